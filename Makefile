@@ -1,0 +1,71 @@
+# Everything here works on a fresh clone with python3 >= 3.11 and make: each target makes the
+# part of .venv that it needs, once (stamp files).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq -c constraints.txt
+INSTANCE ?= data/three-services.json
+
+# The solver and the tests bring their own parallelism; nested threads only slow them down.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test long lint format bench data clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
+
+demo: $(VENV)/.package  ## solve a shipped instance (INSTANCE=FILE for another one)
+	$(BIN)/python solve.py $(INSTANCE)
+
+test: $(VENV)/.dev $(VENV)/.networks  ## all tests but the long ones
+	$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+long: $(VENV)/.dev $(VENV)/.bench $(VENV)/.networks  ## every test, thousands of random cases included
+	$(BIN)/python -m pytest -m "" --timeout 7200 $(ARGS)
+
+lint: $(VENV)/.dev  ## style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev  ## put the sources into the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.bench  ## compare the exact solver, its peers and CoDE
+	$(BIN)/python -m benchmarks $(ARGS)
+
+data: $(VENV)/.networks  ## rebuild the instances in data/ from the networks
+	$(BIN)/python data/make_instances.py
+
+clean:  ## remove the environment, caches and outputs
+	rm -rf $(VENV) build out .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.package: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.package
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.package
+	$(PIP) -e '.[bench]'
+	@touch $@
+
+# torch is pinned first and torchvision comes without its dependencies: resolved together
+# they may pull in an accelerator's libraries, gigabytes that nothing here needs.
+$(VENV)/.networks: $(VENV)/.package
+	$(PIP) torch==2.13.0
+	$(PIP) --no-deps torchvision==0.28.0
+	$(PIP) pillow pyarrow safetensors scikit-learn
+	@touch $@
