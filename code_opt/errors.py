@@ -1,0 +1,15 @@
+"""Errors that a user can act on; the command line turns them into exit statuses."""
+
+from __future__ import annotations
+
+
+class CodeOptError(Exception):
+    """Base of all errors of this package."""
+
+
+class InputError(CodeOptError):
+    """Bad input or arguments: a file, an option, a combination of both (exit status 2)."""
+
+
+class SolverError(CodeOptError):
+    """A solver failed: neither a solution, nor a proof, nor a limit."""

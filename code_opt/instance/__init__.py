@@ -1,0 +1,43 @@
+"""Instances: typed records, the rules between them, files and tables."""
+
+from __future__ import annotations
+
+from code_opt.instance.files import load_instance, save_instance
+from code_opt.instance.model import (
+    Block,
+    Connection,
+    Dnn,
+    Exponential,
+    Instance,
+    Link,
+    Logistic,
+    MeasuredPath,
+    Power,
+    Reward,
+    Server,
+    Shape,
+    Task,
+)
+from code_opt.instance.problems import InstanceError, Problem
+from code_opt.instance.rules import parse_instance
+
+__all__ = [
+    "Block",
+    "Connection",
+    "Dnn",
+    "Exponential",
+    "Instance",
+    "InstanceError",
+    "Link",
+    "Logistic",
+    "MeasuredPath",
+    "Power",
+    "Problem",
+    "Reward",
+    "Server",
+    "Shape",
+    "Task",
+    "load_instance",
+    "parse_instance",
+    "save_instance",
+]

@@ -1,0 +1,315 @@
+"""Instance files: JSON, YAML, and folders of CSV tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from code_opt.errors import InputError
+from code_opt.files import MAX_BYTES, read_text, write_atomically
+from code_opt.instance.model import Instance
+from code_opt.instance.problems import InstanceError, Location, Problem, hint, place_of
+from code_opt.instance.rules import parse
+from code_opt.instance.structure import collection_paused
+from code_opt.instance.tables import (
+    COLUMNS,
+    REQUIRED_TABLES,
+    TEXTS,
+    Nested,
+    Row,
+    Rows,
+    flatten,
+    header_problems,
+)
+from code_opt.instance.yaml_text import YamlError, read_yaml, write_yaml
+
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
+_OPTIONAL_TABLES = ("links", "connections", "measured_paths")
+
+
+def load_instance(path: str | os.PathLike[str]) -> Instance:
+    """Read an instance: a JSON or YAML file (``.yaml``, ``.yml``), or a folder of CSV tables.
+
+    Raises:
+        InstanceError: the content is wrong; its ``problems`` lists everything at once.
+        InputError: the file is missing, unreadable, too large or not text.
+    """
+    path = Path(path)
+    if os.path.isdir(path):
+        with collection_paused():
+            return _load_folder(path)
+    if path.suffix.lower() == ".csv":
+        raise InputError(f"{path}: one table is no instance; give the folder of all CSV tables")
+    text = read_text(path)
+    if not text.strip():
+        raise InstanceError(str(path), [Problem("file", "the file is empty")])
+    try:
+        with collection_paused():
+            if path.suffix.lower() in (".yaml", ".yml"):
+                data, problems = read_yaml(text)
+            else:
+                data, problems = _read_json(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        problem = Problem(place, f"not JSON: {error.msg}")
+    except YamlError as error:
+        problem = error.problem
+    except RecursionError:
+        problem = Problem("file", "nested too deeply")
+    except ValueError:
+        problem = Problem("file", "an integer has thousands of digits")
+    else:
+        return parse(data, str(path), earlier=problems)
+    raise InstanceError(str(path), [problem])
+
+
+def save_instance(instance: Instance, path: str | os.PathLike[str]) -> None:
+    """Write an instance whole or not at all; reading it again gives an equal instance.
+
+    The suffix decides: ``.json``, ``.yaml`` or ``.yml``; without one, a folder of CSV
+    tables. In a folder that is there already, the tables of an instance are replaced and
+    everything else is left alone.
+
+    Raises:
+        InputError: another suffix, or the place cannot be written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if os.path.isdir(path) or not suffix:
+        _save_folder(instance, path)
+    elif suffix == ".json":
+        write_atomically(path, _json_text(instance.to_dict()) + "\n")
+    elif suffix in (".yaml", ".yml"):
+        write_atomically(path, write_yaml(instance.to_dict()))
+    else:
+        raise InputError(
+            f"{path}: an instance is written to .json, .yaml or .yml, "
+            "or without a suffix as a folder of CSV tables"
+        )
+
+
+# JSON
+
+
+class _Repeated(dict[str, Any]):
+    """An object that gives a field twice."""
+
+    fields: tuple[str, ...] = ()
+
+
+def _read_json(text: str) -> tuple[Any, list[Problem]]:
+    """Return JSON data, and the fields that it gives twice."""
+    found: list[_Repeated] = []
+
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        data = dict(pairs)
+        if len(data) == len(pairs):
+            return data
+        repeated = _Repeated(data)
+        names = [name for name, _ in pairs]
+        repeated.fields = tuple(name for name in data if names.count(name) > 1)
+        found.append(repeated)
+        return repeated
+
+    data = json.loads(text, object_pairs_hook=build)
+    return data, _repeated_fields(data) if found else []
+
+
+def _repeated_fields(data: Any) -> list[Problem]:
+    problems = []
+    waiting: list[tuple[Location, Any]] = [((), data)]
+    while waiting:
+        location, value = waiting.pop()
+        if isinstance(value, _Repeated):
+            message = "this field stands there twice"
+            problems += [Problem(place_of((*location, n)), message) for n in value.fields]
+        if isinstance(value, dict):
+            waiting += reversed([((*location, key), item) for key, item in value.items()])
+        elif isinstance(value, list):
+            waiting += reversed([((*location, i), item) for i, item in enumerate(value)])
+    return problems
+
+
+def _json_text(value: Any, indent: str = "") -> str:
+    """Return JSON text with one record per line, so that files can be read and compared."""
+    deeper = indent + "  "
+    if isinstance(value, dict) and not all(map(_is_short, value.values())):
+        items = [f"{json.dumps(key)}: {_json_text(item, deeper)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(deeper + item for item in items) + f"\n{indent}}}"
+    if isinstance(value, list) and not all(map(_is_scalar, value)):
+        items = [_json_text(item, deeper) for item in value]
+        return "[\n" + ",\n".join(deeper + item for item in items) + f"\n{indent}]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _is_scalar(value: Any) -> bool:
+    return not isinstance(value, (dict, list))
+
+
+def _is_short(value: Any) -> bool:
+    return _is_scalar(value) or (isinstance(value, list) and all(map(_is_scalar, value)))
+
+
+# CSV
+
+
+def _load_folder(folder: Path) -> Instance:
+    source = str(folder)
+    problems: list[Problem] = []
+    rows: Rows = {}
+    missing: set[tuple[str, str]] = set()
+    for name in _csv_files(folder):
+        if name not in COLUMNS:
+            message = f"no such table{hint(name, COLUMNS, few=99)}"
+            problems.append(Problem(f"{name}.csv", message))
+    for table in COLUMNS:
+        path = folder / f"{table}.csv"
+        if not os.path.lexists(path):
+            if table in REQUIRED_TABLES:
+                problems.append(Problem(path.name, "this table is required"))
+            continue
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            problems.append(Problem(path.name, "a link to a file outside of the folder"))
+            continue
+        try:
+            rows[table] = _read_table(table, _read_cells(path), problems, missing)
+        except _TableError as error:
+            problems.append(error.problem)
+    if problems and not set(REQUIRED_TABLES) <= rows.keys():
+        raise InstanceError(source, problems)
+    nested = Nested(rows, ".csv", missing)
+    if "instance" not in rows:
+        # Names of folders can be bytes that are no text.
+        name = os.path.basename(os.path.realpath(folder))[:200].encode(errors="replace").decode()
+        nested.data["name"] = name
+    return parse(
+        nested.data, source, nested.locate, [*problems, *nested.problems()], nested.is_known
+    )
+
+
+class _TableError(Exception):
+    """A CSV file that cannot be read as a table at all."""
+
+    def __init__(self, place: str, message: str) -> None:
+        super().__init__(place, message)
+        self.problem = Problem(place, message)
+
+
+def _csv_files(folder: Path) -> list[str]:
+    try:
+        return sorted(p.stem for p in folder.iterdir() if p.suffix.lower() == ".csv")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
+
+
+def _read_cells(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the rows of a CSV file that are not empty, each with its line number."""
+    text = read_text(path, newline="")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    limit = csv.field_size_limit(MAX_BYTES)  # its default would refuse long descriptions
+    rows, line = [], 1
+    try:
+        for cells in reader:
+            if any(cells):
+                rows.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise _TableError(f"{path.name}:{line}", f"not CSV: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
+    if not rows:
+        raise _TableError(path.name, "the file is empty; its first row must name the columns")
+    return rows
+
+
+def _read_table(
+    table: str,
+    cells: list[tuple[int, list[str]]],
+    problems: list[Problem],
+    missing: set[tuple[str, str]],
+) -> list[tuple[int, Row]]:
+    """Return the rows of one table as records without their empty cells."""
+    (first, header), *body = cells
+    place = f"{table}.csv:{first}"
+    if len(header) == 1 and re.search(r"[;\t]", header[0]):
+        raise _TableError(place, "the cells of a row must be separated by commas")
+    while not header[-1]:  # spreadsheets export empty columns to the right
+        header.pop()
+    problems += header_problems(table, place, header, missing)
+    known = set(COLUMNS[table])
+    rows = []
+    for line, row in body:
+        if len(row) < len(header) or any(row[len(header) :]):
+            message = f"{len(row)} cells, but there are {len(header)} columns"
+            problems.append(Problem(f"{table}.csv:{line}", message))
+        record = {
+            column: cell if column in TEXTS else _number(cell)
+            # backwards, so that of a column that stands there twice the first one counts
+            for column, cell in reversed(list(zip(header, row, strict=False)))
+            if cell and column in known
+        }
+        rows.append((line, record))
+    return rows
+
+
+def _number(cell: str) -> float | str:
+    """Return a cell's number; anything else stays text, which the model then refuses."""
+    return float(cell) if _NUMBER.fullmatch(cell) else cell
+
+
+def _save_folder(instance: Instance, folder: Path) -> None:
+    files = {
+        table: _csv_text(COLUMNS[table], rows)
+        for table, rows in flatten(instance).items()
+        if rows or table not in _OPTIONAL_TABLES
+    }
+    there = os.path.isdir(folder)
+    stage: Path | None = None
+    try:
+        stage = Path(
+            tempfile.mkdtemp(dir=folder if there else folder.parent, prefix=f".{folder.name}.")
+        )
+        for table, text in files.items():
+            write_atomically(stage / f"{table}.csv", text)
+        if there:
+            for table in COLUMNS:
+                if table in files:
+                    os.replace(stage / f"{table}.csv", folder / f"{table}.csv")
+                else:
+                    (folder / f"{table}.csv").unlink(missing_ok=True)
+        else:
+            # mkdtemp made it private; the new folder gets the usual rights.
+            probe = stage / "rights"
+            probe.mkdir()
+            stage.chmod(probe.stat().st_mode & 0o777)
+            probe.rmdir()
+            os.rename(stage, folder)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder}: cannot be written: {reason}") from None
+    finally:
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def _csv_text(columns: tuple[str, ...], rows: list[Row]) -> str:
+    lines = [",".join(columns)]
+    lines += [",".join([_cell(row.get(column)) for column in columns]) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value)  # the shortest text that reads back as the same number
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text

@@ -1,0 +1,513 @@
+"""Rules between the parts of an instance: ids, references, graphs, requirements.
+
+They run on plain data from which everything that is not well-formed has been cut out, so
+that all problems of a file are found at once. A rule that needs a part that was cut
+out keeps silent: it would only repeat what is reported already.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from pydantic import BaseModel
+
+from code_opt.instance.model import INPUT, OUTPUT, Instance
+from code_opt.instance.problems import (
+    LISTED,
+    InstanceError,
+    Issue,
+    Locate,
+    Location,
+    Problem,
+    hint,
+    place_of,
+    shown,
+)
+from code_opt.instance.structure import collection_paused, read_structure, without
+
+Data = Mapping[str, Any]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SHOWN_NODES = 12
+"""Nodes of a cycle that a message shows at most."""
+_ORDER = ("schema", "name", "description", "bundle", "servers", "links", "dnns", "tasks", "reward")
+
+
+def parse_instance(data: Mapping[str, Any], source: str = "instance") -> Instance:
+    """Build an instance from plain data, as in a file, and check all its rules.
+
+    Args:
+        data: the fields of an instance (`docs/format.md`); lists or tuples of objects.
+        source: what the data came from, for messages.
+
+    Raises:
+        InstanceError: something is wrong; its ``problems`` lists everything at once.
+    """
+    return parse(data, source)
+
+
+def parse(
+    data: Any,
+    source: str,
+    locate: Locate = place_of,
+    earlier: Sequence[Problem] = (),
+    known: Callable[[Location], bool] = lambda _: False,
+) -> Instance:
+    """Build an instance and check all its rules (:func:`parse_instance`).
+
+    Args:
+        data: the fields of an instance.
+        source: what the data came from.
+        locate: the name of a location in the source.
+        earlier: problems that were found while reading the source.
+        known: whether a missing field is among these already.
+
+    Raises:
+        InstanceError: something is wrong, here or earlier.
+    """
+    instance, issues = read_structure(data)
+    broken = [issue.location for issue in issues]
+    if isinstance(data, dict) and () not in broken and broken != [("schema",)]:
+        clean = without(data, broken) if broken else data
+        with collection_paused():
+            issues += _Rules(clean, set(broken), locate).check()
+    issues = [issue for issue in issues if not known(issue.location)]
+    if issues or earlier or instance is None:
+        issues.sort(key=lambda issue: _rank(issue.location))
+        found = [Problem(locate(i.location), i.message, i.value) for i in issues]
+        raise InstanceError(source, [*earlier, *found])
+    return instance
+
+
+def _rank(location: Location) -> tuple[tuple[int, int, str], ...]:
+    """Return the sort key that puts problems into the order of the format page."""
+    first = str(location[0]) if location else ""
+    top = _ORDER.index(first) if first in _ORDER else len(_ORDER)
+    parts = [(1, part, "") if isinstance(part, int) else (0, 0, part) for part in location[1:]]
+    return ((0, top, first), *parts)
+
+
+def _records(parent: Any, key: str) -> list[Data]:
+    """Return a list of records; what is no record counts as an empty one."""
+    return [r if isinstance(r, dict) else _plain(r) for r in parent.get(key) or ()]
+
+
+def _plain(record: Any) -> Data:
+    return record.model_dump(by_alias=True) if isinstance(record, BaseModel) else {}
+
+
+class _Rules:
+    """One run of all rules over the well-formed parts of an instance."""
+
+    def __init__(self, data: Data, broken: set[Location], locate: Locate) -> None:
+        self.data = data
+        self.broken = broken
+        self.locate = locate
+        self.issues: list[Issue] = []
+        self.servers = _records(data, "servers")
+        self.links = _records(data, "links")
+        self.dnns = _records(data, "dnns")
+        self.tasks = _records(data, "tasks")
+        self.blocks_of = [_records(dnn, "blocks") for dnn in self.dnns]
+
+    def check(self) -> list[Issue]:
+        """Run every rule and return what is wrong."""
+        self._check_bundle()
+        self._check_ids()
+        self._index()
+        self._check_links()
+        for i, dnn in enumerate(self.dnns):
+            self._refer(("dnns", i, "server"), dnn.get("server"), "server", self.server_ids)
+        for i, task in enumerate(self.tasks):
+            self._check_task(("tasks", i), task)
+        self._check_weights()
+        if not self.issues and not self.broken:
+            self._check_rates()
+        return self.issues
+
+    def _report(self, location: Location, message: str, value: Any = None) -> None:
+        self.issues.append(Issue(location, message, None if value is None else shown(value)))
+
+    def _hint(self, word: str, known: Collection[str]) -> str:
+        # Suggestions beyond what the message lists would never be read.
+        return hint(word, known) if len(self.issues) < LISTED else ""
+
+    # Ids and references
+
+    def _check_bundle(self) -> None:
+        bundle = self.data.get("bundle")
+        if bundle is None:
+            return
+        parts = PureWindowsPath(bundle).parts  # splits at both kinds of slashes
+        absolute = PurePosixPath(bundle).is_absolute() or PureWindowsPath(bundle).anchor
+        if not bundle.strip() or absolute or ".." in parts or _CONTROL.search(bundle):
+            self._report(
+                ("bundle",),
+                "must be a folder below the instance's own: a relative path without '..'",
+                bundle,
+            )
+
+    def _check_ids(self) -> None:
+        self.server_ids = self._ids("server", self._numbered(("servers",), self.servers))
+        self.dnn_ids = self._ids("DNN", self._numbered(("dnns",), self.dnns))
+        self.block_ids = self._ids(
+            "block",
+            (
+                pair
+                for i, blocks in enumerate(self.blocks_of)
+                for pair in self._numbered(("dnns", i, "blocks"), blocks)
+            ),
+        )
+        self._ids("task", self._numbered(("tasks",), self.tasks))
+
+    @staticmethod
+    def _numbered(location: Location, records: Iterable[Data]) -> Iterator[tuple[Location, Any]]:
+        return (((*location, i, "id"), record.get("id")) for i, record in enumerate(records))
+
+    def _ids(self, what: str, ids: Iterable[tuple[Location, Any]]) -> dict[str, Location]:
+        """Check the ids of one kind; return where each stands first."""
+        first: dict[str, Location] = {}
+        for location, identifier in ids:
+            if identifier is None:
+                continue
+            if identifier in first:
+                place = self.locate(first[identifier][:-1])
+                self._report(location, f"this id belongs to {place} already", identifier)
+                continue
+            first[identifier] = location
+            if what == "block" and identifier in (INPUT, OUTPUT):
+                self._report(location, "'input' and 'output' are reserved", identifier)
+            self._check_text(location, identifier)
+        return first
+
+    def _check_text(self, location: Location, identifier: str) -> None:
+        if _CONTROL.search(identifier):
+            self._report(location, "an id must not hold control characters", identifier)
+        elif identifier != identifier.strip():
+            self._report(location, "an id must not begin or end with a blank", identifier)
+        elif ">" in identifier:
+            self._report(location, "an id must not hold '>' (paths are written a > b)", identifier)
+
+    def _index(self) -> None:
+        """Number all blocks, DNN by DNN, and note which parts are known completely."""
+        self.names: list[str] = []
+        self.index: dict[str, int] = {}
+        self.home: list[int] = []  # number of the block's DNN
+        self.server_of: dict[str, str | None] = {}
+        self.ends_of: dict[str, tuple[str | None, str | None]] = {}  # first and last block
+        for number, (dnn, blocks) in enumerate(zip(self.dnns, self.blocks_of, strict=True)):
+            for block in blocks:
+                name = block.get("id")
+                if name is None:
+                    continue
+                self.index.setdefault(name, len(self.names))
+                self.server_of.setdefault(name, dnn.get("server"))
+                self.names.append(name)
+                self.home.append(number)
+            if blocks and dnn.get("id") is not None:
+                self.ends_of.setdefault(dnn["id"], (blocks[0].get("id"), blocks[-1].get("id")))
+        known = {self._part(location) for location in self.broken}
+        self.complete = {
+            "server": "servers" not in known,
+            "DNN": "dnns" not in known,
+            "block": not {"dnns", "blocks"} & known,
+            "link": not any(location[:1] == ("links",) for location in self.broken),
+        }
+
+    @staticmethod
+    def _part(location: Location) -> str:
+        """Return the list whose ids are in doubt because of a structural problem, or ''."""
+        names = [str(part) for part in location if isinstance(part, str)]
+        if names and names[-1] == "id":
+            names.pop()
+        if names[:1] == ["tasks"] or not names:
+            return ""
+        return names[-1]
+
+    def _refer(self, location: Location, value: Any, what: str, known: Mapping[str, Any]) -> bool:
+        """Report a reference to something that is not there; return whether it is there."""
+        if value is None:
+            return False
+        if value in known:
+            return True
+        if self.complete[what]:
+            self._report(location, f"no such {what}{self._hint(value, known)}", value)
+        return False
+
+    # Links
+
+    def _check_links(self) -> None:
+        self.listed: dict[tuple[str, str], int] = {}
+        for i, link in enumerate(self.links):
+            source, target = link.get("source"), link.get("target")
+            self._refer(("links", i, "source"), source, "server", self.server_ids)
+            self._refer(("links", i, "target"), target, "server", self.server_ids)
+            if source is None or target is None:
+                continue
+            if source == target:
+                self._report(
+                    ("links", i, "target"), "a link must join two different servers", target
+                )
+            elif (source, target) in self.listed:
+                place = self.locate(("links", self.listed[source, target]))
+                self._report(("links", i), f"{place} has the same ends already")
+            else:
+                self.listed[source, target] = i
+
+    def _missing_link(self, tail: str, head: str, connection: Data) -> tuple[str, str] | None:
+        """Return a hop of a connection for which no link is listed, if links are."""
+        if not self.listed:
+            return None
+        return next(
+            (hop for hop in self._hops(tail, head, connection) if hop not in self.listed), None
+        )
+
+    def _hops(self, tail: str, head: str, connection: Data) -> list[tuple[str, str]]:
+        """Return the transfers of a connection: to its adapter's server and on from there."""
+        place = connection.get("server") or self.server_of.get(head if tail == INPUT else tail)
+        stops = [
+            None if tail == INPUT else self.server_of.get(tail),
+            place,
+            None if head == OUTPUT else self.server_of.get(head),
+        ]
+        return [(a, b) for a, b in pairwise(stops) if a is not None and b is not None and a != b]
+
+    # Tasks
+
+    def _check_task(self, location: Location, task: Data) -> None:
+        self._refer((*location, "dnn"), task.get("dnn"), "DNN", self.dnn_ids)
+        if task.get("input_group") is not None:
+            self._check_text((*location, "input_group"), task["input_group"])
+        floor, demand = task.get("floor"), task.get("demand")
+        if demand is not None and floor is not None and floor != "standalone" and floor > demand:
+            self._report((*location, "floor"), f"must be at most the demand, {demand:g}", floor)
+        connections = _records(task, "connections")
+        by_ends = self._check_connections((*location, "connections"), connections)
+        self._check_cycle((*location, "connections"), by_ends)
+        if task.get("measured_paths"):
+            arcs = {ends: connections[j] for ends, j in by_ends.items()}
+            self._check_measured(location, task, arcs)
+
+    def _check_connections(
+        self, location: Location, connections: list[Data]
+    ) -> dict[tuple[str, str], int]:
+        """Check ends and servers of a task's connections; return their numbers by their ends."""
+        known, servers = self.index, self.server_ids
+        by_ends: dict[tuple[str, str], int] = {}
+        for j, connection in enumerate(connections):
+            source, target = connection.get("source"), connection.get("target")
+            server = connection.get("server")
+            if server is not None and server not in servers:
+                self._refer((*location, j, "server"), server, "server", servers)
+            if source not in known:
+                if source == OUTPUT:
+                    self._report((*location, j, "source"), "'output' can only be a target", source)
+                elif source != INPUT:
+                    self._refer((*location, j, "source"), source, "block", known)
+            if target not in known:
+                if target == INPUT:
+                    self._report((*location, j, "target"), "'input' can only be a source", target)
+                elif target != OUTPUT:
+                    self._refer((*location, j, "target"), target, "block", known)
+                elif source == INPUT:
+                    self._report((*location, j), "a path must hold a block: no input -> output")
+            if source is None or target is None:
+                continue
+            if source == target:
+                self._report((*location, j, "target"), "must differ from the source", target)
+            elif (source, target) in by_ends:
+                place = self.locate((*location, by_ends[source, target]))
+                self._report((*location, j), f"{place} has the same ends already")
+            else:
+                by_ends[source, target] = j
+        return by_ends
+
+    def _check_cycle(self, location: Location, by_ends: Iterable[tuple[str, str]]) -> None:
+        """Report one cycle of trunk arcs and connections, if there is one.
+
+        Kahn's algorithm on the blocks that connections touch; of a trunk only the order of
+        these matters. Linear in the number of connections (but for sorting the blocks).
+        """
+        index = self.index
+        following: dict[int, list[int]] = {}
+        entering: dict[int, int] = {}
+        for source, target in by_ends:
+            tail, head = index.get(source), index.get(target)
+            if tail is None or head is None:
+                if tail is not None:
+                    following.setdefault(tail, [])
+                if head is not None:
+                    following.setdefault(head, [])
+                continue
+            following.setdefault(tail, []).append(head)
+            following.setdefault(head, [])
+            entering[head] = entering.get(head, 0) + 1
+        direct = {tail: set(heads) for tail, heads in following.items()} if entering else {}
+        for tail, head in pairwise(sorted(following)):
+            if self.home[tail] == self.home[head]:
+                following[tail].append(head)
+                entering[head] = entering.get(head, 0) + 1
+        free = [node for node in following if not entering.get(node)]
+        for node in free:
+            for head in following[node]:
+                entering[head] -= 1
+                if not entering[head]:
+                    free.append(head)
+        if len(free) == len(following):
+            return
+        before = {
+            head: tail for tail, heads in following.items() if entering.get(tail) for head in heads
+        }
+        node = next(node for node in following if entering.get(node))
+        walked: dict[int, None] = {}
+        while node not in walked:
+            walked[node] = None
+            node = before[node]
+        backwards = list(walked)
+        nodes = [node, *reversed(backwards[backwards.index(node) + 1 :]), node]
+        full = [nodes[0]]
+        for tail, head in pairwise(nodes):
+            full += [head] if head in direct[tail] else range(tail + 1, head + 1)
+        names = [self.names[node] for node in full]
+        if len(names) > _SHOWN_NODES:
+            names[_SHOWN_NODES // 2 : -_SHOWN_NODES // 2] = ["..."]
+        self._report(location, f"the task's graph has a cycle: {' -> '.join(names)}")
+
+    def _check_measured(
+        self, location: Location, task: Data, by_ends: Mapping[tuple[str, str], Data]
+    ) -> None:
+        first: dict[tuple[str, ...], int] = {}
+        size = len(location) + 1
+        doubtful = task.get("dnn") not in self.ends_of or any(
+            broken[:size] == (*location, "connections") for broken in self.broken
+        )
+        for j, path in enumerate(_records(task, "measured_paths")):
+            here = (*location, "measured_paths", j, "blocks")
+            blocks = path.get("blocks")
+            if not blocks or None in blocks:
+                continue
+            known = [
+                self._refer((*here, k), block, "block", self.index)
+                for k, block in enumerate(blocks)
+            ]
+            if tuple(blocks) in first:
+                place = self.locate((*here[:-2], first[tuple(blocks)]))
+                self._report(here, f"the same path as {place}")
+                continue
+            first[tuple(blocks)] = j
+            if all(known) and not doubtful:
+                fault = self._step_fault([INPUT, *blocks, OUTPUT], task["dnn"], by_ends)
+                if fault:
+                    self._report(here, fault)
+
+    def _step_fault(
+        self, nodes: list[str], dnn: str, by_ends: Mapping[tuple[str, str], Data]
+    ) -> str | None:
+        """Return what is wrong with the first step of a path that is no arc of the graph."""
+        first, last = self.ends_of[dnn]
+        if first is None or last is None:
+            return None
+        for tail, head in pairwise(nodes):
+            connection = by_ends.get((tail, head))
+            if connection is not None:
+                hop = self._missing_link(tail, head, connection)
+                if hop is not None and self.complete["link"]:
+                    return (
+                        f"no path: {tail} -> {head} needs a link "
+                        f"from {hop[0]} to {hop[1]}, which is not listed"
+                    )
+                continue
+            if tail == INPUT:
+                arc = head == first
+            elif head == OUTPUT:
+                arc = tail == last
+            else:
+                a, b = self.index[tail], self.index[head]
+                arc = b == a + 1 and self.home[a] == self.home[b]
+            if not arc and self.complete["block"]:
+                return (
+                    f"no path: the step {tail} -> {head} is neither native "
+                    "nor a connection of the task"
+                )
+        return None
+
+    # Requirements of the whole
+
+    def _check_weights(self) -> None:
+        if not self.tasks or any("weight" in location for location in self.broken):
+            return
+        total = sum(float(task.get("weight", 1.0)) for task in self.tasks)
+        if total == 0.0:
+            self._report(("tasks",), "the weights of all tasks are 0; one must be greater")
+        elif not math.isfinite(total):
+            self._report(("tasks",), "the sum of the tasks' weights is not finite")
+
+    def _check_rates(self) -> None:
+        """Report tasks whose rate nothing limits: no demand, and a path that costs nothing."""
+        blocks = [block for blocks in self.blocks_of for block in blocks]
+        idle = {block["id"] for block in blocks if block["flops"] == 0.0}
+        if not idle:
+            return
+        size_of = {block["id"]: block.get("output_bytes", 0.0) for block in blocks}
+        limited = {
+            ends for ends, i in self.listed.items() if self.links[i].get("bandwidth") is not None
+        }
+        for i, task in enumerate(self.tasks):
+            if task.get("demand") is None:
+                path = self._idle_path(task, idle, size_of, limited)
+                if path:
+                    self._report(
+                        ("tasks", i, "demand"),
+                        f"is required: nothing limits the rate of the path {' > '.join(path)}, "
+                        "which has no work and crosses no limited link",
+                    )
+
+    def _idle_path(
+        self,
+        task: Data,
+        idle: set[str],
+        size_of: Mapping[str, float],
+        limited: set[tuple[str, str]],
+    ) -> list[str]:
+        """Return the blocks of a path without work on any server or limited link, if any."""
+        first, last = self.ends_of[task["dnn"]]
+        arcs: dict[str, list[str]] = {INPUT: [str(first)], str(last): [OUTPUT]}
+        costly = set()
+        for connection in _records(task, "connections"):
+            tail, head = connection["source"], connection["target"]
+            size = connection.get("bytes")
+            if size is None:
+                size = size_of.get(tail, 0.0)
+            hops = self._hops(tail, head, connection)
+            if (
+                connection.get("flops", 0.0) > 0.0
+                or self._missing_link(tail, head, connection)
+                or (size > 0.0 and any(hop in limited for hop in hops))
+            ):
+                costly.add((tail, head))
+            else:
+                arcs.setdefault(tail, []).append(head)
+        came_from: dict[str, str] = {}
+        reached = [INPUT]
+        for tail in reached:
+            heads = list(arcs.get(tail, ()))
+            follower = self.index[tail] + 1 if tail in self.index else len(self.names)
+            if follower < len(self.names) and self.home[follower] == self.home[follower - 1]:
+                heads.append(self.names[follower])
+            for head in heads:
+                if head in came_from or (tail, head) in costly:
+                    continue
+                if head in idle or head == OUTPUT:
+                    came_from[head] = tail
+                    reached.append(head)
+        path: list[str] = []
+        node = OUTPUT
+        while node in came_from and came_from[node] != INPUT:
+            node = came_from[node]
+            path.append(node)
+        return path[::-1]

@@ -1,0 +1,159 @@
+"""The structure of an instance: every field's type and range, by the pydantic model.
+
+What pydantic finds is put into the words of the file format; whatever is not well-formed
+is cut out, so that the rules between the parts can still be checked on the rest.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from code_opt.instance.model import (
+    SCHEMA,
+    Block,
+    Connection,
+    Dnn,
+    Exponential,
+    Instance,
+    Link,
+    Logistic,
+    MeasuredPath,
+    Power,
+    Reward,
+    Server,
+    Task,
+)
+from code_opt.instance.problems import Issue, Location, hint, shown
+
+_RECORDS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): Instance,
+    ("servers",): Server,
+    ("links",): Link,
+    ("dnns",): Dnn,
+    ("dnns", "blocks"): Block,
+    ("tasks",): Task,
+    ("tasks", "connections"): Connection,
+    ("tasks", "measured_paths"): MeasuredPath,
+    ("reward",): Reward,
+}
+_SHAPES: dict[str, type[BaseModel]] = {
+    "power": Power,
+    "logistic": Logistic,
+    "exponential": Exponential,
+}
+_KINDS = "'power', 'logistic' or 'exponential'"
+
+_MESSAGES = {
+    "missing": "is required",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "string_type": "must be text, in quotes if it looks like a number",
+    "string_unicode": "must be valid Unicode text",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "tuple_type": "must be a list",
+    "too_short": "must have at least one entry",
+    "model_type": "must be an object with named fields",
+    "model_attributes_type": "must be an object with named fields",
+    "union_tag_invalid": f"must be {_KINDS}",
+    "invalid_key": "must be a field name in text",
+}
+
+
+def read_structure(data: Any) -> tuple[Instance | None, list[Issue]]:
+    """Return the instance, or None and everything that is not well-formed."""
+    if not isinstance(data, dict):
+        return None, [Issue((), "an instance must be an object with named fields", shown(data))]
+    schema = data.get("schema")
+    if isinstance(schema, str) and schema != SCHEMA:
+        # Another version has other rules: what they make of the rest would only mislead.
+        what = "this is a result, not an instance" if "/result/" in schema else "unknown schema"
+        return None, [Issue(("schema",), f"{what}; known: {SCHEMA!r}", shown(schema))]
+    try:
+        with collection_paused():
+            return Instance.model_validate(data), []
+    except ValidationError as error:
+        issues = [_issue(item) for item in error.errors(include_url=False)]
+    unique = {(issue.location, issue.message): issue for issue in issues if issue is not None}
+    return None, list(unique.values())
+
+
+def without(value: Any, locations: list[Location]) -> Any:
+    """Return data without the values at the given locations (list entries become None)."""
+    tree: dict[Any, Any] = {}
+    for location in locations:
+        node = tree
+        for part in location:
+            node = node.setdefault(part, {})
+    return _prune(value, tree)
+
+
+def _prune(value: Any, tree: dict[Any, Any]) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _prune(item, tree[key]) if key in tree else item
+            for key, item in value.items()
+            if key not in tree or tree[key]
+        }
+    if isinstance(value, (list, tuple)):
+        return [
+            (_prune(item, tree[i]) if tree[i] else None) if i in tree else item
+            for i, item in enumerate(value)
+        ]
+    return value
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Pause garbage collection: millions of new objects and no garbage take it seconds."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _issue(error: Any) -> Issue | None:
+    """Put one error of pydantic into the words of the format (None: it only follows others)."""
+    kind: str = error["type"]
+    location: Location = error["loc"]
+    value = error["input"]
+    shape: type[BaseModel] | None = None
+    if location[:1] == ("reward",) and len(location) > 2:  # (reward, part, kind, field)
+        shape = _SHAPES.get(str(location[2]))
+        location = (*location[:2], *location[3:])
+    if location[:1] == ("tasks",) and location[2:3] == ("floor",):
+        return Issue(location[:3], "must be a number of at least 0, or 'standalone'", shown(value))
+    if kind == "missing":
+        return Issue(location, _MESSAGES[kind])
+    if kind == "too_short":
+        # Where there are entries, every one is wrong, and each is reported.
+        return None if value else Issue(location, _MESSAGES[kind])
+    if kind == "union_tag_not_found":
+        return Issue((*location, "kind"), f"is required: {_KINDS}")
+    if kind == "union_tag_invalid":
+        return Issue((*location, "kind"), _MESSAGES["union_tag_invalid"], shown(value["kind"]))
+    if kind == "extra_forbidden":
+        name = str(location[-1])
+        if shape is None:
+            path = tuple(part for part in location[:-1] if isinstance(part, str))
+            shape = _RECORDS[path]
+        fields = [field.alias or key for key, field in shape.model_fields.items()]
+        return Issue(location, f"unknown field{hint(name, fields, few=99)}", shown(value))
+    if kind == "literal_error":
+        return Issue(location, f"must be {error['ctx']['expected']}", shown(value))
+    if kind == "float_type" and isinstance(value, int) and not isinstance(value, bool):
+        kind = "finite_number"  # an integer beyond the range of a float
+    message = _MESSAGES.get(kind)
+    text = message.format(**error.get("ctx", {})) if message else str(error["msg"])
+    return Issue(location, text, shown(value))

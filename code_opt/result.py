@@ -1,0 +1,148 @@
+"""Results: what a method found, as typed data, as JSON and as pandas tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from code_opt.errors import InputError
+from code_opt.files import read_text, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOLERANCE = 1e-6
+"""Relative tolerance of every numeric comparison, unless a place states another."""
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Objective = Literal["reward", "throughput", "accuracy"]
+Status = Literal["optimal", "feasible", "infeasible", "unknown"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class TaskResult(_Record):
+    """The path and the rate of one task."""
+
+    task: str
+    path: tuple[str, ...] = Field(description="block ids in order", strict=False)
+    rate: Number = Field(description="[inferences/s]")
+    accuracy: Number
+    accuracy_source: Literal["measured", "predicted"]
+    latency: Number = Field(description="unloaded [s]")
+
+
+class ServerResult(_Record):
+    """Load of one server [FLOP/s]."""
+
+    server: str
+    load: Number
+    capacity: Number
+    utilization: Number
+
+
+class LinkResult(_Record):
+    """Load of one link [bytes/s]; capacity and utilization are null where it is unlimited."""
+
+    source: str
+    target: str
+    load: Number
+    capacity: Number | None
+    utilization: Number | None
+
+
+class Result(_Record):
+    """Outcome of one method on one instance.
+
+    ``status`` is ``optimal`` (gap within ``gap_tolerance``, proven), ``feasible`` (an
+    assignment; ``bound`` and ``gap`` only where something proved them), ``infeasible``
+    (proven that there is none) or ``unknown`` (stopped with nothing found).
+    ``bound`` bounds the value of ``objective`` from above and ``gap`` is
+    ``bound / value - 1``, never negative. Without an assignment all figures are null.
+    """
+
+    schema_: Literal["code-opt/result/1"] = Field("code-opt/result/1", alias="schema")
+    instance: str
+    method: str
+    formulation: str | None = None
+    objective: Objective = "reward"
+    status: Status
+    reward: Number | None = None
+    bound: Number | None = None
+    gap: Number | None = None
+    throughput: Number | None = None
+    accuracy: Number | None = None
+    seconds: Number = 0.0
+    tasks: tuple[TaskResult, ...] = Field((), strict=False)
+    servers: tuple[ServerResult, ...] = Field((), strict=False)
+    links: tuple[LinkResult, ...] = Field((), strict=False)
+    gap_tolerance: Number | None = Field(None, description="relative gap asked for")
+    min_accuracy: Number | None = Field(None, description="floor asked of the average accuracy")
+    min_throughput: Number | None = Field(None, description="floor asked of total throughput")
+    message: str | None = Field(None, description="why there is no solution, or why it stopped")
+    details: dict[str, int | Number | str | None] = Field(
+        default_factory=dict, description="counts of the search (paths, nodes, rounds, ...)"
+    )
+
+    @property
+    def has_solution(self) -> bool:
+        """Whether the result holds an assignment."""
+        return bool(self.tasks)
+
+    @property
+    def value(self) -> float | None:
+        """Value of the objective, or None without a solution."""
+        return {
+            "reward": self.reward,
+            "throughput": self.throughput,
+            "accuracy": self.accuracy,
+        }[self.objective]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_json(self) -> str:
+        """Return the result file's text."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return ``tasks``, ``servers`` and ``links`` as pandas tables."""
+        import pandas as pd
+
+        def table(rows: tuple[Any, ...], record: type[BaseModel]) -> pd.DataFrame:
+            return pd.DataFrame(
+                [row.model_dump(mode="json") for row in rows], columns=list(record.model_fields)
+            )
+
+        return {
+            "tasks": table(self.tasks, TaskResult),
+            "servers": table(self.servers, ServerResult),
+            "links": table(self.links, LinkResult),
+        }
+
+
+def load_result(path: str | Path) -> Result:
+    """Read one result file.
+
+    Raises:
+        InputError: the file is missing, not JSON, or not a result; every problem is named.
+    """
+    text = read_text(path)
+    try:
+        return Result.model_validate_json(text)
+    except ValidationError as error:
+        problems = "\n".join(
+            f"  {'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}"
+            for item in error.errors(include_url=False)
+        )
+        raise InputError(f"{path}: not a result\n{problems}") from None
+
+
+def save_result(result: Result, path: str | Path) -> None:
+    """Write one result file, whole or not at all."""
+    write_atomically(path, result.to_json())
