@@ -1,0 +1,224 @@
+"""Seeded random instances: services that host each other, as many as asked for.
+
+Every service has a server, a DNN of ``blocks`` blocks and one task. A task may use the
+trunks of ``hosts`` other services: cross-connections into them and back, exits from
+them, and skips and exits within its own DNN. The figures are illustrative: block work
+follows the log-normal spread of common vision networks (about 0.1 to 10 GFLOP per
+inference), drops grow with the share of the native network that a connection replaces.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from code_opt.instance import Instance, parse_instance
+from code_opt.instance.model import INPUT, OUTPUT, SCHEMA
+
+
+def generate(
+    services: int,
+    *,
+    blocks: int = 5,
+    hosts: int = 2,
+    seed: int = 0,
+    limited_demand: float = 0.5,
+    links: bool = False,
+    latency: bool = False,
+    memory: bool = False,
+    measured: int = 0,
+) -> Instance:
+    """Return a random instance; the same arguments give the same instance.
+
+    Args:
+        services: number of services (server, DNN and task each), at least 1.
+        blocks: blocks per DNN, at least 2.
+        hosts: other services whose trunks a task may use (fewer if there are fewer).
+        seed: seed of all random choices.
+        limited_demand: share of the tasks that have a demand; the others are saturated.
+        links: limit the bandwidth between servers.
+        latency: limit the latency of half of the tasks.
+        memory: limit the memory for adapters.
+        measured: measured paths per task (random paths, accuracy off by about 0.01).
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    if services < 1 or blocks < 2 or hosts < 0 or measured < 0:
+        raise ValueError("need services >= 1, blocks >= 2, hosts >= 0 and measured >= 0")
+    if not 0.0 <= limited_demand <= 1.0:
+        raise ValueError("limited_demand must lie in [0, 1]")
+    rng = np.random.default_rng(np.random.SeedSequence([seed, services, blocks, hosts]))
+    names = [f"s{i:0{len(str(services - 1))}d}" for i in range(services)]
+    work = _significant(np.exp(rng.normal(np.log(1e9), 0.9, services)))
+    share = rng.dirichlet(np.full(blocks, 4.0), services)
+    flops = _significant(work[:, None] * share)
+    width = _significant(rng.uniform(16, 256, (services, blocks)) * 1024)
+    rate = rng.uniform(40.0, 200.0, services)
+    capacity = _significant(rate * flops.sum(axis=1))
+
+    servers = [
+        {"id": f"edge-{n}", "flops": c, "memory": 2**20 * 4.0 if memory else None}
+        for n, c in zip(names, capacity.tolist(), strict=True)
+    ]
+    dnns = [
+        {
+            "id": n,
+            "server": f"edge-{n}",
+            "blocks": [
+                {
+                    "id": f"{n}/{b}",
+                    "flops": float(flops[i, b]),
+                    "params": float(round(flops[i, b] / 200.0)),
+                    "output_bytes": float(width[i, b]),
+                }
+                for b in range(blocks)
+            ],
+        }
+        for i, n in enumerate(names)
+    ]
+    tasks: list[dict[str, Any]] = []
+    link_pairs: dict[tuple[str, str], None] = {}
+    for i, name in enumerate(names):
+        others = rng.permutation([j for j in range(services) if j != i])[:hosts]
+        for j in sorted(others.tolist()):
+            for pair in ((name, names[j]), (names[j], name)):
+                link_pairs[pair] = None
+        for a in others.tolist():
+            for b in others.tolist():
+                if a != b:
+                    link_pairs[names[a], names[b]] = None
+        native = float(capacity[i] / flops[i].sum())
+        tasks.append(
+            {
+                "id": f"task-{name}",
+                "dnn": name,
+                "accuracy": round(float(rng.uniform(0.65, 0.95)), 4),
+                "demand": round(native * float(rng.uniform(1.0, 3.0)), 3)
+                if rng.random() < limited_demand
+                else None,
+                "floor": "standalone",
+                "max_latency": round(float(rng.uniform(1.0, 2.5)) / native + 0.004, 6)
+                if latency and rng.random() < 0.5
+                else None,
+                "connections": _connections(rng, i, sorted(others.tolist()), names, flops, width),
+            }
+        )
+    data: dict[str, Any] = {
+        "schema": SCHEMA,
+        "name": f"generated-{services}x{blocks}-{hosts}h-{seed}",
+        "description": "Generated: all numbers are illustrative.",
+        "servers": servers,
+        "links": [
+            {
+                "source": f"edge-{a}",
+                "target": f"edge-{b}",
+                "bandwidth": float(_significant(np.array(rng.uniform(5e6, 4e7)))),
+                "latency": 0.001,
+            }
+            for a, b in link_pairs
+        ]
+        if links
+        else [],
+        "dnns": dnns,
+        "tasks": tasks,
+        "reward": {
+            "accuracy": {"kind": "power", "exponent": 4.0},
+            "throughput": {"kind": "power", "exponent": 1.0},
+        },
+    }
+    if measured:
+        _measure(rng, data, measured)
+    return parse_instance(data, source=data["name"])
+
+
+def _connections(
+    rng: np.random.Generator,
+    i: int,
+    others: list[int],
+    names: list[str],
+    flops: np.ndarray,
+    width: np.ndarray,
+) -> list[dict[str, Any]]:
+    """Return the connections of service i: skips, exits, and into and out of the others."""
+    blocks = flops.shape[1]
+    depth = np.cumsum(flops[i]) / flops[i].sum()
+    found: list[dict[str, Any]] = []
+
+    def add(source: tuple[int, int] | None, target: tuple[int, int] | None, drop: float) -> None:
+        size = float(width[source]) if source else 0.0
+        adapter = float(_significant(np.array(flops[i].sum() * rng.uniform(0.002, 0.02))))
+        found.append(
+            {
+                "source": f"{names[source[0]]}/{source[1]}" if source else INPUT,
+                "target": f"{names[target[0]]}/{target[1]}" if target else OUTPUT,
+                "drop": round(float(drop), 5),
+                "flops": adapter,
+                "params": float(rng.integers(2_000, 60_000)),
+                "bytes": size,
+            }
+        )
+
+    for b in range(blocks - 1):
+        add((i, b), None, 0.25 * (1.0 - depth[b]) ** 1.5 * rng.uniform(0.6, 1.4) + 0.003)
+        if b + 2 < blocks:
+            add((i, b), (i, b + 2), 0.15 * flops[i, b + 1] / flops[i].sum() * rng.uniform(0.5, 1.5))
+    for j in others:
+        alike = rng.uniform(0.5, 2.0)
+        for b in range(blocks - 1):
+            # Into the host at block b or the next one, and back to block b + 1 or the next one.
+            for skipped in range(2):
+                own, loss = (i, b + 1 + skipped), 0.015 * alike * (1 + skipped)
+                if b + skipped < blocks - 1 and rng.random() < 0.95:
+                    source = None if b == 0 else (i, b - 1)
+                    add(source, (j, b + skipped), loss * rng.uniform(0.4, 1.6))
+                if own[1] < blocks and rng.random() < 0.95:
+                    add((j, b), own, loss * rng.uniform(0.4, 1.6))
+            if rng.random() < 0.9:
+                loss = 0.25 * (1.0 - (b + 1) / blocks) ** 1.5 + 0.02 * alike
+                add((j, b), None, loss * rng.uniform(0.6, 1.4))
+        add((j, blocks - 1), None, 0.02 * alike * rng.uniform(0.6, 1.4))
+    return found
+
+
+def _measure(rng: np.random.Generator, data: dict[str, Any], count: int) -> None:
+    """Give each task up to ``count`` measured paths: random walks through its graph."""
+    follower = {
+        a["id"]: b["id"]
+        for d in data["dnns"]
+        for a, b in zip(d["blocks"][:-1], d["blocks"][1:], strict=True)
+    }
+    first = {d["id"]: d["blocks"][0]["id"] for d in data["dnns"]}
+    last = {d["id"]: d["blocks"][-1]["id"] for d in data["dnns"]}
+    for task in data["tasks"]:
+        steps: dict[str, list[tuple[str, float]]] = {INPUT: [(first[task["dnn"]], 0.0)]}
+        for connection in task["connections"]:
+            steps.setdefault(connection["source"], []).append(
+                (connection["target"], connection["drop"])
+            )
+        steps.setdefault(last[task["dnn"]], []).append((OUTPUT, 0.0))
+        seen: dict[tuple[str, ...], float] = {}
+        for _ in range(4 * count):
+            node, path, drop = INPUT, [], 0.0
+            while node != OUTPUT:
+                ways = steps.get(node, [])
+                if node in follower:
+                    ways = [*ways, (follower[node], 0.0)]
+                if not ways:
+                    break
+                node, step = ways[int(rng.integers(len(ways)))]
+                drop += step
+                path.append(node)
+            if path[-1] == OUTPUT and len(seen) < count:
+                value = task["accuracy"] - drop + rng.normal(0.0, 0.01)
+                seen[tuple(path[:-1])] = round(float(np.clip(value, 0.0, 1.0)), 4)
+        task["measured_paths"] = [
+            {"blocks": list(path), "accuracy": value} for path, value in seen.items()
+        ]
+
+
+def _significant(values: np.ndarray) -> np.ndarray:
+    """Round to 4 significant digits, so that files stay small and readable."""
+    magnitude = 10.0 ** (3 - np.floor(np.log10(np.maximum(values, 1e-300))))
+    return np.asarray(np.round(values * magnitude) / magnitude)

@@ -1,0 +1,340 @@
+"""The task graph: where a task's inference can go, and what each step costs.
+
+Costs are normalised so that a capacity is always 1: work on a server is given in
+seconds of that server per inference (FLOP / C[s]), bytes on a limited link in seconds
+of that link (bytes / B), adapters as a share of a server's free memory. A column of
+costs is called a *resource*; unlimited links and memories are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from code_opt.instance.model import (
+    BYTES_PER_PARAMETER,
+    INPUT,
+    OUTPUT,
+    Connection,
+    Instance,
+    Link,
+    Task,
+)
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+ResourceKind = Literal["server", "link", "memory"]
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One limited thing that paths use; its capacity is 1 in the units of this module."""
+
+    kind: ResourceKind
+    key: tuple[str, ...]
+    """``(server,)``, or ``(source, target)`` of a link."""
+    capacity: float
+    """Capacity in the units of the file [FLOP/s, bytes/s or bytes]."""
+
+    @property
+    def name(self) -> str:
+        """Name for messages."""
+        return f"{self.kind} {' -> '.join(self.key)}"
+
+
+@dataclass(frozen=True)
+class Arc:
+    """One step of a path: a connection (or native arc) together with the block it enters."""
+
+    tail: str
+    head: str
+    drop: float
+    seconds: float
+    """Unloaded time of adapter, transfer and the entered block [s]."""
+    use: tuple[tuple[int, float], ...]
+    """(resource index, amount per inference) of adapter, transfer and entered block."""
+    hops: tuple[tuple[str, str, float], ...]
+    """(server, server, bytes) of each transfer over a listed link."""
+    is_connection: bool
+    """Whether it stands in the task's connections (an adapter, or a changed native arc)."""
+
+
+@dataclass(frozen=True)
+class TaskGraph:
+    """The directed acyclic graph of one task, reduced to what lies on a path.
+
+    Nodes are numbered in topological order; node 0 is ``input``, the last one ``output``.
+    """
+
+    task: Task
+    nodes: tuple[str, ...]
+    arcs: tuple[Arc, ...]
+    """Sorted by head, then tail, both in topological order."""
+    tails: IntArray
+    heads: IntArray
+    drop: FloatArray
+    """Drop of each arc, shape (arcs,)."""
+    seconds: FloatArray
+    """Unloaded time of each arc [s], shape (arcs,)."""
+    resources: IntArray
+    """Global indices of the resources that some arc uses, ascending, shape (k,)."""
+    use: FloatArray
+    """Use of those resources by each arc, shape (arcs, k)."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no path exists at all."""
+        return not self.arcs
+
+    @cached_property
+    def arc_index(self) -> dict[tuple[str, str], int]:
+        """Arc numbers by their two ends."""
+        return {(arc.tail, arc.head): i for i, arc in enumerate(self.arcs)}
+
+    def incoming(self, node: int) -> range:
+        """Return the arcs that enter a node (arcs are sorted by head)."""
+        first, last = np.searchsorted(self.heads, (node, node + 1))
+        return range(int(first), int(last))
+
+    def count_paths(self) -> int:
+        """Return the number of paths from input to output (an exact integer)."""
+        if self.is_empty:
+            return 0
+        count = [0] * len(self.nodes)
+        count[0] = 1
+        for tail, head in zip(self.tails.tolist(), self.heads.tolist(), strict=True):
+            count[head] += count[tail]
+        return count[-1]
+
+    def to_output(self, weight: FloatArray) -> FloatArray:
+        """Return the least sum of arc weights from each node to output, shape (nodes,)."""
+        best = np.full(len(self.nodes), np.inf)
+        best[-1] = 0.0
+        for i in range(len(self.arcs) - 1, -1, -1):
+            best[self.tails[i]] = min(best[self.tails[i]], best[self.heads[i]] + weight[i])
+        return best
+
+    def from_input(self, weight: FloatArray) -> FloatArray:
+        """Return the least sum of arc weights from input to each node, shape (nodes,)."""
+        best = np.full(len(self.nodes), np.inf)
+        best[0] = 0.0
+        for i in range(len(self.arcs)):
+            best[self.heads[i]] = min(best[self.heads[i]], best[self.tails[i]] + weight[i])
+        return best
+
+    def path_arcs(self, blocks: Sequence[str]) -> list[int] | None:
+        """Return the arc numbers of a path given by its blocks, or None where it has none."""
+        ends = [INPUT, *blocks, OUTPUT]
+        arcs = [self.arc_index.get(pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
+        return None if None in arcs else [a for a in arcs if a is not None]
+
+
+class Topology:
+    """What all task graphs of one instance share: places of blocks, links, resources."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.server_of = {b.id: d.server for d in instance.dnns for b in d.blocks}
+        self.block = {b.id: b for d in instance.dnns for b in d.blocks}
+        self.dnn = {d.id: d for d in instance.dnns}
+        self.capacity = {s.id: s.flops for s in instance.servers}
+        self.memory = {s.id: s.memory for s in instance.servers}
+        self.links = {(link.source, link.target): link for link in instance.links}
+        self.resources: tuple[Resource, ...] = tuple(self._list_resources())
+        self._index = {(r.kind, r.key): i for i, r in enumerate(self.resources)}
+        self._next = {
+            a.id: b.id
+            for d in instance.dnns
+            for a, b in zip(d.blocks[:-1], d.blocks[1:], strict=True)
+        }
+        dnns_on = dict.fromkeys(self.capacity, 0)
+        for dnn in instance.dnns:
+            dnns_on[dnn.server] += 1
+        self._dnns_on = dnns_on
+        tasks_of = dict.fromkeys(self.dnn, 0)
+        for task in instance.tasks:
+            tasks_of[task.dnn] += 1
+        self._tasks_of = tasks_of
+
+    def _list_resources(self) -> Iterator[Resource]:
+        for server in self.instance.servers:
+            yield Resource("server", (server.id,), server.flops)
+        for link in self.instance.links:
+            if link.bandwidth is not None:
+                yield Resource("link", (link.source, link.target), link.bandwidth)
+        for server in self.instance.servers:
+            if server.memory is not None:
+                yield Resource("memory", (server.id,), server.memory)
+
+    def task_graph(self, task: Task) -> TaskGraph:
+        """Return the graph of one task; arcs that cannot be used (missing link) are left out."""
+        outgoing = self._outgoing(task)
+        order = _topological_order(outgoing)
+        rank = {node: i for i, node in enumerate(order)}
+        arcs = [arc for node in order for arc in outgoing.get(node, ())]
+        arcs.sort(key=lambda arc: (rank[arc.head], rank[arc.tail]))
+        used = sorted({r for arc in arcs for r, _ in arc.use})
+        column = {r: i for i, r in enumerate(used)}
+        use = np.zeros((len(arcs), len(used)))
+        for i, arc in enumerate(arcs):
+            for resource, amount in arc.use:
+                use[i, column[resource]] += amount
+        return TaskGraph(
+            task=task,
+            nodes=tuple(order),
+            arcs=tuple(arcs),
+            tails=np.array([rank[arc.tail] for arc in arcs], dtype=np.int64),
+            heads=np.array([rank[arc.head] for arc in arcs], dtype=np.int64),
+            drop=np.array([arc.drop for arc in arcs]),
+            seconds=np.array([arc.seconds for arc in arcs]),
+            resources=np.array(used, dtype=np.int64),
+            use=use,
+        )
+
+    def floor(self, task: Task) -> float:
+        """Return floor[t] in inferences/s, working out ``standalone`` (:meth:`standalone_rate`)."""
+        return self.standalone_rate(task) if task.floor == "standalone" else float(task.floor)
+
+    def standalone_rate(self, task: Task) -> float:
+        """Return the rate of a task without coordination [inferences/s].
+
+        Its native path at its DNN's equal share of the server (capacity divided by the
+        number of DNNs hosted there), split equally among the DNN's own tasks, capped by
+        demand. 0 where the native path cannot be used.
+        """
+        native = [b.id for b in self.dnn[task.dnn].blocks]
+        ends = [INPUT, *native, OUTPUT]
+        changed = {(c.source, c.target): c for c in task.connections}
+        totals: dict[int, float] = {}
+        for tail, head in zip(ends[:-1], ends[1:], strict=True):
+            arc = self._arc(tail, head, changed.get((tail, head)))
+            if arc is None:
+                return 0.0
+            for resource, amount in arc.use:
+                totals[resource] = totals.get(resource, 0.0) + amount
+        rate = np.inf if task.demand is None else task.demand
+        for number, total in totals.items():
+            limited = self.resources[number]
+            if total <= 0.0 or limited.kind == "memory":
+                continue
+            sharers = self._tasks_of[task.dnn]
+            if limited.kind == "server":
+                sharers *= max(1, self._dnns_on[limited.key[0]])
+            rate = min(rate, 1.0 / sharers / total)
+        return float(rate)
+
+    def _outgoing(self, task: Task) -> dict[str, list[Arc]]:
+        """Return the usable arcs by tail, restricted to nodes between input and output."""
+        changed = {(c.source, c.target): c for c in task.connections}
+        blocks = self.dnn[task.dnn].blocks
+        ends: dict[str, dict[str, Connection | None]] = {}
+        for connection in task.connections:
+            ends.setdefault(connection.source, {})[connection.target] = connection
+        ends.setdefault(INPUT, {}).setdefault(blocks[0].id, None)
+        ends.setdefault(blocks[-1].id, {}).setdefault(OUTPUT, None)
+
+        outgoing: dict[str, list[Arc]] = {}
+        entering: dict[str, list[str]] = {}
+        frontier = [INPUT]
+        while frontier:
+            node = frontier.pop()
+            if node in outgoing:
+                continue
+            targets = ends.get(node, {})
+            follower = self._next.get(node)
+            if follower is not None and follower not in targets:
+                targets = {**targets, follower: None}
+            arcs = []
+            for head in targets:
+                arc = self._arc(node, head, changed.get((node, head)))
+                if arc is not None:
+                    arcs.append(arc)
+                    entering.setdefault(head, []).append(node)
+                    frontier.append(head)
+            outgoing[node] = arcs
+        useful = {OUTPUT}
+        frontier = [OUTPUT]
+        while frontier:
+            for node in entering.get(frontier.pop(), ()):
+                if node not in useful:
+                    useful.add(node)
+                    frontier.append(node)
+        return {
+            node: [arc for arc in arcs if arc.head in useful]
+            for node, arcs in outgoing.items()
+            if node in useful
+        }
+
+    def _arc(self, tail: str, head: str, connection: Connection | None) -> Arc | None:
+        """Return one arc with its costs, or None where a hop lacks a link."""
+        use: list[tuple[int, float]] = []
+        hops: list[tuple[str, str, float]] = []
+        seconds = 0.0
+        if connection is not None:
+            place = connection.server or self.server_of[head if tail == INPUT else tail]
+            if connection.flops > 0.0:
+                seconds += self._work(use, place, connection.flops)
+            memory = self.memory[place]
+            if connection.params > 0.0 and memory is not None:
+                # No memory at all still needs a unit: every adapter is then larger than 1.
+                share = BYTES_PER_PARAMETER * connection.params / max(memory, 1e-3)
+                use.append((self._index["memory", (place,)], share))
+            stops = [place]
+            if tail != INPUT:
+                stops.insert(0, self.server_of[tail])
+            if head != OUTPUT:
+                stops.append(self.server_of[head])
+            size = connection.bytes
+            if size is None:
+                size = 0.0 if tail == INPUT else self.block[tail].output_bytes
+            for hop in zip(stops[:-1], stops[1:], strict=True):
+                if hop[0] == hop[1] or not self.links:
+                    continue
+                link = self.links.get(hop)
+                if link is None:
+                    return None
+                seconds += self._transfer(use, link, size)
+                hops.append((*hop, size))
+        if head != OUTPUT:
+            seconds += self._work(use, self.server_of[head], self.block[head].flops)
+        return Arc(
+            tail=tail,
+            head=head,
+            drop=0.0 if connection is None else connection.drop,
+            seconds=seconds,
+            use=tuple(use),
+            hops=tuple(hops),
+            is_connection=connection is not None,
+        )
+
+    def _work(self, use: list[tuple[int, float]], server: str, flops: float) -> float:
+        seconds = flops / self.capacity[server]
+        use.append((self._index["server", (server,)], seconds))
+        return seconds
+
+    def _transfer(self, use: list[tuple[int, float]], link: Link, size: float) -> float:
+        if link.bandwidth is None:
+            return link.latency
+        seconds = size / link.bandwidth
+        use.append((self._index["link", (link.source, link.target)], seconds))
+        return seconds + link.latency
+
+
+def _topological_order(outgoing: dict[str, list[Arc]]) -> list[str]:
+    """Return input, the blocks between, output; deterministic (order of discovery)."""
+    missing: dict[str, int] = {}
+    for arcs in outgoing.values():
+        for arc in arcs:
+            missing[arc.head] = missing.get(arc.head, 0) + 1
+    order = [INPUT] if INPUT in outgoing else []
+    for node in order:
+        for arc in outgoing.get(node, ()):
+            missing[arc.head] -= 1
+            if missing[arc.head] == 0 and arc.head != OUTPUT:
+                order.append(arc.head)
+    return [*order, OUTPUT] if order else []
