@@ -1,0 +1,106 @@
+"""What the formulations take: plain numbers, already normalised.
+
+Capacities are 1: the use of a server or link is given in seconds of it per inference,
+adapters as a share of the memory (see MODEL.md for the symbols). Rates are inferences/s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Objective = Literal["reward", "throughput", "accuracy"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Sparse rows: for each resource, the paths (or arcs) that use it and how much each."""
+
+    names: Sequence[str]
+    entries: Sequence[Sequence[tuple[int, float]]]
+    """entries[i] lists (path or arc index, amount) of resource i."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is maximised, and floors on the totals."""
+
+    objective: Objective = "reward"
+    min_accuracy: float | None = None
+    """Floor on the average accuracy A."""
+    min_throughput: float | None = None
+    """Floor on the total throughput Th [inferences/s]."""
+    throughput_unit: float = 1.0
+    """Th is modelled in this unit [inferences/s], so that numbers stay near 1."""
+
+
+@dataclass(frozen=True)
+class PathData:
+    """Data of the path formulation: P paths of T tasks; every path is admissible."""
+
+    task_names: Sequence[str]
+    weight: Sequence[float]
+    """w[t], summing to 1."""
+    floor: Sequence[float]
+    """Least rate of each task [inferences/s]."""
+    task_of: Sequence[int]
+    """t(p), ascending."""
+    accuracy: Sequence[float]
+    """A[p]."""
+    most_rate: Sequence[float]
+    """R[p] >= floor[t(p)] [inferences/s]."""
+    rate_rows: Rows
+    """Use of servers and links, per inference."""
+    memory_rows: Rows
+    """Use of the adapters' memory, per chosen path."""
+    goal: Goal = field(default_factory=Goal)
+
+
+@dataclass(frozen=True)
+class ElasticData:
+    """Data of the elastic model: paths that may break limits, and by how much.
+
+    All violations are relative to the limit that is broken.
+    """
+
+    paths: PathData
+    path_violation: Sequence[float]
+    """How far path p is beyond its task's accuracy and latency limits."""
+    elastic: frozenset[str]
+    """Which kinds of requirement may give way: capacity, floor, memory, path, total."""
+
+
+@dataclass(frozen=True)
+class FlowTask:
+    """One task of the flow formulation: a directed acyclic graph with numbered nodes.
+
+    Node 0 is the input, the last node the output.
+    """
+
+    name: str
+    nodes: int
+    tails: Sequence[int]
+    heads: Sequence[int]
+    drop: Sequence[float]
+    seconds: Sequence[float]
+    most_rate: Sequence[float]
+    """R[t,a] of each arc: the largest rate of any admissible path through it."""
+    weight: float
+    floor: float
+    accuracy: float
+    """Accuracy of the native path."""
+    min_accuracy: float
+    max_latency: float | None
+    measured: Sequence[tuple[tuple[int, ...], float]]
+    """Measured paths: their arcs and their accuracy."""
+
+
+@dataclass(frozen=True)
+class FlowData:
+    """Data of the flow formulation; arcs are numbered through all tasks, in order."""
+
+    tasks: Sequence[FlowTask]
+    rate_rows: Rows
+    memory_rows: Rows
+    goal: Goal = field(default_factory=Goal)

@@ -1,0 +1,267 @@
+"""The flow formulation: a unit flow of choice and a flow of rate on each task's graph.
+
+No path is enumerated. It is weaker than ``path`` but states the problem as it is, and
+serves as an independent check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyomo.environ as pyo
+
+from formulations.data import FlowData, FlowTask
+from formulations.parts import capacity, floors_on_totals, objective, totals, weighted
+
+
+def build_flow_model(data: FlowData) -> pyo.ConcreteModel:
+    """Return the flow formulation of ``data`` (symbols: MODEL.md)."""
+    model = pyo.ConcreteModel("flow")
+    flow_variables(model, data)
+    totals(model, sum(max(t.most_rate) for t in data.tasks) / data.goal.throughput_unit)
+
+    one_unit_of_choice(model, data)
+    rate_is_conserved(model, data)
+    rate_needs_choice(model, data)
+    choice_carries_floor(model, data)
+    capacity(model, "server_and_link_capacity", data.rate_rows, _rate_terms(model, data))
+    capacity(model, "memory_capacity", data.memory_rows, lambda a, use: [(use, model.choose[a])])
+    latency_limit(model, data)
+    measured_path_is_recognised(model, data)
+    predicted_accuracy_limit(model, data)
+    measured_accuracy_limit(model, data)
+    predicted_accuracy_is_not_negative(model, data)
+    average_accuracy_definition(model, data)
+    throughput_definition(model, data)
+    floors_on_totals(model, data.goal)
+
+    objective(model, data.goal)
+    return model
+
+
+def flow_variables(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """z[a] in {0, 1}: arc a is on the task's path; g[a] in [0, 1]: rate on it / R[a].
+
+    A[t] in [min_accuracy, 1]: accuracy of the task; q[t, m] in {0, 1}: its path is
+    exactly the measured path m.
+    """
+    arcs = [a for _, _, a in _arcs(data)]
+    model.choose = pyo.Var(arcs, domain=pyo.Binary)
+    model.rate = pyo.Var(arcs, bounds=(0.0, 1.0))
+    model.accuracy = pyo.Var(
+        range(len(data.tasks)), bounds=lambda _, t: (data.tasks[t].min_accuracy, 1.0)
+    )
+    model.is_measured = pyo.Var(
+        [(t, m) for t, task in enumerate(data.tasks) for m in range(len(task.measured))],
+        domain=pyo.Binary,
+    )
+
+
+def one_unit_of_choice(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """sum of z out of a node - sum of z into it = 1 at the input, 0 at every block.
+
+    The output's balance follows from the others.
+    """
+    balance = _balances(data)
+
+    def rule(m: pyo.ConcreteModel, t: int, node: int) -> Any:
+        pairs = balance[t, node]
+        right = 1.0 if node == 0 else 0.0
+        return (right, weighted([s for s, _ in pairs], [m.choose[a] for _, a in pairs]), right)
+
+    model.one_unit_of_choice = pyo.Constraint(_inner_nodes(data, first=0), rule=rule)
+
+
+def rate_is_conserved(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """sum of R g out of a block = sum of R g into it."""
+    balance = _balances(data)
+    most = [data.tasks[t].most_rate[i] for t, i, _ in _arcs(data)]
+
+    def rule(m: pyo.ConcreteModel, t: int, node: int) -> Any:
+        pairs = balance[t, node]
+        largest = max(most[a] for _, a in pairs) or 1.0
+        coefficients = [sign * most[a] / largest for sign, a in pairs]
+        return (0.0, weighted(coefficients, [m.rate[a] for _, a in pairs]), 0.0)
+
+    model.rate_is_conserved = pyo.Constraint(_inner_nodes(data, first=1), rule=rule)
+
+
+def rate_needs_choice(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """R[a] g[a] <= R[a] z[a].
+
+    The big-M R[a] is the least, over servers and links, of capacity / the smallest use
+    of any path through arc a, and the demand: no path through a can be faster.
+    """
+    model.rate_needs_choice = pyo.Constraint(
+        [a for _, _, a in _arcs(data)],
+        rule=lambda m, a: (None, weighted([1.0, -1.0], [m.rate[a], m.choose[a]]), 0.0),
+    )
+
+
+def choice_carries_floor(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """R[a] g[a] >= f[t] z[a] (an arc with R[a] < f[t] cannot be chosen)."""
+
+    def rule(m: pyo.ConcreteModel, t: int, i: int, a: int) -> Any:
+        task = data.tasks[t]
+        if task.floor <= 0.0:
+            return pyo.Constraint.Skip
+        return (
+            0.0,
+            weighted([task.most_rate[i] / task.floor, -1.0], [m.rate[a], m.choose[a]]),
+            None,
+        )
+
+    model.choice_carries_floor = pyo.Constraint(list(_arcs(data)), rule=rule)
+
+
+def latency_limit(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """sum over arcs of t: (seconds / L[t]) z[a] <= 1, where the task has a limit."""
+    first = _first_arc(data)
+
+    def rule(m: pyo.ConcreteModel, t: int) -> Any:
+        task, start = data.tasks[t], first[t]
+        if task.max_latency is None:
+            return pyo.Constraint.Skip
+        pairs = [(s / task.max_latency, m.choose[start + i]) for i, s in enumerate(task.seconds)]
+        return (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), 1.0)
+
+    model.latency_limit = pyo.Constraint(range(len(data.tasks)), rule=rule)
+
+
+def measured_path_is_recognised(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """q[t,m] <= z[a] for each arc a of m, and q[t,m] >= sum of z over m - (|m| - 1)."""
+    first = _first_arc(data)
+    model.measured_path_is_recognised = pyo.ConstraintList()
+    for t, m in model.is_measured:
+        arcs = [first[t] + i for i in data.tasks[t].measured[m][0]]
+        q = model.is_measured[t, m]
+        for a in arcs:
+            model.measured_path_is_recognised.add(
+                (None, weighted([1.0, -1.0], [q, model.choose[a]]), 0.0)
+            )
+        chosen = [model.choose[a] for a in arcs]
+        model.measured_path_is_recognised.add(
+            (None, weighted([*[1.0] * len(arcs), -1.0], [*chosen, q]), len(arcs) - 1.0)
+        )
+
+
+def predicted_accuracy_limit(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """A[t] <= native - sum of drop z + sum over m: max(0, measured - predicted of m) q[t,m].
+
+    When q[t,m] = 1 the path is exactly m, so the coefficient lifts the bound to the
+    measured value and no further: it is the smallest big-M.
+    """
+    first = _first_arc(data)
+
+    def rule(m: pyo.ConcreteModel, t: int) -> Any:
+        task, start = data.tasks[t], first[t]
+        pairs = [(1.0, m.accuracy[t])]
+        pairs += [(d, m.choose[start + i]) for i, d in enumerate(task.drop) if d != 0.0]
+        pairs += [
+            (-max(0.0, value - _predicted(task, arcs)), m.is_measured[t, k])
+            for k, (arcs, value) in enumerate(task.measured)
+        ]
+        return (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), task.accuracy)
+
+    model.predicted_accuracy_limit = pyo.Constraint(range(len(data.tasks)), rule=rule)
+
+
+def measured_accuracy_limit(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """A[t] <= 1 - (1 - measured of m) q[t,m]; 1 is the largest accuracy there is."""
+
+    def rule(m: pyo.ConcreteModel, t: int, k: int) -> Any:
+        value = data.tasks[t].measured[k][1]
+        return (None, weighted([1.0, 1.0 - value], [m.accuracy[t], m.is_measured[t, k]]), 1.0)
+
+    model.measured_accuracy_limit = pyo.Constraint(list(model.is_measured), rule=rule)
+
+
+def predicted_accuracy_is_not_negative(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """native - sum of drop z + sum over m: max(0, -predicted of m) q[t,m] >= 0."""
+    first = _first_arc(data)
+
+    def rule(m: pyo.ConcreteModel, t: int) -> Any:
+        task, start = data.tasks[t], first[t]
+        pairs = [(d, m.choose[start + i]) for i, d in enumerate(task.drop) if d != 0.0]
+        pairs += [
+            (min(0.0, _predicted(task, arcs)), m.is_measured[t, k])
+            for k, (arcs, _) in enumerate(task.measured)
+        ]
+        if not pairs:
+            return pyo.Constraint.Skip
+        return (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), task.accuracy)
+
+    model.predicted_accuracy_is_not_negative = pyo.Constraint(range(len(data.tasks)), rule=rule)
+
+
+def average_accuracy_definition(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """A = sum over t: w[t] A[t]."""
+    model.average_accuracy_definition = pyo.Constraint(
+        expr=(
+            0.0,
+            weighted(
+                [*(t.weight for t in data.tasks), -1.0],
+                [*model.accuracy.values(), model.average_accuracy],
+            ),
+            0.0,
+        )
+    )
+
+
+def throughput_definition(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """Th = sum over t, over arcs a out of the input: R[a] g[a]."""
+    unit = data.goal.throughput_unit
+    pairs = [
+        (data.tasks[t].most_rate[i] / unit, model.rate[a])
+        for t, i, a in _arcs(data)
+        if data.tasks[t].tails[i] == 0
+    ]
+    model.throughput_definition = pyo.Constraint(
+        expr=(
+            0.0,
+            weighted([*(c for c, _ in pairs), -1.0], [*(v for _, v in pairs), model.throughput]),
+            0.0,
+        )
+    )
+
+
+def _predicted(task: FlowTask, arcs: tuple[int, ...]) -> float:
+    return task.accuracy - sum(task.drop[i] for i in arcs)
+
+
+def _first_arc(data: FlowData) -> list[int]:
+    """Return the number of each task's first arc."""
+    first, total = [], 0
+    for task in data.tasks:
+        first.append(total)
+        total += len(task.tails)
+    return first
+
+
+def _arcs(data: FlowData) -> Iterator[tuple[int, int, int]]:
+    """Yield (task, arc within the task, arc number) of every arc."""
+    number = 0
+    for t, task in enumerate(data.tasks):
+        for i in range(len(task.tails)):
+            yield t, i, number
+            number += 1
+
+
+def _inner_nodes(data: FlowData, first: int) -> list[tuple[int, int]]:
+    """Return (task, node) of every node but the output."""
+    return [(t, n) for t, task in enumerate(data.tasks) for n in range(first, task.nodes - 1)]
+
+
+def _balances(data: FlowData) -> dict[tuple[int, int], list[tuple[float, int]]]:
+    """Return for each (task, node) its (+1, arc) out and (-1, arc) in."""
+    balance: dict[tuple[int, int], list[tuple[float, int]]] = {}
+    for t, i, a in _arcs(data):
+        balance.setdefault((t, data.tasks[t].tails[i]), []).append((1.0, a))
+        balance.setdefault((t, data.tasks[t].heads[i]), []).append((-1.0, a))
+    return balance
+
+
+def _rate_terms(model: pyo.ConcreteModel, data: FlowData) -> Any:
+    most = [data.tasks[t].most_rate[i] for t, i, _ in _arcs(data)]
+    return lambda arc, amount: [(amount * most[arc], model.rate[arc])]

@@ -1,0 +1,134 @@
+"""The path formulation: one binary per nondominated path.
+
+The rate of a path is split into its floor and an extra, ``r[p] = f[t] x[p] +
+(R[p] - f[t]) u[p]`` with ``0 <= u[p] <= x[p]``. This is the disaggregated form
+``f x <= r <= R x`` with every variable in [0, 1].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyomo.environ as pyo
+
+from formulations.data import PathData
+from formulations.parts import capacity, floors_on_totals, objective, totals, weighted
+
+
+def build_path_model(data: PathData) -> pyo.ConcreteModel:
+    """Return the path formulation of ``data`` (symbols: MODEL.md)."""
+    model = pyo.ConcreteModel("path")
+    path_variables(model, data)
+    totals(model, sum(_most_by_task(data)) / data.goal.throughput_unit)
+
+    one_path_per_task(model, data)
+    extra_rate_needs_path(model)
+    capacity(model, "server_and_link_capacity", data.rate_rows, _rate_terms(model, data))
+    memory_capacity(model, data)
+    average_accuracy_definition(model, data)
+    throughput_definition(model, data)
+    floors_on_totals(model, data.goal)
+
+    objective(model, data.goal)
+    return model
+
+
+def path_variables(model: pyo.ConcreteModel, data: PathData) -> None:
+    """x[p] in {0, 1}: path p is chosen; u[p] in [0, 1]: share of its extra rate in use.
+
+    u[p] is 0 where R[p] = f[t(p)], that is, where there is no extra rate.
+    """
+    paths = range(len(data.task_of))
+    model.choose = pyo.Var(paths, domain=pyo.Binary)
+    model.extra = pyo.Var([p for p in paths if extra_rate(data, p) > 0.0], bounds=(0.0, 1.0))
+
+
+def one_path_per_task(model: pyo.ConcreteModel, data: PathData) -> None:
+    """sum over p of t: x[p] = 1."""
+    of_task: list[list[Any]] = [[] for _ in data.task_names]
+    for path, task in enumerate(data.task_of):
+        of_task[task].append(model.choose[path])
+
+    def rule(_: pyo.ConcreteModel, task: int) -> Any:
+        if not of_task[task]:
+            return pyo.Constraint.Infeasible
+        return (1.0, weighted([1.0] * len(of_task[task]), of_task[task]), 1.0)
+
+    model.one_path_per_task = pyo.Constraint(range(len(data.task_names)), rule=rule)
+
+
+def extra_rate_needs_path(model: pyo.ConcreteModel) -> None:
+    """u[p] <= x[p].
+
+    With r[p] = f x[p] + (R - f) u[p] this is r[p] <= R[p] x[p]; its big-M R[p] is the
+    largest rate that the servers, links and demand allow on path p, hence tight.
+    """
+
+    def rule(m: pyo.ConcreteModel, path: int) -> Any:
+        return (None, weighted([1.0, -1.0], [m.extra[path], m.choose[path]]), 0.0)
+
+    model.extra_rate_needs_path = pyo.Constraint(list(model.extra), rule=rule)
+
+
+def memory_capacity(model: pyo.ConcreteModel, data: PathData) -> None:
+    """sum over p: share of the memory of p's adapters * x[p] <= 1 for every limited memory."""
+    capacity(
+        model,
+        "memory_capacity",
+        data.memory_rows,
+        lambda path, amount: [(amount, model.choose[path])],
+    )
+
+
+def average_accuracy_definition(model: pyo.ConcreteModel, data: PathData) -> None:
+    """A = sum over p: w[t(p)] A[p] x[p]."""
+    coefficients = [
+        data.weight[task] * accuracy
+        for task, accuracy in zip(data.task_of, data.accuracy, strict=True)
+    ]
+    model.average_accuracy_definition = pyo.Constraint(
+        expr=(
+            0.0,
+            weighted([*coefficients, -1.0], [*model.choose.values(), model.average_accuracy]),
+            0.0,
+        )
+    )
+
+
+def throughput_definition(model: pyo.ConcreteModel, data: PathData) -> None:
+    """Th = sum of floors + sum over p: (R[p] - f[t(p)]) u[p].
+
+    The floors are constant because every task takes exactly one path.
+    """
+    unit = data.goal.throughput_unit
+    coefficients = [extra_rate(data, p) / unit for p in model.extra]
+    model.throughput_definition = pyo.Constraint(
+        expr=(
+            -sum(data.floor) / unit,
+            weighted([*coefficients, -1.0], [*model.extra.values(), model.throughput]),
+            -sum(data.floor) / unit,
+        )
+    )
+
+
+def extra_rate(data: PathData, path: int) -> float:
+    """Return R[p] - f[t(p)], what path p can do beyond the floor [inferences/s]."""
+    return data.most_rate[path] - data.floor[data.task_of[path]]
+
+
+def _rate_terms(model: pyo.ConcreteModel, data: PathData) -> Any:
+    def terms(path: int, amount: float) -> list[tuple[float, Any]]:
+        floor = data.floor[data.task_of[path]]
+        pairs = [(amount * floor, model.choose[path])] if floor > 0.0 else []
+        if path in model.extra:
+            pairs.append((amount * extra_rate(data, path), model.extra[path]))
+        return pairs
+
+    return terms
+
+
+def _most_by_task(data: PathData) -> list[float]:
+    most = [0.0] * len(data.task_names)
+    for path, task in enumerate(data.task_of):
+        most[task] = max(most[task], data.most_rate[path])
+    return most

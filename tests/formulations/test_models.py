@@ -1,0 +1,144 @@
+"""The formulations themselves: their text, their relaxations, their strength.
+
+The golden files in ``golden/`` show every constraint on a case small enough to read. To
+rewrite them after a wanted change: ``python -m tests.formulations.test_models``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyomo.environ as pyo
+import pytest
+
+from code_opt.generate import generate
+from code_opt.instance import load_instance, parse_instance
+from code_opt.methods import Settings, build_model, solve
+from code_opt.methods.models import throughput_unit
+from code_opt.paths import build_pool
+from code_opt.solvers import open_session, write_model
+from formulations import ElasticData, Goal, PathData, Rows, build_elastic_model
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def rich_instance():
+    """Two tasks, a link, a memory, a latency limit, a floor, a demand and a measured path."""
+    return parse_instance(
+        {
+            "schema": "code-opt/instance/1",
+            "name": "golden",
+            "servers": [{"id": "s", "flops": 100.0, "memory": 1000.0}, {"id": "r", "flops": 50.0}],
+            "links": [{"source": "s", "target": "r", "bandwidth": 200.0, "latency": 0.01}],
+            "dnns": [
+                {
+                    "id": "d",
+                    "server": "s",
+                    "blocks": [
+                        {"id": "d0", "flops": 4.0, "output_bytes": 8.0},
+                        {"id": "d1", "flops": 6.0},
+                    ],
+                },
+                {"id": "e", "server": "r", "blocks": [{"id": "e0", "flops": 2.0}]},
+            ],
+            "tasks": [
+                {
+                    "id": "t",
+                    "dnn": "d",
+                    "accuracy": 0.9,
+                    "floor": 2.0,
+                    "demand": 20.0,
+                    "weight": 3.0,
+                    "max_latency": 0.5,
+                    "min_accuracy": 0.1,
+                    "connections": [
+                        {
+                            "source": "d0",
+                            "target": "output",
+                            "drop": 0.2,
+                            "flops": 1.0,
+                            "params": 100.0,
+                        },
+                        {"source": "d0", "target": "e0", "drop": 0.1, "flops": 0.5, "params": 50.0},
+                        {"source": "e0", "target": "output", "drop": 0.05},
+                    ],
+                    "measured_paths": [{"blocks": ["d0"], "accuracy": 0.75}],
+                },
+                {"id": "u", "dnn": "e", "accuracy": 0.8},
+            ],
+            "reward": {
+                "accuracy": {"kind": "power", "exponent": 2.0},
+                "throughput": {"kind": "exponential", "rate": 0.01},
+            },
+        }
+    )
+
+
+def models():
+    """Each formulation of the instance above, objectives without tangents."""
+    goal = {"objective": "throughput", "min_accuracy": 0.5}
+    elastic = ElasticData(
+        paths=PathData(
+            task_names=["t"],
+            weight=[1.0],
+            floor=[2.0],
+            task_of=[0, 0],
+            accuracy=[0.9, 0.7],
+            most_rate=[10.0, 2.0],
+            rate_rows=Rows(["server s"], [[(0, 0.1), (1, 0.5)]]),
+            memory_rows=Rows(["memory s"], [[(1, 0.3)]]),
+            goal=Goal("reward", min_accuracy=0.8, min_throughput=4.0),
+        ),
+        path_violation=[0.0, 0.25],
+        elastic=frozenset(["capacity", "floor", "memory", "path", "total"]),
+    )
+    return {
+        "path": build_model(rich_instance(), Settings(**goal)),
+        "flow": build_model(rich_instance(), Settings(formulation="flow", **goal)),
+        "elastic": build_elastic_model(elastic),
+    }
+
+
+@pytest.mark.parametrize("name", ["path", "flow", "elastic"])
+def test_every_constraint_is_as_written_down(name, tmp_path):
+    write_model(models()[name], tmp_path / "model.lp")
+    assert (tmp_path / "model.lp").read_text() == (GOLDEN / f"{name}.lp").read_text()
+
+
+def relaxation(instance, formulation):
+    """Return the bound of the linear relaxation of maximal throughput."""
+    settings = Settings(objective="throughput", formulation=formulation, min_accuracy=0.75)
+    model = build_model(instance, settings)
+    for variable in model.component_data_objects(pyo.Var):
+        if variable.is_binary():
+            variable.domain = pyo.UnitInterval
+    return open_session(model).solve().value * throughput_unit(build_pool(instance))
+
+
+# Recorded with these formulations: a smaller bound is an improvement to be recorded, a
+# larger one a formulation that got weaker.
+RELAXATIONS = {
+    "three-services": {"path": 130.0, "flow": 130.0},
+    "metro-links": {"path": 262.2644354823608, "flow": 263.82663350569703},
+    "generated": {"path": 2256.9190517410398, "flow": 2311.211966549644},
+}
+
+
+@pytest.mark.parametrize("name", RELAXATIONS)
+def test_relaxations_bound_the_optimum_and_path_is_no_weaker_than_flow(name):
+    if name == "generated":
+        instance = generate(6, seed=1)
+    else:
+        instance = load_instance(ROOT / "data" / f"{name}.json")
+    optimum = solve(instance, objective="throughput", min_accuracy=0.75, gap=1e-6).throughput
+    bounds = {f: relaxation(instance, f) for f in ("path", "flow")}
+    assert optimum <= bounds["path"] * (1 + 1e-6)
+    assert bounds["path"] <= bounds["flow"] * (1 + 1e-6)
+    assert bounds == pytest.approx(RELAXATIONS[name], rel=1e-6)
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for key, built in models().items():
+        write_model(built, GOLDEN / f"{key}.lp")
