@@ -1,0 +1,722 @@
+"""Independent check of a result: everything in it is recomputed from the instance alone.
+
+Nothing here is shared with the formulations, the path search or the solvers: the task
+graph, the figures of a path, the standalone rates and the reward are written down a second
+time, straight from the specification, so that a mistake there does not confirm itself.
+
+Every rule looks at one thing. A reported figure is compared with its recomputed value, and
+a requirement is judged on recomputed values only, so that a wrong report and a broken
+requirement are told apart. What cannot be recomputed, because a path is not a path of the
+task graph for example, is left out rather than reported a second time.
+
+Comparisons are relative (:data:`code_opt.result.TOLERANCE`): ``a`` equals ``b`` within
+``tolerance * max(|a|, |b|)`` and is at most ``b`` within ``tolerance * |b|``. A limit of 0
+is therefore exact. The places that state another tolerance:
+
+- a predicted accuracy may also differ by ``ROUNDING`` times the sum of the sizes of its
+  terms, since differences of near numbers lose digits, and counts as negative below
+  ``-tolerance`` times that sum;
+- a gap may also differ by ``GAP_ROUNDING``.
+
+No comparison is passed by an infinite or undefined number.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from code_opt.instance.model import (
+    BYTES_PER_PARAMETER,
+    INPUT,
+    OUTPUT,
+    Connection,
+    Exponential,
+    Instance,
+    Logistic,
+    Power,
+    Task,
+)
+from code_opt.result import TOLERANCE, Result, TaskResult
+
+ROUNDING = 1e-12
+"""Rounding allowed in a predicted accuracy, relative to the sum of the sizes of its terms."""
+GAP_ROUNDING = 1e-9
+"""Rounding allowed in a gap, absolute: ``bound / value - 1`` loses digits."""
+DEFAULT_GAP = 1e-4
+"""Gap of an optimal result that does not say which one was asked for."""
+
+RULES: dict[str, str] = {
+    "input-group": "no input group holds two or more tasks (their shared work is not checked yet)",
+    "finite": "every number is finite",
+    "instance-name": "the result is for this instance",
+    "seconds": "the time is not negative",
+    "no-assignment": "an infeasible or unknown result holds no assignment and no figures",
+    "assignment": "an optimal or feasible result holds an assignment",
+    "tasks": "every task is listed exactly once, and no other",
+    "path-blocks": "a path has at least one block, and all its blocks exist",
+    "path-start": "a path starts at its own DNN's first block or with an entry of its task",
+    "path-step": "each step of a path is a trunk arc or a connection of its task",
+    "path-end": "a path ends at its own DNN's last block or with an exit of its task",
+    "path-links": "every transfer of a path has its link, where the instance lists links",
+    "path-accuracy": "a path without a measured accuracy is not predicted below 0",
+    "task-accuracy": "a task's accuracy is the measured one of its path, else the predicted one",
+    "accuracy-source": "a task's accuracy is called measured or predicted as it is",
+    "min-accuracy": "a task's accuracy is at least its min_accuracy",
+    "latency": "a task's latency is that of its path on unloaded servers and links",
+    "max-latency": "a task's latency is at most its max_latency",
+    "rate": "a task's rate is not negative",
+    "floor": "a task's rate is at least its floor, a number or its standalone rate",
+    "demand": "a task's rate is at most its demand",
+    "servers": "every server is listed exactly once, and no other",
+    "server-load": "a server's load is the sum of rate times work over the tasks",
+    "server-capacity": "a server's capacity is that of the instance",
+    "server-utilization": "a server's utilization is its load over its capacity",
+    "server-overload": "a server's load is at most its capacity",
+    "memory": "the adapters placed on a server fit its memory",
+    "links": "every link is listed exactly once, and no other",
+    "link-load": "a link's load is the sum of rate times bytes over the tasks",
+    "link-capacity": "a link's capacity is its bandwidth, null where it is unlimited",
+    "link-utilization": "a link's utilization is load over bandwidth, null where it is unlimited",
+    "link-overload": "a link's load is at most its bandwidth",
+    "throughput": "the throughput is the sum of the rates",
+    "average-accuracy": "the accuracy is the weighted average over the tasks",
+    "reward": "the reward is xi(average accuracy) * zeta(throughput)",
+    "asked-accuracy": "the average accuracy is at least the floor asked for",
+    "asked-throughput": "the throughput is at least the floor asked for",
+    "bound-and-gap": "bound and gap are both given or both null (value 0 has no gap to a bound)",
+    "bound": "the bound is at least the value of the objective",
+    "gap": "the gap is bound / value - 1, never negative",
+    "optimal-bound": "an optimal result proves it with a bound",
+    "optimal-gap": "an optimal result's gap is within the one asked for",
+}
+"""Every rule of the checker with its meaning."""
+
+_FIGURES = ("reward", "bound", "gap", "throughput", "accuracy")
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One requirement that a result does not meet."""
+
+    rule: str
+    """One of :data:`RULES`."""
+    place: str
+    """Where in the result, such as ``tasks[0].rate``."""
+    message: str
+    """What was found and what would be right."""
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message} ({self.rule})"
+
+
+def check(result: Result, instance: Instance, tolerance: float = TOLERANCE) -> list[Violation]:
+    """Recompute a result from its instance and name every requirement that does not hold.
+
+    Args:
+        result: what a method found.
+        instance: the problem; its cross-references must be right (``load_instance`` sees to it).
+        tolerance: relative tolerance of the comparisons.
+
+    Returns:
+        The violations in the order of the result's fields; an empty list confirms the result.
+    """
+    return list(_Check(result, instance, tolerance).violations())
+
+
+# ---- comparisons: false for infinite and undefined numbers ---------------------------------
+
+
+def _close(a: float, b: float, tolerance: float, slack: float = 0.0) -> bool:
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return False
+    return abs(a - b) <= tolerance * max(abs(a), abs(b)) + slack
+
+
+def _at_most(a: float, b: float, tolerance: float) -> bool:
+    return math.isfinite(a) and math.isfinite(b) and a <= b + tolerance * abs(b)
+
+
+def _at_least(a: float, b: float, tolerance: float) -> bool:
+    return math.isfinite(a) and math.isfinite(b) and a >= b - tolerance * abs(b)
+
+
+# ---- what the instance says about one path -------------------------------------------------
+
+
+@dataclass
+class _Figures:
+    """Figures of one inference along one path."""
+
+    latency: float = 0.0
+    work: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    memory: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    traffic: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    """Transfers between servers without a listed link."""
+
+
+@dataclass(frozen=True)
+class _Accuracy:
+    value: float
+    source: str
+    slack: float
+    """Absolute rounding of ``value``."""
+    admissible: bool
+
+
+class _Network:
+    """The instance, indexed: blocks, capacities, links and each task's connections."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.capacity = {server.id: server.flops for server in instance.servers}
+        self.links = {(link.source, link.target): link for link in instance.links}
+        self.dnns = {dnn.id: dnn for dnn in instance.dnns}
+        self.tasks = {task.id: task for task in instance.tasks}
+        self.blocks = {block.id: block for dnn in instance.dnns for block in dnn.blocks}
+        self.host = {block.id: dnn.server for dnn in instance.dnns for block in dnn.blocks}
+        self.trunk_arcs = {
+            (here.id, there.id)
+            for dnn in instance.dnns
+            for here, there in zip(dnn.blocks, dnn.blocks[1:], strict=False)
+        }
+        self.hosted = Counter(dnn.server for dnn in instance.dnns)
+        self.natives = Counter(task.dnn for task in instance.tasks)
+        self._connections: dict[str, dict[tuple[str, str], Connection]] = {}
+
+    def connections(self, task: Task) -> dict[tuple[str, str], Connection]:
+        if task.id not in self._connections:
+            self._connections[task.id] = {(c.source, c.target): c for c in task.connections}
+        return self._connections[task.id]
+
+    def native_blocks(self, task: Task) -> tuple[str, ...]:
+        return tuple(block.id for block in self.dnns[task.dnn].blocks)
+
+    def path_faults(self, task: Task, path: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield (rule, message) for everything that keeps ``path`` out of the task's graph."""
+        if not path:
+            yield "path-blocks", "the path is empty, expected at least one block"
+            return
+        unknown = [block for block in path if block not in self.blocks]
+        if unknown:
+            yield "path-blocks", f"no such block: {', '.join(map(repr, unknown))}"
+            return
+        connections = self.connections(task)
+        native = self.native_blocks(task)
+        if path[0] != native[0] and (INPUT, path[0]) not in connections:
+            yield "path-start", f"{path[0]!r} is neither {native[0]!r} nor an entry of the task"
+        for step in zip(path, path[1:], strict=False):
+            if step not in self.trunk_arcs and step not in connections:
+                yield "path-step", f"no arc {step[0]!r} -> {step[1]!r} for this task"
+        if path[-1] != native[-1] and (path[-1], OUTPUT) not in connections:
+            yield "path-end", f"{path[-1]!r} is neither {native[-1]!r} nor has an exit of the task"
+
+    def used(self, task: Task, path: Sequence[str]) -> list[Connection]:
+        """Connections on a path; one with the ends of a native arc replaces that arc."""
+        connections = self.connections(task)
+        chain = [INPUT, *path, OUTPUT]
+        steps = zip(chain, chain[1:], strict=False)
+        return [connections[step] for step in steps if step in connections]
+
+    def figures(self, task: Task, path: Sequence[str]) -> _Figures:
+        """Work [FLOP], memory [bytes], traffic [bytes] and unloaded latency [s] of a path.
+
+        A trunk arc stays on one server; so only connections can cross links.
+        """
+        figures = _Figures()
+
+        def run(server: str, flops: float) -> None:
+            figures.work[server] += flops
+            figures.latency += flops / self.capacity[server]
+
+        def transfer(source: str, target: str, size: float) -> None:
+            if source == target or not self.links:
+                return
+            link = self.links.get((source, target))
+            if link is None:
+                figures.missing.append((source, target))
+                return
+            figures.traffic[source, target] += size
+            figures.latency += link.latency
+            if link.bandwidth is not None:
+                figures.latency += size / link.bandwidth
+
+        for block in path:
+            run(self.host[block], self.blocks[block].flops)
+        for connection in self.used(task, path):
+            source, target = connection.source, connection.target
+            adapter = connection.server
+            if adapter is None:
+                adapter = self.host[target if source == INPUT else source]
+            size = connection.bytes
+            if size is None:
+                size = 0.0 if source == INPUT else self.blocks[source].output_bytes
+            if source != INPUT:
+                transfer(self.host[source], adapter, size)
+            run(adapter, connection.flops)
+            figures.memory[adapter] += BYTES_PER_PARAMETER * connection.params
+            if target != OUTPUT:
+                transfer(adapter, self.host[target], size)
+        return figures
+
+    def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
+        for measured in task.measured_paths:
+            if measured.blocks == tuple(path):
+                return _Accuracy(measured.accuracy, "measured", 0.0, True)
+        drops = [connection.drop for connection in self.used(task, path)]
+        predicted = task.accuracy - sum(drops)
+        size = task.accuracy + sum(map(abs, drops))
+        return _Accuracy(
+            value=min(1.0, max(0.0, predicted)),
+            source="predicted",
+            slack=ROUNDING * size,
+            admissible=math.isfinite(size) and predicted >= -tolerance * size,
+        )
+
+    def standalone(self, task: Task) -> float:
+        """Rate of a task without coordination [inferences/s].
+
+        Its native path with an equal share of everything: of a server among the DNNs
+        that it hosts, of a DNN's share among its tasks, of a link among the tasks of the
+        DNN. A native path whose transfers have no link runs at rate 0.
+        """
+        figures = self.figures(task, self.native_blocks(task))
+        if figures.missing:
+            return 0.0
+        tasks = self.natives[task.dnn]
+        rates = [] if task.demand is None else [task.demand]
+        for server, work in figures.work.items():
+            if work > 0:
+                rates.append(self.capacity[server] / (max(1, self.hosted[server]) * tasks) / work)
+        for ends, size in figures.traffic.items():
+            bandwidth = self.links[ends].bandwidth
+            if bandwidth is not None and size > 0:
+                rates.append(bandwidth / tasks / size)
+        return min(rates, default=math.inf)
+
+
+def _log_shape(shape: Power | Logistic | Exponential, x: float) -> float:
+    """Logarithm of xi or zeta at ``x``; logarithms keep steep rewards from overflowing."""
+    if isinstance(shape, Power):
+        if shape.exponent == 0:
+            return 0.0
+        return shape.exponent * math.log(x) if x > 0 else -math.inf
+    if isinstance(shape, Logistic):
+        z = shape.steepness * (x - shape.midpoint)
+        # log(1 / (1 + exp(-z))), in the form whose exponential cannot overflow
+        return -math.log1p(math.exp(-z)) if z >= 0 else z - math.log1p(math.exp(z))
+    return shape.rate * x
+
+
+def _exp(x: float) -> float:
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf
+
+
+def _same_reward(reported: float, log_reward: float, tolerance: float) -> bool:
+    """Whether a reported reward has this logarithm, within a relative tolerance."""
+    if math.isnan(log_reward) or reported < 0:
+        return False
+    smallest = sys.float_info.min
+    if log_reward <= math.log(smallest):  # no longer a normal number: any of them is right
+        return reported <= smallest
+    return reported > 0 and abs(math.log(reported) - log_reward) <= math.log1p(tolerance)
+
+
+# ---- the check -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line of the result's task list, with what the instance says about its path."""
+
+    index: int
+    row: TaskResult
+    task: Task
+    figures: _Figures | None
+    """None where the path is not one of the task graph."""
+    accuracy: _Accuracy | None
+    """None where the path is not one of the task graph or not admissible."""
+
+    @property
+    def place(self) -> str:
+        return f"tasks[{self.index}]"
+
+
+class _Check:
+    """One run of the checker; every method yields the violations of a few rules."""
+
+    def __init__(self, result: Result, instance: Instance, tolerance: float) -> None:
+        self.result = result
+        self.instance = instance
+        self.tolerance = tolerance
+        self.network = _Network(instance)
+
+    def violations(self) -> Iterator[Violation]:
+        # Each of the first three makes everything after it meaningless.
+        for opening in (self.input_groups, self.finite):
+            found = list(opening())
+            yield from found
+            if found:
+                return
+        yield from self.heading()
+        found = list(self.status())
+        yield from found
+        if found or not self.result.tasks:
+            return
+        yield from self.task_list()
+        lines = []
+        for index, row in enumerate(self.result.tasks):
+            task = self.network.tasks.get(row.task)
+            if task is not None:
+                line = self.line(index, row, task)
+                lines.append(line)
+                yield from self.path(line)
+                yield from self.task_figures(line)
+                yield from self.rate(line)
+        ids = [row.task for row in self.result.tasks]
+        complete = Counter(ids) == Counter(list(self.network.tasks))
+        routed = complete and all(line.figures is not None for line in lines)
+        yield from self.servers(lines if routed else None)
+        yield from self.links(lines if routed else None)
+        if routed:
+            yield from self.memory(lines)
+        yield from self.totals(lines if complete else None)
+
+    # -- the result as a whole --
+
+    def input_groups(self) -> Iterator[Violation]:
+        groups = Counter(task.input_group for task in self.instance.tasks if task.input_group)
+        shared = [f"{group!r}" for group, tasks in groups.items() if tasks > 1]
+        if shared:
+            yield Violation(
+                "input-group",
+                "instance",
+                f"cannot be checked yet: tasks share the input of group {', '.join(shared)}",
+            )
+
+    def finite(self) -> Iterator[Violation]:
+        def numbers(place: str, record: Any) -> Iterator[Violation]:
+            for name in type(record).model_fields:
+                value = getattr(record, name)
+                if isinstance(value, int | float) and not math.isfinite(value):
+                    yield Violation("finite", f"{place}{name}", f"{value} is not a finite number")
+
+        yield from numbers("", self.result)
+        for group in ("tasks", "servers", "links"):
+            for index, record in enumerate(getattr(self.result, group)):
+                yield from numbers(f"{group}[{index}].", record)
+
+    def heading(self) -> Iterator[Violation]:
+        result, instance = self.result, self.instance
+        if result.instance != instance.name:
+            yield Violation(
+                "instance-name",
+                "instance",
+                f"the result is for {result.instance!r}, the instance is {instance.name!r}",
+            )
+        if result.seconds < 0:
+            yield Violation("seconds", "seconds", f"{result.seconds} is negative")
+
+    def status(self) -> Iterator[Violation]:
+        result = self.result
+        if result.status in ("optimal", "feasible"):
+            if not result.tasks:
+                yield Violation("assignment", "tasks", f"status {result.status!r} with no tasks")
+            return
+        for name in ("tasks", "servers", "links"):
+            if getattr(result, name):
+                message = f"status {result.status!r} must come with no {name}"
+                yield Violation("no-assignment", name, message)
+        for name in _FIGURES:
+            value = getattr(result, name)
+            if value is not None:
+                message = f"status {result.status!r} must come with null, found {value}"
+                yield Violation("no-assignment", name, message)
+
+    # -- tasks --
+
+    def task_list(self) -> Iterator[Violation]:
+        listed = Counter(row.task for row in self.result.tasks)
+        for index, row in enumerate(self.result.tasks):
+            if row.task not in self.network.tasks:
+                message = f"the instance has no task {row.task!r}"
+                yield Violation("tasks", f"tasks[{index}].task", message)
+        for task in self.network.tasks:
+            if listed[task] != 1:
+                message = f"task {task!r} is listed {listed[task]} times, expected once"
+                yield Violation("tasks", "tasks", message)
+
+    def line(self, index: int, row: TaskResult, task: Task) -> _Line:
+        if any(self.network.path_faults(task, row.path)):
+            return _Line(index, row, task, figures=None, accuracy=None)
+        accuracy = self.network.accuracy(task, row.path, self.tolerance)
+        figures = self.network.figures(task, row.path)
+        return _Line(index, row, task, figures, accuracy if accuracy.admissible else None)
+
+    def path(self, line: _Line) -> Iterator[Violation]:
+        place = f"{line.place}.path"
+        for rule, message in self.network.path_faults(line.task, line.row.path):
+            yield Violation(rule, place, f"task {line.task.id!r}: {message}")
+        if line.figures is None:
+            return
+        for source, target in line.figures.missing:
+            message = f"task {line.task.id!r} needs a link {source!r} -> {target!r}, none is listed"
+            yield Violation("path-links", place, message)
+        if line.accuracy is None:
+            message = f"task {line.task.id!r}: the path is predicted below 0 and not measured"
+            yield Violation("path-accuracy", place, message)
+
+    def task_figures(self, line: _Line) -> Iterator[Violation]:
+        row, task, tolerance = line.row, line.task, self.tolerance
+        if line.accuracy is not None:
+            accuracy = line.accuracy
+            if not _close(row.accuracy, accuracy.value, tolerance, accuracy.slack):
+                yield self._differs(
+                    "task-accuracy", f"{line.place}.accuracy", row.accuracy, accuracy.value
+                )
+            if row.accuracy_source != accuracy.source:
+                message = f"called {row.accuracy_source!r}, but it is {accuracy.source!r}"
+                yield Violation("accuracy-source", f"{line.place}.accuracy_source", message)
+            if not _at_least(accuracy.value + accuracy.slack, task.min_accuracy, tolerance):
+                message = (
+                    f"task {task.id!r}: accuracy {accuracy.value:.9g} is below its "
+                    f"min_accuracy {task.min_accuracy:.9g}"
+                )
+                yield Violation("min-accuracy", f"{line.place}.path", message)
+        if line.figures is not None and not line.figures.missing:
+            latency = line.figures.latency
+            if not _close(row.latency, latency, tolerance):
+                yield self._differs("latency", f"{line.place}.latency", row.latency, latency)
+            if task.max_latency is not None and not _at_most(latency, task.max_latency, tolerance):
+                message = (
+                    f"task {task.id!r}: latency {latency:.9g} s is above its "
+                    f"max_latency {task.max_latency:.9g} s"
+                )
+                yield Violation("max-latency", f"{line.place}.path", message)
+
+    def rate(self, line: _Line) -> Iterator[Violation]:
+        rate, task, place = line.row.rate, line.task, f"{line.place}.rate"
+        if rate < 0:
+            yield Violation("rate", place, f"task {task.id!r}: rate {rate:.9g} is negative")
+            return
+        if task.floor == "standalone":
+            floor, name = self.network.standalone(task), "standalone floor"
+        else:
+            floor, name = task.floor, "floor"
+        if not _at_least(rate, floor, self.tolerance):
+            message = f"task {task.id!r}: rate {rate:.9g} is below its {name} {floor:.9g}"
+            yield Violation("floor", place, message)
+        if task.demand is not None and not _at_most(rate, task.demand, self.tolerance):
+            message = f"task {task.id!r}: rate {rate:.9g} is above its demand {task.demand:.9g}"
+            yield Violation("demand", place, message)
+
+    # -- servers and links --
+
+    def servers(self, lines: list[_Line] | None) -> Iterator[Violation]:
+        """Check the server list; loads only where every task's path is known (``lines``)."""
+        result, capacities = self.result, self.network.capacity
+        names = [row.server for row in result.servers]
+        yield from self._listed("servers", names, capacities)
+        load: dict[str, float] = defaultdict(float)
+        for line in lines or ():
+            if line.figures is not None:
+                for server, work in line.figures.work.items():
+                    load[server] += line.row.rate * work
+        for index, row in enumerate(result.servers):
+            if row.server not in capacities:
+                continue
+            place, capacity = f"servers[{index}]", capacities[row.server]
+            if not _close(row.capacity, capacity, self.tolerance):
+                yield self._differs("server-capacity", f"{place}.capacity", row.capacity, capacity)
+            if lines is None:
+                continue
+            found, utilization = load[row.server], load[row.server] / capacity
+            if not _close(row.load, found, self.tolerance):
+                yield self._differs("server-load", f"{place}.load", row.load, found)
+            if not _close(row.utilization, utilization, self.tolerance):
+                yield self._differs(
+                    "server-utilization", f"{place}.utilization", row.utilization, utilization
+                )
+        if lines is not None:
+            for server, capacity in capacities.items():
+                if not _at_most(load[server], capacity, self.tolerance):
+                    message = (
+                        f"server {server!r}: load {load[server]:.9g} FLOP/s is above its "
+                        f"capacity {capacity:.9g}"
+                    )
+                    yield Violation("server-overload", "servers", message)
+
+    def links(self, lines: list[_Line] | None) -> Iterator[Violation]:
+        """Check the link list; loads only where every task's path is known (``lines``)."""
+        result, links = self.result, self.network.links
+        yield from self._listed("links", [(row.source, row.target) for row in result.links], links)
+        load: dict[tuple[str, str], float] = defaultdict(float)
+        for line in lines or ():
+            if line.figures is not None:
+                for ends, size in line.figures.traffic.items():
+                    load[ends] += line.row.rate * size
+        for index, row in enumerate(result.links):
+            ends = (row.source, row.target)
+            if ends not in links:
+                continue
+            place, bandwidth = f"links[{index}]", links[ends].bandwidth
+            if not self._same(row.capacity, bandwidth):
+                yield self._differs("link-capacity", f"{place}.capacity", row.capacity, bandwidth)
+            if lines is None:
+                continue
+            utilization = None if bandwidth is None else load[ends] / bandwidth
+            if not _close(row.load, load[ends], self.tolerance):
+                yield self._differs("link-load", f"{place}.load", row.load, load[ends])
+            if not self._same(row.utilization, utilization):
+                yield self._differs(
+                    "link-utilization", f"{place}.utilization", row.utilization, utilization
+                )
+        if lines is not None:
+            for (source, target), link in links.items():
+                found, most = load[source, target], link.bandwidth
+                if most is not None and not _at_most(found, most, self.tolerance):
+                    message = (
+                        f"link {source!r} -> {target!r}: load {found:.9g} bytes/s is above its "
+                        f"bandwidth {most:.9g}"
+                    )
+                    yield Violation("link-overload", "links", message)
+
+    def memory(self, lines: list[_Line]) -> Iterator[Violation]:
+        used: dict[str, float] = defaultdict(float)
+        for line in lines:
+            if line.figures is not None:
+                for name, size in line.figures.memory.items():
+                    used[name] += size
+        for server in self.instance.servers:
+            if server.memory is None:
+                continue
+            if not _at_most(used[server.id], server.memory, self.tolerance):
+                message = (
+                    f"server {server.id!r}: adapters of {used[server.id]:.9g} bytes exceed its "
+                    f"memory {server.memory:.9g}"
+                )
+                yield Violation("memory", "tasks", message)
+
+    # -- totals, objective, proof --
+
+    def totals(self, lines: list[_Line] | None) -> Iterator[Violation]:
+        """Check totals as far as they can be recomputed, then the proof of the objective."""
+        result, tolerance = self.result, self.tolerance
+        confirmed: dict[str, float | None] = {
+            "throughput": result.throughput,
+            "accuracy": result.accuracy,
+            "reward": result.reward,
+        }
+        if lines is not None:
+            throughput = float(sum(line.row.rate for line in lines))
+            if result.throughput is None or not _close(result.throughput, throughput, tolerance):
+                confirmed["throughput"] = throughput
+                yield self._differs("throughput", "throughput", result.throughput, throughput)
+            asked = result.min_throughput
+            if asked is not None and not _at_least(throughput, asked, tolerance):
+                message = f"throughput {throughput:.9g} is below the floor asked for, {asked:.9g}"
+                yield Violation("asked-throughput", "throughput", message)
+            accuracy, slack = self._average_accuracy(lines)
+            if accuracy is not None:
+                if result.accuracy is None or not _close(
+                    result.accuracy, accuracy, tolerance, slack
+                ):
+                    confirmed["accuracy"] = accuracy
+                    yield self._differs("average-accuracy", "accuracy", result.accuracy, accuracy)
+                asked = result.min_accuracy
+                if asked is not None and not _at_least(accuracy + slack, asked, tolerance):
+                    message = (
+                        f"average accuracy {accuracy:.9g} is below the floor asked for, {asked:.9g}"
+                    )
+                    yield Violation("asked-accuracy", "accuracy", message)
+                reward = self.instance.reward
+                log_reward = _log_shape(reward.accuracy, accuracy) + _log_shape(
+                    reward.throughput, throughput
+                )
+                if result.reward is None or not _same_reward(result.reward, log_reward, tolerance):
+                    confirmed["reward"] = _exp(log_reward)
+                    yield self._differs("reward", "reward", result.reward, _exp(log_reward))
+        yield from self.proof(confirmed[result.objective])
+
+    def _average_accuracy(self, lines: list[_Line]) -> tuple[float | None, float]:
+        """Weighted mean and its rounding; None where a path has no accuracy."""
+        total = mean = slack = 0.0
+        for line in lines:
+            if line.accuracy is None:
+                return None, 0.0
+            total += line.task.weight
+            mean += line.task.weight * line.accuracy.value
+            slack += line.task.weight * line.accuracy.slack
+        if total == 0:
+            return math.nan, 0.0  # undefined, so that no reported average is confirmed
+        return mean / total, slack / total
+
+    def proof(self, value: float | None) -> Iterator[Violation]:
+        """Check bound and gap against the value: the reported one where it was confirmed."""
+        result, bound, gap = self.result, self.result.bound, self.result.gap
+        optimal = result.status == "optimal"
+        if optimal and bound is None and gap is None:
+            message = "status 'optimal' with neither bound nor gap"
+            yield Violation("optimal-bound", "bound", message)
+        no_gap = value == 0 and bound is not None and bound > 0
+        if (bound is None) != (gap is None) and not (no_gap and gap is None):
+            message = f"bound {bound} and gap {gap}: expected both or neither"
+            yield Violation("bound-and-gap", "gap", message)
+        if bound is not None and value is not None:
+            if not _at_least(bound, value, self.tolerance):
+                message = f"the bound {bound:.9g} is below the value {value:.9g}"
+                yield Violation("bound", "bound", message)
+            if gap is not None:
+                yield from self._gap(gap, bound, value)
+        if optimal and bound is not None:
+            yield from self._optimal_gap(gap, no_gap)
+
+    def _gap(self, gap: float, bound: float, value: float) -> Iterator[Violation]:
+        expected = 0.0 if bound <= value else bound / value - 1.0 if value > 0 else math.inf
+        if gap < 0 or not _close(gap, expected, self.tolerance, GAP_ROUNDING):
+            yield self._differs("gap", "gap", gap, expected)
+
+    def _optimal_gap(self, gap: float | None, no_gap: bool) -> Iterator[Violation]:
+        asked = self.result.gap_tolerance
+        most = DEFAULT_GAP if asked is None else asked
+        found = math.inf if no_gap else gap
+        if found is not None and not found <= most * (1.0 + self.tolerance) + GAP_ROUNDING:
+            message = f"status 'optimal' with a gap of {found:.9g}, asked for {most:.9g}"
+            yield Violation("optimal-gap", "gap", message)
+
+    # -- shared --
+
+    def _same(self, a: float | None, b: float | None) -> bool:
+        if a is None or b is None:
+            return a is b
+        return _close(a, b, self.tolerance)
+
+    @staticmethod
+    def _differs(rule: str, place: str, found: float | None, expected: float | None) -> Violation:
+        def text(number: float | None) -> str:
+            return "null" if number is None else f"{number:.9g}"
+
+        return Violation(rule, place, f"{text(found)} is reported, expected {text(expected)}")
+
+    @staticmethod
+    def _listed(group: str, names: Sequence[Any], expected: Collection[Any]) -> Iterator[Violation]:
+        def text(name: Any) -> str:
+            return " -> ".join(map(repr, name)) if isinstance(name, tuple) else repr(name)
+
+        listed = Counter(names)
+        for index, name in enumerate(names):
+            if name not in expected:
+                message = f"the instance has no such entry: {text(name)}"
+                yield Violation(group, f"{group}[{index}]", message)
+        for name in expected:
+            if listed[name] != 1:
+                message = f"{text(name)} is listed {listed[name]} times, expected once"
+                yield Violation(group, group, message)

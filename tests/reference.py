@@ -1,0 +1,366 @@
+"""Brute force: the best assignment of a small instance, by trying every one of them.
+
+It shares nothing with the package but the types of instances. All paths of every task are
+listed by depth-first search and all combinations of them are considered. For fixed paths the
+reward grows with throughput, so the rates that matter solve a linear program: the largest
+throughput. That program is solved for the combinations whose upper bound still exceeds
+the best value found, in the order of these bounds. Two bounds on the throughput of a
+combination are used, both proven and both computed for all combinations at once:
+
+- with one capacity constraint kept and the others dropped, a fractional knapsack;
+- with the dual prices of a program solved before, weak duality: for prices pi >= 0 the
+  throughput is at most pi C + sum_t max over r_t of (1 - pi W_t) r_t.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linprog
+
+from code_opt.instance.model import Connection, Instance, Task
+
+SLACK = 1e-9
+"""Relative slack of every limit, for rounding; far below the tolerance of results."""
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ReferencePath:
+    """One path of a task and what it costs per inference."""
+
+    blocks: tuple[str, ...]
+    work: Array
+    """[FLOP], one per server of the instance"""
+    traffic: Array
+    """[bytes], one per link of the instance"""
+    memory: Array
+    """[bytes], one per server of the instance"""
+    latency: float
+    accuracy: float
+    """NaN where the path is not measured and predicted below 0."""
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The best assignment and its value."""
+
+    value: float
+    log_value: float
+    paths: dict[str, ReferencePath]
+    rates: dict[str, float]
+    throughput: float
+    accuracy: float
+    programs: int
+    """Linear programs solved."""
+
+
+class _Tables:
+    def __init__(self, instance: Instance) -> None:
+        self.servers = {server.id: i for i, server in enumerate(instance.servers)}
+        self.links = {(link.source, link.target): i for i, link in enumerate(instance.links)}
+        self.instance = instance
+        self.speed = np.array([server.flops for server in instance.servers])
+        self.delay = np.array([link.latency for link in instance.links])
+        self.bandwidth = np.array(
+            [np.inf if link.bandwidth is None else link.bandwidth for link in instance.links]
+        )
+        self.block = {b.id: b for dnn in instance.dnns for b in dnn.blocks}
+        self.home = {b.id: self.servers[d.server] for d in instance.dnns for b in d.blocks}
+        self.dnn = {dnn.id: dnn for dnn in instance.dnns}
+
+    def arcs(self, task: Task) -> dict[str, dict[str, Connection | None]]:
+        """Heads of every node of the task's graph; None marks a native arc."""
+        arcs: dict[str, dict[str, Connection | None]] = {"input": {}, "output": {}}
+        for dnn in self.instance.dnns:
+            ids = [block.id for block in dnn.blocks]
+            for block, follower in zip(ids, [*ids[1:], None], strict=True):
+                arcs[block] = {} if follower is None else {follower: None}
+            if dnn.id == task.dnn:
+                arcs["input"][ids[0]] = None
+                arcs[ids[-1]]["output"] = None
+        for connection in task.connections:
+            arcs[connection.source][connection.target] = connection
+        return arcs
+
+    def describe(self, task: Task, blocks: tuple[str, ...]) -> ReferencePath | None:
+        """Add up one path; None where a transfer has no link."""
+        arcs = self.arcs(task)
+        work = np.zeros(len(self.servers))
+        memory = np.zeros(len(self.servers))
+        traffic = np.zeros(len(self.links))
+        hops = np.zeros(len(self.links))
+        drops = 0.0
+        for block in blocks:
+            work[self.home[block]] += self.block[block].flops
+        nodes = ["input", *blocks, "output"]
+        for tail, head in zip(nodes[:-1], nodes[1:], strict=True):
+            connection = arcs[tail][head]
+            if connection is None:
+                continue
+            drops += connection.drop
+            at_tail, at_head = self.home.get(tail), self.home.get(head)
+            source = tail if tail != "input" else head
+            middle = self.servers.get(connection.server or "", self.home[source])
+            work[middle] += connection.flops
+            memory[middle] += 4.0 * connection.params
+            if connection.bytes is not None:
+                size = connection.bytes
+            else:
+                size = self.block[tail].output_bytes if tail in self.block else 0.0
+            for start, stop in ((at_tail, middle), (middle, at_head)):
+                if start is None or stop is None or start == stop or not self.links:
+                    continue
+                ends = (self.instance.servers[start].id, self.instance.servers[stop].id)
+                if ends not in self.links:
+                    return None
+                traffic[self.links[ends]] += size
+                hops[self.links[ends]] += 1
+        measured = {path.blocks: path.accuracy for path in task.measured_paths}
+        if blocks in measured:
+            accuracy = measured[blocks]
+        else:
+            accuracy = min(1.0, task.accuracy - drops)
+            accuracy = accuracy if accuracy >= 0 else math.nan
+        latency = (work / self.speed).sum() + (traffic / self.bandwidth).sum() + hops @ self.delay
+        return ReferencePath(
+            blocks, work, traffic, memory, float(latency), accuracy, blocks in measured
+        )
+
+    def paths(self, task: Task) -> Iterator[tuple[str, ...]]:
+        arcs = self.arcs(task)
+        stack: list[tuple[str, ...]] = [("input",)]
+        while stack:
+            path = stack.pop()
+            for head in reversed(arcs[path[-1]]):
+                if head == "output":
+                    yield path[1:]
+                else:
+                    stack.append((*path, head))
+
+    def floor(self, task: Task) -> float:
+        """Return the floor of a task; standalone is 0 where the native path lacks a link."""
+        if task.floor != "standalone":
+            return float(task.floor)
+        dnn = self.dnn[task.dnn]
+        native = self.describe(task, tuple(block.id for block in dnn.blocks))
+        if native is None:
+            return 0.0
+        sharing = sum(other.dnn == task.dnn for other in self.instance.tasks)
+        rate = math.inf if task.demand is None else task.demand
+        for server, index in self.servers.items():
+            hosted = max(1, sum(other.server == server for other in self.instance.dnns))
+            if native.work[index] > 0:
+                rate = min(rate, self.speed[index] / (hosted * sharing) / native.work[index])
+        for index in range(len(self.links)):
+            if native.traffic[index] > 0:
+                rate = min(rate, self.bandwidth[index] / sharing / native.traffic[index])
+        return rate
+
+
+def count_paths(instance: Instance) -> int:
+    """Return the number of combinations of paths, inadmissible ones included."""
+    tables = _Tables(instance)
+    return math.prod(sum(1 for _ in tables.paths(task)) for task in instance.tasks)
+
+
+def reference_pool(instance: Instance, limits: bool = True) -> dict[str, list[ReferencePath]]:
+    """Return all admissible paths of every task: links exist, accuracy is at least 0.
+
+    With ``limits`` also the task's own limits hold: latency, least accuracy, and memory
+    for this path's adapters alone.
+    """
+    tables = _Tables(instance)
+    memory = np.array([np.inf if s.memory is None else s.memory for s in instance.servers])
+    pool: dict[str, list[ReferencePath]] = {}
+    for task in instance.tasks:
+        latency = math.inf if task.max_latency is None else task.max_latency
+        pool[task.id] = []
+        for blocks in tables.paths(task):
+            path = tables.describe(task, blocks)
+            if path is None or math.isnan(path.accuracy):
+                continue
+            if limits and (
+                path.latency > latency * (1 + SLACK)
+                or path.accuracy < task.min_accuracy * (1 - SLACK)
+                or (path.memory > memory * (1 + SLACK)).any()
+            ):
+                continue
+            pool[task.id].append(path)
+    return pool
+
+
+def log_shape(shape: object, x: Array) -> Array:
+    """Return the logarithm of xi or zeta."""
+    kind = getattr(shape, "kind")  # noqa: B009 - the kinds share no type
+    if kind == "power":
+        exponent = shape.exponent  # type: ignore[attr-defined]
+        with np.errstate(divide="ignore"):
+            return exponent * np.log(x) if exponent > 0 else np.zeros_like(x)
+    if kind == "logistic":
+        return -np.logaddexp(0.0, -shape.steepness * (x - shape.midpoint))  # type: ignore[attr-defined]
+    return shape.rate * x  # type: ignore[attr-defined]
+
+
+def solve_reference(
+    instance: Instance,
+    objective: str = "reward",
+    min_accuracy: float | None = None,
+    min_throughput: float | None = None,
+    most: int = 20_000,
+) -> Reference | None:
+    """Return the best assignment, or None where there is none.
+
+    Args:
+        instance: a small one.
+        objective: ``reward``, ``throughput`` or ``accuracy``.
+        min_accuracy: floor of the average accuracy.
+        min_throughput: floor of the total throughput [inferences/s].
+        most: combinations that are tried at most.
+
+    Raises:
+        ValueError: too many combinations, an unlimited rate, or a shared input.
+    """
+    groups = [task.input_group for task in instance.tasks if task.input_group is not None]
+    if len(groups) != len(set(groups)):
+        raise ValueError("shared inputs are not covered")
+    pool = list(reference_pool(instance).values())
+    combinations = math.prod(map(len, pool))
+    if combinations > most:
+        raise ValueError(f"{combinations} combinations, more than {most}")
+    if combinations == 0:
+        return None
+    tables = _Tables(instance)
+    tasks = range(len(pool))
+    weights = np.array([task.weight for task in instance.tasks])
+    demand = np.array([np.inf if t.demand is None else t.demand for t in instance.tasks])
+    floor = np.array([tables.floor(task) for task in instance.tasks])
+    memory = np.array([np.inf if s.memory is None else s.memory for s in instance.servers])
+
+    # Per path: use of every capacity, as its share per inference (I rows), and the rate cap.
+    limited = np.isfinite(tables.bandwidth)
+    use = [
+        np.array(
+            [
+                [*(p.work / tables.speed), *(p.traffic[limited] / tables.bandwidth[limited])]
+                for p in paths
+            ]
+        )
+        for paths in pool
+    ]
+    caps = []
+    for t in tasks:
+        with np.errstate(divide="ignore"):
+            caps.append(np.minimum(demand[t], (1.0 / use[t]).min(axis=1)))
+        if not np.isfinite(caps[t]).all():
+            raise ValueError(f"nothing limits the rate of task {instance.tasks[t].id!r}")
+
+    # All combinations at once: choice[n, t] is the path of task t in combination n.
+    choice = np.indices([len(paths) for paths in pool]).reshape(len(pool), -1).T
+    accuracy = np.stack([np.array([p.accuracy for p in pool[t]])[choice[:, t]] for t in tasks], 1)
+    average = accuracy @ weights / weights.sum()
+    adapters = sum(np.array([p.memory for p in pool[t]])[choice[:, t]] for t in tasks)
+    W = np.stack([use[t][choice[:, t]] for t in tasks], axis=1)  # (N, T, I)
+    R = np.stack([caps[t][choice[:, t]] for t in tasks], axis=1)  # (N, T)
+    # All use is nonnegative: the rates are feasible somewhere if and only if at the floors.
+    keep = (
+        (adapters <= memory * (1 + SLACK)).all(axis=1)
+        & (floor <= R * (1 + SLACK)).all(axis=1)
+        & (np.einsum("nti,t->ni", W, floor) <= 1 + SLACK).all(axis=1)
+    )
+    if min_accuracy is not None:
+        keep &= average >= min_accuracy * (1 - SLACK)
+    choice, average, W, R = choice[keep], average[keep], W[keep], R[keep]
+    R = np.maximum(R, floor)
+
+    most_rate = _knapsack_bound(W, R, floor)
+    shape = instance.reward
+    log_xi = log_shape(shape.accuracy, average)
+
+    def potential(throughput: Array) -> Array:
+        """Return the value (for the reward: its logarithm) at a throughput, per combination."""
+        if objective == "reward":
+            return log_xi + log_shape(shape.throughput, throughput)
+        value = throughput if objective == "throughput" else average
+        with np.errstate(divide="ignore"):
+            return np.log(value)
+
+    open_ = np.ones(len(choice), dtype=bool)
+    best: tuple[float, int, Array] | None = None
+    programs = 0
+    while True:
+        if min_throughput is not None:
+            open_ &= most_rate >= min_throughput * (1 - SLACK)
+        bound = potential(most_rate)
+        if best is not None:
+            open_ &= bound > best[0] + 1e-10
+        if not open_.any():
+            break
+        n = int(np.flatnonzero(open_)[np.argmax(bound[open_])])
+        open_[n] = False
+        rates, prices = _most_throughput(W[n], R[n], floor)
+        programs += 1
+        if min_throughput is None or rates.sum() >= min_throughput * (1 - SLACK):
+            value = float(potential(np.full(len(choice), rates.sum()))[n])
+            if best is None or value > best[0]:
+                best = (value, n, rates)
+        reduced = 1.0 - np.einsum("nti,i->nt", W, prices)
+        dual = prices.sum() + np.where(reduced > 0, reduced * R, reduced * floor).sum(axis=1)
+        most_rate = np.minimum(most_rate, dual)
+    if best is None:
+        return None
+    log_value, n, rates = best
+    ids = [task.id for task in instance.tasks]
+    return Reference(
+        value=float(np.exp(log_value)),
+        log_value=log_value,
+        paths={ids[t]: pool[t][choice[n, t]] for t in tasks},
+        rates={ids[t]: float(rates[t]) for t in tasks},
+        throughput=float(rates.sum()),
+        accuracy=float(average[n]),
+        programs=programs,
+    )
+
+
+def _knapsack_bound(W: Array, R: Array, floor: Array) -> Array:
+    """Bound the throughput of every combination by each capacity alone; (N,) from (N, T, I)."""
+    bound = R.sum(axis=1)
+    for i in range(W.shape[2]):
+        left = np.maximum(0.0, 1.0 - W[:, :, i] @ floor)
+        order = np.argsort(W[:, :, i], axis=1)  # least use first
+        use = np.take_along_axis(W[:, :, i], order, axis=1)
+        room = np.take_along_axis(R - floor, order, axis=1)
+        total = np.full(len(W), floor.sum())
+        for t in range(W.shape[1]):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                fits = np.where(use[:, t] > 0, left / use[:, t], np.inf)
+            taken = np.minimum(room[:, t], fits)
+            total += taken
+            left = np.maximum(0.0, left - taken * use[:, t])
+        bound = np.minimum(bound, total)
+    return bound
+
+
+def _most_throughput(W: Array, R: Array, floor: Array) -> tuple[Array, Array]:
+    """Return the rates of largest sum for fixed paths, and the prices of the capacities.
+
+    In units of each rate's cap, so that the solver sees numbers near 1; (T, I), (T,), (T,).
+    """
+    scale = np.where(R > 0, R, 1.0)
+    unit = scale.sum()
+    answer = linprog(
+        -scale / unit,
+        A_ub=(W * scale[:, None]).T,
+        b_ub=np.maximum(1.0, floor @ W),  # the floors themselves fit, whatever the rounding
+        bounds=np.stack([floor / scale, R / scale], axis=1),
+        method="highs",
+    )
+    if answer.status != 0:
+        raise RuntimeError(f"linear program: {answer.message}")
+    rates = np.clip(answer.x * scale, floor, R)
+    return rates, np.maximum(0.0, -answer.ineqlin.marginals) * unit

@@ -1,0 +1,361 @@
+"""Random small instances with every kind of constraint, for tests against brute force.
+
+:func:`random_instance` draws one from a seed; :func:`instances` is a hypothesis strategy on
+top of it, which shrinks towards few services and few kinds of constraints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from hypothesis import strategies as st
+
+from code_opt.instance import Instance, parse_instance
+
+Data = dict[str, Any]
+Links = Literal["none", "some", "all"]
+MAX_COMBINATIONS = 5_000
+
+
+def random_instance(seed: int, **options: Any) -> Instance:
+    """Return the random instance of a seed (:func:`random_data`)."""
+    return parse_instance(random_data(seed, **options))
+
+
+@st.composite
+def instances(draw: st.DrawFn, /, **options: Any) -> Instance:
+    """Draw instances; ``options`` of :func:`random_data` that are given are kept."""
+    choices: dict[str, st.SearchStrategy[Any]] = {
+        "services": st.integers(2, 4),
+        "links": st.sampled_from(["none", "some", "all"]),
+        "limits": st.booleans(),
+        "rates": st.booleans(),
+        "measured": st.booleans(),
+    }
+    chosen = {name: options.get(name, draw(choice)) for name, choice in choices.items()}
+    return random_instance(draw(st.integers(0, 2**32 - 1)), **{**options, **chosen})
+
+
+def random_data(
+    seed: int,
+    *,
+    services: int | None = None,
+    links: Links | None = None,
+    limits: bool = True,
+    rates: bool = True,
+    measured: bool = True,
+    max_combinations: int = MAX_COMBINATIONS,
+) -> Data:
+    """Return a random instance as plain data; the same for the same seed and options.
+
+    Args:
+        seed: of the generator.
+        services: number of DNNs, 2 to 4; random by default.
+        links: whether none, some or all pairs of servers are linked; random by default.
+        limits: whether there may be limits on latency, memory and accuracy.
+        rates: whether there may be floors and demands.
+        measured: whether there may be measured paths.
+        max_combinations: most combinations of paths; connections are left out until it holds.
+    """
+    return _Draw(np.random.default_rng(seed), limits, rates, measured).instance(
+        f"random-{seed}", services, links, max_combinations
+    )
+
+
+class _Draw:
+    """Draws the parts of one instance, in the order of the file."""
+
+    def __init__(self, rng: np.random.Generator, limits: bool, rates: bool, measured: bool) -> None:
+        self.rng = rng
+        self.limits, self.rates, self.measured = limits, rates, measured
+
+    # -- numbers --
+
+    def chance(self, probability: float) -> bool:
+        return bool(self.rng.random() < probability)
+
+    def uniform(self, low: float, high: float) -> float:
+        return float(self.rng.uniform(low, high))
+
+    def power(self, low: float, high: float) -> float:
+        """Ten to the power of a uniform number."""
+        return float(10.0 ** self.rng.uniform(low, high))
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self.rng.integers(low, high + 1))
+
+    def one_of(self, items: Any) -> Any:
+        items = list(items)
+        return items[self.integer(0, len(items) - 1)]
+
+    # -- parts --
+
+    def instance(
+        self, name: str, services: int | None, links: Links | None, max_combinations: int
+    ) -> Data:
+        count = self.integer(2, 4) if services is None else services
+        servers: list[Data] = [
+            {"id": f"s{i}", "flops": self.power(8.0, 9.5), "memory": None}
+            for i in range(self.one_of([1, 2, 2, 3, 3, 4, 4]))
+        ]
+        if self.chance(0.5):  # a weak server, whose tasks gain by running elsewhere
+            servers[0]["flops"] *= self.power(-1.5, -0.5)
+        self.speed = {server["id"]: server["flops"] for server in servers}
+        self.links = self.draw_links(links or self.one_of(["none", "some", "some", "all"]))
+        # Blocks without work are allowed only where every rate has a demand to limit it.
+        self.saturated = not self.rates or self.chance(0.7)
+        self.dnns = [self.draw_dnn(f"d{i}") for i in range(count)]
+        self.trunks = {dnn["id"]: [block["id"] for block in dnn["blocks"]] for dnn in self.dnns}
+        self.home = {b["id"]: dnn["server"] for dnn in self.dnns for b in dnn["blocks"]}
+        self.bytes = {b["id"]: b["output_bytes"] for dnn in self.dnns for b in dnn["blocks"]}
+        natives = [
+            dnn["id"] for dnn in self.dnns for _ in range(self.one_of([0, 0, 1, 1, 1, 1, 2]))
+        ]
+        natives = (natives or [self.dnns[0]["id"]])[:5]
+        tasks = [self.draw_task(f"t{i}", dnn, natives) for i, dnn in enumerate(natives)]
+        if not any(task["weight"] for task in tasks):
+            tasks[0]["weight"] = 1.0
+        self.thin_out(tasks, max_combinations)
+        if self.measured:
+            for task in tasks:
+                task["measured_paths"] = self.draw_measured(task)
+        if self.limits:
+            for server in servers:
+                server["memory"] = self.draw_memory(server["id"], tasks)
+        total = sum(self.share(dnn, natives) for dnn in natives)
+        return {
+            "schema": "code-opt/instance/1",
+            "name": name,
+            "servers": servers,
+            "links": self.links,
+            "dnns": self.dnns,
+            "tasks": tasks,
+            "reward": {
+                "accuracy": self.draw_shape(0.7, [0.0, 0.5, 1.0, 2.0, 4.0, 6.0]),
+                "throughput": self.draw_shape(total, [0.0, 0.5, 1.0, 1.0, 2.0]),
+            },
+        }
+
+    def draw_links(self, kind: Links) -> list[Data]:
+        return [
+            {
+                "source": source,
+                "target": target,
+                "bandwidth": None if self.chance(0.3) else self.power(3.5, 6.0),
+                "latency": 0.0 if self.chance(0.3) else self.uniform(0.0, 0.02),
+            }
+            for source in self.speed
+            for target in self.speed
+            if source != target and (kind == "all" or (kind == "some" and self.chance(0.75)))
+        ]
+
+    def draw_dnn(self, name: str) -> Data:
+        return {
+            "id": name,
+            "server": self.one_of(self.speed),
+            "blocks": [
+                {
+                    "id": f"{name}/{k}",
+                    "flops": 0.0
+                    if not self.saturated and self.chance(0.1)
+                    else self.power(6.0, 7.5),
+                    "params": 1000.0,
+                    "output_bytes": 0.0 if self.chance(0.1) else self.power(2.0, 4.5),
+                }
+                for k in range(self.integer(2, 4))
+            ],
+        }
+
+    def share(self, dnn: str, natives: list[str]) -> float:
+        """Return about the standalone rate of a task of this DNN."""
+        (home,) = (d for d in self.dnns if d["id"] == dnn)
+        work = sum(block["flops"] for block in home["blocks"]) or 1e6
+        hosted = sum(d["server"] == home["server"] for d in self.dnns)
+        return float(self.speed[home["server"]] / hosted / natives.count(dnn) / work)
+
+    def draw_task(self, name: str, dnn: str, natives: list[str]) -> Data:
+        share = self.share(dnn, natives)
+        accuracy = self.uniform(0.4, 0.95)
+        demand, floor = None, 0.0
+        if self.rates:
+            if not self.saturated or self.chance(0.5):
+                demand = 0.0 if self.chance(0.06) else share * self.power(-1.5, 0.7)
+            kind = self.one_of(["none", "none", "number", "standalone"])
+            if kind == "number":
+                most = share if demand is None else min(share, demand)
+                floor = most * self.uniform(0.0, 1.0)
+            elif kind == "standalone":
+                floor = kind
+        task: Data = {
+            "id": name,
+            "dnn": dnn,
+            "accuracy": accuracy,
+            "demand": demand,
+            "floor": floor,
+            "weight": self.one_of([1.0, 1.0, 1.0, 0.0, self.uniform(0.1, 3.0)]),
+            "min_accuracy": 0.0,
+            "max_latency": None,
+            "connections": self.draw_connections(dnn),
+            "measured_paths": [],
+        }
+        if self.limits:
+            if self.chance(0.25):
+                least = accuracy - self.uniform(-0.005, 0.2)
+                task["min_accuracy"] = min(1.0, max(0.0, least))
+            if self.chance(0.35):
+                (home,) = (d for d in self.dnns if d["id"] == dnn)
+                native = sum(b["flops"] for b in home["blocks"]) / self.speed[home["server"]]
+                task["max_latency"] = (native or 1e-3) * self.uniform(0.98, 1.8)
+        return task
+
+    def draw_connections(self, native: str) -> list[Data]:
+        """Draw connections along one random order of all blocks, so that no cycle closes."""
+        place: dict[str, float] = {}
+        for trunk in self.trunks.values():
+            place.update(zip(trunk, np.sort(self.rng.random(len(trunk))), strict=True))
+        own = self.trunks[native]
+        foreign = [b for name, trunk in self.trunks.items() if name != native for b in trunk]
+        ends: dict[tuple[str, str], None] = {}
+
+        def way_back(block: str) -> None:
+            """Lead a path that is at a foreign block (or later in its trunk) to the output."""
+            (trunk,) = (t for t in self.trunks.values() if block in t)
+            block = self.one_of(trunk[trunk.index(block) :])
+            later = [b for b in own if place[b] > place[block]]
+            ends[block, self.one_of(later) if later and self.chance(0.6) else "output"] = None
+
+        for _ in range(self.integer(1, 12)):
+            kind = self.one_of(
+                ["cross", "cross", "cross", "cross", "skip", "skip", "exit", "entry", "override"]
+            )
+            if kind == "cross":
+                source = self.one_of([*own, *own, *foreign])
+                later = [b for b in place if place[b] > place[source] and b[:2] != source[:2]]
+                if later:
+                    target = self.one_of(later)
+                    ends[source, target] = None
+                    if target in foreign:
+                        way_back(target)
+            elif kind == "skip":
+                trunk = own if self.chance(0.7) else self.one_of(self.trunks.values())
+                if len(trunk) > 2:
+                    k = self.integer(0, len(trunk) - 3)
+                    ends[trunk[k], self.one_of(trunk[k + 2 :])] = None
+            elif kind == "exit":
+                ends[self.one_of([*own, *foreign]), "output"] = None
+            elif kind == "entry":
+                target = self.one_of([*own, *foreign])
+                ends["input", target] = None
+                if target in foreign:
+                    way_back(target)
+            else:
+                trunk = own if self.chance(0.7) else self.one_of(self.trunks.values())
+                chain = ["input", *trunk, "output"] if trunk is own else trunk
+                ends[self.one_of(zip(chain, chain[1:], strict=False))] = None
+        return [self.draw_connection(source, target) for source, target in ends]
+
+    def draw_connection(self, source: str, target: str) -> Data:
+        if self.chance(0.15):
+            drop = self.uniform(-0.05, 0.0)
+        elif self.chance(0.1):
+            drop = self.uniform(0.4, 1.2)  # often below 0 in the end: not admissible
+        else:
+            drop = self.uniform(0.0, 0.12)
+        return {
+            "source": source,
+            "target": target,
+            "drop": drop,
+            "flops": 0.0 if self.chance(0.3) else self.power(4.0, 6.5),
+            "params": 0.0 if self.chance(0.2) else float(self.integer(100, 20_000)),
+            "bytes": None if self.chance(0.5) else self.one_of([0.0, self.power(2.0, 4.5)]),
+            "server": self.one_of(self.speed) if self.chance(0.2) else None,
+        }
+
+    # -- paths --
+
+    def paths(self, task: Data) -> Iterator[tuple[str, ...]]:
+        """Walk all paths of a task, as nodes from `input` to `output`."""
+        heads: dict[str, set[str]] = {"input": set()}
+        for name, trunk in self.trunks.items():
+            heads |= {block: {after} for block, after in zip(trunk, trunk[1:], strict=False)}
+            heads[trunk[-1]] = {"output"} if name == task["dnn"] else set()
+        heads["input"].add(self.trunks[task["dnn"]][0])
+        for connection in task["connections"]:
+            heads[connection["source"]].add(connection["target"])
+        stack: list[tuple[str, ...]] = [("input",)]
+        while stack:
+            path = stack.pop()
+            if path[-1] == "output":
+                yield path
+            else:
+                stack += [(*path, head) for head in sorted(heads[path[-1]])]
+
+    def thin_out(self, tasks: list[Data], most: int) -> None:
+        counts = [sum(1 for _ in self.paths(task)) for task in tasks]
+        while math.prod(counts) > most:
+            t = int(np.argmax(counts))
+            connections = tasks[t]["connections"]
+            del connections[self.integer(0, len(connections) - 1)]
+            counts[t] = sum(1 for _ in self.paths(tasks[t]))
+
+    def linked(self, connection: Data) -> bool:
+        """Whether all transfers of a connection have a link."""
+        source, target = connection["source"], connection["target"]
+        stops = [self.home.get(source), connection["server"], self.home.get(target)]
+        stops = [stop for stop in stops if stop is not None]
+        pairs = {(link["source"], link["target"]) for link in self.links}
+        hops = zip(stops, stops[1:], strict=False)
+        return not pairs or all(a == b or (a, b) in pairs for a, b in hops)
+
+    def draw_measured(self, task: Data) -> list[Data]:
+        """Measure some paths, the native one included: near the prediction, or overturning it."""
+        if self.chance(0.4):
+            return []
+        by_ends = {(c["source"], c["target"]): c for c in task["connections"]}
+        usable = []
+        for path in self.paths(task):
+            used = [by_ends[s] for s in zip(path, path[1:], strict=False) if s in by_ends]
+            if all(map(self.linked, used)):
+                usable.append((path[1:-1], sum(c["drop"] for c in used)))
+        order = self.rng.permutation(len(usable))[: self.integer(1, 3)]
+        measured = []
+        for k in order:
+            blocks, drop = usable[k]
+            change = self.one_of(
+                [self.uniform(-0.02, 0.02), self.uniform(0.03, 0.4), self.uniform(-0.5, -0.03)]
+            )
+            accuracy = min(1.0, max(0.0, task["accuracy"] - drop + change))
+            measured.append({"blocks": list(blocks), "accuracy": accuracy})
+        return measured
+
+    def draw_memory(self, server: str, tasks: list[Data]) -> float | None:
+        """Draw a limit that holds some of the adapters that may be placed on the server."""
+        if self.chance(0.6):
+            return None
+        sizes = [
+            4.0 * connection["params"]
+            for task in tasks
+            for connection in task["connections"]
+            if server
+            == (
+                connection["server"]
+                or self.home[connection["target" if connection["source"] == "input" else "source"]]
+            )
+        ]
+        return sum(sizes) * self.uniform(0.0, 1.0)
+
+    def draw_shape(self, scale: float, exponents: list[float]) -> Data:
+        """Draw xi or zeta, for arguments about as large as ``scale``."""
+        kind = self.one_of(["power", "power", "logistic", "exponential"])
+        if kind == "power":
+            return {"kind": kind, "exponent": self.one_of(exponents)}
+        if kind == "logistic":
+            return {
+                "kind": kind,
+                "steepness": self.uniform(0.5, 10.0) / scale,
+                "midpoint": scale * self.uniform(0.3, 1.5),
+            }
+        return {"kind": kind, "rate": self.uniform(0.0, 4.0) / scale}
