@@ -1,0 +1,139 @@
+"""Rates for fixed paths: the linear program that all methods share.
+
+    max sum_t r[t]   subject to   floor[t] <= r[t] <= demand[t],
+                                  sum_t use[t,i] r[t] <= 1 for every server and link i.
+
+With the paths fixed the average accuracy is fixed too, and every reward is
+nondecreasing in the throughput, so these rates are the best for any objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from code_opt.paths import PathPool
+from code_opt.paths.graph import FloatArray
+from code_opt.solvers import LinearProgram, LpOutcome
+
+CAPACITY_SLACK = 5e-7
+"""Relative excess of a capacity tolerated where a solver's own tolerance let it pass."""
+_FACE_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Rates [inferences/s] of all tasks and the marginal throughput of each resource.
+
+    ``price[i]`` is d Th / d capacity of resource i, in inferences/s per full capacity.
+    """
+
+    rates: FloatArray
+    throughput: float
+    price: FloatArray
+
+
+class RateAllocator:
+    """The rate program of one pool, kept warm while paths change."""
+
+    def __init__(self, pool: PathPool) -> None:
+        self._tasks = pool.tasks
+        self._columns = [np.flatnonzero(t.is_rate_resource) for t in pool.tasks]
+        self._rows = [
+            t.resources[c].tolist() for t, c in zip(pool.tasks, self._columns, strict=True)
+        ]
+        self._floor = np.array([t.floor for t in pool.tasks])
+        self._demand = np.array(
+            [np.inf if t.task.demand is None else t.task.demand for t in pool.tasks]
+        )
+        # Rates are scaled by the most that a task can reach, so that columns lie in [0, 1].
+        most = np.array([t.most_rate.max(initial=0.0) for t in pool.tasks])
+        self._unit = np.where(most > 0.0, most, 1.0)
+        sizes = [len(rows) for rows in self._rows]
+        indptr = np.concatenate(([0], np.cumsum(sizes)))
+        indices = np.concatenate([np.array(rows, dtype=np.int64) for rows in self._rows])
+        n = len(pool.tasks)
+        self._cost = self._unit / self._unit.max(initial=1.0)
+        self._lp = LinearProgram(
+            cost=self._cost,
+            lower=self._floor / self._unit,
+            upper=np.maximum(self._demand, self._floor) / self._unit,
+            indptr=indptr,
+            indices=indices,
+            # Every entry starts nonzero: HiGHS drops explicit zeros from the matrix.
+            data=np.ones(len(indices)),
+            rhs=np.ones(len(pool.resources)),
+        )
+        self._current: list[FloatArray | None] = [None] * n
+        self._resources = len(pool.resources)
+        self.solves = 0
+
+    def allocate(self, uses: Sequence[FloatArray]) -> Allocation | None:
+        """Return the best rates, or None where the floors do not fit.
+
+        Args:
+            uses: for each task the use of its k resources by its path, shape (k,).
+        """
+        outcome = self._solve(uses)
+        if outcome is None:
+            return None
+        rates = outcome.x * self._unit
+        price = outcome.row_dual * self._unit.max(initial=1.0)
+        return Allocation(rates, float(rates.sum()), price)
+
+    def allocate_canonical(self, uses: Sequence[FloatArray]) -> Allocation | None:
+        """Return the best rates, ties broken in favour of the tasks listed first.
+
+        Of all rates of greatest throughput these have the largest sum of
+        ``(n - i) r[i] / unit[i]``, i being the task's place in the file and unit its
+        largest rate. The tie is settled on the optimal face itself (columns with a reduced cost and
+        rows with a dual are held), so no throughput is given up for it. Floors that fit
+        only within ``CAPACITY_SLACK`` are accepted.
+        """
+        outcome = self._solve(uses)
+        slack = 0.0
+        if outcome is None:
+            slack = CAPACITY_SLACK
+            self._set_capacity(1.0 + slack)
+            outcome = self._solve(uses)
+            if outcome is None:
+                self._set_capacity(1.0)
+                return None
+        best = outcome
+        lower = self._floor / self._unit
+        upper = np.maximum(self._demand, self._floor) / self._unit
+        held_columns = np.flatnonzero(np.abs(best.column_dual) > _FACE_TOLERANCE).tolist()
+        held_rows = np.flatnonzero(np.abs(best.row_dual) > _FACE_TOLERANCE).tolist()
+        for column in held_columns:
+            self._lp.set_bounds(column, best.x[column], best.x[column])
+        for row in held_rows:
+            self._lp.set_row_bounds(row, 1.0 + slack, 1.0 + slack)
+        n = len(self._unit)
+        self._lp.set_cost(np.arange(n, 0, -1) / n)
+        tied = self._lp.solve()
+        self._lp.set_cost(self._cost)
+        for column in held_columns:
+            self._lp.set_bounds(column, float(lower[column]), float(upper[column]))
+        self._set_capacity(1.0)
+        x = best.x if tied is None else tied.x
+        rates = np.clip(x * self._unit, self._floor, np.maximum(self._demand, self._floor))
+        price = best.row_dual * self._unit.max(initial=1.0)
+        return Allocation(rates, float(rates.sum()), price)
+
+    def _set_capacity(self, capacity: float) -> None:
+        for row in range(self._resources):
+            self._lp.set_row_bounds(row, -np.inf, capacity)
+
+    def _solve(self, uses: Sequence[FloatArray]) -> LpOutcome | None:
+        for task, use in enumerate(uses):
+            known = self._current[task]
+            if known is use:
+                continue
+            amounts = use[self._columns[task]] * self._unit[task]
+            for row, amount in zip(self._rows[task], amounts.tolist(), strict=True):
+                self._lp.set_coefficient(row, task, amount)
+            self._current[task] = use
+        self.solves += 1
+        return self._lp.solve()

@@ -1,0 +1,148 @@
+"""Baselines: what is reached without CoDE's coordination, or with less thought.
+
+Each restricts the paths or the search, never the rate allocation: all share the rate
+program and the checker, so only the choice of paths differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from code_opt.instance.model import INPUT, OUTPUT, Connection, Instance, Task
+from code_opt.methods.assignment import Judge
+from code_opt.methods.heuristic import search
+from code_opt.methods.local_search import Searcher, SearchOutcome
+from code_opt.methods.settings import Clock, Settings
+from code_opt.paths import PathPool, TaskPaths, build_pool
+
+Keep = Callable[[Task, Connection], bool]
+
+
+def local_pool(instance: Instance) -> PathPool:
+    """No coordination: every task keeps its native path."""
+    return build_pool(_restricted(instance, lambda _task, _connection: False))
+
+
+def edge_early_pool(instance: Instance) -> PathPool:
+    """Early exit: the native path, or an exit from a block of the own DNN."""
+    own = _dnn_of_block(instance)
+
+    def keep(task: Task, connection: Connection) -> bool:
+        return connection.target == OUTPUT and own.get(connection.source) == task.dnn
+
+    return build_pool(_restricted(instance, keep))
+
+
+def host_pool(instance: Instance, native_allowed: bool) -> PathPool:
+    """Hosting: the whole path within one other DNN's trunk, where the task has such a path.
+
+    Args:
+        instance: what to solve.
+        native_allowed: keep the native path, too, for tasks that could be hosted.
+    """
+    own = _dnn_of_block(instance)
+
+    def keep(task: Task, connection: Connection) -> bool:
+        hosts = {own[end] for end in (connection.source, connection.target) if end in own}
+        return len(hosts) == 1 and task.dnn not in hosts
+
+    pool = build_pool(_restricted(instance, keep))
+    if native_allowed:
+        return pool
+    return PathPool(pool.topology, tuple(_hosted_only(task, own) for task in pool.tasks))
+
+
+def solve_restricted(
+    pools: list[PathPool], settings: Settings, clock: Clock
+) -> tuple[Judge, SearchOutcome | None]:
+    """Search the first pool in which a feasible assignment is found."""
+    judge = Judge(pools[0], settings)
+    for pool in pools:
+        judge = Judge(pool, settings)
+        if all(len(task) for task in pool.tasks):
+            outcome = search(judge, clock, seed=settings.seed)
+            if outcome.solution is not None:
+                return judge, outcome
+    return judge, None
+
+
+def solve_greedy(judge: Judge, clock: Clock) -> SearchOutcome:
+    """Hill climbing from the most accurate paths, one task at a time.
+
+    In file order each task takes its best path given the others, until none changes.
+    """
+    work = Searcher(judge)
+    state = work.evaluate(work.most_accurate())
+    improved = True
+    while improved and not clock.is_over:
+        improved = False
+        for task in range(len(judge.pool.tasks)):
+            best = state
+            for path in range(int(work.first[task]), int(work.first[task + 1])):
+                choice = state.choice.copy()
+                choice[task] = path
+                other = work.evaluate(choice)
+                if work.is_better(other, best):
+                    best = other
+            if best is not state:
+                state, improved = best, True
+                work.moves += 1
+    return work.outcome(state)
+
+
+def solve_random(judge: Judge, clock: Clock, seed: int, assignments: int) -> SearchOutcome:
+    """Draw assignments uniformly from the pool and keep the best.
+
+    Args:
+        judge: pool, objective and floors.
+        clock: ends the search early.
+        seed: seed of the draws.
+        assignments: how many to draw; equal to what CoDE evaluated, for a fair comparison.
+    """
+    work = Searcher(judge)
+    rng = np.random.default_rng(seed)
+    sizes = np.diff(work.first)
+    state = work.evaluate(work.first[:-1] + rng.integers(sizes))
+    for _ in range(assignments - 1):
+        if clock.is_over:
+            break
+        other = work.evaluate(work.first[:-1] + rng.integers(sizes))
+        if work.is_better(other, state):
+            state = other
+    return work.outcome(state)
+
+
+def _restricted(instance: Instance, keep: Keep) -> Instance:
+    """Return a copy in which tasks have only the connections kept (and changed native arcs)."""
+    trunk = {
+        (a.id, b.id)
+        for dnn in instance.dnns
+        for a, b in zip(dnn.blocks[:-1], dnn.blocks[1:], strict=True)
+    }
+    ends = {d.id: {(INPUT, d.blocks[0].id), (d.blocks[-1].id, OUTPUT)} for d in instance.dnns}
+    tasks = tuple(
+        task.model_copy(
+            update={
+                "connections": tuple(
+                    c
+                    for c in task.connections
+                    if (c.source, c.target) in trunk
+                    or (c.source, c.target) in ends[task.dnn]
+                    or keep(task, c)
+                )
+            }
+        )
+        for task in instance.tasks
+    )
+    return instance.model_copy(update={"tasks": tasks})
+
+
+def _dnn_of_block(instance: Instance) -> dict[str, str]:
+    return {block.id: dnn.id for dnn in instance.dnns for block in dnn.blocks}
+
+
+def _hosted_only(task: TaskPaths, dnn_of_block: dict[str, str]) -> TaskPaths:
+    hosted = [i for i in range(len(task)) if dnn_of_block[task.blocks(i)[0]] != task.task.dnn]
+    return task.subset(hosted) if hosted else task

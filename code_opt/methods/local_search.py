@@ -1,0 +1,370 @@
+"""Local search over assignments: services move while a move pays, alone or in pairs.
+
+A move is judged by prices first. The rate program of an assignment has a dual for every
+server and link, and for any price vector the throughput of any assignment is at most the
+sum of prices plus, over tasks, the worth of their paths, ``f (1 - price use) + (R - f)
+max(0, 1 - price use)`` (Lagrangian duality). So every rate program that was solved leaves
+a bound on all moves behind, and only moves that every remembered price finds promising
+are solved for. Floors and memories fit exactly when the loads that cannot be avoided do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from code_opt.methods.assignment import (
+    ChosenPath,
+    Judge,
+    Solution,
+    measured_paths,
+    path_in_pool,
+    path_of,
+)
+from code_opt.methods.settings import Clock
+from code_opt.paths import TaskPaths
+from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.reward import log_value
+
+VIOLATION_WEIGHT = 1e3
+"""Merit lost per unit of relative violation: far more than any reward differs by."""
+LEAST_GAIN = 1e-7
+"""Gain of merit below which a move does not count as one."""
+_FIT_TOLERANCE = 1e-9
+_PRICES_KEPT, _PRICES_FOR_PAIRS = 48, 16
+_TRIES, _PAIR_TRIES = 60, 40
+"""Rate programs solved for single moves and for pairs before a state counts as settled."""
+_LEAST_PAIRED, _PAIRS_SOUGHT, _COMPANIONS = 12, 200, 2
+"""Companions are sought for so many moves, or more with few services, when it costs little."""
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """What the search found and what it cost."""
+
+    solution: Solution | None
+    predicted: int
+    """Paths whose accuracy was predicted."""
+    measured: int
+    """Paths whose measurement was asked for (each once)."""
+    moves: int
+    stages: int
+    assignments: int
+    """Assignments whose value was worked out."""
+
+
+@dataclass(frozen=True)
+class State:
+    """An assignment (one path number per task) and its value."""
+
+    choice: IntArray
+    accuracy: float
+    throughput: float
+    load: FloatArray
+    """Load that cannot be avoided, as a share of each capacity."""
+    violation: float
+    value: float
+
+    @property
+    def merit(self) -> float:
+        """The value, less a heavy price for every requirement that is missed."""
+        return self.value - VIOLATION_WEIGHT * self.violation
+
+
+class Searcher:
+    """Flat arrays over the P paths of a pool; K is the largest number of resources of a task.
+
+    Columns of the (P, K) arrays are the resources of the path's task, so two paths of one
+    task share them; padding uses 0 of resource 0.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self.pool = pool = judge.pool
+        sizes = [len(t) for t in pool.tasks]
+        self.first: IntArray = np.cumsum([0, *sizes])
+        self.task: IntArray = np.repeat(np.arange(len(sizes)), sizes)
+        self.floor = np.array([t.floor for t in pool.tasks])
+        self.most = np.concatenate([t.most_rate for t in pool.tasks])
+        self.weight = pool.weights[self.task]
+        self.truth = np.concatenate([t.paths.accuracy for t in pool.tasks])
+        self.asked = np.zeros(len(self.truth), dtype=bool)
+        self.estimate = self._corrected()
+        width = max(1, *(len(t.resources) for t in pool.tasks))
+        self.index = np.zeros((len(self.task), width), dtype=np.int64)
+        self.rate_use = np.zeros((len(self.task), width))
+        """Use of servers and links per inference, (P, K)."""
+        self.need = np.zeros((len(self.task), width))
+        """Load that cannot be avoided: the floor's work and the adapters' memory, (P, K)."""
+        for t, task in enumerate(pool.tasks):
+            rows, k = slice(int(self.first[t]), int(self.first[t + 1])), len(task.resources)
+            self.index[rows, :k] = task.resources
+            self.rate_use[rows, :k] = np.where(task.is_rate_resource, task.paths.use, 0.0)
+            per_path = np.where(task.is_rate_resource, self.floor[t], 1.0)
+            self.need[rows, :k] = task.paths.use * per_path
+        self.moves = self.stages = self.assignments = 0
+        self._worth = np.empty((0, len(self.task)))
+        self._price_sum = np.empty(0)
+        self.remember(np.zeros(len(pool.resources)))
+        self.uses = [row for t in pool.tasks for row in t.paths.use]
+
+    def _corrected(self) -> FloatArray:
+        """Return the accuracy expected of every path before it is measured.
+
+        Where the task has measured paths, the prediction of another one is corrected by
+        their errors, each weighted by the share of connections it has in common
+        (Jaccard), so that a measurement says most about paths like it.
+        """
+        estimates = []
+        for task in self.pool.tasks:
+            paths = task.paths
+            estimate = np.maximum(paths.predicted, 0.0)
+            known = dict(measured_paths(task))
+            if known:
+                used = self._connections_used(task, paths.arcs)
+                used_known = self._connections_used(task, list(known))
+                common = used @ used_known.T
+                union = used.sum(axis=1)[:, None] + used_known.sum(axis=1)[None, :] - common
+                alike = np.divide(common, union, out=np.zeros_like(common), where=union > 0.0)
+                error = [v - path_of(task, arcs).predicted for arcs, v in known.items()]
+                weight = np.maximum(alike.sum(axis=1), 1.0)
+                estimate = np.clip(estimate + alike @ np.array(error) / weight, 0.0, 1.0)
+                estimate = np.where(paths.measured, paths.accuracy, estimate)
+            estimates.append(estimate)
+        return np.concatenate(estimates)
+
+    @staticmethod
+    def _connections_used(task: TaskPaths, paths: Sequence[tuple[int, ...]]) -> FloatArray:
+        """Return which connections each path uses, shape (paths, arcs), 0 or 1."""
+        used = np.zeros((len(paths), len(task.graph.arcs)))
+        for i, arcs in enumerate(paths):
+            used[i, [a for a in arcs if task.graph.arcs[a].is_connection]] = 1.0
+        return used
+
+    def value(self, accuracy: FloatArray, throughput: FloatArray) -> FloatArray:
+        """Return the objective's logarithm (ties: more of the other total), elementwise."""
+        a, th = np.maximum(accuracy, 1e-9), np.maximum(throughput, 1e-9)
+        objective = self.judge.settings.objective
+        if objective == "throughput":
+            return np.asarray(np.log(th) + 1e-6 * np.log(a))
+        if objective == "accuracy":
+            return np.asarray(np.log(a) + 1e-6 * np.log(th))
+        reward = self.pool.instance.reward
+        return np.asarray(log_value(reward.accuracy, a) + log_value(reward.throughput, th))
+
+    def violation(self, accuracy: FloatArray, throughput: FloatArray) -> FloatArray:
+        """Return by how much floors on the totals are missed, relative."""
+        settings = self.judge.settings
+        total = np.zeros(np.broadcast(accuracy, throughput).shape)
+        for least, value in (
+            (settings.min_accuracy, accuracy),
+            (settings.min_throughput, throughput),
+        ):
+            if least:
+                total = total + np.maximum(0.0, 1.0 - value / least - 1e-9)
+        return total
+
+    def evaluate(self, choice: IntArray) -> State:
+        """Return the value of an assignment; its paths are asked for their measurements.
+
+        The floors fit exactly when the load that cannot be avoided does, so the rate
+        program is only solved where it has a solution.
+        """
+        self.ask(choice)
+        self.assignments += 1
+        load = self.unavoidable_load(choice)
+        violation = float(np.maximum(load - 1.0 - _FIT_TOLERANCE, 0.0).sum())
+        accuracy = float(self.pool.weights @ self.estimate[choice])
+        allocation = None
+        if violation == 0.0:
+            allocation = self.judge.allocator.allocate(
+                [self.uses[path] for path in choice.tolist()]
+            )
+        throughput = float(self.floor.sum()) if allocation is None else allocation.throughput
+        if allocation is not None:
+            self.remember(allocation.price)
+        violation += float(self.violation(np.array(accuracy), np.array(throughput)))
+        value = float(self.value(np.array(accuracy), np.array(throughput)))
+        return State(choice, accuracy, throughput, load, violation, value)
+
+    def ask(self, paths: IntArray) -> None:
+        """Measure paths: from here on their accuracy is the instance's own."""
+        self.asked[paths] = True
+        self.estimate[paths] = self.truth[paths]
+
+    def unavoidable_load(self, choice: IntArray) -> FloatArray:
+        """Return the load of all resources when every task runs at its floor."""
+        load = np.zeros(len(self.pool.resources))
+        np.add.at(load, self.index[choice], self.need[choice])
+        return load
+
+    def excess_after(self, choice: IntArray, load: FloatArray) -> FloatArray:
+        """Return by how much ``load`` exceeds capacities if one task moves, for each path."""
+        before = load[self.index]
+        after = before + self.need - self.need[choice[self.task]]
+        unchanged = np.maximum(load - 1.0 - _FIT_TOLERANCE, 0.0).sum()
+        # Padding is resource 0 with no need: before equals after and cancels.
+        change = np.maximum(after - 1.0 - _FIT_TOLERANCE, 0.0)
+        change -= np.maximum(before - 1.0 - _FIT_TOLERANCE, 0.0)
+        return np.asarray(np.maximum(unchanged + change.sum(axis=1), 0.0))
+
+    def worth(self, price: FloatArray) -> FloatArray:
+        """Return the throughput that each path is worth at the prices of the resources."""
+        paid = (price[self.index] * self.rate_use).sum(axis=1)
+        floor = self.floor[self.task]
+        return np.asarray(floor * (1.0 - paid) + (self.most - floor) * np.maximum(1.0 - paid, 0.0))
+
+    def remember(self, price: FloatArray) -> None:
+        """Keep a price vector: it bounds the throughput of every assignment (duality)."""
+        self._worth = np.vstack((self._worth, self.worth(price)))[-_PRICES_KEPT:]
+        self._price_sum = np.append(self._price_sum, price.sum())[-_PRICES_KEPT:]
+
+    def settle(self, state: State, clock: Clock) -> State:
+        """Let the most promising service move until no promise holds (an equilibrium).
+
+        It moves alone or together with a second one that makes room for it.
+        """
+        while not clock.is_over:
+            self.stages += 1
+            moved = self._move_one(state) or self._move_two(state)
+            if moved is None:
+                break
+            state = moved
+            self.moves += 1
+        return state
+
+    def _bound(
+        self, state: State, latest: int = _PRICES_KEPT, other: int | None = None
+    ) -> FloatArray:
+        """Return what Th can be at most after each move, by every price remembered.
+
+        For any price vector, Th <= sum of prices + sum over tasks of the worth of their
+        paths, so each row of the result bounds the throughput after moving to path p.
+
+        Args:
+            state: the present assignment.
+            latest: how many of the prices to use, the latest ones.
+            other: a path that its task moves to as well.
+        """
+        worth, total = self._worth[-latest:], self._price_sum[-latest:]
+        present = worth[:, state.choice]
+        base = total + present.sum(axis=1)
+        if other is not None:
+            base = base + worth[:, other] - present[:, self.task[other]]
+        # The bound of a task's paths, less what its present path is worth, for each price.
+        spare = base[:, None] - present
+        return np.asarray((worth + spare[:, self.task]).min(axis=0))
+
+    def _move_one(self, state: State) -> State | None:
+        """Return the state after the best single move that pays, or None.
+
+        Every try that fails leaves its prices behind, which take back what was promised
+        too much; when the list ends, the prices prove that no single move pays.
+        """
+        d_accuracy = self.weight * (self.estimate - self.estimate[state.choice[self.task]])
+        short = VIOLATION_WEIGHT * self.excess_after(state.choice, state.load)
+        failed = list(state.choice)
+        bound = self._bound(state)
+        for _ in range(_TRIES):
+            promise = self._merit(state.accuracy + d_accuracy, bound) - short
+            promise[failed] = -np.inf
+            path = int(np.argmax(promise))
+            if promise[path] <= state.merit + LEAST_GAIN:
+                return None
+            moved = self._try(state, [path])
+            if moved is not None:
+                return moved
+            failed.append(path)
+            bound = np.minimum(bound, self._bound(state, latest=1))
+        return None
+
+    def _move_two(self, state: State) -> State | None:
+        """Return the state after a pair of moves that pays together, or None."""
+        present = state.choice[self.task]
+        d_accuracy = self.weight * (self.estimate - self.estimate[present])
+        alone = self._merit(state.accuracy + d_accuracy, self._bound(state))
+        alone[state.choice] = -np.inf
+        pairs: list[tuple[float, int, int]] = []
+        paired = max(_LEAST_PAIRED, _PAIRS_SOUGHT // len(self.pool.tasks))
+        for path in np.argsort(-alone, kind="stable")[:paired].tolist():
+            task, now = self.task[path], state.choice[self.task[path]]
+            load = state.load.copy()
+            np.add.at(load, self.index[path], self.need[path] - self.need[now])
+            both = self._merit(
+                state.accuracy + d_accuracy + d_accuracy[path],
+                self._bound(state, _PRICES_FOR_PAIRS, other=path),
+            )
+            both -= VIOLATION_WEIGHT * self.excess_after(state.choice, load)
+            both[self.task == task] = -np.inf
+            companions = np.argsort(-both, kind="stable")[:_COMPANIONS].tolist()
+            pairs += [
+                (float(both[other]), path, other)
+                for other in companions
+                if both[other] > state.merit + LEAST_GAIN
+            ]
+        pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
+        for _, path, other in pairs[:_PAIR_TRIES]:
+            moved = self._try(state, [path, other])
+            if moved is not None:
+                return moved
+        return None
+
+    def _merit(self, accuracy: FloatArray, throughput: FloatArray) -> FloatArray:
+        """Return the merit at given totals, but for resources that are short."""
+        value = self.value(accuracy, throughput)
+        return np.asarray(value - VIOLATION_WEIGHT * self.violation(accuracy, throughput))
+
+    def _try(self, state: State, paths: list[int]) -> State | None:
+        choice = state.choice.copy()
+        choice[self.task[paths]] = paths
+        moved = self.evaluate(choice)
+        return moved if self.is_better(moved, state) else None
+
+    def displaced(self, state: State, rng: np.random.Generator) -> IntArray:
+        """Return an assignment with a few services on other paths, promising ones of theirs."""
+        tasks = len(self.pool.tasks)
+        moved = rng.choice(tasks, size=min(tasks, int(rng.integers(2, 5))), replace=False)
+        d_accuracy = self.weight * (self.estimate - self.estimate[state.choice[self.task]])
+        promise = self._merit(state.accuracy + d_accuracy, self._bound(state))
+        choice = state.choice.copy()
+        for task in moved.tolist():
+            rows = np.arange(self.first[task], self.first[task + 1])
+            rows = rows[rows != choice[task]]
+            if len(rows):
+                order = rows[np.argsort(-promise[rows], kind="stable")]
+                choice[task] = order[int(rng.integers(min(len(order), 8)))]
+        return choice
+
+    def most_accurate(self) -> IntArray:
+        """Return for each task its most accurate path (the first of equals)."""
+        return np.array(
+            [
+                int(a) + int(np.argmax(self.estimate[a:b]))
+                for a, b in zip(self.first[:-1], self.first[1:], strict=True)
+            ]
+        )
+
+    @staticmethod
+    def is_better(state: State, other: State) -> bool:
+        """Tell whether the first assignment is better by more than rounding."""
+        return state.merit > other.merit + LEAST_GAIN
+
+    def outcome(self, state: State) -> SearchOutcome:
+        """Return an assignment as the outcome of a search."""
+        return SearchOutcome(
+            solution=self.judge.solution(self.chosen(state.choice)),
+            predicted=len(self.truth),
+            measured=int(self.asked.sum()),
+            moves=self.moves,
+            stages=self.stages,
+            assignments=self.assignments,
+        )
+
+    def chosen(self, choice: IntArray) -> list[ChosenPath]:
+        """Return an assignment's paths."""
+        return [
+            path_in_pool(task, int(path - first))
+            for task, path, first in zip(self.pool.tasks, choice, self.first[:-1], strict=True)
+        ]

@@ -1,0 +1,240 @@
+"""From the pool to a formulation and back: data in, start values in, assignment out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyomo.environ as pyo
+
+from code_opt.methods.assignment import ChosenPath, Solution, measured_paths, path_in_pool, path_of
+from code_opt.methods.settings import Settings
+from code_opt.paths import PathPool, TaskPaths
+from code_opt.paths.graph import FloatArray
+from code_opt.reward import log_value
+from formulations import (
+    FlowData,
+    FlowTask,
+    Goal,
+    PathData,
+    Rows,
+    build_flow_model,
+    build_path_model,
+)
+
+
+class ModelView(Protocol):
+    """A model of one pool, in the terms of assignments."""
+
+    model: pyo.ConcreteModel
+    throughput_unit: float
+
+    def start_at(self, solution: Solution) -> None:
+        """Set the model's variables to an assignment."""
+
+    def paths(self) -> list[ChosenPath]:
+        """Return the assignment that the model's variables hold."""
+
+
+def throughput_unit(pool: PathPool) -> float:
+    """Return the unit of Th in the models: the sum of all most rates, at least 1e-12."""
+    return max(sum(float(t.most_rate.max(initial=0.0)) for t in pool.tasks), 1e-12)
+
+
+def path_data(pool: PathPool, goal: Goal) -> PathData:
+    """Return the pool as the path formulation takes it."""
+    rate: dict[int, list[tuple[int, float]]] = {}
+    memory: dict[int, list[tuple[int, float]]] = {}
+    first = 0
+    for task in pool.tasks:
+        for column, resource in enumerate(task.resources.tolist()):
+            rows = rate if task.is_rate_resource[column] else memory
+            amounts = task.paths.use[:, column]
+            used = np.flatnonzero(amounts)
+            rows.setdefault(resource, []).extend(
+                zip((used + first).tolist(), amounts[used].tolist(), strict=True)
+            )
+        first += len(task)
+    return PathData(
+        task_names=[t.task.id for t in pool.tasks],
+        weight=pool.weights.tolist(),
+        floor=[t.floor for t in pool.tasks],
+        task_of=np.repeat(np.arange(len(pool.tasks)), [len(t) for t in pool.tasks]).tolist(),
+        accuracy=np.concatenate([t.paths.accuracy for t in pool.tasks]).tolist(),
+        most_rate=np.concatenate([t.most_rate for t in pool.tasks]).tolist(),
+        rate_rows=_rows(pool, rate),
+        memory_rows=_rows(pool, memory),
+        goal=goal,
+    )
+
+
+def goal_of(pool: PathPool, settings: Settings) -> Goal:
+    """Return objective and floors as the formulations take them."""
+    return Goal(
+        objective=settings.objective,
+        min_accuracy=settings.min_accuracy,
+        min_throughput=settings.min_throughput,
+        throughput_unit=throughput_unit(pool),
+    )
+
+
+def _rows(pool: PathPool, entries: dict[int, list[tuple[int, float]]]) -> Rows:
+    order = sorted(entries)
+    return Rows([pool.resources[r].name for r in order], [entries[r] for r in order])
+
+
+@dataclass
+class PathView:
+    """The path formulation of a pool."""
+
+    pool: PathPool
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        """Build the model."""
+        self.data = path_data(self.pool, goal_of(self.pool, self.settings))
+        self.throughput_unit = self.data.goal.throughput_unit
+        self.model = build_path_model(self.data)
+        self._first = np.cumsum([0, *(len(t) for t in self.pool.tasks)]).tolist()
+
+    def start_at(self, solution: Solution) -> None:
+        """See :class:`ModelView`."""
+        model = self.model
+        for variable in (*model.choose.values(), *model.extra.values()):
+            variable.set_value(0.0, skip_validation=True)
+        for t, (task, path) in enumerate(zip(self.pool.tasks, solution.paths, strict=True)):
+            number = self._first[t] + _position(task, path)
+            model.choose[number].set_value(1.0, skip_validation=True)
+            if number in model.extra:
+                spare = float(solution.allocation.rates[t]) - task.floor
+                most = self.data.most_rate[number] - task.floor
+                share = min(max(spare / most, 0.0), 1.0)
+                model.extra[number].set_value(share, skip_validation=True)
+        _start_totals(self, self.pool, self.settings, solution)
+
+    def paths(self) -> list[ChosenPath]:
+        """See :class:`ModelView`."""
+        chosen = []
+        for t, task in enumerate(self.pool.tasks):
+            values = [
+                self.model.choose[p].value or 0.0 for p in range(self._first[t], self._first[t + 1])
+            ]
+            chosen.append(path_in_pool(task, int(np.argmax(values))))
+        return chosen
+
+
+def _position(task: TaskPaths, path: ChosenPath) -> int:
+    return task.paths.arcs.index(path.arcs)
+
+
+@dataclass
+class FlowView:
+    """The flow formulation of the instance behind a pool."""
+
+    pool: PathPool
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        """Build the model."""
+        self.data = _flow_data(self.pool, goal_of(self.pool, self.settings))
+        self.throughput_unit = self.data.goal.throughput_unit
+        self.model = build_flow_model(self.data)
+        self._first = np.cumsum([0, *(len(t.graph.arcs) for t in self.pool.tasks)]).tolist()
+
+    def start_at(self, solution: Solution) -> None:
+        """See :class:`ModelView`."""
+        model = self.model
+        for variable in (*model.choose.values(), *model.rate.values(), *model.is_measured.values()):
+            variable.set_value(0.0, skip_validation=True)
+        for t, path in enumerate(solution.paths):
+            for arc in path.arcs:
+                number = self._first[t] + arc
+                model.choose[number].set_value(1.0, skip_validation=True)
+                most = self.data.tasks[t].most_rate[arc]
+                share = float(solution.allocation.rates[t]) / most if most > 0.0 else 0.0
+                model.rate[number].set_value(min(share, 1.0), skip_validation=True)
+            model.accuracy[t].set_value(path.accuracy, skip_validation=True)
+            for m, (arcs, _) in enumerate(self.data.tasks[t].measured):
+                if arcs == path.arcs:
+                    model.is_measured[t, m].set_value(1.0, skip_validation=True)
+        _start_totals(self, self.pool, self.settings, solution)
+
+    def paths(self) -> list[ChosenPath]:
+        """See :class:`ModelView`."""
+        chosen = []
+        for t, (task, data) in enumerate(zip(self.pool.tasks, self.data.tasks, strict=True)):
+            first = self._first[t]
+            next_arc = {
+                data.tails[i]: i
+                for i in range(len(data.tails))
+                if (self.model.choose[first + i].value or 0.0) > 0.5
+            }
+            arcs, node = [], 0
+            while node != data.nodes - 1:
+                arcs.append(next_arc[node])
+                node = data.heads[next_arc[node]]
+            chosen.append(path_of(task, tuple(arcs)))
+        return chosen
+
+
+def _flow_data(pool: PathPool, goal: Goal) -> FlowData:
+    tasks = []
+    rate: dict[int, list[tuple[int, float]]] = {}
+    memory: dict[int, list[tuple[int, float]]] = {}
+    first = 0
+    for task, weight in zip(pool.tasks, pool.weights.tolist(), strict=True):
+        graph = task.graph
+        for column, resource in enumerate(task.resources.tolist()):
+            rows = rate if task.is_rate_resource[column] else memory
+            amounts = graph.use[:, column]
+            used = np.flatnonzero(amounts)
+            rows.setdefault(resource, []).extend(
+                zip((used + first).tolist(), amounts[used].tolist(), strict=True)
+            )
+        first += len(graph.arcs)
+        tasks.append(
+            FlowTask(
+                name=task.task.id,
+                nodes=len(graph.nodes),
+                tails=graph.tails.tolist(),
+                heads=graph.heads.tolist(),
+                drop=graph.drop.tolist(),
+                seconds=graph.seconds.tolist(),
+                most_rate=_most_rate_of_arcs(task).tolist(),
+                weight=weight,
+                floor=task.floor,
+                accuracy=task.task.accuracy,
+                min_accuracy=task.task.min_accuracy,
+                max_latency=task.task.max_latency,
+                measured=list(measured_paths(task)),
+            )
+        )
+    return FlowData(tasks, _rows(pool, rate), _rows(pool, memory), goal)
+
+
+def _most_rate_of_arcs(task: TaskPaths) -> FloatArray:
+    """Return R[t,a]: for each arc the least over resources of 1 / (least use through it)."""
+    graph = task.graph
+    least = np.zeros(len(graph.arcs))
+    for column in np.flatnonzero(task.is_rate_resource):
+        use = graph.use[:, column]
+        before, after = graph.from_input(use), graph.to_output(use)
+        least = np.maximum(least, before[graph.tails] + use + after[graph.heads])
+    # The pool's own largest rate bounds every path, and an arc that uses nothing on some
+    # path of the graph is bounded by it alone.
+    most = np.full(len(least), float(task.most_rate.max(initial=0.0)))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.minimum(most, 1.0 / least))
+
+
+def _start_totals(view: ModelView, pool: PathPool, settings: Settings, solution: Solution) -> None:
+    model = view.model
+    model.average_accuracy.set_value(solution.accuracy, skip_validation=True)
+    model.throughput.set_value(solution.throughput / view.throughput_unit, skip_validation=True)
+    if settings.objective == "reward":
+        reward = pool.instance.reward
+        log_accuracy = float(log_value(reward.accuracy, solution.accuracy))
+        log_throughput = float(log_value(reward.throughput, solution.throughput))
+        model.log_accuracy.set_value(log_accuracy, skip_validation=True)
+        model.log_throughput.set_value(log_throughput, skip_validation=True)

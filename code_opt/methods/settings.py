@@ -1,0 +1,89 @@
+"""What a user asks of a method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from code_opt.errors import InputError
+from code_opt.result import Objective
+
+SMALLEST_GAP = 1e-7
+"""Relative gap below which solver tolerances decide; a smaller one is taken as this."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a running solve; bounds and values are those of the objective itself."""
+
+    phase: str
+    seconds: float
+    incumbent: float | None
+    bound: float | None
+    gap: float | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of :func:`code_opt.methods.solve`, validated on construction.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    objective: Objective = "reward"
+    min_accuracy: float | None = None
+    min_throughput: float | None = None
+    formulation: str = "path"
+    solver: str = "highs"
+    time_limit: float | None = None
+    gap: float = 1e-4
+    seed: int = 0
+    threads: int = 1
+    solver_options: Mapping[str, Any] = field(default_factory=dict)
+    solver_log: bool = False
+    progress: Callable[[Progress], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.objective not in ("reward", "throughput", "accuracy"):
+            raise InputError(f"objective {self.objective!r}: use reward, throughput or accuracy")
+        if self.formulation not in ("path", "flow"):
+            raise InputError(f"formulation {self.formulation!r}: use path or flow")
+        if self.min_accuracy is not None and not 0.0 <= self.min_accuracy <= 1.0:
+            raise InputError(f"min_accuracy {self.min_accuracy}: must lie in [0, 1]")
+        if self.min_throughput is not None and not 0.0 <= self.min_throughput < float("inf"):
+            raise InputError(f"min_throughput {self.min_throughput}: must be finite and >= 0")
+        if not 0.0 <= self.gap < 1.0:
+            raise InputError(f"gap {self.gap}: must lie in [0, 1)")
+        if self.time_limit is not None and not 0.0 < self.time_limit < float("inf"):
+            raise InputError(f"time_limit {self.time_limit}: must be positive [s]")
+        if self.threads < 1:
+            raise InputError(f"threads {self.threads}: must be at least 1")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"seed {self.seed}: must lie in [0, 2^31)")
+
+
+class Clock:
+    """Time used and left of one solve."""
+
+    def __init__(self, limit: float | None) -> None:
+        self._start = time.perf_counter()
+        self._limit = limit
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._start
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left, None without a limit."""
+        return None if self._limit is None else max(self._limit - self.seconds, 0.0)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the limit is reached."""
+        return self._limit is not None and self.seconds >= self._limit

@@ -1,0 +1,18 @@
+"""The only place that speaks to a solver."""
+
+from code_opt.solvers.base import MipOutcome, MipSession, SolverProgress, Termination
+from code_opt.solvers.factory import available_solvers, open_session
+from code_opt.solvers.lp import LinearProgram, LpOutcome
+from code_opt.solvers.writing import write_model
+
+__all__ = [
+    "LinearProgram",
+    "LpOutcome",
+    "MipOutcome",
+    "MipSession",
+    "SolverProgress",
+    "Termination",
+    "available_solvers",
+    "open_session",
+    "write_model",
+]

@@ -1,0 +1,76 @@
+"""What every solver session offers: a living model that is solved, extended and solved again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+
+class Termination(Enum):
+    """Why a solver stopped; whether it holds a solution is told apart (``MipOutcome.value``)."""
+
+    OPTIMAL = "optimal"
+    INFEASIBLE = "infeasible"
+    TIME_LIMIT = "time limit"
+    OTHER_LIMIT = "another limit"
+
+
+@dataclass(frozen=True)
+class MipOutcome:
+    """One solve of a maximisation.
+
+    ``value`` is the objective of the solution that the session loaded into the model's
+    variables, None without one. ``bound`` is the solver's proven upper bound, infinite
+    when it has none.
+    """
+
+    termination: Termination
+    value: float | None
+    bound: float
+    nodes: int = 0
+    lp_iterations: int = 0
+
+
+@dataclass(frozen=True)
+class SolverProgress:
+    """A running solve: objective of the incumbent (or None) and proven upper bound."""
+
+    value: float | None
+    bound: float
+
+
+class MipSession(Protocol):
+    """A maximisation model held by a solver."""
+
+    def add_constraints(self, constraints: Sequence[Any]) -> None:
+        """Hand over constraints that were added to the Pyomo model since."""
+
+    def solve(
+        self,
+        *,
+        time_limit: float | None = None,
+        absolute_gap: float = 0.0,
+        relative_gap: float = 0.0,
+        start: bool = False,
+        progress: Callable[[SolverProgress], None] | None = None,
+    ) -> MipOutcome:
+        """Solve; load the best solution into the model's variables.
+
+        Args:
+            time_limit: seconds, None for no limit.
+            absolute_gap: stop when bound - value is at most this.
+            relative_gap: stop when (bound - value) / |value| is at most this.
+            start: the variables' values are a solution to start from.
+            progress: called now and then while the solver runs.
+
+        Raises:
+            SolverError: the solver failed (not a limit, not infeasibility).
+        """
+
+    def tighten(self, cutoff: float, time_limit: float | None = None) -> int:
+        """Fix binaries that no solution with a value of at least ``cutoff`` can use.
+
+        Returns the number of variables fixed; 0 where the solver offers no such thing.
+        """

@@ -1,0 +1,27 @@
+"""Write a model as MPS or LP, for other solvers and for eyes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pyomo.environ as pyo
+
+from code_opt.errors import InputError
+from code_opt.files import write_atomically
+
+
+def write_model(model: pyo.ConcreteModel, path: str | Path) -> None:
+    """Write a Pyomo model with readable names, whole or not at all.
+
+    Raises:
+        InputError: the suffix is neither ``.mps`` nor ``.lp``, or the file cannot be written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".mps", ".lp"):
+        raise InputError(f"{path}: the format is told by the suffix, .mps or .lp")
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder) / f"model{suffix}"
+        model.write(str(scratch), io_options={"symbolic_solver_labels": True})
+        write_atomically(path, scratch.read_bytes())

@@ -1,0 +1,147 @@
+"""The HiGHS session: living rows, fixed binaries, limits, failures, no chatter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import highspy
+import pyomo.environ as pyo
+import pytest
+
+from code_opt.errors import InputError, SolverError
+from code_opt.solvers import Termination, available_solvers, open_session, write_model
+from code_opt.solvers.highs import HighsSession
+from formulations.parts import weighted
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def knapsack(values=(5.0, 4.0, 3.0), weights=(2.0, 3.0, 1.0), room=4.0):
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(range(len(values)), domain=pyo.Binary)
+    items = list(model.x.values())
+    model.room = pyo.Constraint(expr=(None, weighted(weights, items), room))
+    model.goal = pyo.Objective(expr=weighted(values, items), sense=pyo.maximize)
+    model.cuts = pyo.ConstraintList()
+    return model
+
+
+def test_values_bounds_and_solution_come_back_in_the_sense_of_the_model():
+    model = knapsack()
+    outcome = HighsSession(model).solve()
+    assert outcome.termination is Termination.OPTIMAL
+    assert outcome.value == pytest.approx(8.0)
+    assert outcome.bound == pytest.approx(8.0)
+    assert [round(v.value) for v in model.x.values()] == [1, 0, 1]
+
+
+def test_rows_are_added_to_the_living_model():
+    model = knapsack()
+    session = HighsSession(model)
+    session.solve()
+    cut = model.cuts.add((None, weighted([1.0, 1.0], [model.x[0], model.x[2]]), 1.0))
+    session.add_constraints([cut])
+    assert session.solve().value == pytest.approx(7.0)
+
+
+def test_an_infeasible_model_is_told_apart():
+    model = knapsack()
+    model.must = pyo.Constraint(expr=(4.5, weighted([2.0, 3.0], [model.x[0], model.x[1]]), None))
+    outcome = HighsSession(model).solve()
+    assert outcome.termination is Termination.INFEASIBLE
+    assert outcome.value is None
+
+
+def test_tightening_never_cuts_off_a_solution_as_good_as_the_cutoff():
+    model = knapsack()
+    session = HighsSession(model)
+    session.tighten(8.0)
+    assert session.solve().value == pytest.approx(8.0)
+    # A bound that no solution reaches: everything may go, and the rest may be infeasible.
+    session = HighsSession(knapsack())
+    assert session.tighten(8.9) >= 0
+
+
+@pytest.mark.parametrize("cutoff", [0.0, 5.0, 7.0, 8.0])
+def test_tightening_keeps_the_optimum_for_any_valid_cutoff(cutoff):
+    session = HighsSession(knapsack())
+    fixed = session.tighten(cutoff)
+    assert 0 <= fixed <= 3
+    assert session.solve().value == pytest.approx(8.0)
+
+
+def test_a_solve_error_is_tried_again_at_the_default_tolerance(monkeypatch):
+    session = HighsSession(knapsack())
+    real, seen = HighsSession._run, []
+
+    def failing(self, tolerance, start_values, progress):
+        seen.append(tolerance)
+        status = real(self, tolerance, start_values, progress)
+        return highspy.HighsModelStatus.kSolveError if len(seen) == 1 else status
+
+    monkeypatch.setattr(HighsSession, "_run", failing)
+    assert session.solve(absolute_gap=1e-8).value == pytest.approx(8.0)
+    assert seen == [1e-9, 1e-6]
+
+    monkeypatch.setattr(HighsSession, "_run", lambda *_: highspy.HighsModelStatus.kSolveError)
+    with pytest.raises(SolverError, match="HiGHS stopped with"):
+        session.solve(absolute_gap=1e-8)
+
+
+def test_unknown_solvers_and_options_are_refused():
+    with pytest.raises(InputError, match="not supported"):
+        open_session(knapsack(), "abacus")
+    with pytest.raises(InputError, match="none of that name"):
+        open_session(knapsack(), options={"nonsense": "1"})
+    missing = {"cplex", "gurobi", "xpress"} - set(available_solvers())
+    for name in missing:
+        with pytest.raises(InputError, match="not installed here"):
+            open_session(knapsack(), name)
+
+
+def test_a_second_solver_through_pyomo():
+    if "appsi_highs" not in available_solvers():
+        pytest.skip("Pyomo finds no second solver here")
+    outcome = open_session(knapsack(), "appsi_highs", options={"mip_max_nodes": 100}).solve()
+    assert outcome.value == pytest.approx(8.0)
+    assert outcome.bound == pytest.approx(8.0)
+    with pytest.raises(InputError, match="none of that name"):
+        open_session(knapsack(), "appsi_highs", options={"nonsense": "1"})
+
+
+def test_another_use_of_highs_in_the_process_does_no_harm():
+    other = highspy.Highs()
+    other.silent()
+    other.setOptionValue("threads", 2)
+    other.run()
+    assert open_session(knapsack(), threads=1).solve().value == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize("suffix", ["lp", "mps"])
+def test_an_exported_model_has_the_same_optimum(tmp_path, suffix):
+    path = tmp_path / f"model.{suffix}"
+    write_model(knapsack(), path)
+    highs = highspy.Highs()
+    highs.silent()
+    assert highs.readModel(str(path)) == highspy.HighsStatus.kOk
+    highs.run()
+    assert abs(highs.getInfo().objective_function_value) == pytest.approx(8.0)
+
+
+def test_exports_of_other_formats_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"\.mps or \.lp"):
+        write_model(knapsack(), tmp_path / "model.txt")
+
+
+def test_nothing_is_printed_to_standard_output():
+    code = (
+        "from code_opt import load_instance, solve\n"
+        "solve(load_instance('data/two-services.json'), solver_log=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+    assert "HiGHS" in done.stderr or "Presolv" in done.stderr

@@ -1,0 +1,92 @@
+"""path, flow and brute force are three answers to one question: they must be the same.
+
+Hundreds of random instances here, thousands in the long suite (``make long``). The brute
+force and the checker share no code with the formulations, and none with each other.
+"""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from code_opt.checker import check
+from code_opt.methods import exact, solve
+from code_opt.methods.assignment import path_in_pool
+from code_opt.methods.heuristic import search
+from code_opt.methods.local_search import SearchOutcome
+from tests.reference import solve_reference
+from tests.strategies import random_instance
+
+AGREEMENT = 1e-6
+CASES_PER_TEST = 10
+
+
+def no_start(judge, clock, **options):
+    """A heuristic that finds nothing."""
+    return SearchOutcome(None, 0, 0, 0, 0, 0)
+
+
+def poor_start(judge, clock, **options):
+    """A heuristic that takes the worst of a few random assignments that are feasible."""
+    rng = np.random.default_rng(0)
+    worst = None
+    for _ in range(20):
+        picks = [int(rng.integers(len(task))) for task in judge.pool.tasks]
+        paths = [path_in_pool(t, p) for t, p in zip(judge.pool.tasks, picks, strict=True)]
+        found = judge.solution(paths)
+        if found is not None and (worst is None or found.log_value < worst.log_value):
+            worst = found
+    return SearchOutcome(worst, 0, 0, 0, 0, 0)
+
+
+def agree(seed: int) -> str:
+    """Compare all three on one random instance; return its status."""
+    instance = random_instance(seed)
+    rng = np.random.default_rng([seed, 1])
+    objective = str(rng.choice(["reward", "throughput", "accuracy"], p=[0.6, 0.2, 0.2]))
+    floors: dict[str, float | None] = {"min_accuracy": None, "min_throughput": None}
+    if rng.random() < 0.4:
+        floors["min_accuracy"] = float(rng.uniform(0.3, 0.9))
+    if rng.random() < 0.3:
+        local = solve(instance, "local")
+        if local.has_solution:
+            floors["min_throughput"] = float(local.throughput * rng.uniform(0.8, 1.2))
+    expected = solve_reference(instance, objective=objective, **floors)
+    for formulation in ("path", "flow"):
+        # A proof must not lean on the heuristic's luck: start well, badly and not at all.
+        start = [search, no_start, poor_start][int(rng.integers(3))]
+        with mock.patch.object(exact, "search", start):
+            result = solve(
+                instance, formulation=formulation, objective=objective, gap=1e-7, **floors
+            )
+        case = (seed, formulation, start.__name__)
+        assert check(result, instance) == []
+        if expected is None:
+            assert result.status == "infeasible", case
+            assert result.message
+        else:
+            assert result.status == "optimal", case
+            assert result.value == pytest.approx(expected.value, rel=AGREEMENT), case
+            assert result.bound >= expected.value * (1 - AGREEMENT), case
+    code = solve(instance, "code", objective=objective, **floors)
+    assert check(code, instance) == []
+    if code.has_solution:
+        assert expected is not None, seed
+        assert code.value <= expected.value * (1 + AGREEMENT), seed
+    return "infeasible" if expected is None else "feasible"
+
+
+@pytest.mark.parametrize("block", range(25))
+def test_hundreds_of_random_instances(block):
+    statuses = {agree(block * CASES_PER_TEST + i) for i in range(CASES_PER_TEST)}
+    assert "feasible" in statuses
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("block", range(100))
+def test_thousands_of_random_instances(block):
+    for i in range(50):
+        agree(100_000 + 50 * block + i)
