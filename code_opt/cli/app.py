@@ -1,0 +1,452 @@
+"""The sub-commands.
+
+Results go to stdout, progress and logs to stderr. Exit statuses are those of
+:class:`code_opt.cli.exits.ExitStatus`. Solver, Pyomo and pandas load only when a
+command needs them, so that ``--help`` and usage errors answer at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import re
+import sys
+import traceback
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+import code_opt
+from code_opt.cli.exits import ExitStatus, status_of
+from code_opt.cli.progress import ProgressReport
+from code_opt.cli.text import count, plain, plain_lines, product
+from code_opt.errors import CodeOptError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from code_opt.instance import Instance
+    from code_opt.result import Result
+
+PROGRAM = "code-opt"
+DEBUG = "CODE_OPT_DEBUG"
+MAX_SEED = 2**31 - 1
+MAX_THREADS = 1024
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Provably best inference paths for coordinated deep neural networks at the edge.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Method(StrEnum):
+    """What can be asked of ``--method``, in the order of the table."""
+
+    EXACT = "exact"
+    CODE = "code"
+    LOCAL = "local"
+    HOST = "host"
+    EDGE_EARLY = "edge-early"
+    GREEDY = "greedy"
+    RANDOM = "random"
+    ALL = "all"
+
+
+class Formulation(StrEnum):
+    """Mixed-integer formulations."""
+
+    PATH = "path"
+    FLOW = "flow"
+
+
+class Objective(StrEnum):
+    """What is maximised."""
+
+    REWARD = "reward"
+    THROUGHPUT = "throughput"
+    ACCURACY = "accuracy"
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program on ``arguments`` (default: the process's own) and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:  # no name in a file may stop the output of a table
+            reconfigure(errors="backslashreplace")
+    try:
+        status = app(
+            args=sys.argv[1:] if arguments is None else list(arguments),
+            prog_name=PROGRAM,
+            standalone_mode=False,
+        )
+    except typer.TyperException as error:  # usage errors, found before a command runs
+        _complain(error.format_message())
+        return ExitStatus.BAD_INPUT
+    except typer.Abort:
+        return ExitStatus.INTERRUPTED
+    return status or ExitStatus.DONE
+
+
+def run() -> NoReturn:
+    """Run the program and leave with its exit status (the installed command)."""
+    sys.exit(main())
+
+
+def _command(function: Callable[..., ExitStatus]) -> Callable[..., None]:
+    """Turn a function that returns an exit status, or raises, into a command."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> None:
+        try:
+            status = function(*args, **kwargs)
+            sys.stdout.flush()
+        except InputError as error:
+            _complain(error)
+            status = ExitStatus.BAD_INPUT
+        except KeyboardInterrupt:
+            _complain("interrupted")
+            status = ExitStatus.INTERRUPTED
+        except BrokenPipeError:  # the reader of a pipe has left, as `| head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = ExitStatus.BROKEN_PIPE
+        except CodeOptError as error:
+            if os.environ.get(DEBUG):
+                traceback.print_exc()
+            _complain(f"failed: {error}")
+            status = ExitStatus.INTERNAL_ERROR
+        except Exception as error:  # noqa: BLE001
+            if os.environ.get(DEBUG):
+                traceback.print_exc()
+            _complain(
+                f"internal error: {type(error).__name__}: {error}\n"
+                f"Set {DEBUG}=1 to see where it happened, and report it."
+            )
+            status = ExitStatus.INTERNAL_ERROR
+        raise typer.Exit(status)
+
+    return command
+
+
+@app.callback(invoke_without_command=True)
+def _program(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"{PROGRAM} {code_opt.__version__}")
+        raise typer.Exit(ExitStatus.DONE)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(ExitStatus.DONE)
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
+def _positive(value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value > 0.0):
+        raise typer.BadParameter(f"{value} is not a number above 0.")
+    return value
+
+
+InstanceArgument = Annotated[
+    Path, typer.Argument(metavar="INSTANCE", help="JSON or YAML file, or folder of CSV tables.")
+]
+
+
+@app.command("solve")
+@_command
+def solve(
+    instance_path: InstanceArgument,
+    method: Annotated[
+        list[Method] | None,
+        typer.Option("--method", "-m", help="Method to run; may be repeated. Default: all."),
+    ] = None,
+    formulation: Annotated[
+        Formulation, typer.Option(help="Formulation of the exact method.")
+    ] = Formulation.PATH,
+    objective: Annotated[Objective, typer.Option(help="What to maximise.")] = Objective.REWARD,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, callback=_finite, help="Floor of the average accuracy."),
+    ] = None,
+    min_throughput: Annotated[
+        float | None,
+        typer.Option(min=0.0, callback=_finite, help="Floor of the total rate [inferences/s]."),
+    ] = None,
+    solver: Annotated[
+        str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
+    ] = "highs",
+    solver_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Option passed to the solver; may be repeated."),
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(callback=_positive, help="Seconds for each method.")
+    ] = None,
+    gap: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, callback=_finite, help="Relative gap that ends exact."),
+    ] = 1e-4,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of CoDE and random.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Solver threads.")] = 1,
+    solver_log: Annotated[
+        bool, typer.Option("--solver-log", help="Show the solver's log on stderr.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write one result file per method into DIR."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list of results and nothing else.")
+    ] = False,
+) -> ExitStatus:
+    """Find the best path assignment: exact, CoDE and the baselines side by side.
+
+    Exit status: 0 done, 2 bad input, 3 infeasible, 4 stopped with nothing found.
+    """
+    options = _solver_options(solver_option or [])
+    if out is not None:
+        _make_folder(out)
+    instance = code_opt.load_instance(instance_path)
+    stderr = _Console(stderr=True)
+    results = []
+    for name in _methods(method or []):
+        with ProgressReport(stderr, name, living=not solver_log) as report:
+            results.append(
+                code_opt.solve(
+                    instance,
+                    method=name,
+                    formulation=formulation.value,
+                    objective=objective.value,
+                    min_accuracy=min_accuracy,
+                    min_throughput=min_throughput,
+                    solver=solver,
+                    time_limit=time_limit,
+                    gap=gap,
+                    seed=seed,
+                    threads=threads,
+                    solver_options=options,
+                    solver_log=solver_log,
+                    progress=report,
+                )
+            )
+    if out is not None:
+        stem = file_stem(instance.name or instance_path.resolve().stem)
+        for result in results:
+            code_opt.save_result(result, out / f"{stem}.{file_stem(result.method)}.json")
+    status = status_of(results)
+    if as_json:
+        print(json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False))
+    else:
+        _show(results, instance)
+    if status is not ExitStatus.DONE:
+        _complain(why_nothing(results, status))
+    return status
+
+
+@app.command("validate")
+@_command
+def validate(instance_path: InstanceArgument) -> ExitStatus:
+    """Check an instance and say what it holds, or list all that is wrong with it.
+
+    Exit status: 0 valid, 2 not valid.
+    """
+    instance = code_opt.load_instance(instance_path)
+    from code_opt.paths import count_paths
+
+    paths = dict(zip((task.id for task in instance.tasks), count_paths(instance), strict=True))
+    tasks = instance.tasks
+    counts = {
+        "servers": len(instance.servers),
+        "links": len(instance.links),
+        "DNNs": len(instance.dnns),
+        "blocks": sum(len(dnn.blocks) for dnn in instance.dnns),
+        "tasks": len(tasks),
+        "connections": sum(len(task.connections) for task in tasks),
+        "measured paths": sum(len(task.measured_paths) for task in tasks),
+    }
+    console = _Console(highlight=False)
+    _print(console, f"{plain(instance_path)}: ok ({plain(instance.name or 'without a name')})")
+    _print(console, "  " + ", ".join(f"{count(n)} {name}" for name, n in counts.items()))
+    _print(console, "  paths per task:")
+    for task, paths_of_task in paths.items():
+        _print(console, f"    {plain(task)}: {count(paths_of_task)}")
+    _print(console, f"  {product(paths.values())} path assignments in all")
+    return ExitStatus.DONE
+
+
+@app.command("check")
+@_command
+def check(
+    result_path: Annotated[Path, typer.Argument(metavar="RESULT", help="Result file.")],
+    instance_path: InstanceArgument,
+) -> ExitStatus:
+    """Recompute everything in a result from the instance alone.
+
+    Exit status: 0 confirmed, 1 not confirmed, 2 bad input.
+    """
+    result = code_opt.load_result(result_path)
+    instance = code_opt.load_instance(instance_path)
+    violations = code_opt.check(result, instance)
+    console = _Console(highlight=False)
+    if not violations:
+        what = "every figure and requirement" if result.has_solution else "nothing to recompute"
+        _print(
+            console,
+            f"{plain(result_path)}: confirmed ({plain(result.method)}, {result.status}; {what})",
+        )
+        return ExitStatus.DONE
+    for violation in violations:
+        _print(
+            console,
+            f"{plain(violation.rule)}: {plain(violation.place)}: {plain(violation.message)}",
+        )
+    _print(console, f"{plain(result_path)}: not confirmed, {len(violations)} violations")
+    return ExitStatus.NOT_CONFIRMED
+
+
+@app.command("export")
+@_command
+def export(
+    instance_path: InstanceArgument,
+    to: Annotated[Path, typer.Option("--to", help="File to write: NAME.mps or NAME.lp.")],
+    formulation: Annotated[
+        Formulation, typer.Option(help="Which model to write.")
+    ] = Formulation.PATH,
+    objective: Annotated[Objective, typer.Option(help="What it maximises.")] = Objective.REWARD,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, callback=_finite, help="Floor of the average accuracy."),
+    ] = None,
+    min_throughput: Annotated[
+        float | None,
+        typer.Option(min=0.0, callback=_finite, help="Floor of the total rate [inferences/s]."),
+    ] = None,
+) -> ExitStatus:
+    """Write the mixed-integer model as an MPS or LP file for any other solver.
+
+    Exit status: 0 written, 2 bad input.
+    """
+    if to.suffix.lower() not in {".mps", ".lp"}:
+        raise InputError(f"--to: {to}: the name must end in .mps or .lp")
+    instance = code_opt.load_instance(instance_path)
+    from code_opt.methods.exact import build_model
+    from code_opt.methods.settings import Settings
+    from code_opt.solvers import write_model
+
+    settings = Settings(
+        formulation=formulation.value,
+        objective=objective.value,
+        min_accuracy=min_accuracy,
+        min_throughput=min_throughput,
+    )
+    write_model(build_model(instance, settings), to)
+    return ExitStatus.DONE
+
+
+def file_stem(name: str) -> str:
+    """Return a harmless file name from a name in a file: no folders, no hidden files, short."""
+    stem = re.sub(r"[^\w.-]+|\.{2,}", "-", name).strip(".-")
+    return stem.encode()[:120].decode(errors="ignore") or "instance"
+
+
+def _methods(asked: Sequence[Method]) -> list[str]:
+    """Return the methods to run, each once, in the order of the table."""
+    every = not asked or Method.ALL in asked
+    return [m.value for m in Method if m is not Method.ALL and (every or m in asked)]
+
+
+def _solver_options(texts: Sequence[str]) -> dict[str, str]:
+    """Return options as text: only the solver knows the type of each."""
+    options: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise InputError(f"--solver-option: {text!r}: expected NAME=VALUE")
+        if name in options:
+            raise InputError(f"--solver-option: {name!r} is given twice")
+        options[name] = value
+    return options
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError(f"--out: {folder}: is a file, expected a folder") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--out: {folder}: cannot be made: {reason}") from None
+
+
+def _show(results: Sequence[Result], instance: Instance) -> None:
+    from code_opt.cli.reading import chosen, reading
+    from code_opt.cli.tables import link_table, methods_table, server_table, task_table
+
+    console = _Console(highlight=False)
+    asked = f"highest {results[0].objective}"
+    if results[0].min_accuracy is not None:
+        asked += f", average accuracy at least {results[0].min_accuracy:g}"
+    if results[0].min_throughput is not None:
+        asked += f", throughput at least {results[0].min_throughput:g}/s"
+    _print(console, f"{plain(instance.name or 'instance')}: {asked}\n")
+    console.print(methods_table(results, console))
+    console.print()
+    for line in reading(results):
+        _print(console, line)
+    detailed = chosen(results)
+    if detailed is None:  # the messages follow on stderr
+        return
+    for result in results:
+        if result.message:
+            _print(console, f"{result.method}: {plain_lines(_message(result))}")
+    double = "⇒" if console.encoding.lower().startswith("utf") else "=>"
+    console.print()
+    _print(console, f"Paths of {plain(detailed.method)} ({double} marks a learned connection)\n")
+    console.print(task_table(detailed, instance, console))
+    console.print()
+    console.print(server_table(detailed, console))
+    if detailed.links:
+        console.print()
+        console.print(link_table(detailed, console))
+
+
+def why_nothing(results: Sequence[Result], status: ExitStatus) -> str:
+    """Return why no method has an assignment: one proof, or what each method says."""
+    if status is ExitStatus.INFEASIBLE:
+        proofs = [_message(r) for r in results if r.status == "infeasible" and r.message]
+        return f"infeasible: {proofs[0] if proofs else 'no assignment meets all requirements'}"
+    told = [f"\n  {r.method}: {_message(r)}" for r in results if r.message]
+    return "stopped with no assignment found" + "".join(told)
+
+
+def _message(result: Result) -> str:
+    return (result.message or "").removeprefix(f"{result.method}: ")
+
+
+def _print(console: Console, line: str) -> None:
+    """Print text as it is: no markup, wrapped only where the terminal ends."""
+    console.print(Text(line), soft_wrap=not console.is_terminal)
+
+
+def _complain(message: object) -> None:
+    """Print one message to stderr; text from files and arguments cannot act on the terminal."""
+    print(f"{PROGRAM}: {plain_lines(message)}", file=sys.stderr)

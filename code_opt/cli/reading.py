@@ -1,0 +1,101 @@
+"""What the table of methods says, in sentences computed from the results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from code_opt.cli.text import count, percent
+from code_opt.result import TOLERANCE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from code_opt.result import Result
+
+HEURISTIC = "code"
+
+
+def chosen(results: Sequence[Result]) -> Result | None:
+    """Return the result to show in detail: the exact one, else the best assignment."""
+    solved = [result for result in results if result.value is not None and result.has_solution]
+    exact = next((result for result in solved if result.method == "exact"), None)
+    return exact or max(solved, key=lambda result: result.value or 0.0, default=None)
+
+
+def reading(results: Sequence[Result]) -> list[str]:
+    """Return true sentences: what is proven, how far the others are from it, what failed."""
+    lines = [_proof(results)]
+    reference = chosen(results)
+    if reference is not None:
+        heuristic = next((r for r in results if r.method == HEURISTIC and r.has_solution), None)
+        if heuristic is not None and heuristic is not reference:
+            lines.append(_comparison(heuristic, "code", reference))
+        if heuristic is not None:
+            lines.extend(_effort(heuristic))
+        baselines = [r for r in results if r.has_solution and r.method not in {"exact", HEURISTIC}]
+        best = max(baselines, key=lambda result: result.value or 0.0, default=None)
+        if best is not None and best is not reference:
+            name = "The best baseline, " + best.method + "," if len(baselines) > 1 else best.method
+            lines.append(_comparison(best, name, reference, times=False))
+        lines.append(
+            "Every assignment shown passed the independent check of all requirements."
+            if sum(r.has_solution for r in results) > 1
+            else "The assignment passed the independent check of all requirements."
+        )
+    return lines
+
+
+def _proof(results: Sequence[Result]) -> str:
+    exact = next((result for result in results if result.method == "exact"), None)
+    if exact is None:
+        if any(result.status == "infeasible" for result in results):
+            return "It is proven that no assignment meets all requirements."
+        bounded = [r for r in results if r.has_solution and r.gap is not None]
+        if bounded:
+            best = min(bounded, key=lambda result: result.gap or 0.0)
+            return _within(best, f"{best.method} has a bound")
+        return "Nothing here is proven: the exact method was not run."
+    if exact.status == "infeasible":
+        return "exact proves that no assignment meets all requirements."
+    if not exact.has_solution:
+        return "exact stopped with nothing found; that proves nothing."
+    if exact.status == "optimal":
+        if exact.gap is None or exact.gap <= TOLERANCE:
+            return f"exact is proven optimal: no assignment has a higher {exact.objective}."
+        return _within(exact, "exact is proven")
+    if exact.gap is None:
+        return "exact stopped before anything was proven; its assignment may not be the best."
+    return _within(exact, "exact was stopped before its proof was complete")
+
+
+def _within(result: Result, opening: str) -> str:
+    gap = percent(max(result.gap or 0.0, 0.0), up=True)
+    return f"{opening}: no other assignment's {result.objective} is more than {gap} higher."
+
+
+def _effort(result: Result) -> list[str]:
+    """Say how many paths a search predicted and wanted measured, where it counted them."""
+    keys = ("paths", "paths_predicted", "paths_measured")
+    counts = [n for n in (result.details.get(key) for key in keys) if isinstance(n, int)]
+    if len(counts) < len(keys):
+        return []
+    paths, predicted, measured = map(count, counts)
+    return [
+        f"{result.method} predicted {predicted} of {paths} paths and asked for the measured "
+        f"accuracy of {measured}."
+    ]
+
+
+def _comparison(result: Result, name: str, reference: Result, times: bool = True) -> str:
+    value, target = result.value or 0.0, reference.value or 0.0
+    objective = result.objective
+    if abs(value - target) <= TOLERANCE * max(abs(value), abs(target)):
+        sentence = f"{name} reaches the same {objective} as {reference.method}"
+    elif target > 0.0:
+        side = "below" if value < target else "above"
+        sentence = f"{name} is {percent(value / target - 1.0)} {side} {reference.method}"
+    else:
+        sentence = f"{name} is {'below' if value < target else 'above'} {reference.method}"
+    if times and 0.0 < 2.0 * result.seconds < reference.seconds:
+        sentence += f", {reference.seconds / result.seconds:,.0f} times as fast"
+    return sentence + "."

@@ -1,0 +1,259 @@
+"""Tables of results for a terminal, readable from 80 columns on.
+
+Everything that comes from a file is shown as literal text (no Rich markup, no control
+characters), and paths wrap instead of being cut.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from code_opt.cli.text import duration, number, percent, plain, seconds, si
+from code_opt.instance.model import INPUT, OUTPUT
+from code_opt.result import TOLERANCE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from code_opt.instance.model import Instance
+    from code_opt.result import Result
+
+STATUS_STYLE = {"optimal": "green", "feasible": "", "infeasible": "red", "unknown": "yellow"}
+NARROW = 94
+"""Below this width columns stand closer."""
+_NUMBERED = re.compile(r"(.*\D)(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """Signs that the output's encoding can show."""
+
+    connection: str
+    span: str
+    bar: str
+    rest: str
+
+    @staticmethod
+    def of(console: Console) -> Glyphs:
+        """Return the signs for a console."""
+        if console.encoding.lower().startswith("utf"):
+            return Glyphs("⇒", "…", "█", "░")
+        return Glyphs("=>", "..", "#", ".")
+
+
+def methods_table(results: Sequence[Result], console: Console) -> Table:
+    """Return one row per method, figures against ``local`` where it was solved."""
+    local = next((r for r in results if r.method == "local" and r.has_solution), None)
+    table = _table(console)
+    _words(table, "method")
+    _words(table, "status")
+    _figures(table, "reward", "gap\n[%]", "through-\nput [1/s]")
+    if local is not None:
+        _figures(table, "vs local\n[%]")
+    _figures(table, "accu-\nracy")
+    if local is not None:
+        _figures(table, "vs local\n[points]")
+    _figures(table, "time\n[s]")
+    best = max((r.value for r in results if r.value is not None), default=None)
+    for result in results:
+        cells = [
+            _figure(result.reward),
+            _gap(result.gap),
+            _figure(result.throughput),
+        ]
+        if local is not None:
+            cells.append(_relative(result.throughput, local.throughput))
+        cells.append("–" if result.accuracy is None else f"{result.accuracy:.4f}")
+        if local is not None:
+            cells.append(_points(result.accuracy, local.accuracy))
+        cells.append(seconds(result.seconds))
+        is_best = (
+            best is not None
+            and result.value is not None
+            and result.value >= best - TOLERANCE * abs(best)
+        )
+        table.add_row(
+            Text(plain(result.method)),
+            Text(result.status, style=STATUS_STYLE[result.status]),
+            *(Text(cell) for cell in _dashes(cells, console)),
+            style="bold" if is_best else None,
+        )
+    return table
+
+
+def task_table(result: Result, instance: Instance, console: Console) -> Table:
+    """Return path, rate, accuracy and latency of every task."""
+    glyphs = Glyphs.of(console)
+    paths = PathText(instance, glyphs)
+    table = _table(console)
+    _words(table, "task", wrap=True)
+    _words(table, "path", wrap=True)
+    _figures(table, "rate\n[1/s]", "accuracy")
+    _words(table, "source")
+    _figures(table, "latency")
+    for row in result.tasks:
+        table.add_row(
+            Text(plain(row.task)),
+            paths(row.task, row.path),
+            Text(number(row.rate)),
+            Text(f"{row.accuracy:.4f}"),
+            Text(row.accuracy_source),
+            Text(duration(row.latency)),
+        )
+    return table
+
+
+def server_table(result: Result, console: Console) -> Table:
+    """Return load, capacity and utilization of every server."""
+    return _load_table(
+        "server",
+        "FLOP/s",
+        [(plain(r.server), r.load, r.capacity, r.utilization) for r in result.servers],
+        console,
+    )
+
+
+def link_table(result: Result, console: Console) -> Table:
+    """Return load, capacity and utilization of every link."""
+    arrow = " → " if console.encoding.lower().startswith("utf") else " -> "
+    rows = [
+        (plain(r.source) + arrow + plain(r.target), r.load, r.capacity, r.utilization)
+        for r in result.links
+    ]
+    return _load_table("link", "B/s", rows, console)
+
+
+class PathText:
+    """Writes paths: runs of blocks in short, the connections that they use marked."""
+
+    def __init__(self, instance: Instance, glyphs: Glyphs) -> None:
+        """Index the trunks of an instance."""
+        self._glyphs = glyphs
+        self._trunk = {
+            (a.id, b.id)
+            for dnn in instance.dnns
+            for a, b in zip(dnn.blocks, dnn.blocks[1:], strict=False)
+        }
+        ends = {dnn.id: (dnn.blocks[0].id, dnn.blocks[-1].id) for dnn in instance.dnns}
+        self._ends = {task.id: ends[task.dnn] for task in instance.tasks if task.dnn in ends}
+
+    def __call__(self, task: str, path: Sequence[str]) -> Text:
+        """Return the path of a task, as ``alexnet/0…1 ⇒ mobilenet/2 ⇒ output``.
+
+        A double arrow is a learned connection. ``input`` and ``output`` are shown where
+        a connection (an entry or an exit) starts or ends there.
+        """
+        runs: list[list[str]] = []
+        for block in path:
+            if runs and (runs[-1][-1], block) in self._trunk:
+                runs[-1].append(block)
+            else:
+                runs.append([block])
+        parts = [self._run(run) for run in runs]
+        first, last = self._ends.get(task, (None, None))
+        if path and path[0] != first:
+            parts.insert(0, INPUT)
+        if path and path[-1] != last:
+            parts.append(OUTPUT)
+        text = Text()
+        for index, part in enumerate(parts):
+            if index:
+                text.append(f" {self._glyphs.connection} ", style="bold cyan")
+            text.append(part)
+        if len(parts) == 1:
+            text.append(" (native)", style="dim")
+        return text
+
+    def _run(self, run: list[str]) -> str:
+        if len(run) == 1:
+            return plain(run[0])
+        first, last = _NUMBERED.fullmatch(run[0]), _NUMBERED.fullmatch(run[-1])
+        if first and last and first[1] == last[1]:
+            return plain(run[0]) + self._glyphs.span + last[2]
+        return f"{plain(run[0])} {self._glyphs.span} {plain(run[-1])}"
+
+
+def _load_table(
+    name: str,
+    unit: str,
+    rows: Sequence[tuple[str, float, float | None, float | None]],
+    console: Console,
+) -> Table:
+    glyphs = Glyphs.of(console)
+    width = 10 if console.width < NARROW else 20
+    table = _table(console)
+    _words(table, name, wrap=True)
+    _figures(table, f"load\n[{unit}]", f"capacity\n[{unit}]")
+    _words(table, "utilization")
+    for label, load, capacity, utilization in rows:
+        if utilization is None:
+            share = Text("unlimited")
+        else:
+            is_full = utilization >= 1.0 - TOLERANCE
+            filled = width if is_full else int(width * max(utilization, 0.0))
+            share = Text(
+                glyphs.bar * filled + glyphs.rest * (width - filled),
+                style="yellow" if is_full else "cyan",
+            )
+            share.append(f" {100.0 * utilization:5.1f} %", style="default")
+        table.add_row(
+            Text(label), Text(si(load)), Text("" if capacity is None else si(capacity)), share
+        )
+    return table
+
+
+def _table(console: Console) -> Table:
+    return Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 0 if console.width < NARROW else 1, 0, 0),
+        header_style="bold",
+    )
+
+
+def _words(table: Table, heading: str, wrap: bool = False) -> None:
+    table.add_column(Text(heading), no_wrap=not wrap, overflow="fold")
+
+
+def _figures(table: Table, *headings: str) -> None:
+    for heading in headings:
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else number(value)
+
+
+def _gap(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "0" if value <= TOLERANCE else percent(value, up=True).removesuffix(" %")
+
+
+def _relative(value: float | None, base: float | None) -> str:
+    if value is None or base is None or base <= 0.0:
+        return "–"
+    change = 100.0 * (value / base - 1.0)
+    return f"{change:+.1f}" if abs(change) >= 0.05 else "0.0"
+
+
+def _points(value: float | None, base: float | None) -> str:
+    if value is None or base is None:
+        return "–"
+    change = 100.0 * (value - base)
+    return f"{change:+.2f}" if abs(change) >= 0.005 else "0.00"
+
+
+def _dashes(cells: list[str], console: Console) -> list[str]:
+    if console.encoding.lower().startswith("utf"):
+        return cells
+    return ["-" if cell == "–" else cell for cell in cells]

@@ -1,0 +1,154 @@
+"""The program on files, with the real methods, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from code_opt import load_result
+from tests.cli.examples import make_instance
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "solve.py"), *map(str, arguments)]
+        if str(arguments[0]).endswith(".json")
+        else [sys.executable, "-m", "code_opt", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "80", **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def write(path: Path, **changes: Any) -> Path:
+    data = make_instance().to_dict() | {"links": []} | changes
+    data["tasks"][1]["id"] = "scenes[red]"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Path:
+    return write(tmp_path / "instance.json")
+
+
+def test_solve_py_prints_the_tables_and_writes_results_that_check_confirms(
+    instance: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = run(instance, "--out", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "exact is proven" in done.stdout
+    assert "\x1b" not in done.stdout
+    methods = ["code", "edge-early", "exact", "greedy", "host", "local", "random"]
+    assert sorted(p.name for p in out.iterdir()) == [f"two-services.{m}.json" for m in methods]
+    for path in out.iterdir():
+        checked = run("check", path, instance)
+        assert checked.returncode == 0, checked.stdout
+        assert "confirmed" in checked.stdout
+
+
+def test_json_alone_goes_to_stdout_even_with_a_solver_log(instance: Path) -> None:
+    done = run(instance, "-m", "exact", "--formulation", "flow", "--json", "--solver-log")
+    assert done.returncode == 0
+    (result,) = json.loads(done.stdout)
+    assert (result["method"], result["formulation"]) == ("exact", "flow")
+    assert "HiGHS" in done.stderr
+
+
+def test_check_names_what_was_tampered_with(instance: Path, tmp_path: Path) -> None:
+    run(instance, "-m", "exact", "--out", tmp_path)
+    path = tmp_path / "two-services.exact.json"
+    result = load_result(path)
+    wrong = result.tasks[0].model_copy(update={"rate": result.tasks[0].rate * 2})
+    tampered = result.model_copy(update={"tasks": (wrong, *result.tasks[1:])})
+    path.write_text(tampered.to_json())
+    done = run("check", path, instance)
+    assert done.returncode == 1
+    assert "edge-" in done.stdout
+    assert "not confirmed" in done.stdout
+
+
+def test_infeasible_names_the_requirement(instance: Path) -> None:
+    done = run(instance, "--min-accuracy", "0.99")
+    assert done.returncode == 3
+    assert done.stderr.startswith("code-opt: infeasible: ")
+    assert "accuracy" in done.stderr
+
+
+def test_validate_counts_and_complains(instance: Path, tmp_path: Path) -> None:
+    done = run("validate", instance)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 servers, 0 links, 2 DNNs, 10 blocks, 2 tasks, 2 connections" in done.stdout
+    assert "    objects: 2\n" in done.stdout
+    assert "\x1b" not in done.stdout
+
+    servers = [{"id": "edge-a", "flops": -1.0}, {"id": "edge-a", "flops": 1.0, "colour": 1}]
+    broken = write(tmp_path / "broken.json", servers=servers)
+    done = run("validate", broken)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "servers[0].flops" in done.stderr
+    assert "servers[1].colour" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("suffix", ["mps", "lp"])
+@pytest.mark.parametrize("formulation", ["path", "flow"])
+def test_export_writes_a_model_that_reads_back(
+    instance: Path, tmp_path: Path, suffix: str, formulation: str
+) -> None:
+    import highspy
+
+    model = tmp_path / f"model.{suffix}"
+    done = run("export", instance, "--to", model, "--formulation", formulation)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    highs = highspy.Highs()
+    highs.setOptionValue("output_flag", False)
+    highs.setOptionValue("threads", 1)  # as in the package: HiGHS keeps its first threads
+    assert highs.readModel(str(model)) == highspy.HighsStatus.kOk
+    highs.run()
+    assert highs.getModelStatus() == highspy.HighsModelStatus.kOptimal
+
+
+def test_export_into_a_missing_folder_is_refused(instance: Path, tmp_path: Path) -> None:
+    done = run("export", instance, "--to", tmp_path / "none" / "model.lp")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--solver", "nosuchsolver"], ["--solver-option", "no_such_option=1"]]
+)
+def test_what_the_solver_does_not_know_is_refused(instance: Path, arguments: list[str]) -> None:
+    done = run(instance, "-m", "exact", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert arguments[1].split("=")[0] in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"\xff\xfe\x00", b"[" * 100_000, b'{"schema": NaN}']
+)
+def test_rubbish_ends_with_one_clear_message(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "rubbish.json"
+    path.write_bytes(content)
+    done = run(path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"code-opt: {path}")
+    assert "Traceback" not in done.stderr
+
+
+def test_colour_only_on_request(instance: Path) -> None:
+    assert "\x1b[" in run(instance, "-m", "local", FORCE_COLOR="1").stdout
