@@ -1,0 +1,1 @@
+"""Benchmarks: commands that anyone can rerun; see README.md for the protocol."""
