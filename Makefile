@@ -27,7 +27,7 @@ test: $(VENV)/.dev $(VENV)/.networks  ## all tests but the long ones
 long: $(VENV)/.dev $(VENV)/.bench $(VENV)/.networks  ## every test, thousands of random cases included
 	$(BIN)/python -m pytest -m "" --timeout 7200 $(ARGS)
 
-lint: $(VENV)/.dev  ## style, format and types
+lint: $(VENV)/.dev $(VENV)/.networks  ## style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
