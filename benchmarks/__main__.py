@@ -124,7 +124,7 @@ def report(runs: pd.DataFrame, limit: float, missing: list[str]) -> str:
     lines = [
         "# Benchmark of the exact method, CoDE and other solvers",
         "",
-        *header(limit),
+        *header("benchmarks", limit),
         "",
         "Times in seconds; *ratio* is the median over instances of the time divided by that of",
         "exact (path) on the same instance; *proven* counts gaps of 1e-4 reached within the limit;",
@@ -162,7 +162,7 @@ def report(runs: pd.DataFrame, limit: float, missing: list[str]) -> str:
     return "\n".join(lines)
 
 
-def header(limit: float) -> list[str]:
+def header(module: str, limit: float) -> list[str]:
     """Return what ran where."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
@@ -173,7 +173,7 @@ def header(limit: float) -> list[str]:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             versions.append(f"{package} missing")
-    command = "python -m benchmarks " + shlex.join(sys.argv[1:])
+    command = f"python -m {module} " + shlex.join(sys.argv[1:])
     return [
         f"- commit {commit or 'unknown'}; Python {platform.python_version()}",
         f"- {', '.join(versions)}",

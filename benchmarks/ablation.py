@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from benchmarks.__main__ import header
 from code_opt.generate import generate
 from code_opt.methods import exact, solve
 from code_opt.methods.local_search import SearchOutcome
@@ -127,7 +128,10 @@ def main() -> None:
     arguments = parser.parse_args()
     first, last = map(int, arguments.seeds.split(":"))
     sizes = [int(size) for size in arguments.sizes.split(",")]
-    text = table(run(sizes, list(range(first, last)), arguments.time_limit))
+    opening = ["# What each part of the exact method is worth", ""]
+    opening += header("benchmarks.ablation", arguments.time_limit)
+    text = "\n".join([*opening, "", ""])
+    text += table(run(sizes, list(range(first, last)), arguments.time_limit))
     print(text, end="")
     if arguments.out:
         arguments.out.write_text(text, encoding="utf-8")
