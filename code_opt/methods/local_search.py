@@ -30,6 +30,8 @@ from code_opt.reward import log_value
 
 VIOLATION_WEIGHT = 1e3
 """Merit lost per unit of relative violation: far more than any reward differs by."""
+TIE_WEIGHT = 1e-5
+"""Weight of the other total where only one is the objective: equal ones are told apart."""
 LEAST_GAIN = 1e-7
 """Gain of merit below which a move does not count as one."""
 _FIT_TOLERANCE = 1e-9
@@ -148,9 +150,9 @@ class Searcher:
         a, th = np.maximum(accuracy, 1e-9), np.maximum(throughput, 1e-9)
         objective = self.judge.settings.objective
         if objective == "throughput":
-            return np.asarray(np.log(th) + 1e-6 * np.log(a))
+            return np.asarray(np.log(th) + TIE_WEIGHT * np.log(a))
         if objective == "accuracy":
-            return np.asarray(np.log(a) + 1e-6 * np.log(th))
+            return np.asarray(np.log(a) + TIE_WEIGHT * np.log(th))
         reward = self.pool.instance.reward
         return np.asarray(log_value(reward.accuracy, a) + log_value(reward.throughput, th))
 

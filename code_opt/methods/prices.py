@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from code_opt.methods.assignment import Judge
-from code_opt.methods.local_search import VIOLATION_WEIGHT, Searcher
+from code_opt.methods.local_search import TIE_WEIGHT, VIOLATION_WEIGHT, Searcher
 from code_opt.methods.settings import Clock
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.reward import log_slope
@@ -68,9 +68,9 @@ class PriceMaster:
         a, th = max(accuracy, 1e-6), max(throughput, 1e-6 * self._unit)
         objective = self._judge.settings.objective
         if objective == "throughput":
-            return 1e-6 / a, self._unit / th
+            return TIE_WEIGHT / a, self._unit / th
         if objective == "accuracy":
-            return 1.0 / a, 1e-6 * self._unit / th
+            return 1.0 / a, TIE_WEIGHT * self._unit / th
         reward = self._judge.pool.instance.reward
         return log_slope(reward.accuracy, a), log_slope(reward.throughput, th) * self._unit
 

@@ -230,3 +230,11 @@ def test_every_method_returns_a_checked_result(constrained):
 def test_settings_are_immutable():
     with pytest.raises(AttributeError):
         Settings().gap = 0.5
+
+
+@pytest.mark.parametrize("method", ["exact", "code"])
+def test_equal_throughput_is_reached_at_the_better_accuracy(method):
+    # Demand limits the rate on both paths: the exit gains nothing and costs accuracy.
+    instance = one_task(task={"demand": 5.0})
+    result = solve(instance, method, objective="throughput")
+    assert (result.throughput, result.accuracy) == pytest.approx((5.0, 0.8))
