@@ -16,6 +16,12 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
+_SOLVED = (Status.kOptimal, Status.kModelEmpty)
+_INFEASIBLE = (Status.kInfeasible, Status.kUnboundedOrInfeasible)
+_TOLERANCE = 1e-9
+"""Primal feasibility, far inside the tolerance that results are checked with."""
+
+
 @dataclass(frozen=True)
 class LpOutcome:
     """An optimal solution: values of the columns, duals of the rows (d objective / d rhs)."""
@@ -55,8 +61,7 @@ class LinearProgram:
         lp.a_matrix_.index_ = np.asarray(indices, dtype=np.int32)
         lp.a_matrix_.value_ = data
         self._highs = new_highs()
-        # Primal feasibility far inside the tolerance that results are checked with.
-        self._highs.setOptionValue("primal_feasibility_tolerance", 1e-9)
+        self._highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
         self._highs.setOptionValue("presolve", "off")
         self._highs.passModel(lp)
 
@@ -102,11 +107,22 @@ class LinearProgram:
         Raises:
             SolverError: HiGHS stopped for any other reason.
         """
-        self._highs.run()
-        status = self._highs.getModelStatus()
-        if status in (Status.kInfeasible, Status.kUnboundedOrInfeasible):
+        status = self._run()
+        if status not in _SOLVED:
+            # A warm start can end in numerical trouble, or in a wrong "infeasible": ask afresh,
+            # and with presolve and looser tolerances before giving up.
+            self._highs.clearSolver()
+            status = self._run()
+        if status not in _SOLVED and status not in _INFEASIBLE:
+            self._highs.clearSolver()
+            self._highs.setOptionValue("presolve", "on")
+            self._highs.setOptionValue("primal_feasibility_tolerance", 1e-7)
+            status = self._run()
+            self._highs.setOptionValue("presolve", "off")
+            self._highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
+        if status in _INFEASIBLE:
             return None
-        if status not in (Status.kOptimal, Status.kModelEmpty):
+        if status not in _SOLVED:
             raise SolverError(f"HiGHS stopped with: {self._highs.modelStatusToString(status)}")
         solution = self._highs.getSolution()
         return LpOutcome(
@@ -115,3 +131,7 @@ class LinearProgram:
             row_dual=-np.array(solution.row_dual),
             column_dual=-np.array(solution.col_dual),
         )
+
+    def _run(self) -> Status:
+        self._highs.run()
+        return self._highs.getModelStatus()
