@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import pickle
 import random
@@ -290,10 +291,12 @@ def test_nothing_but_an_instance_error_comes_from_bad_data(data: Any, random: An
         for key in way:
             parent = parent[key]
         if random.random() < 0.8:
-            parent[last] = random.choice(JUNK)
+            parent[last] = copy.deepcopy(random.choice(JUNK))
         elif isinstance(parent, dict):
             del parent[last]
-            parent[random.choice(["flop", "id", "kind", "", "\ud800", 3])] = random.choice(JUNK)
+            parent[random.choice(["flop", "id", "kind", "", "\ud800", 3])] = copy.deepcopy(
+                random.choice(JUNK)
+            )
         else:
             parent.append(parent[last])
     message = refusal(data)
