@@ -51,6 +51,9 @@ _KINDS = "'power', 'logistic' or 'exponential'"
 _MESSAGES = {
     "missing": "is required",
     "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object with named fields",
     "finite_number": "must be a finite number",
     "greater_than": "must be greater than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
@@ -125,15 +128,32 @@ def collection_paused() -> Iterator[None]:
 
 def _issue(error: Any) -> Issue | None:
     """Put one error of pydantic into the words of the format (None: it only follows others)."""
-    kind: str = error["type"]
     location: Location = error["loc"]
-    value = error["input"]
     shape: type[BaseModel] | None = None
     if location[:1] == ("reward",) and len(location) > 2:  # (reward, part, kind, field)
         shape = _SHAPES.get(str(location[2]))
         location = (*location[:2], *location[3:])
     if location[:1] == ("tasks",) and location[2:3] == ("floor",):
-        return Issue(location[:3], "must be a number of at least 0, or 'standalone'", shown(value))
+        value = shown(error["input"])
+        return Issue(location[:3], "must be a number of at least 0, or 'standalone'", value)
+    if shape is None and error["type"] == "extra_forbidden":
+        shape = _RECORDS[tuple(part for part in location[:-1] if isinstance(part, str))]
+    return field_issue(error, location, shape)
+
+
+def field_issue(error: Any, location: Location, record: type[BaseModel] | None) -> Issue | None:
+    """Put an error of pydantic about one field into plain words.
+
+    Args:
+        error: one entry of ``ValidationError.errors()``.
+        location: of the field.
+        record: the model that the field would belong to, where that is known.
+
+    Returns:
+        The issue, or None where it only follows from others.
+    """
+    kind: str = error["type"]
+    value = error["input"]
     if kind == "missing":
         return Issue(location, _MESSAGES[kind])
     if kind == "too_short":
@@ -144,12 +164,11 @@ def _issue(error: Any) -> Issue | None:
     if kind == "union_tag_invalid":
         return Issue((*location, "kind"), _MESSAGES["union_tag_invalid"], shown(value["kind"]))
     if kind == "extra_forbidden":
-        name = str(location[-1])
-        if shape is None:
-            path = tuple(part for part in location[:-1] if isinstance(part, str))
-            shape = _RECORDS[path]
-        fields = [field.alias or key for key, field in shape.model_fields.items()]
-        return Issue(location, f"unknown field{hint(name, fields, few=99)}", shown(value))
+        known = {} if record is None else record.model_fields
+        fields = [field.alias or key for key, field in known.items()]
+        return Issue(
+            location, f"unknown field{hint(str(location[-1]), fields, few=99)}", shown(value)
+        )
     if kind == "literal_error":
         return Issue(location, f"must be {error['ctx']['expected']}", shown(value))
     if kind == "float_type" and isinstance(value, int) and not isinstance(value, bool):
