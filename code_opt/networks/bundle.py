@@ -1,0 +1,307 @@
+"""The bundle: the networks behind an instance's numbers, as files that strangers may send.
+
+A folder with ``manifest.json`` (checked like an instance), one safetensors file per
+network and one per task with its adapters. Nothing in it can run: architectures are names
+in ``torchvision.models`` with plain arguments, weights are plain arrays, and files are
+looked for inside the folder only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from code_opt.errors import InputError
+from code_opt.files import read_text, write_atomically
+from code_opt.instance.model import Record
+from code_opt.instance.problems import shown
+from code_opt.networks.adapters import KINDS, Adapter, AdapterSpec
+from code_opt.networks.compat import torch
+from code_opt.networks.images import Normalization
+from code_opt.networks.services import load_tensors, load_weights, make_trunk, save_tensors
+from code_opt.networks.stitching import INPUT, OUTPUT, Step, Trunk
+from code_opt.networks.training import Architecture, build_network
+
+SCHEMA = "code-opt/bundle/1"
+MANIFEST = "manifest.json"
+_LARGEST = 10**6
+"""Largest number of a shape or of classes in a manifest."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+Size = Annotated[int, Field(ge=1, le=_LARGEST)]
+
+
+class DnnEntry(Record):
+    """One network; its weights lie in ``<id>.safetensors``."""
+
+    id: Name
+    architecture: str
+    classes: Size
+    options: dict[str, Any]
+    changes: dict[str, dict[str, Any] | None]
+    input: tuple[Size, Size, Size] = Field(strict=False)
+    blocks: Size | None
+    cuts: tuple[str, ...] | None = Field(strict=False)
+    flops: tuple[int, ...] = Field(strict=False)
+    """Work of every block [FLOP]: tells whether another version cuts the same blocks."""
+
+
+class AdapterEntry(Record):
+    """One adapter; its tensors are named ``<number>.<tensor>`` in the task's file."""
+
+    source: str
+    target: str
+    kind: str
+    number: Annotated[int, Field(ge=0)]
+
+
+class PathEntry(Record):
+    """A path that was measured, with the adapters that were trained for it together."""
+
+    blocks: tuple[str, ...] = Field(min_length=1, strict=False)
+    adapters: tuple[AdapterEntry, ...] = Field(strict=False)
+    accuracy: Annotated[float, Field(ge=0.0, le=1.0)]
+    """On the validation images."""
+
+
+class DatasetEntry(Record):
+    """Where a task's images come from; the path is relative to the folder of data sets."""
+
+    source: Literal["torchvision", "parquet", "folder", "digits"]
+    path: str | None
+    name: str | None
+    validation: Size
+    limit: Size | None
+    seed: Annotated[int, Field(ge=0)]
+    """Of the images held out of the training split for validation."""
+
+
+class TaskEntry(Record):
+    """One task; its adapters lie in ``<id>.adapters.safetensors``."""
+
+    id: Name
+    dnn: Name
+    dataset: DatasetEntry
+    groups: dict[str, Names] | None = Field(strict=False)
+    classes: tuple[str, ...] = Field(min_length=2, strict=False)
+    mean: tuple[float, ...] = Field(strict=False)
+    deviation: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(strict=False)
+    connections: tuple[AdapterEntry, ...] = Field(strict=False)
+    """An adapter for every connection, for paths that were never measured."""
+    paths: tuple[PathEntry, ...] = Field(strict=False)
+
+
+class Manifest(Record):
+    """What a bundle holds."""
+
+    schema_: Literal["code-opt/bundle/1"] = Field(alias="schema")
+    name: str
+    precision: Literal["half", "full"]
+    adapters: dict[str, float | int | bool]
+    """How adapters were trained, for whoever trains more."""
+    dnns: tuple[DnnEntry, ...] = Field(min_length=1, strict=False)
+    tasks: tuple[TaskEntry, ...] = Field(min_length=1, strict=False)
+
+
+def save_bundle(
+    folder: Path,
+    manifest: Manifest,
+    networks: Mapping[str, Mapping[str, torch.Tensor]],
+    adapters: Mapping[str, Mapping[str, torch.Tensor]],
+) -> None:
+    """Write a bundle; the manifest comes last, so a folder without one is not a bundle.
+
+    Args:
+        folder: made if it is not there.
+        manifest: what the bundle holds.
+        networks: state of every network, by id.
+        adapters: tensors of every task's adapters, by the task's id.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made: {error.strerror or error}") from None
+    half = manifest.precision == "half"
+    for name, tensors in networks.items():
+        save_tensors(folder / f"{name}.safetensors", tensors, half=half)
+    for name, tensors in adapters.items():
+        save_tensors(folder / f"{name}.adapters.safetensors", tensors, half=half)
+    text = json.dumps(manifest.model_dump(mode="json", by_alias=True), indent=1)
+    write_atomically(folder / MANIFEST, text + "\n")
+
+
+class Bundle:
+    """A bundle that was read: trunks and adapters, built when they are asked for.
+
+    Args:
+        folder: the bundle.
+
+    Raises:
+        InputError: the manifest is missing or wrong.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = folder / MANIFEST
+        text = read_text(path)
+        try:
+            self.manifest = Manifest.model_validate(json.loads(text))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"{path}: {place} = {shown(first['input'])}: {first['msg']}") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not JSON: {error}") from None
+        self.tasks = {task.id: task for task in self.manifest.tasks}
+        self._check(path)
+        self._tensors: dict[str, dict[str, torch.Tensor]] = {}
+
+    def _check(self, path: Path) -> None:
+        dnns = [dnn.id for dnn in self.manifest.dnns]
+        if len(set(dnns)) < len(dnns) or len(self.tasks) < len(self.manifest.tasks):
+            raise InputError(f"{path}: an id stands there twice")
+        for i, dnn in enumerate(self.manifest.dnns):
+            if (dnn.blocks is None) == (dnn.cuts is None):
+                raise InputError(f"{path}: dnns[{i}]: needs either blocks or cuts")
+            for forbidden in ("weights", "weights_backbone", "progress", "num_classes"):
+                if forbidden in dnn.options:
+                    raise InputError(f"{path}: dnns[{i}].options.{forbidden}: cannot be set")
+        for i, task in enumerate(self.manifest.tasks):
+            place = f"{path}: tasks[{i}]"
+            if task.dnn not in dnns:
+                raise InputError(f"{place}.dnn = {shown(task.dnn)}: no such network")
+            for entry in (*task.connections, *(a for p in task.paths for a in p.adapters)):
+                if entry.kind not in KINDS:
+                    raise InputError(f"{place}: no kind of adapter {shown(entry.kind)}")
+            for name in (task.dataset.path,):
+                if name is not None and (Path(name).is_absolute() or ".." in Path(name).parts):
+                    raise InputError(f"{place}.dataset.path = {shown(name)}: leaves its folder")
+
+    def _load(self, file: str) -> dict[str, torch.Tensor]:
+        if file not in self._tensors:
+            path = self.folder / file
+            # Names hold no separators, but a link could still lead out of the folder.
+            if not path.resolve().is_relative_to(self.folder.resolve()):
+                raise InputError(f"{path}: leads out of the bundle")
+            self._tensors[file] = load_tensors(path)
+        return self._tensors[file]
+
+    @cached_property
+    def trunks(self) -> dict[str, Trunk]:
+        """All networks, frozen and cut.
+
+        Raises:
+            InputError: a network cannot be built, its weights do not fit, or this version of
+                torchvision cuts it into other blocks.
+        """
+        found = {}
+        for entry in self.manifest.dnns:
+            file = f"{entry.id}.safetensors"
+            tensors = self._load(file)
+            architecture = Architecture(
+                entry.architecture, entry.classes, entry.input, entry.options, entry.changes
+            )
+            # Built without storage first: a manifest can ask for a network of any size.
+            empty = build_network(architecture, device="meta")
+            size = sum(t.numel() for t in empty.state_dict().values())
+            stored = sum(t.numel() for t in tensors.values())
+            if size != stored:
+                raise InputError(
+                    f"{self.folder / file}: holds {stored} values, the network has {size}"
+                )
+            network = build_network(architecture)
+            load_weights(network, tensors, str(self.folder / file))
+            trunk, costs = make_trunk(entry.id, network, entry.input, entry.blocks, entry.cuts)
+            if tuple(cost.flops for cost in costs) != entry.flops:
+                raise InputError(
+                    f"{self.folder}: {entry.id} is cut into other blocks than it was profiled "
+                    "with; use the versions of torch and torchvision that made the bundle"
+                )
+            found[entry.id] = trunk
+        return found
+
+    def normalization(self, task: str) -> Normalization:
+        """Return how a task's images are normalised."""
+        entry = self.tasks[task]
+        return Normalization(entry.mean, entry.deviation)
+
+    def measured(self, task: str, blocks: Sequence[str]) -> PathEntry | None:
+        """Return the entry of a measured path, or None."""
+        wanted = tuple(blocks)
+        return next((p for p in self.tasks[task].paths if p.blocks == wanted), None)
+
+    def adapters(self, task: str, blocks: Sequence[str]) -> list[tuple[Step, Adapter]]:
+        """Return the connections of a path with their adapters.
+
+        For a measured path those that were trained for it together, otherwise those that
+        each connection has of its own.
+
+        Raises:
+            InputError: the path uses a connection that the bundle has no adapter for, or the
+                weights do not fit.
+        """
+        entry = self.tasks[task]
+        known = self.measured(task, blocks)
+        by_ends = {
+            (a.source, a.target): a
+            for a in (known.adapters if known is not None else entry.connections)
+        }
+        file = f"{task}.adapters.safetensors"
+        found = []
+        names = [INPUT, *blocks, OUTPUT]
+        for tail, head in zip(names, names[1:], strict=False):
+            if self._is_native(entry.dnn, tail, head) and (tail, head) not in by_ends:
+                continue
+            if (tail, head) not in by_ends:
+                raise InputError(f"task {task!r}: the bundle has no adapter from {tail} to {head}")
+            one = by_ends[tail, head]
+            spec = AdapterSpec(one.kind, self._leaving(entry, tail), self._entering(entry, head))
+            adapter = Adapter(spec).eval()
+            prefix = f"{one.number}."
+            tensors = (
+                {
+                    name.removeprefix(prefix): tensor
+                    for name, tensor in self._load(file).items()
+                    if name.startswith(prefix)
+                }
+                if adapter.state_dict()
+                else {}
+            )
+            load_weights(adapter, tensors, f"{self.folder / file}: adapter {one.number}")
+            adapter.requires_grad_(False)
+            found.append((Step(tail, head, spec), adapter))
+        return found
+
+    def _is_native(self, dnn: str, tail: str, head: str) -> bool:
+        if tail == INPUT:
+            return head == f"{dnn}/0"
+        if head == OUTPUT:
+            return tail == f"{dnn}/{len(self.trunks[dnn]) - 1}"
+        (one, i), (other, j) = self._block(tail), self._block(head)
+        return one == other and j == i + 1
+
+    def _block(self, name: str) -> tuple[str, int]:
+        dnn, _, number = name.rpartition("/")
+        if dnn not in self.trunks or not number.isdecimal():
+            raise InputError(f"the bundle has no block {shown(name)}")
+        if int(number) >= len(self.trunks[dnn]):
+            raise InputError(f"the bundle has no block {shown(name)}")
+        return dnn, int(number)
+
+    def _leaving(self, entry: TaskEntry, name: str) -> tuple[int, ...]:
+        if name == INPUT:
+            return self.trunks[entry.dnn].shapes[0]
+        dnn, number = self._block(name)
+        return self.trunks[dnn].shapes[number + 1]
+
+    def _entering(self, entry: TaskEntry, name: str) -> tuple[int, ...]:
+        if name == OUTPUT:
+            return (len(entry.classes),)
+        dnn, number = self._block(name)
+        return self.trunks[dnn].shapes[number]

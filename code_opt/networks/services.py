@@ -1,0 +1,110 @@
+"""Networks of services as trunks: cut, costed, stored and read again.
+
+Weights travel as safetensors files: plain arrays, nothing that could run. Half precision
+is used for storage alone; everything runs in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+
+from code_opt.errors import InputError
+from code_opt.files import write_atomically
+from code_opt.networks.blocks import cut
+from code_opt.networks.compat import torch
+from code_opt.networks.cost import BlockCost, block_costs
+from code_opt.networks.stitching import Trunk
+from code_opt.networks.training import freeze
+
+nn = torch.nn
+
+
+def make_trunk(
+    name: str,
+    network: nn.Module,
+    input_shape: Sequence[int],
+    blocks: int | None,
+    cuts: Sequence[str] | None,
+) -> tuple[Trunk, list[BlockCost]]:
+    """Freeze a network, cut it, and count what its blocks cost.
+
+    Args:
+        name: id of the network.
+        network: trained.
+        input_shape: (channels, height, width).
+        blocks: number of blocks of balanced FLOPs, or None.
+        cuts: names of the places to cut after, or None.
+
+    Raises:
+        CutError: the network cannot be cut so.
+    """
+    freeze(network)
+    # One block is the whole network; `cut` would refuse a list of no names.
+    parts = (
+        cut(network, input_shape, blocks)
+        if blocks is not None
+        else cut(network, input_shape, at=list(cuts or ()))
+    )
+    costs = block_costs(parts, input_shape)
+    for part in parts:
+        freeze(part)
+    shapes = (tuple(input_shape), *(cost.output_shape for cost in costs))
+    return Trunk(name, tuple(parts), shapes), costs
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], *, half: bool) -> None:
+    """Write tensors as a safetensors file, whole or not at all.
+
+    Args:
+        path: the file.
+        tensors: by name.
+        half: store floating-point tensors in half precision.
+    """
+    stored = {
+        name: (tensor.half() if half and tensor.is_floating_point() else tensor)
+        .detach()
+        .cpu()
+        .contiguous()
+        .clone()
+        for name, tensor in tensors.items()
+    }
+    write_atomically(path, safetensors.torch.save(stored))
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file; floating-point tensors come back in float32.
+
+    Raises:
+        InputError: the file is missing or no safetensors file.
+    """
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a safetensors file ({error})") from None
+    return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Any], source: str) -> None:
+    """Put tensors into a module; names and shapes must be exactly the module's.
+
+    Raises:
+        InputError: a tensor is missing, left over, or of another shape.
+    """
+    wanted = module.state_dict()
+    for name in sorted(set(wanted) ^ set(tensors)):
+        what = "is missing" if name in wanted else "is not part of the network"
+        raise InputError(f"{source}: tensor {name!r} {what}")
+    for name, tensor in wanted.items():
+        if tensor.shape != tensors[name].shape:
+            raise InputError(
+                f"{source}: tensor {name!r} has the shape {tuple(tensors[name].shape)}, "
+                f"the network needs {tuple(tensor.shape)}"
+            )
+    module.load_state_dict(dict(tensors))

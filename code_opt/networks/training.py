@@ -1,0 +1,304 @@
+"""Service networks: built, trained on their data, then frozen for good.
+
+Training is AdamW (Loshchilov and Hutter, ICLR 2019) under a one-cycle schedule (Smith and
+Topin, 2018), with crops and flips, in mixed precision on a GPU. Everything random comes
+from one seed, so a device gives the same network again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from code_opt.errors import CodeOptError, InputError
+from code_opt.networks.blocks import adapt, on_meta
+from code_opt.networks.compat import torch, torchvision
+from code_opt.networks.images import Images, Normalization
+
+nn = torch.nn
+functional = torch.nn.functional
+
+Augmentation = Literal["crop", "flip"]
+Progress = Callable[[int, int, str], None]
+"""Called with (steps done, steps in all, what is going on)."""
+EVALUATION_BATCH = 250
+_CROP_SHARE = 8
+"""Random crops move an image by at most 1/8 of its height and width."""
+
+
+class TrainingError(CodeOptError):
+    """Training did not end with a usable network; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of ``torchvision.models`` and what is changed about it."""
+
+    name: str
+    """Function in ``torchvision.models``, for instance "alexnet"."""
+    classes: int
+    input_shape: tuple[int, int, int]
+    options: Mapping[str, Any]
+    """Arguments of that function, for instance {"width_mult": 0.5}."""
+    changes: Mapping[str, Mapping[str, Any] | None]
+    """Layers changed afterwards (see :func:`code_opt.networks.blocks.adapt`)."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a network is trained."""
+
+    epochs: int
+    batch: int = 128
+    learning_rate: float = 2e-3
+    """Highest rate of the one-cycle schedule."""
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.0
+    augmentation: tuple[Augmentation, ...] = ()
+    seed: int = 0
+
+
+def build_network(architecture: Architecture, seed: int = 0, device: str = "cpu") -> nn.Module:
+    """Return the network with random weights, the same for a seed.
+
+    Args:
+        architecture: what to build.
+        seed: of the weights.
+        device: "meta" builds it without storage, at no cost however large it is.
+
+    Raises:
+        InputError: no such network or option, or it does not run on this input shape with
+            this number of classes.
+    """
+    models = torchvision.models
+    if architecture.name not in models.list_models(module=models):
+        close = difflib.get_close_matches(architecture.name, models.list_models(module=models))
+        hint = f"; close: {', '.join(close)}" if close else ""
+        raise InputError(
+            f"torchvision.models has no classification network {architecture.name!r}{hint}"
+        )
+    with seeded(seed), torch.device(device):
+        try:
+            network = models.get_model(
+                architecture.name,
+                weights=None,
+                num_classes=architecture.classes,
+                **dict(architecture.options),
+            )
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{architecture.name}: {error}") from None
+        adapt(network, architecture.changes)
+    try:
+        with torch.no_grad():
+            output = on_meta(network).eval()(
+                torch.empty((2, *architecture.input_shape), device="meta")
+            )
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        message = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{architecture.name} does not run on inputs of shape "
+            f"{tuple(architecture.input_shape)} ({message})"
+        ) from None
+    if tuple(output.shape) != (2, architecture.classes):
+        raise InputError(
+            f"{architecture.name} gives {tuple(output.shape)[1:]} numbers for an image, not "
+            f"({architecture.classes},): change its last layer's out_features"
+        )
+    return network
+
+
+def train_network(
+    network: nn.Module,
+    images: Images,
+    normalization: Normalization,
+    plan: TrainingPlan,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> list[float]:
+    """Train all weights of a network in place and freeze it.
+
+    Args:
+        network: on any device; it ends on ``device``.
+        images: the training images.
+        normalization: of the service.
+        plan: epochs, rates, augmentation, seed.
+        device: "cpu" or "cuda"; mixed precision (bfloat16) on the latter.
+        progress: told after every step.
+
+    Returns:
+        The mean loss of every epoch.
+
+    Raises:
+        TrainingError: the loss is not a number any more.
+    """
+    network.to(device).train()
+    for parameter in network.parameters():
+        if parameter.ndim == 4:  # convolutions on a CPU are far faster so
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    steps = max(1, len(images) // plan.batch)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=plan.learning_rate, total_steps=plan.epochs * steps + 1, pct_start=0.25
+    )
+    pixels = torch.from_numpy(images.pixels).to(device)
+    labels = torch.from_numpy(images.labels).to(device)
+    losses: list[float] = []
+    with seeded(plan.seed):
+        for epoch in range(plan.epochs):
+            order = torch.randperm(len(images)).to(device)
+            total = torch.zeros((), device=device)
+            for step in range(steps):
+                rows = order[step * plan.batch : (step + 1) * plan.batch]
+                inputs = normalization(_augmented(pixels[rows], plan.augmentation))
+                with mixed_precision(device):
+                    loss = functional.cross_entropy(
+                        network(inputs), labels[rows], label_smoothing=plan.label_smoothing
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+                total += loss.detach()
+                if progress is not None:
+                    progress(epoch * steps + step + 1, plan.epochs * steps, f"epoch {epoch + 1}")
+            losses.append(float(total) / steps)
+            if not np.isfinite(losses[-1]):
+                raise TrainingError(
+                    f"the loss became {losses[-1]} in epoch {epoch + 1}: take a lower learning rate"
+                )
+    freeze(network)
+    return losses
+
+
+def freeze(network: nn.Module) -> None:
+    """Freeze parameters, batch statistics and dropout: evaluation mode, no gradients kept."""
+    network.eval()
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+        parameter.grad = None
+
+
+def round_to_half(network: nn.Module) -> None:
+    """Round parameters and statistics to the values of half precision, kept in float32.
+
+    What is measured afterwards is what a file of half the size gives back.
+
+    Raises:
+        TrainingError: a value is too large for half precision.
+    """
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            rounded = tensor.half().float()
+            if not bool(torch.isfinite(rounded).all()):
+                raise TrainingError(f"{name} does not fit into half precision: store it in full")
+            tensor.copy_(rounded)
+
+
+def logits(
+    network: Callable[[torch.Tensor], torch.Tensor],
+    images: Images,
+    normalization: Normalization,
+    *,
+    device: str = "cpu",
+    batch: int = EVALUATION_BATCH,
+) -> torch.Tensor:
+    """Return the network's outputs for all images, on the CPU, shape (n, classes)."""
+    with torch.inference_mode():
+        return torch.cat(
+            [
+                network(normalization(pixels.to(device))).float().cpu()
+                for pixels in batches(images.pixels, batch)
+            ]
+        )
+
+
+def accuracy(
+    network: Callable[[torch.Tensor], torch.Tensor],
+    images: Images,
+    normalization: Normalization,
+    *,
+    device: str = "cpu",
+) -> float:
+    """Return the share of images whose largest output is their class."""
+    guess = logits(network, images, normalization, device=device).argmax(dim=1)
+    return float((guess == torch.from_numpy(images.labels)).double().mean())
+
+
+def batches(pixels: npt.NDArray[np.uint8], batch: int) -> Iterator[torch.Tensor]:
+    """Yield consecutive batches of images as tensors."""
+    for start in range(0, len(pixels), batch):
+        yield torch.from_numpy(pixels[start : start + batch])
+
+
+def fingerprint(modules: Sequence[nn.Module]) -> str:
+    """Return a SHA-256 over the names, types, shapes and bits of all tensors of modules."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, tensor in sorted(module.state_dict().items()):
+            value = tensor.detach().cpu().contiguous()
+            digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
+            digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run with torch's global generators at a seed; they are as before afterwards."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def mixed_precision(device: str) -> Any:
+    """Return the context of a training step: bfloat16 on a GPU, nothing on a CPU."""
+    return torch.autocast(device_type="cuda", dtype=torch.bfloat16, enabled=device != "cpu")
+
+
+def choose_device(asked: str) -> str:
+    """Return "cpu" or "cuda" for "auto", "cpu" or "cuda".
+
+    Raises:
+        InputError: another name, or "cuda" where there is none.
+    """
+    if asked not in ("auto", "cpu", "cuda"):
+        raise InputError(f"unknown device {asked!r}: auto, cpu or cuda")
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise InputError("no CUDA device is available here; use --device cpu")
+    return "cuda" if there and asked != "cpu" else "cpu"
+
+
+def _augmented(pixels: torch.Tensor, kinds: Sequence[str]) -> torch.Tensor:
+    """Return randomly moved and mirrored copies of images (n, channels, height, width).
+
+    Random numbers are drawn on the CPU, so that all devices see the same ones.
+    """
+    count, _, height, width = pixels.shape
+    if "crop" in kinds:
+        reach = (max(1, height // _CROP_SHARE), max(1, width // _CROP_SHARE))
+        padded = functional.pad(pixels, (reach[1], reach[1], reach[0], reach[0]))
+        top = torch.randint(2 * reach[0] + 1, (count, 1, 1)) + torch.arange(height).view(1, -1, 1)
+        left = torch.randint(2 * reach[1] + 1, (count, 1, 1)) + torch.arange(width).view(1, 1, -1)
+        rows = torch.arange(count).view(-1, 1, 1)
+        # Indexing with three tensors puts the channels last.
+        pixels = padded.permute(0, 2, 3, 1)[
+            rows.to(pixels.device), top.to(pixels.device), left.to(pixels.device)
+        ].permute(0, 3, 1, 2)
+    if "flip" in kinds:
+        mirrored = torch.rand(count).to(pixels.device) < 0.5
+        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(3), pixels)
+    return pixels
