@@ -39,7 +39,20 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "generate": ({"errors", "instance"}, {"numpy"}),
     "networks": (
         {"errors", "files", "instance"},
-        {"numpy", "pandas", "PIL", "pyarrow", "safetensors", "sklearn", "torch", "torchvision"},
+        {"numpy", "PIL", "pydantic", "pyarrow", "safetensors", "sklearn", "torch", "torchvision"},
+    ),
+    "profiling": (
+        {
+            "code_opt",
+            "errors",
+            "files",
+            "instance",
+            "methods",
+            "networks",
+            "result",
+            "reward",
+        },
+        {"distributed", "numpy", "pandas", "pydantic"},
     ),
     "cli": (
         {
@@ -51,6 +64,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "instance",
             "methods",
             "paths",
+            "profiling",
             "result",
             "solvers",
         },

@@ -52,7 +52,7 @@ class Glyphs:
 def methods_table(results: Sequence[Result], console: Console) -> Table:
     """Return one row per method, figures against ``local`` where it was solved."""
     local = next((r for r in results if r.method == "local" and r.has_solution), None)
-    table = _table(console)
+    table = plain_table(console)
     _words(table, "method")
     _words(table, "status")
     _figures(table, "reward", "gap\n[%]", "through-\nput [1/s]")
@@ -93,7 +93,7 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
     """Return path, rate, accuracy and latency of every task."""
     glyphs = Glyphs.of(console)
     paths = PathText(instance, glyphs)
-    table = _table(console)
+    table = plain_table(console)
     _words(table, "task", wrap=True)
     _words(table, "path", wrap=True)
     _figures(table, "rate\n[1/s]", "accuracy")
@@ -189,7 +189,7 @@ def _load_table(
 ) -> Table:
     glyphs = Glyphs.of(console)
     width = 10 if console.width < NARROW else 20
-    table = _table(console)
+    table = plain_table(console)
     _words(table, name, wrap=True)
     _figures(table, f"load\n[{unit}]", f"capacity\n[{unit}]")
     _words(table, "utilization")
@@ -210,7 +210,8 @@ def _load_table(
     return table
 
 
-def _table(console: Console) -> Table:
+def plain_table(console: Console) -> Table:
+    """Return an empty table in the style of all of them."""
     return Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,

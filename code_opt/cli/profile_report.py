@@ -1,0 +1,154 @@
+"""Profiling at the terminal: progress with the time left, and what came out."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from code_opt.cli.tables import plain_table
+from code_opt.cli.text import plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from rich.console import Console
+    from rich.progress import TaskID
+
+    from code_opt.profiling.pipeline import Profile
+
+NEXT_LINE = 10.0
+"""Seconds between lines where stderr is not a terminal."""
+
+
+class StageReport:
+    """Progress of every stage: bars on a terminal, else a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars: Progress | None = None
+        if console.is_terminal and not console.is_dumb_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+        self._stages: dict[str, TaskID] = {}
+        self._began: dict[str, float] = {}
+        self._due = 0.0
+
+    def __enter__(self) -> Self:
+        """Start the bars."""
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the bars as they are."""
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage is."""
+        if self._bars is not None:
+            if stage not in self._stages:
+                self._stages[stage] = self._bars.add_task(plain(stage), total=total)
+            self._bars.update(self._stages[stage], completed=done, total=total)
+            return
+        now = time.monotonic()
+        begun = self._began.setdefault(stage, now)
+        if now >= self._due or done == total:
+            self._due = now + NEXT_LINE
+            left = (now - begun) * (total - done) / max(done - 1, 1)
+            rest = f", about {left:.0f} s left" if done > 1 and done < total else ""
+            self._console.print(f"{stage}: {done} of {total}{rest}", markup=False, highlight=False)
+
+
+def show_profile(profile: Profile, console: Console, out: Path) -> None:
+    """Print what was measured, how the search did, and where everything lies."""
+    tables = profile.tables
+    search = profile.search
+    console.print(Text(f"{plain(profile.instance.name)}: profiled in {profile.seconds:.0f} s\n"))
+    services = _table(console, ["task", "network"], ["MFLOP", "params", "accuracy", "paths"])
+    for row in tables["services"].itertuples():
+        services.add_row(
+            plain(row.task),
+            plain(row.dnn),
+            f"{row.flops / 1e6:.2f}",
+            f"{row.params:,}",
+            f"{row.validation_accuracy:.4f}",
+            f"{row.paths:,}",
+        )
+    console.print(services)
+    console.print()
+    searches = _table(console, ["search"], ["paths trained", "of all [%]", "reward", "regret [%]"])
+    for row in tables["search"].itertuples():
+        name = f"{row.method} (seed {row.seed})" if row.method == "random" else row.method
+        searches.add_row(
+            name if row.complete else f"{name}, stopped by its budget",
+            str(row.trainings),
+            _number(row.trainings_percent, "{:.0f}"),
+            _number(row.reward, "{:.6g}"),
+            _number(row.regret_percent, "{:.2f}"),
+        )
+    console.print(searches)
+    if len(tables["predictors"]):
+        console.print()
+        predictors = _table(
+            console,
+            ["task", "predictor"],
+            ["rank corr.", "mean error", "top-5 regret"],
+        )
+        for row in tables["predictors"].itertuples():
+            predictors.add_row(
+                plain(row.task),
+                f"{row.predictor}{' (used)' if row.used else ''}",
+                f"{row.spearman:.3f}",
+                f"{row.mean_error:.4f}",
+                f"{row.top5_regret:.4f}",
+            )
+        console.print(predictors)
+    console.print()
+    if search.bound is not None and search.complete:
+        console.print(
+            Text(
+                "No assignment has a higher reward than "
+                f"{search.bound:.6g} under the measurements and the predictions left."
+            )
+        )
+    console.print(Text(f"Written: {plain(out)}: instance.json, bundle/, tables/, about.json"))
+    console.print(Text(f"Next: code-opt solve {plain(out)}/instance.json"))
+
+
+def _table(console: Console, words: list[str], figures: list[str]) -> Table:
+    table = plain_table(console)
+    for name in words:
+        table.add_column(name)
+    for name in figures:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _number(value: object, form: str) -> str:
+    """Return a number, or a dash where there is none."""
+    return "–" if value is None or value != value else form.format(value)

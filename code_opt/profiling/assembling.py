@@ -1,0 +1,93 @@
+"""From measurements to an instance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from code_opt.instance import Instance, parse_instance
+from code_opt.profiling.connections import Ends, Path
+from code_opt.profiling.measuring import Measuring
+
+BUNDLE = "bundle"
+
+
+def make_instance(
+    measuring: Measuring,
+    drops: Mapping[str, Mapping[Ends, float]],
+    accuracies: Mapping[str, Mapping[Path, float]],
+    *,
+    bundle: str | None = None,
+) -> Instance:
+    """Return the instance of a profile.
+
+    Args:
+        measuring: the profiled tasks and their services.
+        drops: by task, of each of its connections.
+        accuracies: by task, measured paths.
+        bundle: folder of the networks, relative to the instance.
+    """
+    preparation = measuring.preparation
+    config = preparation.config
+    dnns, tasks = [], []
+    for service in preparation.services.values():
+        settings = service.config
+        dnns.append(
+            {
+                "id": settings.dnn,
+                "server": settings.server,
+                "blocks": [
+                    {
+                        "id": f"{settings.dnn}/{k}",
+                        "flops": float(cost.flops),
+                        "params": float(cost.params),
+                        "output_bytes": float(cost.output_bytes),
+                    }
+                    for k, cost in enumerate(service.costs)
+                ],
+            }
+        )
+        profile = measuring.tasks[settings.id]
+        tasks.append(
+            {
+                **settings.model_dump(
+                    include={
+                        "id",
+                        "dnn",
+                        "demand",
+                        "floor",
+                        "weight",
+                        "min_accuracy",
+                        "max_latency",
+                        "input_group",
+                    }
+                ),
+                "accuracy": profile.accuracy,
+                "connections": [
+                    {
+                        "source": source,
+                        "target": target,
+                        "drop": drops[settings.id][source, target],
+                        "flops": float(connection.flops),
+                        "params": float(connection.params),
+                    }
+                    for (source, target), connection in profile.connections.items()
+                ],
+                "measured_paths": [
+                    {"blocks": list(path), "accuracy": accuracy}
+                    for path, accuracy in sorted(accuracies[settings.id].items())
+                ],
+            }
+        )
+    data: dict[str, Any] = {
+        "schema": "code-opt/instance/1",
+        "name": config.name,
+        "description": config.description,
+        "bundle": bundle,
+        "servers": [server.model_dump() for server in config.servers],
+        "links": [link.model_dump() for link in config.links],
+        "dnns": dnns,
+        "tasks": tasks,
+        "reward": config.reward.model_dump(),
+    }
+    return parse_instance(data)

@@ -1,0 +1,475 @@
+"""Measuring connections and paths: each once, kept at once.
+
+A *connection* is looked at by the path through it that needs the fewest other connections,
+in closed form, once per kind of adapter; the kind that is worth most is kept. A *path* is
+measured by fitting its adapters, training them together, and counting right answers on
+the validation images.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from code_opt.errors import InputError
+from code_opt.instance.model import OUTPUT
+from code_opt.networks.adapters import AdapterSpec, adapter_costs
+from code_opt.networks.services import save_tensors
+from code_opt.networks.stitching import PathFit, Step
+from code_opt.networks.threads import use_threads
+from code_opt.profiling.config import parse_config
+from code_opt.profiling.connections import (
+    Candidate,
+    Ends,
+    PathGraph,
+    block_id,
+    block_of,
+    candidates,
+)
+from code_opt.profiling.preparation import Place, Preparation, Report, silent
+from code_opt.profiling.store import key_of
+from code_opt.reward import log_value
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A connection of a task with the kind of adapter chosen for it."""
+
+    task: str
+    source: str
+    target: str
+    spec: AdapterSpec
+    flops: int
+    """Work of the adapter for one inference [FLOP]."""
+    params: int
+    explained: float
+    """R squared of the closed form."""
+    similarity: float
+    """Linear CKA of the two activations that it connects (on the task's images)."""
+    accuracy: float
+    """Validation accuracy of the shortest path through it, in closed form."""
+    path: tuple[str, ...]
+    """That path."""
+    file: str
+    """Weights of its closed form on that path, in the folder of the work."""
+    number: int
+    """Position of the adapter on that path."""
+    seconds: float
+    """Time of the closed forms of all kinds that were tried [s]."""
+
+    @property
+    def ends(self) -> Ends:
+        """Source and target."""
+        return self.source, self.target
+
+
+@dataclass(frozen=True)
+class PathRecord:
+    """A measured path."""
+
+    task: str
+    path: tuple[str, ...]
+    accuracy: float
+    """Validation accuracy of the adapters that are kept."""
+    closed_form: float
+    tuned: float
+    kept: str
+    closed_form_seconds: float
+    tuning_seconds: float
+    file: str
+    """Weights of its adapters."""
+    kinds: tuple[str, ...]
+
+
+@dataclass
+class TaskProfile:
+    """What is known about one task."""
+
+    task: str
+    native: str
+    """Id of its own network."""
+    native_path: tuple[str, ...]
+    accuracy: float
+    """Validation accuracy of the native path."""
+    graph: PathGraph
+    connections: dict[Ends, Connection]
+    measured: dict[tuple[str, ...], PathRecord] = field(default_factory=dict)
+
+    def unmeasured(self) -> list[tuple[str, ...]]:
+        """Return the paths with connections that have not been measured."""
+        return [p for p in self.graph.paths() if self.graph.used(p) and p not in self.measured]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A path to measure."""
+
+    task: str
+    path: tuple[str, ...]
+
+
+class Measuring:
+    """Measures connections and paths of a prepared config.
+
+    Args:
+        preparation: the frozen services.
+        report: told how far the work is.
+    """
+
+    def __init__(self, preparation: Preparation, report: Report = silent) -> None:
+        self.preparation = preparation
+        self.report = report
+        self.store = preparation.store
+        self.tasks: dict[str, TaskProfile] = {}
+        self._prefix = key_of(
+            "adapters",
+            [(s.config.dnn, s.fingerprint) for s in preparation.services.values()],
+            preparation.config.adapters.model_dump(),
+            preparation.config.datasets,
+            preparation.config.precision,
+            preparation.config.seed,
+            preparation.place.device,
+        )
+
+    # Connections
+
+    def profile_connections(self) -> None:
+        """Choose the adapter of every connection of every task (or find it measured)."""
+        config, services = self.preparation.config, self.preparation.services
+        options = {
+            task: candidates(
+                task,
+                service.config.dnn,
+                len(service.classes),
+                self.preparation.trunks,
+                config.connections,
+                config.adapters.kinds,
+            )
+            for task, service in services.items()
+        }
+        total, done = sum(len(found) for found in options.values()), 0
+        for task, found in options.items():
+            native = services[task].config.dnn
+            stitcher = self.preparation.stitcher(task)
+            graph = PathGraph(native, self.preparation.trunks, [c.ends for c in found])
+            through = {c.ends: graph.shortest_through(c.ends) for c in found}
+            # A connection that lies on no path is no connection.
+            useful = [c for c in found if through[c.ends] is not None]
+            graph = PathGraph(native, self.preparation.trunks, [c.ends for c in useful])
+            chosen: dict[Ends, Connection] = {}
+            # Those that need no other connection first: others are then measured behind them.
+            for candidate in sorted(useful, key=lambda c: len(graph.used(through[c.ends] or ()))):
+                path = through[candidate.ends]
+                assert path is not None
+                chosen[candidate.ends] = self._connection(
+                    task, candidate, path, graph, chosen, {c.ends: c for c in useful}
+                )
+                done += 1
+                self.report("connections", done, total)
+            self.tasks[task] = TaskProfile(
+                task=task,
+                native=native,
+                native_path=tuple(
+                    block_id(native, k) for k in range(len(self.preparation.trunks[native]))
+                ),
+                accuracy=stitcher.native_accuracy(),
+                graph=graph,
+                connections={c.ends: chosen[c.ends] for c in useful},
+            )
+        for task_id, profile in self.tasks.items():
+            for path in profile.graph.paths() if profile.graph.count <= 10**5 else ():
+                record = self.store.get(self._path_key(task_id, path))
+                if record is not None:
+                    profile.measured[path] = _path_record(record)
+
+    def _connection(
+        self,
+        task: str,
+        candidate: Candidate,
+        path: tuple[str, ...],
+        graph: PathGraph,
+        chosen: dict[Ends, Connection],
+        others: dict[Ends, Candidate],
+    ) -> Connection:
+        config = self.preparation.config
+        key = key_of(
+            self._prefix,
+            "connection",
+            task,
+            candidate,
+            path,
+            sorted(chosen),
+            config.reward.model_dump(),  # these decide which kind is worth most
+            [server.flops for server in config.servers],
+        )
+        record = self.store.get(key)
+        if record is None or not (self.store.folder / record["file"]).exists():
+            record = self._try_kinds(key, task, candidate, path, graph, chosen, others)
+        return Connection(
+            task=task,
+            source=candidate.source,
+            target=candidate.target,
+            spec=AdapterSpec(record["adapter"], candidate.source_shape, candidate.target_shape),
+            flops=record["flops"],
+            params=record["params"],
+            explained=record["explained"],
+            similarity=record["similarity"],
+            accuracy=record["accuracy"],
+            path=path,
+            file=record["file"],
+            number=record["number"],
+            seconds=record["seconds"],
+        )
+
+    def _try_kinds(
+        self,
+        key: str,
+        task: str,
+        candidate: Candidate,
+        path: tuple[str, ...],
+        graph: PathGraph,
+        chosen: dict[Ends, Connection],
+        others: dict[Ends, Candidate],
+    ) -> dict[str, Any]:
+        """Measure every kind of adapter in closed form and keep the one that is worth most."""
+        started = time.perf_counter()
+        stitcher = self.preparation.stitcher(task)
+        used = graph.used(path)
+        number = used.index(candidate.ends)
+        tried: list[tuple[float, str, PathFit, int, int]] = []
+        for kind in candidate.kinds:
+            steps = []
+            for ends in used:
+                if ends in chosen and ends != candidate.ends:
+                    spec = chosen[ends].spec
+                else:
+                    other = others[ends]
+                    spec = AdapterSpec(
+                        kind if ends == candidate.ends else other.kinds[0],
+                        other.source_shape,
+                        other.target_shape,
+                    )
+                steps.append(Step(*ends, spec))
+            fit = stitcher.measure([block_of(b) for b in path], steps, seed=0, tune=False)
+            cost = adapter_costs(steps[number].spec)
+            work = self.path_flops(path) + sum(adapter_costs(s.spec).flops for s in steps)
+            tried.append((self.worth(fit.held_out, work), kind, fit, cost.flops, cost.params))
+        # Of equals the first listed kind.
+        _, kind, fit, flops, params = max(tried, key=lambda t: t[0])
+        seconds = time.perf_counter() - started
+        file = f"connection-{key}.safetensors"
+        self._save(file, fit)
+        source = candidate.source
+        if source == "input":
+            similarity = 1.0
+        else:
+            dnn, block = block_of(source)
+            native = self.preparation.services[task].config.dnn
+            target = (
+                (native, len(self.preparation.trunks[native]))
+                if candidate.target == OUTPUT
+                else block_of(candidate.target)
+            )
+            similarity = stitcher.similarity((dnn, block), target)
+        return self.store.add(
+            key,
+            {
+                "kind": "connection",
+                "task": task,
+                "source": source,
+                "target": candidate.target,
+                "adapter": kind,
+                "tried": {k: {"held_out": f.held_out, "flops": w} for _, k, f, w, _ in tried},
+                "flops": flops,
+                "params": params,
+                "explained": fit.explained[number],
+                "similarity": similarity,
+                "accuracy": fit.closed_form,
+                "file": file,
+                "number": number,
+                "seconds": seconds,
+            },
+        )
+
+    def path_flops(self, path: Sequence[str]) -> int:
+        """Return the work of a path's blocks (without adapters) [FLOP]."""
+        costs = {
+            f"{s.config.dnn}/{k}": cost.flops
+            for s in self.preparation.services.values()
+            for k, cost in enumerate(s.costs)
+        }
+        return sum(costs[block] for block in path)
+
+    def worth(self, accuracy: float, flops: float) -> float:
+        """Return what a path is worth alone: log xi(accuracy) + log zeta(rate of its work).
+
+        The rate is that of the mean server. It only compares paths of one task, at the
+        exchange rate between accuracy and throughput that the reward asks for.
+        """
+        config = self.preparation.config
+        capacity = float(np.mean([server.flops for server in config.servers]))
+        reward = config.reward
+        return float(
+            log_value(reward.accuracy, np.array(max(accuracy, 1e-6)))
+            + log_value(reward.throughput, np.array(capacity / max(flops, 1.0)))
+        )
+
+    # Paths
+
+    def steps_of(self, task: str, path: Sequence[str]) -> list[Step]:
+        """Return the connections of a path with their adapters."""
+        profile = self.tasks[task]
+        return [Step(*ends, profile.connections[ends].spec) for ends in profile.graph.used(path)]
+
+    def measure(self, jobs: Sequence[Job], executor: Executor | None = None) -> None:
+        """Measure paths that have not been measured, each kept as soon as it is done.
+
+        Args:
+            jobs: the paths.
+            executor: of the standard library's kind; None measures here, one after the other.
+        """
+        jobs = [job for job in jobs if job.path not in self.tasks[job.task].measured]
+        for done, record in enumerate(self._results(jobs, executor), start=1):
+            profile = self.tasks[record["task"]]
+            profile.measured[tuple(record["path"])] = _path_record(record)
+            self.report("paths", done, len(jobs))
+
+    def _results(self, jobs: Sequence[Job], executor: Executor | None) -> Iterator[dict[str, Any]]:
+        if executor is None:
+            for job in jobs:
+                yield self._finished(job, measure_path(self, job))
+            return
+        config, place = self.preparation.config, self.preparation.place
+        waiting = {
+            executor.submit(
+                _measure_elsewhere, config.model_dump_json(by_alias=True), place, job
+            ): job
+            for job in jobs
+        }
+        for future in as_completed(waiting):
+            yield self._finished(waiting[future], future.result())
+
+    def _finished(self, job: Job, record: dict[str, Any]) -> dict[str, Any]:
+        return self.store.add(self._path_key(job.task, job.path), record)
+
+    def _path_key(self, task: str, path: Sequence[str]) -> str:
+        specs = [(s.source, s.target, s.spec) for s in self.steps_of(task, path)]
+        return key_of(self._prefix, "path", task, list(path), specs)
+
+    def _save(self, file: str, fit: PathFit) -> None:
+        tensors = {
+            f"{number}.{name}": tensor
+            for number, adapter in enumerate(fit.adapters)
+            for name, tensor in adapter.state_dict().items()
+        }
+        half = self.preparation.config.precision == "half"
+        save_tensors(self.store.folder / file, tensors, half=half)
+
+
+def measure_path(measuring: Measuring, job: Job) -> dict[str, Any]:
+    """Measure one path and save its adapters; the record is for the store."""
+    preparation = measuring.preparation
+    steps = measuring.steps_of(job.task, job.path)
+    name = f"{job.task}:{'>'.join(job.path)}"
+    # Each path has a seed of its own, so the order of measuring changes nothing.
+    seed = (zlib.crc32(name.encode()) + preparation.config.seed) % 2**31
+    fit = preparation.stitcher(job.task).measure([block_of(b) for b in job.path], steps, seed=seed)
+    file = f"path-{measuring._path_key(job.task, job.path)}.safetensors"
+    measuring._save(file, fit)
+    return {
+        "kind": "path",
+        "task": job.task,
+        "path": list(job.path),
+        "accuracy": fit.accuracy,
+        "closed_form": fit.closed_form,
+        "tuned": fit.tuned,
+        "kept": fit.kept,
+        "closed_form_seconds": fit.closed_form_seconds,
+        "tuning_seconds": fit.tuning_seconds,
+        "file": file,
+        "kinds": [step.spec.kind for step in steps],
+        "seed": seed,
+        "device": preparation.place.device,
+    }
+
+
+def _path_record(record: dict[str, Any]) -> PathRecord:
+    return PathRecord(
+        task=record["task"],
+        path=tuple(record["path"]),
+        accuracy=record["accuracy"],
+        closed_form=record["closed_form"],
+        tuned=record["tuned"],
+        kept=record["kept"],
+        closed_form_seconds=record["closed_form_seconds"],
+        tuning_seconds=record["tuning_seconds"],
+        file=record["file"],
+        kinds=tuple(record["kinds"]),
+    )
+
+
+_ELSEWHERE: dict[str, Measuring] = {}
+"""In a worker process: what it has prepared, by config."""
+
+
+def _measure_elsewhere(config: str, place: Place, job: Job) -> dict[str, Any]:
+    """Measure a path in a worker process, which prepares the config once."""
+    if config not in _ELSEWHERE:
+        use_threads(1)
+        measuring = Measuring(Preparation(parse_config(json.loads(config)), place))
+        measuring.profile_connections()
+        _ELSEWHERE[config] = measuring
+    return measure_path(_ELSEWHERE[config], job)
+
+
+@contextmanager
+def executor_of(name: str) -> Iterator[Executor | None]:
+    """Return the executor that ``--executor`` names, closed at the end.
+
+    ``serial``; ``processes`` or ``processes:N`` on this machine; ``dask`` (a local cluster) or
+    ``dask:ADDRESS`` (a running scheduler; its workers must see the same files).
+
+    Raises:
+        InputError: another name, or Dask is not installed.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "serial" and not rest:
+        yield None
+    elif kind == "processes":
+        try:
+            count = int(rest) if rest else None
+            if count is not None and not 1 <= count <= 1024:
+                raise ValueError
+        except ValueError:
+            raise InputError(f"--executor {name!r}: processes:N needs a number from 1 on") from None
+        # Forked copies of a process with threads (torch's) can hang; fresh ones cannot.
+        with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as executor:
+            yield executor
+    elif kind == "dask":
+        try:
+            from distributed import Client, LocalCluster
+        except ImportError:
+            raise InputError("--executor dask needs Dask: pip install 'code-opt[dask]'") from None
+        if rest:
+            with Client(rest) as client, client.get_executor() as executor:
+                yield executor
+        else:
+            with (
+                LocalCluster(threads_per_worker=1, dashboard_address=None) as cluster,
+                Client(cluster) as client,
+                client.get_executor() as executor,
+            ):
+                yield executor
+    else:
+        raise InputError(
+            f"--executor {name!r}: serial, processes, processes:N, dask or dask:ADDRESS"
+        )

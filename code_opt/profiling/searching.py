@@ -1,0 +1,190 @@
+"""Which paths to measure: a measured accuracy costs a training.
+
+``code`` and ``exact`` are CoDE's idea (predict the accuracy of all paths, train only the
+most promising, correct the predictions, go on) for any number of services: the present
+predictions make an instance, a solver finds its best assignment, and the paths of that
+assignment which have not been measured yet are trained. When all of them have been
+measured, no prediction left promises more than what is measured, and the search ends.
+With ``exact`` the solver proves that: the end is optimal under the measurements and the
+predictions of what was not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from code_opt.errors import InputError
+from code_opt.instance import Instance
+from code_opt.methods import solve
+from code_opt.profiling.assembling import make_instance
+from code_opt.profiling.connections import Ends, Path
+from code_opt.profiling.measuring import Job, Measuring, TaskProfile
+from code_opt.profiling.prediction import Design, Predictor, choose, drops, fitted
+from code_opt.result import Result
+
+RANDOM_BATCH = 1
+_GAP = 1e-6
+"""Gap of the solver inside of the search: measured paths must not lose against rounding."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """How a search went."""
+
+    method: str
+    seed: int
+    trainings: int
+    """Paths that it had measured (those that were known already are counted too)."""
+    rounds: int
+    reward: float | None
+    """Best reward over assignments of measured paths (native ones included)."""
+    bound: float | None
+    """``exact``: no assignment has a higher reward under the measurements and predictions."""
+    complete: bool
+    """False where the budget ended it."""
+
+
+class Search:
+    """Chooses paths to measure, and knows only what it has asked for.
+
+    Args:
+        measuring: measures paths; what it holds already is looked at when asked for only.
+        seed: of ``random`` and of CoDE's solver.
+        measure: called with the paths to measure; the default measures here.
+    """
+
+    def __init__(
+        self,
+        measuring: Measuring,
+        *,
+        seed: int = 0,
+        measure: Callable[[Sequence[Job]], None] | None = None,
+    ) -> None:
+        self.measuring = measuring
+        self.seed = seed
+        self._measure = measure or measuring.measure
+        self.asked: dict[str, dict[Path, float]] = {task: {} for task in measuring.tasks}
+        self._best: tuple[float, Result] | None = None
+
+    @property
+    def trainings(self) -> int:
+        """Paths asked for so far."""
+        return sum(len(paths) for paths in self.asked.values())
+
+    def run(self, method: str, budget: int | None) -> SearchResult:
+        """Search until nothing promises more, or ``budget`` paths are measured.
+
+        Raises:
+            InputError: ``exhaustive`` with more paths than the config allows.
+        """
+        bound: float | None = None
+        rounds, complete = 0, True
+        if method in ("exhaustive", "random"):
+            jobs = self._all()
+            if method == "random":
+                order = np.random.default_rng(self.seed).permutation(len(jobs))
+                jobs = [jobs[i] for i in order]
+            complete = budget is None or len(jobs) <= budget
+            self.ask(jobs[:budget])
+            rounds = 1
+        else:
+            while True:
+                rounds += 1
+                result = solve(self.instance(), method=method, gap=_GAP, seed=self.seed)
+                bound = result.bound
+                wanted = self._unmeasured(result)
+                if not wanted:
+                    break
+                left = None if budget is None else budget - self.trainings
+                if left is not None and left <= 0:
+                    complete = False
+                    break
+                self.ask(wanted if left is None else wanted[:left])
+        return SearchResult(
+            method=method,
+            seed=self.seed,
+            trainings=self.trainings,
+            rounds=rounds,
+            reward=self.best_reward(),
+            bound=bound if method == "exact" else None,
+            complete=complete,
+        )
+
+    def ask(self, jobs: Sequence[Job]) -> None:
+        """Have paths measured."""
+        self._measure(jobs)
+        for job in jobs:
+            record = self.measuring.tasks[job.task].measured[job.path]
+            self.asked[job.task][job.path] = record.accuracy
+
+    def instance(self) -> Instance:
+        """Return the instance as it is known by now."""
+        return make_instance(
+            self.measuring,
+            {task: drops(self.predictor(task)) for task in self.asked},
+            self.asked,
+        )
+
+    def predictor(self, task: str) -> Predictor:
+        """Return the best predictor for a task by what was asked for."""
+        design = self.design(task)
+        return fitted(choose(design, self.measuring.worth, self.seed), design)
+
+    def design(self, task: str) -> Design:
+        """Return what predictors may know of a task."""
+        profile = self.measuring.tasks[task]
+        known = {path: profile.measured[path] for path in self.asked[task]}
+        limited = TaskProfile(
+            profile.task,
+            profile.native,
+            profile.native_path,
+            profile.accuracy,
+            profile.graph,
+            profile.connections,
+            known,
+        )
+        return Design(limited, self.measuring.path_flops)
+
+    def best_reward(self) -> float | None:
+        """Return the best reward over measured and native paths alone, by the exact method."""
+        result = solve(self.measured_instance(), method="exact", gap=_GAP)
+        return result.reward
+
+    def measured_instance(self) -> Instance:
+        """Return the instance in which only measured and native paths can be taken.
+
+        A drop above the native accuracy makes every path inadmissible that is not measured.
+        """
+        nothing: dict[str, dict[Ends, float]] = {
+            task: dict.fromkeys(profile.connections, 2.0)
+            for task, profile in self.measuring.tasks.items()
+        }
+        return make_instance(self.measuring, nothing, self.asked)
+
+    def _all(self) -> list[Job]:
+        most = self.measuring.preparation.config.search.most_paths
+        count = sum(p.graph.count for p in self.measuring.tasks.values())
+        if count > most:
+            raise InputError(
+                f"there are {count} paths, more than search.most_paths = {most}: "
+                "search with code or exact, or offer fewer connections"
+            )
+        return [
+            Job(task, path)
+            for task, profile in self.measuring.tasks.items()
+            for path in profile.graph.paths()
+            if profile.graph.used(path)
+        ]
+
+    def _unmeasured(self, result: Result) -> list[Job]:
+        """Return the paths of an assignment that were not measured, in the tasks' order."""
+        jobs = []
+        for row in result.tasks:
+            path = tuple(row.path)
+            profile = self.measuring.tasks[row.task]
+            if profile.graph.used(path) and path not in self.asked[row.task]:
+                jobs.append(Job(row.task, path))
+        return jobs
