@@ -11,10 +11,9 @@ and keep the best. What the paper does for two services is done here for any num
   gives one path to each;
 * then they move in turns, the most promising move first, until no promise holds
   (:mod:`code_opt.methods.local_search`);
-* since such an equilibrium can be poor, it is left again and again: the services around one
-  server, few or more of them, answer anew, one of them barred from its present path, and
-  all move in turns from there; the walk goes on from ends that are little worse, and the
-  best end is kept.
+* since such an equilibrium can be poor, the best one is left again and again: one service
+  after the other is barred from its present path and answers anew together with few or more
+  of those around it, and all move in turns from there.
 
 The prices bound the objective, too (Lagrangian duality): paths that cannot be part of
 anything better than the best end are left out on the way, and the search ends when the
@@ -32,12 +31,11 @@ from code_opt.methods.local_search import Searcher, SearchOutcome
 from code_opt.methods.prices import PriceMaster
 from code_opt.methods.settings import Clock
 
-_WALK = 0.02
-"""Loss of merit (log reward) up to which the walk goes on from a new equilibrium."""
 _CLOSE = 5e-4
 """Distance of the objective (log reward) from its bound within which the search is content."""
-_PATIENCE, _SERVICES_PER_TURN = (6, 12), 4
-"""Turns without gain that end the search: so many, by the number of services."""
+_LEAST_PATIENCE, _MOST_PATIENCE, _GAP_PER_TURN = 4, 10, 1e-2
+"""Turns without gain that end the search: at least and at most, one more for each such part
+of the distance from the bound, since little can be gained near to it."""
 _TURNS_TIMES_SERVICES, _LEAST_TURNS = 3000, 2
 """Most turns: with many services a turn takes long."""
 _FEWEST_FREED, _SIZES, _TASKS_PER_FREED = 3, 6, 8
@@ -61,31 +59,30 @@ def search(
     market = PriceMaster(judge, work)
     rng = np.random.default_rng(seed)
     tasks = len(judge.pool.tasks)
-    patience = min(max(tasks // _SERVICES_PER_TURN, _PATIENCE[0]), _PATIENCE[1])
     if restarts is None:
         restarts = max(_TURNS_TIMES_SERVICES // tasks, _LEAST_TURNS)
     market.converge(clock)
     bound, less = market.bound()
-    best = work.settle(work.evaluate(market.dive()), clock)
-    present, in_vain = best, 0
+    best = work.settle(work.evaluate(market.dive(clock)), clock)
+    order, in_vain = rng.permutation(tasks), 0
     for turn in range(restarts):
-        if clock.is_over or in_vain >= patience or bound - best.merit <= _CLOSE:
+        distance = bound - best.merit
+        patience = min(_LEAST_PATIENCE + distance / _GAP_PER_TURN, _MOST_PATIENCE)
+        if clock.is_over or in_vain >= patience or distance <= _CLOSE:
             break
-        keep = bound - less > best.merit
+        keep = less < distance
         if keep.mean() < _WORTH_RESTRICTING:
-            keep[best.choice] = keep[present.choice] = True
+            keep[best.choice] = True
             renumbered = work.restrict(keep)
             market.restrict(renumbered)
-            less = less[keep]
-            best = replace(best, choice=renumbered[best.choice])
-            present = replace(present, choice=renumbered[present.choice])
+            less, best = less[keep], replace(best, choice=renumbered[best.choice])
+        if turn > 0 and turn % tasks == 0:
+            order = rng.permutation(tasks)
         size = _FEWEST_FREED + tasks // _TASKS_PER_FREED + turn % _SIZES
-        freed = market.neighbourhood(rng, size)
-        start = market.dive(present.choice, freed, barred=present.choice[freed[:1]])
+        freed = market.neighbourhood(int(order[turn % tasks]), min(size, tasks), rng)
+        start = market.dive(clock, best.choice, freed, barred=best.choice[freed[:1]])
         end = work.settle(work.evaluate(start), clock)
         in_vain += 1
         if work.is_better(end, best):
             best, in_vain = end, 0
-        # Walk on from an equilibrium that is little worse, else return to the best one.
-        present = end if end.merit > best.merit - _WALK else best
     return work.outcome(best)

@@ -259,6 +259,7 @@ class PriceMaster:
 
     def dive(
         self,
+        clock: Clock,
         present: IntArray | None = None,
         freed: IntArray | None = None,
         barred: IntArray | None = None,
@@ -269,6 +270,7 @@ class PriceMaster:
         which the capacities cannot hold is taken back, and its path closed to this dive.
 
         Args:
+            clock: ends the dive early; the services still undecided take their best answers.
             present: an assignment to keep for the services that are not freed.
             freed: the services that may change (default all).
             barred: paths that are not to be taken.
@@ -285,7 +287,7 @@ class PriceMaster:
             closed[barred] = True
         last: IntArray = np.empty(0, dtype=np.int64)
         returns, was_short, at_once = n, False, n
-        while True:
+        while not clock.is_over:
             for turn in range(_DIVE_ROUNDS + 1):
                 fixed = choice[work.task[self._paths]]
                 self._open(((fixed < 0) | (fixed == self._paths)) & ~closed[self._paths])
@@ -321,7 +323,7 @@ class PriceMaster:
             last = self._paths[order[(mix[order] >= _CLEAR) | (np.arange(len(order)) == 0)]]
             choice[work.task[last]] = last
             at_once = n
-        # A service whose paths in the master are all closed takes its best open answer.
+        # So does a service whose paths in the master are all closed.
         worth = np.where(closed, -np.inf, self._worth(self._price_now))
         return np.where(choice < 0, self._best_answers(worth), choice)
 
@@ -333,13 +335,18 @@ class PriceMaster:
         loads = near[self._work.index[:, paths]] & (self._work.need[:, paths] > 0.0)
         return paths[loads.any(axis=0)]
 
-    def neighbourhood(self, rng: np.random.Generator, size: int) -> IntArray:
-        """Return a few services around a random server or link that is paid for."""
-        pool = self._judge.pool
-        size = min(self._tasks, size)
-        weight = self._price / self._price.sum() if self._price.sum() > 0.0 else None
-        centre = int(rng.choice(self._resources, p=weight))
-        near = [t for t, task in enumerate(pool.tasks) if centre in task.resources]
-        near = rng.permutation(near)[:size].tolist() if near else []
-        others = [t for t in rng.permutation(self._tasks).tolist() if t not in near]
-        return np.array(near + others[: size - len(near)])
+    def neighbourhood(self, task: int, size: int, rng: np.random.Generator) -> IntArray:
+        """Return a service and some of those that can load a server or link which it can load."""
+        mine = set(self._judge.pool.tasks[task].resources.tolist())
+        near = [
+            t
+            for t, other in enumerate(self._judge.pool.tasks)
+            if t != task and not mine.isdisjoint(other.resources.tolist())
+        ]
+        near = rng.permutation(near)[: size - 1].tolist()
+        if len(near) + 1 < size:
+            others = [
+                t for t in rng.permutation(self._tasks).tolist() if t != task and t not in near
+            ]
+            near += others[: size - 1 - len(near)]
+        return np.array([task, *near])
