@@ -183,3 +183,9 @@ def test_the_clock_ends_the_search():
     judge = Judge(build_pool(generate(30, seed=0)), Settings())
     outcome = search(judge, Clock(1e-9), restarts=1000)
     assert outcome.stages == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_limit_that_is_over_at_once_still_leaves_an_assignment(seed):
+    instance = generate(12, seed=seed, links=True, memory=True, measured=2)
+    assert solve(instance, "code", time_limit=1e-6).has_solution
