@@ -43,7 +43,7 @@ def path_in_pool(task: TaskPaths, number: int) -> ChosenPath:
     """Return a path of the pool by its number within the task."""
     paths = task.paths
     return ChosenPath(
-        arcs=paths.arcs[number],
+        arcs=paths.arcs_of(number),
         predicted=float(paths.predicted[number]),
         accuracy=float(paths.accuracy[number]),
         is_measured=bool(paths.measured[number]),

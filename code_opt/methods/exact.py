@@ -21,7 +21,7 @@ from code_opt.errors import InputError
 from code_opt.instance.model import Instance, Shape
 from code_opt.methods.assignment import Judge, Solution, make_result, relative_gap
 from code_opt.methods.diagnosis import explain
-from code_opt.methods.heuristic import RESTARTS, search
+from code_opt.methods.heuristic import search
 from code_opt.methods.models import FlowView, ModelView, PathView, throughput_unit
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Progress, Settings
 from code_opt.paths import PathPool, build_pool
@@ -147,9 +147,7 @@ class _TangentLoop:
     def solve(self) -> Status:
         """Run to the gap, the time limit or a proof; return the status."""
         pool, settings = self.judge.pool, self.settings
-        self.best = search(
-            self.judge, self.clock, seed=settings.seed, restarts=min(len(pool.tasks), RESTARTS)
-        ).solution
+        self.best = search(self.judge, self.clock, seed=settings.seed).solution
         view = self.build()
         session = open_session(
             view.model,

@@ -26,6 +26,7 @@ from code_opt.methods.assignment import (
 from code_opt.methods.settings import Clock
 from code_opt.paths import TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.labels import BoolArray
 from code_opt.reward import log_value
 
 VIOLATION_WEIGHT = 1e3
@@ -76,16 +77,20 @@ class State:
 
 
 class Searcher:
-    """Flat arrays over the P paths of a pool; K is the largest number of resources of a task.
+    """Flat arrays over P paths; K is the largest number of resources of a task.
 
-    Columns of the (P, K) arrays are the resources of the path's task, so two paths of one
-    task share them; padding uses 0 of resource 0.
+    At first these are all paths of the pool; :meth:`restrict` leaves those out that a bound
+    has excluded. Rows of the (K, P) arrays are the resources of the path's task, so two paths
+    of one task share them; padding uses 0 of resource 0.
     """
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
         self.pool = pool = judge.pool
-        sizes = [len(t) for t in pool.tasks]
+        sizes = np.array([len(t) for t in pool.tasks])
+        self._pool_first: IntArray = np.cumsum(sizes) - sizes
+        self.number: IntArray = np.arange(int(sizes.sum()))
+        """Number of each path in the pool (all tasks one after the other)."""
         self.first: IntArray = np.cumsum([0, *sizes])
         self.task: IntArray = np.repeat(np.arange(len(sizes)), sizes)
         self.floor = np.array([t.floor for t in pool.tasks])
@@ -93,24 +98,47 @@ class Searcher:
         self.weight = pool.weights[self.task]
         self.truth = np.concatenate([t.paths.accuracy for t in pool.tasks])
         self.asked = np.zeros(len(self.truth), dtype=bool)
+        """Which paths of the pool were measured, by their numbers in the pool."""
         self.estimate = self._corrected()
         width = max(1, *(len(t.resources) for t in pool.tasks))
-        self.index = np.zeros((len(self.task), width), dtype=np.int64)
-        self.rate_use = np.zeros((len(self.task), width))
-        """Use of servers and links per inference, (P, K)."""
-        self.need = np.zeros((len(self.task), width))
-        """Load that cannot be avoided: the floor's work and the adapters' memory, (P, K)."""
+        self.index = np.zeros((width, len(self.task)), dtype=np.int64)
+        self.rate_use = np.zeros((width, len(self.task)))
+        """Use of servers and links per inference, (K, P)."""
+        self.need = np.zeros((width, len(self.task)))
+        """Load that cannot be avoided: the floor's work and the adapters' memory, (K, P)."""
         for t, task in enumerate(pool.tasks):
             rows, k = slice(int(self.first[t]), int(self.first[t + 1])), len(task.resources)
-            self.index[rows, :k] = task.resources
-            self.rate_use[rows, :k] = np.where(task.is_rate_resource, task.paths.use, 0.0)
+            self.index[:k, rows] = task.resources[:, None]
+            self.rate_use[:k, rows] = np.where(task.is_rate_resource, task.paths.use, 0.0).T
             per_path = np.where(task.is_rate_resource, self.floor[t], 1.0)
-            self.need[rows, :k] = task.paths.use * per_path
+            self.need[:k, rows] = (task.paths.use * per_path).T
         self.moves = self.stages = self.assignments = 0
-        self._worth = np.empty((0, len(self.task)))
-        self._price_sum = np.empty(0)
+        self._worth = np.empty((_PRICES_KEPT, len(self.task)))
+        self._price_sum = np.empty(_PRICES_KEPT)
+        self._remembered = 0
         self.remember(np.zeros(len(pool.resources)))
-        self.uses = [row for t in pool.tasks for row in t.paths.use]
+        self._uses: dict[int, FloatArray] = {}
+        self._equilibria: set[bytes] = set()
+
+    def restrict(self, keep: BoolArray) -> IntArray:
+        """Leave paths out; return the new number of each path, -1 where it is left out.
+
+        Args:
+            keep: which paths stay, shape (P,); at least one of each task.
+        """
+        rows = np.flatnonzero(keep)
+        renumbered = np.full(len(keep), -1)
+        renumbered[rows] = np.arange(len(rows))
+        tasks = len(self.pool.tasks)
+        self.number, self.task = self.number[rows], self.task[rows]
+        self.first = np.concatenate(([0], np.cumsum(np.bincount(self.task, minlength=tasks))))
+        self.most, self.weight = self.most[rows], self.weight[rows]
+        self.truth, self.estimate = self.truth[rows], self.estimate[rows]
+        # ``take`` keeps rows contiguous, fancy indexing would transpose them.
+        self.index = self.index.take(rows, axis=1)
+        self.rate_use = self.rate_use.take(rows, axis=1)
+        self.need, self._worth = self.need.take(rows, axis=1), self._worth.take(rows, axis=1)
+        return renumbered
 
     def _corrected(self) -> FloatArray:
         """Return the accuracy expected of every path before it is measured.
@@ -159,7 +187,7 @@ class Searcher:
     def violation(self, accuracy: FloatArray, throughput: FloatArray) -> FloatArray:
         """Return by how much floors on the totals are missed, relative."""
         settings = self.judge.settings
-        total = np.zeros(np.broadcast(accuracy, throughput).shape)
+        total = np.zeros(np.broadcast_shapes(accuracy.shape, throughput.shape))
         for least, value in (
             (settings.min_accuracy, accuracy),
             (settings.min_throughput, throughput),
@@ -181,9 +209,7 @@ class Searcher:
         accuracy = float(self.pool.weights @ self.estimate[choice])
         allocation = None
         if violation == 0.0:
-            allocation = self.judge.allocator.allocate(
-                [self.uses[path] for path in choice.tolist()]
-            )
+            allocation = self.judge.allocator.allocate([self._use(p) for p in choice.tolist()])
         throughput = float(self.floor.sum()) if allocation is None else allocation.throughput
         if allocation is not None:
             self.remember(allocation.price)
@@ -191,37 +217,62 @@ class Searcher:
         value = float(self.value(np.array(accuracy), np.array(throughput)))
         return State(choice, accuracy, throughput, load, violation, value)
 
+    def _use(self, path: int) -> FloatArray:
+        """Return the use of a path; always the same array, by which the allocator knows it."""
+        number = int(self.number[path])
+        use = self._uses.get(number)
+        if use is None:
+            task = int(self.task[path])
+            use = self.pool.tasks[task].paths.use[number - int(self._pool_first[task])]
+            self._uses[number] = use
+        return use
+
     def ask(self, paths: IntArray) -> None:
         """Measure paths: from here on their accuracy is the instance's own."""
-        self.asked[paths] = True
+        self.asked[self.number[paths]] = True
         self.estimate[paths] = self.truth[paths]
 
     def unavoidable_load(self, choice: IntArray) -> FloatArray:
         """Return the load of all resources when every task runs at its floor."""
         load = np.zeros(len(self.pool.resources))
-        np.add.at(load, self.index[choice], self.need[choice])
+        np.add.at(load, self.index[:, choice], self.need[:, choice])
         return load
 
     def excess_after(self, choice: IntArray, load: FloatArray) -> FloatArray:
-        """Return by how much ``load`` exceeds capacities if one task moves, for each path."""
-        before = load[self.index]
-        after = before + self.need - self.need[choice[self.task]]
-        unchanged = np.maximum(load - 1.0 - _FIT_TOLERANCE, 0.0).sum()
+        """Return by how much loads exceed capacities if one task moves, for each path.
+
+        Args:
+            choice: the present path of each task.
+            load: load of each resource that cannot be avoided, shape (..., resources).
+        """
+        before = load[..., self.index]
+        after = before + (self.need - self.need.take(choice[self.task], axis=1))
+        unchanged = np.maximum(load - 1.0 - _FIT_TOLERANCE, 0.0).sum(axis=-1)
         # Padding is resource 0 with no need: before equals after and cancels.
         change = np.maximum(after - 1.0 - _FIT_TOLERANCE, 0.0)
         change -= np.maximum(before - 1.0 - _FIT_TOLERANCE, 0.0)
-        return np.asarray(np.maximum(unchanged + change.sum(axis=1), 0.0))
+        return np.asarray(np.maximum(unchanged[..., None] + change.sum(axis=-2), 0.0))
 
     def worth(self, price: FloatArray) -> FloatArray:
         """Return the throughput that each path is worth at the prices of the resources."""
-        paid = (price[self.index] * self.rate_use).sum(axis=1)
+        paid = (price[self.index] * self.rate_use).sum(axis=0)
         floor = self.floor[self.task]
         return np.asarray(floor * (1.0 - paid) + (self.most - floor) * np.maximum(1.0 - paid, 0.0))
 
     def remember(self, price: FloatArray) -> None:
         """Keep a price vector: it bounds the throughput of every assignment (duality)."""
-        self._worth = np.vstack((self._worth, self.worth(price)))[-_PRICES_KEPT:]
-        self._price_sum = np.append(self._price_sum, price.sum())[-_PRICES_KEPT:]
+        place = self._remembered % _PRICES_KEPT
+        self._worth[place] = self.worth(price)
+        self._price_sum[place] = price.sum()
+        self._remembered += 1
+
+    def _latest(self, count: int) -> tuple[FloatArray, FloatArray]:
+        """Return the worths of all paths at the latest prices, (prices, P), and their sums."""
+        if self._remembered <= count or count == _PRICES_KEPT:
+            rows: slice | IntArray = slice(0, min(self._remembered, _PRICES_KEPT))
+        else:
+            rows = np.arange(self._remembered - count, self._remembered) % _PRICES_KEPT
+        return self._worth[rows], self._price_sum[rows]
 
     def settle(self, state: State, clock: Clock) -> State:
         """Let the most promising service move until no promise holds (an equilibrium).
@@ -229,34 +280,28 @@ class Searcher:
         It moves alone or together with a second one that makes room for it.
         """
         while not clock.is_over:
+            name = self.number[state.choice].tobytes()
+            if name in self._equilibria:
+                break
             self.stages += 1
             moved = self._move_one(state) or self._move_two(state)
             if moved is None:
+                self._equilibria.add(name)
                 break
             state = moved
             self.moves += 1
         return state
 
-    def _bound(
-        self, state: State, latest: int = _PRICES_KEPT, other: int | None = None
-    ) -> FloatArray:
-        """Return what Th can be at most after each move, by every price remembered.
+    def _bound(self, state: State, latest: int = _PRICES_KEPT) -> FloatArray:
+        """Return what Th can be at most after each move, by the latest prices remembered.
 
         For any price vector, Th <= sum of prices + sum over tasks of the worth of their
         paths, so each row of the result bounds the throughput after moving to path p.
-
-        Args:
-            state: the present assignment.
-            latest: how many of the prices to use, the latest ones.
-            other: a path that its task moves to as well.
         """
-        worth, total = self._worth[-latest:], self._price_sum[-latest:]
+        worth, total = self._latest(latest)
         present = worth[:, state.choice]
-        base = total + present.sum(axis=1)
-        if other is not None:
-            base = base + worth[:, other] - present[:, self.task[other]]
         # The bound of a task's paths, less what its present path is worth, for each price.
-        spare = base[:, None] - present
+        spare = (total + present.sum(axis=1))[:, None] - present
         return np.asarray((worth + spare[:, self.task]).min(axis=0))
 
     def _move_one(self, state: State) -> State | None:
@@ -284,38 +329,77 @@ class Searcher:
 
     def _move_two(self, state: State) -> State | None:
         """Return the state after a pair of moves that pays together, or None."""
-        present = state.choice[self.task]
-        d_accuracy = self.weight * (self.estimate - self.estimate[present])
+        d_accuracy = self.weight * (self.estimate - self.estimate[state.choice[self.task]])
         alone = self._merit(state.accuracy + d_accuracy, self._bound(state))
         alone[state.choice] = -np.inf
-        pairs: list[tuple[float, int, int]] = []
         paired = max(_LEAST_PAIRED, _PAIRS_SOUGHT // len(self.pool.tasks))
-        for path in np.argsort(-alone, kind="stable")[:paired].tolist():
-            task, now = self.task[path], state.choice[self.task[path]]
-            load = state.load.copy()
-            np.add.at(load, self.index[path], self.need[path] - self.need[now])
-            both = self._merit(
-                state.accuracy + d_accuracy + d_accuracy[path],
-                self._bound(state, _PRICES_FOR_PAIRS, other=path),
-            )
-            both -= VIOLATION_WEIGHT * self.excess_after(state.choice, load)
-            both[self.task == task] = -np.inf
-            companions = np.argsort(-both, kind="stable")[:_COMPANIONS].tolist()
-            pairs += [
-                (float(both[other]), path, other)
-                for other in companions
-                if both[other] > state.merit + LEAST_GAIN
-            ]
-        pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
-        for _, path, other in pairs[:_PAIR_TRIES]:
-            moved = self._try(state, [path, other])
+        leaders = np.argsort(-alone, kind="stable")[:paired]
+        both, short = self._promise_of_pairs(state, leaders, d_accuracy)
+        rows = np.arange(len(leaders))
+        found: list[tuple[IntArray, IntArray, FloatArray]] = []
+        for _ in range(_COMPANIONS):
+            others = both.argmax(axis=1)
+            promising = both[rows, others] > state.merit + LEAST_GAIN
+            found.append((leaders[promising], others[promising], short[rows, others][promising]))
+            both[rows, others] = -np.inf
+        one, two, short = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        accuracy = state.accuracy + d_accuracy[one] + d_accuracy[two]
+        bound = self._bound_of_pairs(state, one, two)
+        for _ in range(min(_PAIR_TRIES, len(one))):
+            promise = self._merit(accuracy, bound) - short
+            at = int(np.argmax(promise))
+            if promise[at] <= state.merit + LEAST_GAIN:
+                break
+            moved = self._try(state, [int(one[at]), int(two[at])])
             if moved is not None:
                 return moved
+            # The prices of the failure take back what like pairs promised too much.
+            bound = np.minimum(bound, self._bound_of_pairs(state, one, two, latest=1))
+            short[at] = np.inf
         return None
+
+    def _bound_of_pairs(
+        self, state: State, one: IntArray, two: IntArray, latest: int = _PRICES_KEPT
+    ) -> FloatArray:
+        """Return what Th can be at most after each pair of moves, by the latest prices."""
+        worth, total = self._latest(latest)
+        present = worth[:, state.choice]
+        base = total + present.sum(axis=1)
+        gain = worth[:, one] - present[:, self.task[one]]
+        gain += worth[:, two] - present[:, self.task[two]]
+        return np.asarray((base[:, None] + gain).min(axis=0))
+
+    def _promise_of_pairs(
+        self, state: State, leaders: IntArray, d_accuracy: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return what each leader's move promises with each other one, shape (leaders, P).
+
+        Returns:
+            The merits promised, and what they lack for resources that are short.
+        """
+        worth, total = self._latest(_PRICES_FOR_PAIRS)
+        present = worth[:, state.choice]
+        base = total + present.sum(axis=1)
+        gain = worth - present[:, self.task]
+        bound = (base[0] + gain[0, leaders])[:, None] + gain[0]
+        for k in range(1, len(worth)):
+            np.minimum(bound, (base[k] + gain[k, leaders])[:, None] + gain[k], out=bound)
+        both = self._merit(state.accuracy + d_accuracy[leaders][:, None] + d_accuracy, bound)
+        moved = self.task[leaders]
+        load = np.repeat(state.load[None, :], len(leaders), axis=0)
+        shift = self.need[:, leaders] - self.need[:, state.choice[moved]]
+        np.add.at(load, (np.arange(len(leaders)), self.index[:, leaders]), shift)
+        short = VIOLATION_WEIGHT * self.excess_after(state.choice, load)
+        both -= short
+        both[self.task == moved[:, None]] = -np.inf
+        return both, short
 
     def _merit(self, accuracy: FloatArray, throughput: FloatArray) -> FloatArray:
         """Return the merit at given totals, but for resources that are short."""
         value = self.value(accuracy, throughput)
+        settings = self.judge.settings
+        if settings.min_accuracy is None and settings.min_throughput is None:
+            return value
         return np.asarray(value - VIOLATION_WEIGHT * self.violation(accuracy, throughput))
 
     def _try(self, state: State, paths: list[int]) -> State | None:
@@ -323,21 +407,6 @@ class Searcher:
         choice[self.task[paths]] = paths
         moved = self.evaluate(choice)
         return moved if self.is_better(moved, state) else None
-
-    def displaced(self, state: State, rng: np.random.Generator) -> IntArray:
-        """Return an assignment with a few services on other paths, promising ones of theirs."""
-        tasks = len(self.pool.tasks)
-        moved = rng.choice(tasks, size=min(tasks, int(rng.integers(2, 5))), replace=False)
-        d_accuracy = self.weight * (self.estimate - self.estimate[state.choice[self.task]])
-        promise = self._merit(state.accuracy + d_accuracy, self._bound(state))
-        choice = state.choice.copy()
-        for task in moved.tolist():
-            rows = np.arange(self.first[task], self.first[task + 1])
-            rows = rows[rows != choice[task]]
-            if len(rows):
-                order = rows[np.argsort(-promise[rows], kind="stable")]
-                choice[task] = order[int(rng.integers(min(len(order), 8)))]
-        return choice
 
     def most_accurate(self) -> IntArray:
         """Return for each task its most accurate path (the first of equals)."""
@@ -357,7 +426,7 @@ class Searcher:
         """Return an assignment as the outcome of a search."""
         return SearchOutcome(
             solution=self.judge.solution(self.chosen(state.choice)),
-            predicted=len(self.truth),
+            predicted=self.pool.size,
             measured=int(self.asked.sum()),
             moves=self.moves,
             stages=self.stages,
@@ -367,6 +436,8 @@ class Searcher:
     def chosen(self, choice: IntArray) -> list[ChosenPath]:
         """Return an assignment's paths."""
         return [
-            path_in_pool(task, int(path - first))
-            for task, path, first in zip(self.pool.tasks, choice, self.first[:-1], strict=True)
+            path_in_pool(task, int(number - first))
+            for task, number, first in zip(
+                self.pool.tasks, self.number[choice], self._pool_first, strict=True
+            )
         ]

@@ -8,11 +8,20 @@ from code_opt.methods.assignment import Judge
 from code_opt.methods.local_search import TIE_WEIGHT, VIOLATION_WEIGHT, Searcher
 from code_opt.methods.settings import Clock
 from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.labels import BoolArray
 from code_opt.reward import log_slope
 from code_opt.solvers import LinearProgram
 
 _PRICE_ROUNDS, _RESLOPES = 40, 3
 """Most rounds of answers, and of changes of the objective's slopes."""
+_DIVE_ROUNDS = 2
+"""Most rounds of new answers after each service that a dive decides."""
+_LEAST_ADVANTAGE = 1e-4
+"""Advantage of an answer (log reward, over all services) below which a dive ignores it."""
+_DECIDED_SHARE, _CLEAR = 8, 0.6
+"""Of so many open services one is decided at a time, if its mix is that clear."""
+_WHOLE = 1.0 - 1e-6
+"""Share of a path in the mix from which the mix counts as this path alone."""
 
 
 class PriceMaster:
@@ -32,188 +41,312 @@ class PriceMaster:
         self._tasks, self._resources = len(pool.tasks), len(pool.resources)
         self._unit = max(float(work.most.max(initial=0.0)), 1e-12)
         settings = judge.settings
-        floors = [settings.min_accuracy or 0.0, (settings.min_throughput or 0.0) / self._unit]
-        rows = self._resources + self._tasks + 2
-        lower = np.concatenate((np.full(self._resources, -np.inf), np.ones(self._tasks), floors))
-        upper = np.concatenate((np.ones(self._resources + self._tasks), [np.inf, np.inf]))
+        self._floors = np.array(
+            [settings.min_accuracy or 0.0, (settings.min_throughput or 0.0) / self._unit]
+        )
+        self._has_floors = bool(self._floors.any())
+        n, r = self._tasks, self._resources
+        lower = np.concatenate((np.full(r, -np.inf), np.ones(n)))
+        upper = np.ones(r + n)
         # One artificial answer per service, so that prices exist from the start: it counts
         # as all accuracy and throughput asked for, at a loss no real answer makes.
-        n, r = self._tasks, self._resources
+        rows, data = [r + np.arange(n)], [np.ones(n)]
+        if self._has_floors:
+            lower = np.concatenate((lower, self._floors))
+            upper = np.concatenate((upper, [np.inf, np.inf]))
+            rows += [np.full(n, r + n), np.full(n, r + n + 1)]
+            data += [np.ones(n), np.full(n, self._floors[1] + 1.0)]
         self._program = LinearProgram(
             cost=np.full(n, -VIOLATION_WEIGHT),
             lower=np.zeros(n),
             upper=np.ones(n),
-            indptr=np.arange(n + 1) * 3,
-            indices=np.column_stack(
-                (r + np.arange(n), np.full(n, rows - 2), np.full(n, rows - 1))
-            ).ravel(),
-            data=np.column_stack((np.ones(n), np.ones(n), np.full(n, floors[1] + 1.0))).ravel(),
+            indptr=np.arange(n + 1) * len(rows),
+            indices=np.column_stack(rows).ravel(),
+            data=np.column_stack(data).ravel(),
             rhs=upper,
             row_lower=lower,
         )
-        self._columns: dict[int, int] = {}
-        """Path number -> its first column (floor rate); the next one runs at R."""
-        self._slopes = self._slopes_at(
+        self._paths: IntArray = np.empty(0, dtype=np.int64)
+        """The paths in the master; the i-th one's columns are n + 2 i (at its floor rate) and
+        the next one (at R)."""
+        self._is_in = np.zeros(len(work.task), dtype=bool)
+        self._upper = np.empty(0)
+        """Upper bound of each path's columns."""
+        self._set_slopes(
             float(pool.weights @ np.maximum.reduceat(work.estimate, work.first[:-1])),
             float(np.maximum.reduceat(work.most, work.first[:-1]).sum()) / 2.0,
         )
-        cheapest = self._best_answers(-work.rate_use.sum(axis=1))
-        self._add(np.unique(np.concatenate((self._best_answers(work.estimate), cheapest))))
-        self._x = np.zeros(0)
-        self._price = np.zeros(r)
+        self._price = self._price_now = np.zeros(r)
+        self._share = np.zeros(n)
         self._totals_price = np.zeros(2)
+        cheapest = self._best_answers(-work.rate_use.sum(axis=0))
+        self._add(np.unique(np.concatenate((self._best_answers(work.estimate), cheapest))))
 
-    def _slopes_at(self, accuracy: float, throughput: float) -> tuple[float, float]:
-        """Return d objective / dA and d objective / dTh (per unit of rate), in the log domain."""
+    def _set_slopes(self, accuracy: float, throughput: float) -> None:
+        """Take d objective / dA and d objective / dTh (per unit of rate), in the log domain."""
         a, th = max(accuracy, 1e-6), max(throughput, 1e-6 * self._unit)
+        self._at = (a, th)
         objective = self._judge.settings.objective
         if objective == "throughput":
-            return TIE_WEIGHT / a, self._unit / th
-        if objective == "accuracy":
-            return 1.0 / a, TIE_WEIGHT * self._unit / th
-        reward = self._judge.pool.instance.reward
-        return log_slope(reward.accuracy, a), log_slope(reward.throughput, th) * self._unit
+            self._slopes = TIE_WEIGHT / a, self._unit / th
+        elif objective == "accuracy":
+            self._slopes = 1.0 / a, TIE_WEIGHT * self._unit / th
+        else:
+            reward = self._judge.pool.instance.reward
+            self._slopes = (
+                log_slope(reward.accuracy, a),
+                log_slope(reward.throughput, th) * self._unit,
+            )
 
     def _add(self, paths: IntArray) -> None:
         """Add both answers of each path that is not in the master yet."""
-        work, r, first = self._work, self._resources, self._tasks
-        for path in paths.tolist():
-            if path in self._columns:
-                continue
-            task = int(work.task[path])
-            self._columns[path] = first + 2 * len(self._columns)
-            owner = self._judge.pool.tasks[task]
-            is_rate = owner.is_rate_resource
-            use = owner.paths.use[path - int(work.first[task])]
-            tail = r + self._tasks
-            rows = np.concatenate((owner.resources, [r + task, tail, tail + 1]))
-            for rate in (work.floor[task], work.most[path]):
-                amounts = np.where(is_rate, use * rate, use)
-                totals = [1.0, work.weight[path] * work.estimate[path], rate / self._unit]
-                self._program.add_column(
-                    self._profit(path, float(rate)), 1.0, rows, np.concatenate((amounts, totals))
-                )
+        work, n, r = self._work, self._tasks, self._resources
+        new = paths[~self._is_in[paths]]
+        m = len(new)
+        if not m:
+            return
+        self._is_in[new] = True
+        task = work.task[new]
+        at_floor = work.need[:, new].T
+        at_most = at_floor + (work.rate_use[:, new] * (work.most[new] - work.floor[task])).T
+        rows = [work.index[:, new].T, (r + task)[:, None]]
+        ones = np.ones((m, 1))
+        low, high = [at_floor, ones], [at_most, ones]
+        if self._has_floors:
+            rows.append(np.broadcast_to([r + n, r + n + 1], (m, 2)))
+            accuracy = work.weight[new] * work.estimate[new]
+            low.append(np.column_stack((accuracy, work.floor[task] / self._unit)))
+            high.append(np.column_stack((accuracy, work.most[new] / self._unit)))
+        row = np.concatenate(rows, axis=1)
+        values = np.stack((np.concatenate(low, axis=1), np.concatenate(high, axis=1)), axis=1)
+        # Entries of 0 are left out, padding is among them.
+        used = values != 0.0
+        counts = used.sum(axis=2).ravel()
+        self._program.add_columns(
+            self._profits(new),
+            np.ones(2 * m),
+            np.cumsum(counts) - counts,
+            np.broadcast_to(row[:, None, :], values.shape)[used],
+            values[used],
+        )
+        self._paths = np.concatenate((self._paths, new))
+        self._upper = np.concatenate((self._upper, np.ones(m)))
 
-    def _profit(self, path: int, rate: float) -> float:
+    def _profits(self, paths: IntArray) -> FloatArray:
+        """Return what the objective gains by the two answers of each path, alternating."""
         a, th = self._slopes
         work = self._work
-        return float(a * work.weight[path] * work.estimate[path] + th * rate / self._unit)
+        accuracy = a * work.weight[paths] * work.estimate[paths]
+        rates = np.column_stack((work.floor[work.task[paths]], work.most[paths]))
+        return np.asarray((accuracy[:, None] + th / self._unit * rates).ravel())
 
     def _best_answers(self, worth: FloatArray) -> IntArray:
         """Return for each task its path of greatest worth (the first of equals)."""
         work = self._work
         best = np.maximum.reduceat(worth, work.first[:-1])
         hits = np.flatnonzero(worth == best[work.task])
-        _, index = np.unique(work.task[hits], return_index=True)
-        return np.asarray(hits[index])
+        task = work.task[hits]
+        return np.asarray(hits[np.concatenate(([True], task[1:] != task[:-1]))])
+
+    def _solve(self) -> FloatArray:
+        """Solve the master; return its columns' values and take its duals."""
+        outcome = self._program.solve()
+        assert outcome is not None  # the artificial answers always fit
+        r, n = self._resources, self._tasks
+        self._price_now = np.maximum(outcome.row_dual[:r], 0.0)  # negative ones are rounding
+        self._share = outcome.row_dual[r : r + n]
+        if self._has_floors:
+            self._totals_price = outcome.row_dual[r + n : r + n + 2]
+        return outcome.x
+
+    def _tangent_at_zero(self) -> float:
+        """Return the tangent that the slopes belong to, at no accuracy and no throughput.
+
+        The objective is concave, so nowhere above this plus the slopes times the totals.
+        """
+        (a, th), (slope_a, slope_th) = self._at, self._slopes
+        value = float(self._work.value(np.array(a), np.array(th)))
+        return value - slope_a * a - slope_th * th / self._unit
+
+    def _improve(self, advantage: float, excluded: BoolArray | None = None) -> bool:
+        """Add the services' answers to the master's prices; tell whether there were better ones.
+
+        Args:
+            advantage: least gain of an answer over what the service has.
+            excluded: answers that are not wanted, shape (P,).
+        """
+        worth = self._worth(self._price_now)
+        if excluded is not None:
+            worth[excluded] = -np.inf
+        best = self._best_answers(worth)
+        better = best[(worth[best] - self._share > advantage) & ~self._is_in[best]]
+        self._add(better)
+        return len(better) > 0
 
     def converge(self, clock: Clock) -> None:
         """Let the services answer prices until no answer improves the master."""
         reslopes = 0
         for _ in range(_PRICE_ROUNDS):
-            outcome = self._program.solve()
-            assert outcome is not None  # the artificial answers always fit
-            self._x = outcome.x
-            dual = outcome.row_dual
-            r, n = self._resources, self._tasks
-            self._price = np.maximum(dual[:r], 0.0)  # negative ones are rounding
-            share = dual[r : r + n]
-            self._totals_price = dual[r + n : r + n + 2]
-            worth = self._worth(self._price)
-            best = self._best_answers(worth)
-            gain = worth[best] - share
-            better = best[gain > 1e-5 / n]
-            better = np.array([p for p in better.tolist() if p not in self._columns], dtype=int)
+            x = self._solve()
             if clock.is_over:
                 break
-            if len(better):
-                self._add(better)
+            if self._improve(1e-5 / self._tasks):
                 continue
             # The slopes may swing between two corners: a few turns are enough for prices.
             reslopes += 1
-            if reslopes > _RESLOPES or not self._reslope():
+            if reslopes > _RESLOPES or not self._reslope(x):
                 break
+        self._price = self._price_now
 
     def _worth(self, price: FloatArray) -> FloatArray:
         """Return what each path is worth to its service at the prices of the resources."""
         work = self._work
         a, th = self._slopes[0] - self._totals_price[0], self._slopes[1] - self._totals_price[1]
-        margin = th / self._unit - (price[work.index] * work.rate_use).sum(axis=1)
+        margin = th / self._unit - (price[work.index] * work.rate_use).sum(axis=0)
         floor = work.floor[work.task]
         worth = a * work.weight * work.estimate
         worth += th / self._unit * floor + (work.most - floor) * np.maximum(margin, 0.0)
-        return np.asarray(worth - (price[work.index] * work.need).sum(axis=1))
+        return np.asarray(worth - (price[work.index] * work.need).sum(axis=0))
 
-    def answers(self, rng: np.random.Generator) -> IntArray:
-        """Return the services' best paths at prices that are off by a random factor."""
-        price = self._price + self._price.mean() * 0.1
-        return self._best_answers(self._worth(price * np.exp(rng.normal(0.0, 0.7, len(price)))))
+    def bound(self) -> tuple[float, FloatArray]:
+        """Return a bound of the objective at the present prices, and what each path takes off it.
 
-    def _reslope(self) -> bool:
-        """Take the slopes of the objective at the master's totals; tell whether they moved."""
-        work = self._work
-        accuracy = throughput = 0.0
-        for path, column in self._columns.items():
-            at_floor, at_most = float(self._x[column]), float(self._x[column + 1])
-            if at_floor + at_most > 0.0:
-                accuracy += work.weight[path] * work.estimate[path] * (at_floor + at_most)
-                throughput += work.floor[work.task[path]] * at_floor + work.most[path] * at_most
-        slopes = self._slopes_at(accuracy, throughput)
-        moved = max(abs(s / max(t, 1e-12) - 1.0) for s, t in zip(slopes, self._slopes, strict=True))
-        if moved < 5e-3:
-            return False
-        self._slopes = slopes
-        cost = np.full(self._tasks + 2 * len(self._columns), -VIOLATION_WEIGHT)
-        for path, column in self._columns.items():
-            cost[column] = self._profit(path, float(work.floor[work.task[path]]))
-            cost[column + 1] = self._profit(path, float(work.most[path]))
-        self._program.set_cost(cost)
-        return True
-
-    def dive(self, present: IntArray | None = None, freed: IntArray | None = None) -> IntArray:
-        """Return an assignment: fix the service whose mix is nearest to one path, solve, repeat.
-
-        Args:
-            present: an assignment to keep for the services that are not freed.
-            freed: the services that may change (default all).
+        The objective is concave and lies below its tangent at the totals of the slopes, and
+        any prices bound the tangent (Lagrangian duality): by the sum of prices and of what
+        the services' best answers are worth. An assignment with path p is worth at most the
+        bound less the second result's entry p. Both rest on the accuracies estimated now.
         """
         work = self._work
-        choice = np.full(self._tasks, -1)
+        worth = self._worth(self._price_now)
+        best = np.maximum.reduceat(worth, work.first[:-1])
+        value = self._tangent_at_zero() + float(best.sum() + self._price_now.sum())
+        return value + float(self._totals_price @ self._floors), best[work.task] - worth
+
+    def restrict(self, renumbered: IntArray) -> None:
+        """Follow :meth:`Searcher.restrict`: paths that it left out leave the master."""
+        renamed = renumbered[self._paths]
+        left_out = self._tasks + 2 * np.flatnonzero(renamed < 0)
+        self._program.delete_columns(np.concatenate((left_out, left_out + 1)))
+        self._paths, self._upper = renamed[renamed >= 0], self._upper[renamed >= 0]
+        self._is_in = np.zeros(len(self._work.task), dtype=bool)
+        self._is_in[self._paths] = True
+
+    def _reslope(self, x: FloatArray) -> bool:
+        """Take the slopes of the objective at the master's totals; tell whether they moved."""
+        work = self._work
+        at_floor, at_most = x[self._tasks :: 2], x[self._tasks + 1 :: 2]
+        accuracy = work.weight[self._paths] * work.estimate[self._paths] @ (at_floor + at_most)
+        rates = work.floor[work.task[self._paths]] @ at_floor + work.most[self._paths] @ at_most
+        before = self._slopes, self._at
+        self._set_slopes(float(accuracy), float(rates))
+        moved = max(
+            abs(s / max(t, 1e-12) - 1.0) for s, t in zip(self._slopes, before[0], strict=True)
+        )
+        if moved < 5e-3:
+            self._slopes, self._at = before
+            return False
+        artificial = np.full(self._tasks, -VIOLATION_WEIGHT)
+        self._program.set_cost(np.concatenate((artificial, self._profits(self._paths))))
+        return True
+
+    def _open(self, open_: BoolArray) -> None:
+        """Let only some of the master's paths be used."""
+        upper = np.where(open_, 1.0, 0.0)
+        at = np.flatnonzero(upper != self._upper)
+        columns = self._tasks + 2 * at
+        self._program.set_upper(np.concatenate((columns, columns + 1)), np.tile(upper[at], 2))
+        self._upper = upper
+
+    def dive(
+        self,
+        clock: Clock,
+        present: IntArray | None = None,
+        freed: IntArray | None = None,
+        barred: IntArray | None = None,
+    ) -> IntArray:
+        """Return an assignment: fix the service whose mix is nearest to one path, solve, repeat.
+
+        The undecided services answer the new prices after every decision. A decision after
+        which the capacities cannot hold is taken back, and its path closed to this dive.
+
+        Args:
+            clock: ends the dive early; the services still undecided take their best answers.
+            present: an assignment to keep for the services that are not freed.
+            freed: the services that may change (default all).
+            barred: paths that are not to be taken.
+        """
+        work, n = self._work, self._tasks
+        choice = np.full(n, -1)
         if present is not None and freed is not None:
             self._add(present)
-            keep = np.ones(self._tasks, dtype=bool)
+            keep = np.ones(n, dtype=bool)
             keep[freed] = False
             choice[keep] = present[keep]
-        paths = np.fromiter(self._columns, dtype=np.int64)
-        columns = np.fromiter(self._columns.values(), dtype=np.int64)
-        owner = work.task[paths]
-        both = np.concatenate((columns, columns + 1))
-        while True:
-            fixed = choice[owner]
-            open_ = (fixed < 0) | (fixed == paths)
-            self._program.set_upper(both, np.tile(np.where(open_, 1.0, 0.0), 2))
-            outcome = self._program.solve()
-            assert outcome is not None
-            share = np.where(open_, outcome.x[columns] + outcome.x[columns + 1], -1.0)
-            undecided = np.flatnonzero(choice[owner] < 0)
+        closed = np.zeros(len(work.task), dtype=bool)
+        if barred is not None:
+            closed[barred] = True
+        last: IntArray = np.empty(0, dtype=np.int64)
+        returns, was_short, at_once = n, False, n
+        while not clock.is_over:
+            for turn in range(_DIVE_ROUNDS + 1):
+                fixed = choice[work.task[self._paths]]
+                self._open(((fixed < 0) | (fixed == self._paths)) & ~closed[self._paths])
+                x = self._solve()
+                decided = choice[work.task] >= 0
+                if turn == _DIVE_ROUNDS or not self._improve(
+                    _LEAST_ADVANTAGE / n, decided | closed
+                ):
+                    break
+            is_short = bool(x[:n].max() > 1e-6)
+            if is_short and not was_short and len(last) and returns > 0:
+                at_fault = self._near_shortage(last, x[:n] > 1e-6)
+                if len(at_fault) in (0, len(last)) and len(last) > 1:
+                    at_fault, at_once = last, 1  # any of them: try the clearest one alone
+                else:
+                    at_fault = at_fault if len(at_fault) else last
+                    closed[at_fault] = True
+                choice[work.task[at_fault]] = -1
+                last, returns = last[:0], returns - 1
+                continue
+            was_short = is_short
+            self._reslope(x)
+            mix = x[n::2] + x[n + 1 :: 2]
+            whole = np.flatnonzero((mix >= _WHOLE) & (choice[work.task[self._paths]] < 0))
+            choice[work.task[self._paths[whole]]] = self._paths[whole]
+            undecided = np.flatnonzero((choice[work.task[self._paths]] < 0) & (self._upper > 0.0))
             if not len(undecided):
                 break
-            order = undecided[np.argsort(-share[undecided], kind="stable")]
-            for rank, i in enumerate(order.tolist()):
-                if rank > 0 and share[i] < 1.0 - 1e-6:
-                    break
-                if choice[owner[i]] < 0:
-                    choice[owner[i]] = paths[i]
-        self._program.set_upper(both, np.ones(len(both)))
-        return choice
+            # Far from the end several services are decided at once, if their mixes are clear.
+            open_services = int((choice < 0).sum())
+            order = undecided[np.argsort(-mix[undecided], kind="stable")]
+            order = order[: max(1, min(at_once, open_services // _DECIDED_SHARE))]
+            last = self._paths[order[(mix[order] >= _CLEAR) | (np.arange(len(order)) == 0)]]
+            choice[work.task[last]] = last
+            at_once = n
+        # So does a service whose paths in the master are all closed.
+        worth = np.where(closed, -np.inf, self._worth(self._price_now))
+        return np.where(choice < 0, self._best_answers(worth), choice)
 
-    def neighbourhood(self, rng: np.random.Generator) -> IntArray:
-        """Return a few services around a random server or link that is paid for."""
-        pool = self._judge.pool
-        size = min(self._tasks, 3 + self._tasks // 8, 12)
-        weight = self._price / self._price.sum() if self._price.sum() > 0.0 else None
-        centre = int(rng.choice(self._resources, p=weight))
-        near = [t for t, task in enumerate(pool.tasks) if centre in task.resources]
-        near = rng.permutation(near)[:size].tolist() if near else []
-        others = [t for t in rng.permutation(self._tasks).tolist() if t not in near]
-        return np.array(sorted(near + others[: size - len(near)]))
+    def _near_shortage(self, paths: IntArray, short: BoolArray) -> IntArray:
+        """Return those of the paths that load a resource which a service in need could use."""
+        near = np.zeros(self._resources, dtype=bool)
+        for task in np.flatnonzero(short).tolist():
+            near[self._judge.pool.tasks[task].resources] = True
+        loads = near[self._work.index[:, paths]] & (self._work.need[:, paths] > 0.0)
+        return paths[loads.any(axis=0)]
+
+    def neighbourhood(self, task: int, size: int, rng: np.random.Generator) -> IntArray:
+        """Return a service and some of those that can load a server or link which it can load."""
+        mine = set(self._judge.pool.tasks[task].resources.tolist())
+        near = [
+            t
+            for t, other in enumerate(self._judge.pool.tasks)
+            if t != task and not mine.isdisjoint(other.resources.tolist())
+        ]
+        near = rng.permutation(near)[: size - 1].tolist()
+        if len(near) + 1 < size:
+            others = [
+                t for t in rng.permutation(self._tasks).tolist() if t != task and t not in near
+            ]
+            near += others[: size - 1 - len(near)]
+        return np.array([task, *near])

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,9 +47,11 @@ class Resource:
         return f"{self.kind} {' -> '.join(self.key)}"
 
 
-@dataclass(frozen=True)
-class Arc:
-    """One step of a path: a connection (or native arc) together with the block it enters."""
+class Arc(NamedTuple):
+    """One step of a path: a connection (or native arc) together with the block it enters.
+
+    A named tuple, since an instance has dozens of arcs per task and those are made fast.
+    """
 
     tail: str
     head: str
@@ -92,14 +94,18 @@ class TaskGraph:
         return not self.arcs
 
     @cached_property
+    def levels(self) -> IntArray:
+        """Most arcs on a way from input to each node; every arc leads to a higher level."""
+        level = [0] * len(self.nodes)
+        for tail, head in zip(self.tails.tolist(), self.heads.tolist(), strict=True):
+            if level[head] <= level[tail]:
+                level[head] = level[tail] + 1
+        return np.array(level, dtype=np.int64)
+
+    @cached_property
     def arc_index(self) -> dict[tuple[str, str], int]:
         """Arc numbers by their two ends."""
         return {(arc.tail, arc.head): i for i, arc in enumerate(self.arcs)}
-
-    def incoming(self, node: int) -> range:
-        """Return the arcs that enter a node (arcs are sorted by head)."""
-        first, last = np.searchsorted(self.heads, (node, node + 1))
-        return range(int(first), int(last))
 
     def count_paths(self) -> int:
         """Return the number of paths from input to output (an exact integer)."""
@@ -146,7 +152,11 @@ class Topology:
         self.memory = {s.id: s.memory for s in instance.servers}
         self.links = {(link.source, link.target): link for link in instance.links}
         self.resources: tuple[Resource, ...] = tuple(self._list_resources())
+        self.is_rate_resource = np.array([r.kind != "memory" for r in self.resources], dtype=bool)
+        """Which resources are paid per inference (servers, links; not memory)."""
         self._index = {(r.kind, r.key): i for i, r in enumerate(self.resources)}
+        self._server_index = {s.id: self._index["server", (s.id,)] for s in instance.servers}
+        self._native_arcs: dict[tuple[str, str], Arc] = {}
         self._next = {
             a.id: b.id
             for d in instance.dnns
@@ -176,24 +186,28 @@ class Topology:
         outgoing = self._outgoing(task)
         order = _topological_order(outgoing)
         rank = {node: i for i, node in enumerate(order)}
-        arcs = [arc for node in order for arc in outgoing.get(node, ())]
-        arcs.sort(key=lambda arc: (rank[arc.head], rank[arc.tail]))
+        # Tails come in topological order, so each list of entering arcs is sorted by them.
+        entering: dict[str, list[Arc]] = {node: [] for node in order}
+        for node in order:
+            for arc in outgoing.get(node, ()):
+                entering[arc.head].append(arc)
+        arcs = [arc for node in order for arc in entering[node]]
         used = sorted({r for arc in arcs for r, _ in arc.use})
         column = {r: i for i, r in enumerate(used)}
-        use = np.zeros((len(arcs), len(used)))
-        for i, arc in enumerate(arcs):
+        use = [[0.0] * len(used) for _ in arcs]
+        for row, arc in zip(use, arcs, strict=True):
             for resource, amount in arc.use:
-                use[i, column[resource]] += amount
+                row[column[resource]] += amount
         return TaskGraph(
             task=task,
             nodes=tuple(order),
             arcs=tuple(arcs),
             tails=np.array([rank[arc.tail] for arc in arcs], dtype=np.int64),
             heads=np.array([rank[arc.head] for arc in arcs], dtype=np.int64),
-            drop=np.array([arc.drop for arc in arcs]),
-            seconds=np.array([arc.seconds for arc in arcs]),
+            drop=np.array([arc.drop for arc in arcs], dtype=float),
+            seconds=np.array([arc.seconds for arc in arcs], dtype=float),
             resources=np.array(used, dtype=np.int64),
-            use=use,
+            use=np.array(use, dtype=float).reshape(len(arcs), len(used)),
         )
 
     def floor(self, task: Task) -> float:
@@ -230,7 +244,6 @@ class Topology:
 
     def _outgoing(self, task: Task) -> dict[str, list[Arc]]:
         """Return the usable arcs by tail, restricted to nodes between input and output."""
-        changed = {(c.source, c.target): c for c in task.connections}
         blocks = self.dnn[task.dnn].blocks
         ends: dict[str, dict[str, Connection | None]] = {}
         for connection in task.connections:
@@ -251,7 +264,7 @@ class Topology:
                 targets = {**targets, follower: None}
             arcs = []
             for head in targets:
-                arc = self._arc(node, head, changed.get((node, head)))
+                arc = self._arc(node, head, targets[head])
                 if arc is not None:
                     arcs.append(arc)
                     entering.setdefault(head, []).append(node)
@@ -272,18 +285,20 @@ class Topology:
 
     def _arc(self, tail: str, head: str, connection: Connection | None) -> Arc | None:
         """Return one arc with its costs, or None where a hop lacks a link."""
+        if connection is None:
+            return self._native_arc(tail, head)
         use: list[tuple[int, float]] = []
         hops: list[tuple[str, str, float]] = []
         seconds = 0.0
-        if connection is not None:
-            place = connection.server or self.server_of[head if tail == INPUT else tail]
-            if connection.flops > 0.0:
-                seconds += self._work(use, place, connection.flops)
-            memory = self.memory[place]
-            if connection.params > 0.0 and memory is not None:
-                # No memory at all still needs a unit: every adapter is then larger than 1.
-                share = BYTES_PER_PARAMETER * connection.params / max(memory, 1e-3)
-                use.append((self._index["memory", (place,)], share))
+        place = connection.server or self.server_of[head if tail == INPUT else tail]
+        if connection.flops > 0.0:
+            seconds += self._work(use, place, connection.flops)
+        memory = self.memory[place]
+        if connection.params > 0.0 and memory is not None:
+            # No memory at all still needs a unit: every adapter is then larger than 1.
+            share = BYTES_PER_PARAMETER * connection.params / max(memory, 1e-3)
+            use.append((self._index["memory", (place,)], share))
+        if self.links:
             stops = [place]
             if tail != INPUT:
                 stops.insert(0, self.server_of[tail])
@@ -293,7 +308,7 @@ class Topology:
             if size is None:
                 size = 0.0 if tail == INPUT else self.block[tail].output_bytes
             for hop in zip(stops[:-1], stops[1:], strict=True):
-                if hop[0] == hop[1] or not self.links:
+                if hop[0] == hop[1]:
                     continue
                 link = self.links.get(hop)
                 if link is None:
@@ -302,19 +317,24 @@ class Topology:
                 hops.append((*hop, size))
         if head != OUTPUT:
             seconds += self._work(use, self.server_of[head], self.block[head].flops)
-        return Arc(
-            tail=tail,
-            head=head,
-            drop=0.0 if connection is None else connection.drop,
-            seconds=seconds,
-            use=tuple(use),
-            hops=tuple(hops),
-            is_connection=connection is not None,
-        )
+        return Arc(tail, head, connection.drop, seconds, tuple(use), tuple(hops), True)
+
+    def _native_arc(self, tail: str, head: str) -> Arc:
+        """Return an arc of a trunk, or from input or to output; it is the same for all tasks."""
+        arc = self._native_arcs.get((tail, head))
+        if arc is None:
+            use: list[tuple[int, float]] = []
+            seconds = 0.0
+            if head != OUTPUT:
+                seconds = self._work(use, self.server_of[head], self.block[head].flops)
+            arc = self._native_arcs[tail, head] = Arc(
+                tail, head, 0.0, seconds, tuple(use), (), False
+            )
+        return arc
 
     def _work(self, use: list[tuple[int, float]], server: str, flops: float) -> float:
         seconds = flops / self.capacity[server]
-        use.append((self._index["server", (server,)], seconds))
+        use.append((self._server_index[server], seconds))
         return seconds
 
     def _transfer(self, use: list[tuple[int, float]], link: Link, size: float) -> float:

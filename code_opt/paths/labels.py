@@ -1,8 +1,10 @@
-"""Label-setting for the nondominated paths of one task.
+"""Label-setting for the nondominated paths of tasks.
 
 Multi-criteria shortest path on a directed acyclic graph (Hansen 1980; Martins 1984):
 nodes are settled in topological order; each keeps the labels (partial paths) that no
-other label of the node dominates. A label's criteria are the sum of its connections'
+other label of the node dominates. Nodes of the same level (arcs on the longest way from
+input) are settled together, over many tasks at once, so that the work lies in a few large
+array operations. A label's criteria are the sum of its connections'
 drops and its use of every limited resource, and its latency where the task limits it.
 
 Measured paths replace the sum that labels are compared by. A label that is a prefix of
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +30,12 @@ BoolArray = npt.NDArray[np.bool_]
 
 ADMISSION_TOLERANCE = 1e-9
 """Relative slack with which a path is compared to the limits of its task."""
+_TASKS_AT_ONCE, _PATHS_AT_ONCE = 32, 1_000_000
+"""Most tasks labelled together, and most paths in their graphs: bounds memory."""
+_LARGE_GROUP = 256
+"""Groups with more rows are compared in lexicographic order, in chunks."""
+_COMPARED_AT_ONCE, _WORTH_PADDING = 2**17, 2**15
+"""Most pairs of rows compared at once; so few that padding costs less than another pass."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,8 @@ class Limits:
 class PathSet:
     """Complete paths of one task, n of them."""
 
-    arcs: tuple[tuple[int, ...], ...]
+    steps: IntArray
+    """Arc numbers of each path from input to output, then -1, shape (n, longest)."""
     predicted: FloatArray
     """Native accuracy less drops, capped at 1; may be negative for a measured path."""
     accuracy: FloatArray
@@ -61,11 +71,20 @@ class PathSet:
     labels: int
     """Labels created on the way (a count for benchmarks)."""
 
+    @cached_property
+    def arcs(self) -> tuple[tuple[int, ...], ...]:
+        """Arc numbers of all paths."""
+        return tuple(self.arcs_of(path) for path in range(len(self.steps)))
+
+    def arcs_of(self, path: int) -> tuple[int, ...]:
+        """Return the arc numbers of one path."""
+        return tuple(arc for arc in self.steps[path].tolist() if arc >= 0)
+
     def subset(self, rows: Sequence[int] | IntArray) -> PathSet:
         """Return the paths of the given rows."""
         keep = np.asarray(rows, dtype=np.int64)
         return PathSet(
-            arcs=tuple(self.arcs[i] for i in keep.tolist()),
+            steps=self.steps[keep],
             predicted=self.predicted[keep],
             accuracy=self.accuracy[keep],
             measured=self.measured[keep],
@@ -118,136 +137,346 @@ def nondominated(
     return np.sort(order[alive])
 
 
-def label_paths(graph: TaskGraph, limits: Limits, latency_matters: bool = False) -> PathSet:
-    """Return the nondominated admissible paths of one task, measured paths included.
+def nondominated_in_groups(
+    criteria: FloatArray, sizes: IntArray, may_dominate: BoolArray | None = None
+) -> IntArray:
+    """Return the rows that no other row of their group dominates, ascending.
 
-    A path is admissible when its latency, accuracy and use respect ``limits`` (checked
+    The same as :func:`nondominated` for each group, but groups of like size are compared at
+    once, padded with rows that dominate nothing.
+
+    Args:
+        criteria: shape (n, k), groups one after the other; smaller is better.
+        sizes: rows of each group, shape (groups,), their sum is n.
+        may_dominate: boolean, shape (n,): rows that may remove others (default all).
+    """
+    alive = np.ones(len(criteria), dtype=bool)
+    first = np.cumsum(sizes) - sizes
+    order = np.argsort(-sizes, kind="stable")
+    descending = sizes[order]
+    columns = np.ascontiguousarray(criteria.T)
+    at, end = 0, int(np.searchsorted(-descending, -1))  # a single row stays
+    while at < end:
+        m = int(descending[at])
+        if m > _LARGE_GROUP:
+            rows = slice(int(first[order[at]]), int(first[order[at]]) + m)
+            allowed = None if may_dominate is None else may_dominate[rows]
+            alive[rows] = False
+            alive[rows.start + nondominated(criteria[rows], allowed)] = True
+            at += 1
+            continue
+        stop = end
+        if (end - at) * m * m > _WORTH_PADDING:
+            stop = min(end, int(np.searchsorted(-descending, -(m // 2), side="right")))
+            stop = min(stop, at + max(1, _COMPARED_AT_ONCE // (m * m)))
+        members = order[at:stop]
+        place = np.arange(m)
+        valid = place < sizes[members][:, None]
+        index = np.where(valid, first[members][:, None] + place, 0)
+        padded = columns[:, index]
+        padded[:, ~valid] = np.inf
+        nowhere_larger = padded[0][:, :, None] <= padded[0][:, None, :]
+        for column in padded[1:]:
+            nowhere_larger &= column[:, :, None] <= column[:, None, :]
+        # Of equal rows the first one stays.
+        beats = nowhere_larger & (
+            ~nowhere_larger.transpose(0, 2, 1) | np.tri(m, k=-1, dtype=bool).T
+        )
+        if may_dominate is not None:
+            beats &= may_dominate[index][:, :, None]
+        alive[index[valid]] = ~beats.any(axis=1)[valid]
+        at = stop
+    return np.flatnonzero(alive)
+
+
+def label_paths(
+    graphs: Sequence[TaskGraph],
+    limits: Sequence[Limits],
+    latency_matters: Sequence[bool] | None = None,
+) -> list[PathSet]:
+    """Return the nondominated admissible paths of each task, measured paths included.
+
+    A path is admissible when its latency, accuracy and use respect its ``limits`` (checked
     while labels grow, with the least that the rest of any path must add) and, unless it
     is measured, its predicted accuracy is not negative.
 
     Args:
-        graph: the task's graph, k resources.
-        limits: what the task's paths must respect.
-        latency_matters: keep paths that are best in latency alone, too.
+        graphs: the tasks' graphs, k resources each (k may differ).
+        limits: what each task's paths must respect.
+        latency_matters: keep paths of the task that are best in latency alone, too.
     """
-    k = len(graph.resources)
-    if graph.is_empty:
-        return _path_set(graph, limits, [], np.empty((0, k + 2)), 0)
-    weights = np.column_stack((graph.drop, graph.use, graph.seconds))
-    most = _most_criteria(limits)
-    rest = np.column_stack([graph.to_output(weights[:, c]) for c in range(k + 2)])
-    # Latency is a criterion only where something limits it: it is the last column.
-    width = k + 2 if latency_matters or limits.max_latency is not None else k + 1
+    flags = [False] * len(graphs) if latency_matters is None else list(latency_matters)
+    found: list[PathSet] = []
+    at = 0
+    while at < len(graphs):
+        stop, paths = at, 0
+        while stop < min(len(graphs), at + _TASKS_AT_ONCE):
+            paths += graphs[stop].count_paths()
+            if stop > at and paths > _PATHS_AT_ONCE:
+                break
+            stop += 1
+        found += _Batch(graphs[at:stop], limits[at:stop], flags[at:stop]).paths()
+        at = stop
+    return found
 
-    measured = _measured_arcs(graph)
-    prefixes = _prefix_tree(measured)
-    criteria: list[FloatArray] = [np.zeros((1, k + 2))]
-    came_from: list[tuple[IntArray, IntArray]] = [(np.array([-1]), np.array([-1]))]
-    states: list[IntArray] = [np.array([0 if prefixes else -1])]
-    labels = 1
-    last = len(graph.nodes) - 1
-    for node in range(1, last + 1):
-        arcs = graph.incoming(node)
-        tails = graph.tails[arcs.start : arcs.stop].tolist()
-        sizes = [len(criteria[t]) for t in tails]
-        grown = np.concatenate([criteria[t] + weights[a] for t, a in zip(tails, arcs, strict=True)])
-        by_arc = np.repeat(np.arange(arcs.start, arcs.stop), sizes)
-        by_label = np.concatenate([np.arange(size) for size in sizes])
-        labels += len(grown)
-        state = (
-            np.concatenate(
-                [_follow(prefixes, states[t], a) for t, a in zip(tails, arcs, strict=True)]
-            )
-            if prefixes
-            else np.full(len(grown), -1)
+
+class _Batch:
+    """Tasks that are labelled together: T tasks, N nodes, M arcs, K resources at most.
+
+    Criteria are K + 2 columns: drop, uses of the task's k resources (0 beyond them), seconds.
+    Nodes and arcs are numbered through all tasks, labels in the order in which they were kept.
+    """
+
+    def __init__(
+        self, graphs: Sequence[TaskGraph], limits: Sequence[Limits], latency_matters: Sequence[bool]
+    ) -> None:
+        self.graphs, self.limits = graphs, limits
+        nodes = np.array([len(g.nodes) for g in graphs])
+        arcs = np.array([len(g.arcs) for g in graphs])
+        self.first_node = np.cumsum(nodes) - nodes
+        self.first_arc = np.cumsum(arcs) - arcs
+        width = max(len(g.resources) for g in graphs)
+        self.task_of_node = np.repeat(np.arange(len(graphs)), nodes)
+        self.level = np.concatenate([g.levels for g in graphs])
+        self.tails = np.concatenate([g.tails for g in graphs]) + np.repeat(self.first_node, arcs)
+        self.heads = np.concatenate([g.heads for g in graphs]) + np.repeat(self.first_node, arcs)
+        self.weights = np.zeros((int(arcs.sum()), width + 2))
+        self.most = np.full((len(graphs), width + 2), np.inf)
+        """Largest admissible sums, with room for rounding, shape (T, K + 2)."""
+        for t, (graph, limit) in enumerate(zip(graphs, limits, strict=True)):
+            mine, k = slice(self.first_arc[t], self.first_arc[t] + arcs[t]), len(graph.resources)
+            self.weights[mine, 0] = graph.drop
+            self.weights[mine, 1 : k + 1] = graph.use
+            self.weights[mine, -1] = graph.seconds
+            self.most[t, 0] = limit.native_accuracy - max(limit.min_accuracy, 0.0)
+            self.most[t, 1 : k + 1] = limit.most_use
+            if limit.max_latency is not None:
+                self.most[t, -1] = limit.max_latency
+        self.most += ADMISSION_TOLERANCE * np.abs(self.most)
+        self.most[:, 0] += 1e-12
+        # Latency is a criterion only where something limits it.
+        self.latency_matters = np.array(latency_matters, dtype=bool)
+        self.latency_counts = self.latency_matters | np.array(
+            [limit.max_latency is not None for limit in limits]
         )
-        admissible = (grown + rest[node] <= most).all(axis=1)
-        if node == last:
-            admissible &= state < 0  # measured paths are added below, as they are
-        candidates = np.flatnonzero(admissible)
-        free = state[candidates] < 0
-        kept = candidates[nondominated(grown[candidates, :width], free if prefixes else None)]
-        criteria.append(grown[kept])
-        came_from.append((by_arc[kept], by_label[kept]))
-        states.append(state[kept])
+        self.measured = [_measured_arcs(g) for g in graphs]
+        self.labels = np.array([0 if g.is_empty else 1 for g in graphs])
+        """Labels created for each task, the one at input included."""
 
-    found: list[tuple[int, ...]] = []
-    for label in range(len(criteria[last])):
-        arcs_back, node, at = [], last, label
-        while node != 0:
-            arc = int(came_from[node][0][at])
-            arcs_back.append(arc)
-            at = int(came_from[node][1][at])
-            node = int(graph.tails[arc])
-        found.append(tuple(reversed(arcs_back)))
-    totals = criteria[last]
-    if measured:
-        found += list(measured)
-        sums = np.array([weights[list(arcs)].sum(axis=0) for arcs in measured])
-        totals = np.concatenate((totals, sums))
-    paths = _path_set(graph, limits, found, totals, labels)
-    return _keep_best(paths, limits, latency_matters)
+    def paths(self) -> list[PathSet]:
+        """Return the paths of each task."""
+        ends, came_by, came_from, sums = self._label()
+        # Walk back from the ends, all together; a root is its own predecessor, by arc -1.
+        back: list[IntArray] = []
+        label = ends
+        while (arc := came_by[label]).max(initial=-1) >= 0:
+            back.append(arc)
+            label = came_from[label]
+        owner = self.task_of_node[self.heads[back[0]]] if back else np.empty(0, dtype=np.int64)
+        reverse = np.array(back, dtype=np.int64).reshape(len(back), len(ends)).T
+        length = (reverse >= 0).sum(axis=1)
+        place = length[:, None] - 1 - np.arange(reverse.shape[1])
+        steps = np.take_along_axis(reverse, np.maximum(place, 0), axis=1)
+        steps = np.where(place >= 0, steps - self.first_arc[owner][:, None], -1)
+        totals, values = sums[ends], np.full(len(ends), np.nan)
+        if any(self.measured):
+            owner, steps, totals, values = self._with_measured(owner, steps, totals, values)
+        return self._best(owner, steps, totals, values)
+
+    def _label(self) -> tuple[IntArray, IntArray, IntArray, FloatArray]:
+        """Settle all nodes, level by level.
+
+        Returns:
+            The labels at the outputs, by task; and of every label the arc that it came by
+            (-1 at inputs), the label that it came from, and its criteria.
+        """
+        tasks, nodes = len(self.graphs), len(self.task_of_node)
+        rest = self._least_rest()
+        tree = _Tree(self.measured, self.first_arc.tolist(), len(self.tails))
+        filled = self._filled()
+        roots = np.array([first for first, _ in filled], dtype=np.int64)
+        outputs = np.array([first + len(g.nodes) - 1 for first, g in filled], dtype=np.int64)
+        is_output = np.zeros(nodes, dtype=bool)
+        is_output[outputs] = True
+
+        sums = np.zeros((len(roots), self.weights.shape[1]))
+        came_by = np.full(len(roots), -1)
+        came_from = np.arange(len(roots))
+        state = tree.roots[self.task_of_node[roots]]
+        first, count = np.zeros(nodes, dtype=np.int64), np.zeros(nodes, dtype=np.int64)
+        first[roots], count[roots] = np.arange(len(roots)), 1
+        arc_level = self.level[self.heads]
+        by_level = np.argsort(arc_level, kind="stable")  # by head within a level, as before
+        bounds = np.cumsum(np.bincount(arc_level)) if len(by_level) else np.zeros(0, dtype=int)
+        for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            arcs = by_level[start:stop]
+            sizes = count[self.tails[arcs]]
+            arc = np.repeat(arcs, sizes)
+            label = np.arange(len(arc)) + np.repeat(
+                first[self.tails[arcs]] - np.cumsum(sizes) + sizes, sizes
+            )
+            head = self.heads[arc]
+            task = self.task_of_node[head]
+            self.labels += np.bincount(task, minlength=tasks)
+            grown = sums[label] + self.weights[arc]
+            admissible = (grown + rest[head] <= self.most[task]).all(axis=1)
+            grown_state = tree.follow(state[label], arc)
+            admissible &= ~(is_output[head] & (grown_state >= 0))  # measured paths are added later
+            keep = np.flatnonzero(admissible)
+            criteria = grown[keep]
+            criteria[~self.latency_counts[task[keep]], -1] = 0.0
+            heads, sizes = np.unique(head[keep], return_counts=True)
+            free = grown_state[keep] < 0 if tree.is_used else None
+            keep = keep[nondominated_in_groups(criteria, sizes, free)]
+            heads, sizes = np.unique(head[keep], return_counts=True)
+            first[heads], count[heads] = len(sums) + np.cumsum(sizes) - sizes, sizes
+            sums = np.concatenate((sums, grown[keep]))
+            came_by = np.concatenate((came_by, arc[keep]))
+            came_from = np.concatenate((came_from, label[keep]))
+            state = np.concatenate((state, grown_state[keep]))
+        sizes = count[outputs]
+        found = np.arange(int(sizes.sum())) + np.repeat(
+            first[outputs] - np.cumsum(sizes) + sizes, sizes
+        )
+        return found, came_by, came_from, sums
+
+    def _least_rest(self) -> FloatArray:
+        """Return the least that any way from each node to output adds, shape (N, K + 2)."""
+        rest = np.full((len(self.task_of_node), self.weights.shape[1]), np.inf)
+        rest[[first + len(g.nodes) - 1 for first, g in self._filled()]] = 0.0
+        if not len(self.tails):
+            return rest
+        level = self.level[self.tails]
+        order = np.lexsort((self.tails, level))
+        bounds = np.concatenate(([0], np.cumsum(np.bincount(level)))).tolist()
+        for start, stop in zip(bounds[-2::-1], bounds[:0:-1], strict=True):
+            arcs = order[start:stop]
+            if len(arcs):
+                tails, at = np.unique(self.tails[arcs], return_index=True)
+                ways = rest[self.heads[arcs]] + self.weights[arcs]
+                rest[tails] = np.minimum.reduceat(ways, at, axis=0)
+        return rest
+
+    def _filled(self) -> list[tuple[int, TaskGraph]]:
+        """Return first node and graph of the tasks that have a path."""
+        pairs = zip(self.first_node.tolist(), self.graphs, strict=True)
+        return [(first, graph) for first, graph in pairs if not graph.is_empty]
+
+    def _with_measured(
+        self, owner: IntArray, steps: IntArray, totals: FloatArray, values: FloatArray
+    ) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+        """Add the measured paths as they are, after the others of their task."""
+        longest = max(steps.shape[1], *(len(p) for paths in self.measured for p in paths))
+        rows, sums, owners, known = [], [], [], []
+        for t, paths in enumerate(self.measured):
+            for path, value in paths.items():
+                rows.append([*path, *[-1] * (longest - len(path))])
+                sums.append(self.weights[[self.first_arc[t] + a for a in path]].sum(axis=0))
+                owners.append(t)
+                known.append(value)
+        widened = np.full((len(steps), longest), -1)
+        widened[:, : steps.shape[1]] = steps
+        owner = np.concatenate((owner, owners)).astype(np.int64)
+        order = np.argsort(owner, kind="stable")
+        return (
+            owner[order],
+            np.concatenate((widened, rows)).astype(np.int64)[order],
+            np.concatenate((totals, sums))[order],
+            np.concatenate((values, known))[order],
+        )
+
+    def _best(
+        self, owner: IntArray, steps: IntArray, totals: FloatArray, values: FloatArray
+    ) -> list[PathSet]:
+        """Drop inadmissible and dominated complete paths, now by their true accuracies.
+
+        Args:
+            owner: task of each path, ascending.
+            steps: see :class:`PathSet`.
+            totals: criteria of the paths.
+            values: measured accuracy of each path, or nan.
+        """
+        native = np.array([limit.native_accuracy for limit in self.limits])
+        least = np.array([limit.min_accuracy for limit in self.limits]) - ADMISSION_TOLERANCE
+        measured = ~np.isnan(values)
+        predicted = np.minimum(1.0, native[owner] - totals[:, 0])
+        accuracy = np.where(measured, values, np.maximum(predicted, 0.0))
+        most = np.full(self.most.shape, np.inf)
+        for t, limit in enumerate(self.limits):
+            most[t, 1 : len(limit.most_use) + 1] = limit.most_use
+            if limit.max_latency is not None:
+                most[t, -1] = limit.max_latency
+        admissible = (totals <= most[owner] * (1.0 + ADMISSION_TOLERANCE)).all(axis=1)
+        admissible &= accuracy >= least[owner]
+        keep = np.flatnonzero(admissible)
+        criteria = totals[keep]
+        criteria[:, 0] = -accuracy[keep]
+        criteria[~self.latency_matters[owner[keep]], -1] = 0.0
+        tasks = len(self.graphs)
+        keep = keep[nondominated_in_groups(criteria, np.bincount(owner[keep], minlength=tasks))]
+        ends = np.cumsum(np.bincount(owner[keep], minlength=tasks)).tolist()
+        steps, predicted, accuracy = steps[keep], predicted[keep], accuracy[keep]
+        measured, totals = measured[keep], totals[keep]
+        found = []
+        for t, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            rows, k = slice(start, stop), len(self.graphs[t].resources)
+            found.append(
+                PathSet(
+                    steps=steps[rows],
+                    predicted=predicted[rows],
+                    accuracy=accuracy[rows],
+                    measured=measured[rows],
+                    use=np.ascontiguousarray(totals[rows, 1 : k + 1]),
+                    seconds=np.ascontiguousarray(totals[rows, -1]),
+                    labels=int(self.labels[t]),
+                )
+            )
+        return found
 
 
-def _most_criteria(limits: Limits) -> FloatArray:
-    """Return the largest admissible sums: drop, uses, latency; shape (k + 2,)."""
-    loss = limits.native_accuracy - max(limits.min_accuracy, 0.0)
-    latency = np.inf if limits.max_latency is None else limits.max_latency
-    most = np.concatenate(([loss], limits.most_use, [latency]))
-    return np.asarray(most + ADMISSION_TOLERANCE * np.abs(most) + [1e-12, *[0.0] * (len(most) - 1)])
+class _Tree:
+    """The tries of the tasks' measured paths: states are numbered through all tasks."""
+
+    def __init__(
+        self, measured: Sequence[dict[tuple[int, ...], float]], first_arc: list[int], arcs: int
+    ) -> None:
+        self._arcs = max(arcs, 1)
+        self.roots = np.full(len(measured), -1)
+        """State of each task's input, -1 where nothing is measured."""
+        tree: dict[int, int] = {}
+        states = 0
+        for t, paths in enumerate(measured):
+            if not paths:
+                continue
+            self.roots[t] = root = states
+            states += 1
+            for path in paths:
+                state = root
+                for arc in path:
+                    key = state * self._arcs + first_arc[t] + arc
+                    if key not in tree:
+                        tree[key] = states
+                        states += 1
+                    state = tree[key]
+        self.is_used = bool(tree)
+        self._keys = np.array(sorted(tree), dtype=np.int64)
+        self._next = np.array([tree[key] for key in sorted(tree)], dtype=np.int64)
+
+    def follow(self, states: IntArray, arcs: IntArray) -> IntArray:
+        """Return the states after one more arc; -1 is outside of the trie."""
+        if not self.is_used:
+            return states
+        keys = states * self._arcs + arcs
+        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        known = (states >= 0) & (self._keys[at] == keys)
+        return np.where(known, self._next[at], -1)
 
 
-def _measured_arcs(graph: TaskGraph) -> list[tuple[int, ...]]:
-    arcs = [graph.path_arcs(path.blocks) for path in graph.task.measured_paths]
-    return [tuple(a) for a in arcs if a is not None]
-
-
-def _prefix_tree(paths: list[tuple[int, ...]]) -> dict[tuple[int, int], int]:
-    """Return the trie of the measured paths as (state, arc) -> state; state 0 is the root."""
-    tree: dict[tuple[int, int], int] = {}
-    for path in paths:
-        state = 0
-        for arc in path:
-            state = tree.setdefault((state, arc), len(tree) + 1)
-    return tree
-
-
-def _follow(tree: dict[tuple[int, int], int], states: IntArray, arc: int) -> IntArray:
-    """Return the trie states after one more arc; -1 is outside of the trie."""
-    return np.array([tree.get((int(s), arc), -1) for s in states], dtype=np.int64)
-
-
-def _path_set(
-    graph: TaskGraph, limits: Limits, arcs: list[tuple[int, ...]], totals: FloatArray, labels: int
-) -> PathSet:
-    values = {
-        tuple(found): path.accuracy
-        for path in graph.task.measured_paths
-        if (found := graph.path_arcs(path.blocks)) is not None
-    }
-    predicted = np.minimum(1.0, limits.native_accuracy - totals[:, 0])
-    measured = np.array([path in values for path in arcs], dtype=bool)
-    accuracy = np.array([values.get(path, p) for path, p in zip(arcs, predicted, strict=True)])
-    return PathSet(
-        arcs=tuple(arcs),
-        predicted=predicted,
-        accuracy=np.where(measured, accuracy, np.maximum(accuracy, 0.0)),
-        measured=measured,
-        use=totals[:, 1:-1],
-        seconds=totals[:, -1],
-        labels=labels,
-    )
-
-
-def _keep_best(paths: PathSet, limits: Limits, latency_matters: bool) -> PathSet:
-    """Drop inadmissible and dominated complete paths, now by their true accuracies."""
-    slack = 1.0 + ADMISSION_TOLERANCE
-    admissible = paths.accuracy >= limits.min_accuracy - ADMISSION_TOLERANCE
-    admissible &= (paths.use <= limits.most_use * slack).all(axis=1)
-    if limits.max_latency is not None:
-        admissible &= paths.seconds <= limits.max_latency * slack
-    candidates = np.flatnonzero(admissible)
-    criteria = [-paths.accuracy[candidates, None], paths.use[candidates]]
-    if latency_matters:
-        criteria.append(paths.seconds[candidates, None])
-    return paths.subset(candidates[nondominated(np.concatenate(criteria, axis=1))])
+def _measured_arcs(graph: TaskGraph) -> dict[tuple[int, ...], float]:
+    """Return the measured paths that exist in the graph, with their accuracies."""
+    found = {}
+    for path in graph.task.measured_paths:
+        arcs = graph.path_arcs(path.blocks)
+        if arcs is not None:
+            found[tuple(arcs)] = path.accuracy
+    return found

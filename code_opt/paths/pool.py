@@ -29,7 +29,7 @@ class TaskPaths:
     """Which of the k resources are paid per inference (servers, links; not memory)."""
 
     def __len__(self) -> int:
-        return len(self.paths.arcs)
+        return len(self.paths.steps)
 
     @property
     def resources(self) -> IntArray:
@@ -38,7 +38,7 @@ class TaskPaths:
 
     def blocks(self, path: int) -> tuple[str, ...]:
         """Return the block ids of one path."""
-        return tuple(self.graph.arcs[a].head for a in self.paths.arcs[path][:-1])
+        return tuple(self.graph.arcs[a].head for a in self.paths.arcs_of(path)[:-1])
 
     def subset(self, paths: list[int]) -> TaskPaths:
         """Return a copy with some of the paths only."""
@@ -110,31 +110,49 @@ def build_pool(instance: Instance, relaxed: bool = False) -> PathPool:
             )
         groups[task.input_group] = task.id
     topology = Topology(instance)
-    return PathPool(topology, tuple(_task_paths(topology, t, relaxed) for t in instance.tasks))
-
-
-def _task_paths(topology: Topology, task: Task, relaxed: bool) -> TaskPaths:
-    graph = topology.task_graph(task)
-    floor = topology.floor(task)
-    if not np.isfinite(floor):
-        raise InputError(f"task {task.id!r}: no work and no demand, so its rate is unlimited")
-    kinds = np.array([topology.resources[r].kind for r in graph.resources])
-    is_rate = kinds != "memory"
-    most_use = np.where(is_rate, np.inf if floor <= 0.0 else 1.0 / max(floor, 1e-300), 1.0)
-    limits = Limits(
-        native_accuracy=task.accuracy,
-        min_accuracy=0.0 if relaxed else task.min_accuracy,
-        max_latency=None if relaxed else task.max_latency,
-        most_use=np.full(len(kinds), np.inf) if relaxed else most_use,
+    graphs = [topology.task_graph(task) for task in instance.tasks]
+    floors = [topology.floor(task) for task in instance.tasks]
+    limits = []
+    for graph, floor in zip(graphs, floors, strict=True):
+        task = graph.task
+        if not np.isfinite(floor):
+            raise InputError(f"task {task.id!r}: no work and no demand, so its rate is unlimited")
+        is_rate = topology.is_rate_resource[graph.resources]
+        most_rate_use = np.inf if floor <= 0.0 else 1.0 / max(floor, 1e-300)
+        limits.append(
+            Limits(
+                native_accuracy=task.accuracy,
+                min_accuracy=0.0 if relaxed else task.min_accuracy,
+                max_latency=None if relaxed else task.max_latency,
+                most_use=np.full(len(is_rate), np.inf)
+                if relaxed
+                else np.where(is_rate, most_rate_use, 1.0),
+            )
+        )
+    latency_matters = [relaxed and task.max_latency is not None for task in instance.tasks]
+    sets = label_paths(graphs, limits, latency_matters)
+    return PathPool(
+        topology,
+        tuple(
+            _task_paths(topology, graph, floor, paths, relaxed)
+            for graph, floor, paths in zip(graphs, floors, sets, strict=True)
+        ),
     )
-    paths = label_paths(graph, limits, latency_matters=relaxed and task.max_latency is not None)
+
+
+def _task_paths(
+    topology: Topology, graph: TaskGraph, floor: float, paths: PathSet, relaxed: bool
+) -> TaskPaths:
+    """Return the paths of a task with their largest rates."""
+    task = graph.task
+    is_rate = topology.is_rate_resource[graph.resources]
     with np.errstate(divide="ignore"):
-        most_rate = 1.0 / paths.use[:, is_rate].max(axis=1, initial=0.0)
+        most_rate = 1.0 / paths.use.max(axis=1, initial=0.0, where=is_rate)
     if task.demand is not None:
         most_rate = np.minimum(most_rate, task.demand)
     if not np.isfinite(most_rate).all():
         free = int(np.flatnonzero(~np.isfinite(most_rate))[0])
-        blocks = " > ".join(graph.arcs[a].head for a in paths.arcs[free][:-1])
+        blocks = " > ".join(graph.arcs[a].head for a in paths.arcs_of(free)[:-1])
         raise InputError(
             f"task {task.id!r}: path {blocks} has no work and the task no demand, "
             "so its rate is unlimited; give it a demand"

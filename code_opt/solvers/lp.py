@@ -70,10 +70,30 @@ class LinearProgram:
         columns = np.arange(len(cost), dtype=np.int32)
         self._highs.changeColsCost(len(cost), columns, -np.asarray(cost, dtype=float))
 
-    def add_column(self, cost: float, upper: float, rows: IntArray, values: FloatArray) -> None:
-        """Add a column with lower bound 0."""
-        index = np.asarray(rows, dtype=np.int32)
-        self._highs.addCol(-cost, 0.0, upper, len(index), index, values)
+    def add_columns(
+        self,
+        cost: FloatArray,
+        upper: FloatArray,
+        starts: IntArray,
+        rows: IntArray,
+        data: FloatArray,
+    ) -> None:
+        """Add columns with lower bound 0; ``starts`` tells where the entries of each begin."""
+        self._highs.addCols(
+            len(cost),
+            -np.asarray(cost, dtype=float),
+            np.zeros(len(cost)),
+            upper,
+            len(rows),
+            np.asarray(starts, dtype=np.int32),
+            np.asarray(rows, dtype=np.int32),
+            data,
+        )
+
+    def delete_columns(self, columns: IntArray) -> None:
+        """Remove columns; those behind them move up."""
+        index = np.sort(columns).astype(np.int32)
+        self._highs.deleteCols(len(index), index)
 
     def set_upper(self, columns: IntArray, upper: FloatArray) -> None:
         """Replace the upper bounds of columns whose lower bounds are 0."""

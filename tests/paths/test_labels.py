@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as npst
 
 from code_opt.generate import generate
 from code_opt.instance import parse_instance
-from code_opt.paths import build_pool, count_paths
-from code_opt.paths.labels import nondominated
+from code_opt.paths import build_pool, count_paths, labels
+from code_opt.paths.labels import nondominated, nondominated_in_groups
 from tests.reference import count_paths as reference_count
 from tests.reference import reference_pool
 from tests.strategies import random_instance
@@ -101,6 +101,48 @@ def test_rows_that_may_not_dominate_remove_nothing(rows, flags, chunk):
             assert i not in keep
         if never:
             assert i in keep
+
+
+@given(
+    npst.arrays(float, st.tuples(st.integers(1, 60), st.just(3)), elements=st.integers(0, 4)),
+    st.lists(st.booleans(), min_size=60, max_size=60),
+    st.lists(st.integers(0, 12), min_size=1, max_size=8),
+    st.booleans(),
+    st.sampled_from([(256, 2**17, 2**15), (256, 16, 0), (3, 2**17, 0)]),
+)
+def test_groups_are_filtered_as_each_alone(rows, flags, sizes, restricted, constants):
+    sizes = [int(s) for s in np.diff(np.minimum(np.cumsum([0, *sizes, len(rows)]), len(rows)))]
+    allowed = np.array(flags[: len(rows)]) if restricted else None
+    expected, start = [], 0
+    for size in sizes:
+        group = slice(start, start + size)
+        kept = nondominated(rows[group], None if allowed is None else allowed[group])
+        expected += (kept + start).tolist()
+        start += size
+    names = ("_LARGE_GROUP", "_COMPARED_AT_ONCE", "_WORTH_PADDING")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in zip(names, constants, strict=True):
+            patch.setattr(labels, name, value)
+        assert nondominated_in_groups(rows, np.array(sizes), allowed).tolist() == expected
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_tasks_labelled_together_get_what_each_gets_alone(seed, monkeypatch):
+    if seed % 2:
+        instance = random_instance(seed)
+    else:
+        options = {"links": seed % 4 == 0, "latency": True, "memory": True, "measured": seed // 2}
+        instance = generate(7, seed=seed, **options)
+    for relaxed in (False, True):
+        together = build_pool(instance, relaxed)
+        monkeypatch.setattr(labels, "_TASKS_AT_ONCE", 1)
+        alone = build_pool(instance, relaxed)
+        monkeypatch.undo()
+        for one, other in zip(together.tasks, alone.tasks, strict=True):
+            assert one.paths.arcs == other.paths.arcs
+            assert one.paths.labels == other.paths.labels
+            for name in ("accuracy", "predicted", "measured", "use", "seconds"):
+                assert np.array_equal(getattr(one.paths, name), getattr(other.paths, name))
 
 
 def measured_prefix():

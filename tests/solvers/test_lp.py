@@ -38,6 +38,20 @@ def test_infeasible_is_none_and_can_be_mended():
     assert lp.solve().value == pytest.approx(1.5)
 
 
+def test_columns_can_be_added_and_removed():
+    lp = program()
+    two = np.array([2.0, 3.0]), np.array([1.0, 0.25])
+    lp.add_columns(*two, np.array([0, 1]), np.array([0, 0]), np.array([2.0, 0.5]))
+    # The last column is worth 6 per unit of the row, the second one 2, the others 1.
+    outcome = lp.solve()
+    assert outcome.value == pytest.approx(3.0 * 0.25 + 2.0 * 0.875)
+    assert outcome.x == pytest.approx([0.0, 0.875, 0.0, 0.25])
+    lp.delete_columns(np.array([3, 1]))
+    outcome = lp.solve()
+    assert outcome.value == pytest.approx(1.0)
+    assert len(outcome.x) == 2
+
+
 @pytest.mark.parametrize("failures", [1, 2, 3])
 def test_numerical_trouble_is_asked_about_again(monkeypatch, failures):
     real, seen = LinearProgram._run, []
