@@ -90,9 +90,7 @@ def time_blocks(
     return found
 
 
-def _inputs(
-    blocks: Sequence[nn.Module], shape: tuple[int, ...], device: str
-) -> list[torch.Tensor]:
+def _inputs(blocks: Sequence[nn.Module], shape: tuple[int, ...], device: str) -> list[torch.Tensor]:
     """Return what enters each block when noise enters the first."""
     value = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     if value.ndim == 4:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from code_opt.networks.timing import time_blocks
 
 import code_opt
 from code_opt.files import write_atomically
@@ -28,6 +27,7 @@ from code_opt.networks.bundle import (
 )
 from code_opt.networks.services import load_tensors
 from code_opt.networks.threads import device_name, library_versions
+from code_opt.networks.timing import time_blocks
 from code_opt.profiling.assembling import BUNDLE, make_instance
 from code_opt.profiling.config import ProfileConfig
 from code_opt.profiling.connections import block_of

@@ -48,9 +48,7 @@ def config() -> ProfileConfig:
 
 
 @pytest.fixture(scope="session")
-def done(
-    config: ProfileConfig, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Profile, Path]:
+def done(config: ProfileConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Profile, Path]:
     """An exhaustive profile and its folder; look, do not change."""
     use_threads(1)
     folder = tmp_path_factory.mktemp("profile")

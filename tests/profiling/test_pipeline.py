@@ -150,7 +150,9 @@ def test_the_frozen_beginning_is_run_once(done, config) -> None:
     for path in paths:
         measuring_module.measure_path(measuring, Job(task, path))
     assert stitcher.activations.block_runs == after_one_round
-    images = sum(len(stitcher.activations.images.part(p)) for p in ("fit", "held_out", "validation"))
+    images = sum(
+        len(stitcher.activations.images.part(p)) for p in ("fit", "held_out", "validation")
+    )
     blocks = sum(len(trunk) for trunk in stitcher.trunks.values())
     assert after_one_round <= images * blocks
 
@@ -310,7 +312,7 @@ def test_unknown_executors_are_refused(name: str) -> None:
             "no such folder",
         ),
         (
-            lambda d: (d["services"][0].update(weights="gone.safetensors", training=None)),
+            lambda d: d["services"][0].update(weights="gone.safetensors", training=None),
             "no such .safetensors file",
         ),
         (lambda d: d["services"][1].update(server="edge-c"), "no such server"),
