@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq -c constraints.txt
-INSTANCE ?= data/three-services.json
+INSTANCE ?= data/digits/instance.json
 
 # The solver and the tests bring their own parallelism; nested threads only slow them down.
 export OMP_NUM_THREADS ?= 1
@@ -55,7 +55,7 @@ $(VENV)/.package: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.package
-	$(PIP) -e '.[dev]'
+	$(PIP) -e '.[dev,dask]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.package

@@ -5,6 +5,9 @@ Work, parameters and sizes of blocks come from real torchvision networks at 224 
 they join. Accuracies, drops, demands, capacities and limits are illustrative: the formulas and
 figures below. The textbook instances are round numbers altogether.
 
+``alexnet-mobilenet/instance.json`` is measured (by ``code-opt profile``); the instances beside
+it are the same services under other loads.
+
 ``--check`` writes nothing and exits with 1 if a file is missing or differs.
 """
 
@@ -290,14 +293,14 @@ def infeasible() -> Record:
     }
 
 
-def three_services() -> Record:
+def one_provider() -> Record:
     """Return one provider with three DNNs on one server (the paper's Fig. 1)."""
     alexnet = service("alexnet", "alexnet", 20, "edge", "objects", 0.80)
     mobilenet = service("mobilenet", "mobilenet_v2", 67, "edge", "scenes", 0.78)
     resnet = service("resnet", "resnet18", 196, "edge", "vehicles", 0.88)
     return {
         "schema": "code-opt/instance/1",
-        "name": "three-services",
+        "name": "one-provider",
         "description": (
             "One provider hosts three DNNs on one server, as in Fig. 1 of the CoDE paper (arXiv "
             "2401.00631): AlexNet for objects, MobileNetV2 for scenes, ResNet-18 for vehicles. "
@@ -467,9 +470,50 @@ def measured_overturn() -> Record:
     }
 
 
+# --- The measured pair under other loads -----------------------------------------------------
+
+PAIR = "alexnet-mobilenet"
+
+
+def under_load(name: str, description: str, servers: Record, demands: Record) -> Record:
+    """Return the measured pair with other capacities and demands."""
+    data = load_instance(HERE / PAIR / "instance.json").to_dict()
+    return data | {
+        "name": f"{PAIR}-{name}",
+        "description": f"The services of instance.json, measured as said there. {description}",
+        "servers": [s | {"flops": servers.get(s["id"], s["flops"])} for s in data["servers"]],
+        "tasks": [t | {"demand": demands[t["id"]]} for t in data["tasks"]],
+    }
+
+
+def balanced() -> Record:
+    """Return both services asked for half as much again as they can do alone."""
+    data = load_instance(HERE / PAIR / "instance.json").to_dict()
+    capacity = {server["id"]: server["flops"] for server in data["servers"]}
+    work = {d["id"]: sum(b["flops"] for b in d["blocks"]) for d in data["dnns"]}
+    home = {d["id"]: d["server"] for d in data["dnns"]}
+    demands = {
+        t["id"]: round(1.5 * capacity[home[t["dnn"]]] / work[t["dnn"]]) for t in data["tasks"]
+    }
+    text = "Balanced load: each is asked for half as much again as it can do alone."
+    return under_load("balanced", text, {}, demands)
+
+
+def uneven() -> Record:
+    """Return one service asked for more than its weak server can do, beside one with room."""
+    text = (
+        "Uneven load: edge-a has a quarter of the capacity and is asked for about nine times what "
+        "it can do alone, edge-b could do more than it is asked for."
+    )
+    return under_load("uneven", text, {"edge-a": GIGA}, {"objects": 300, "groups": 150})
+
+
+LOADS = {"balanced": balanced, "uneven": uneven}
+
+
 # --- Files ---------------------------------------------------------------------------------
 
-INSTANCES = (two_services, infeasible, three_services, metro_links, measured_overturn)
+INSTANCES = (two_services, infeasible, one_provider, metro_links, measured_overturn)
 
 
 def pretty(value: Any, indent: str = "") -> str:
@@ -500,6 +544,10 @@ def write(folder: Path) -> list[str]:
         parse_instance(data)
         written.append(folder / f"{data['name']}.json")
         write_atomically(written[-1], pretty(data) + "\n")
+    (folder / PAIR).mkdir(exist_ok=True)
+    for name, make in LOADS.items():
+        written.append(folder / PAIR / f"{name}.json")
+        save_instance(parse_instance(make()), written[-1])
     textbook = two_services()
     text = yaml.safe_dump(textbook, sort_keys=False, default_flow_style=None, width=LINE)
     written += [folder / "two-services.yaml", folder / "two-services-csv"]

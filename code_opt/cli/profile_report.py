@@ -103,9 +103,10 @@ def show_profile(profile: Profile, console: Console, out: Path) -> None:
     console.print()
     searches = _table(console, ["search"], ["paths trained", "of all [%]", "reward", "regret [%]"])
     for row in tables["search"].itertuples():
-        name = f"{row.method} (seed {row.seed})" if row.method == "random" else row.method
+        seed = f", seed {row.seed}" if row.method == "random" else ""
+        stopped = "" if row.complete else " (budget spent)"
         searches.add_row(
-            name if row.complete else f"{name}, stopped by its budget",
+            f"{row.method}{seed}{stopped}",
             str(row.trainings),
             _number(row.trainings_percent, "{:.0f}"),
             _number(row.reward, "{:.6g}"),
@@ -129,11 +130,11 @@ def show_profile(profile: Profile, console: Console, out: Path) -> None:
             )
         console.print(predictors)
     console.print()
-    if search.bound is not None and search.complete:
+    if search.bound is not None and search.optimism is not None and search.complete:
         console.print(
             Text(
-                "No assignment has a higher reward than "
-                f"{search.bound:.6g} under the measurements and the predictions left."
+                f"No assignment has a higher reward than {search.bound:.6g}, even if training "
+                f"repaired {search.optimism:.0%} of the losses predicted for paths not trained."
             )
         )
     console.print(Text(f"Written: {plain(out)}: instance.json, bundle/, tables/, about.json"))

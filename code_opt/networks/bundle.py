@@ -161,6 +161,7 @@ class Bundle:
         self.tasks = {task.id: task for task in self.manifest.tasks}
         self._check(path)
         self._tensors: dict[str, dict[str, torch.Tensor]] = {}
+        self._trunks: dict[str, Trunk] = {}
 
     def _check(self, path: Path) -> None:
         dnns = [dnn.id for dnn in self.manifest.dnns]
@@ -197,34 +198,45 @@ class Bundle:
         """All networks, frozen and cut.
 
         Raises:
-            InputError: a network cannot be built, its weights do not fit, or this version of
-                torchvision cuts it into other blocks.
+            InputError: see :meth:`trunk`.
         """
-        found = {}
-        for entry in self.manifest.dnns:
-            file = f"{entry.id}.safetensors"
-            tensors = self._load(file)
-            architecture = Architecture(
-                entry.architecture, entry.classes, entry.input, entry.options, entry.changes
+        return {entry.id: self.trunk(entry.id) for entry in self.manifest.dnns}
+
+    def trunk(self, dnn: str) -> Trunk:
+        """Return one network, frozen and cut; built once.
+
+        Raises:
+            InputError: there is no such network, it cannot be built, its weights do not fit, or
+                this version of torchvision cuts it into other blocks.
+        """
+        if dnn not in self._trunks:
+            entry = next((d for d in self.manifest.dnns if d.id == dnn), None)
+            if entry is None:
+                raise InputError(f"{self.folder}: no network {shown(dnn)}")
+            self._trunks[dnn] = self._build(entry)
+        return self._trunks[dnn]
+
+    def _build(self, entry: DnnEntry) -> Trunk:
+        file = f"{entry.id}.safetensors"
+        tensors = self._load(file)
+        architecture = Architecture(
+            entry.architecture, entry.classes, entry.input, entry.options, entry.changes
+        )
+        # Built without storage first: a manifest can ask for a network of any size.
+        empty = build_network(architecture, device="meta")
+        size = sum(t.numel() for t in empty.state_dict().values())
+        stored = sum(t.numel() for t in tensors.values())
+        if size != stored:
+            raise InputError(f"{self.folder / file}: holds {stored} values, the network has {size}")
+        network = build_network(architecture)
+        load_weights(network, tensors, str(self.folder / file))
+        trunk, costs = make_trunk(entry.id, network, entry.input, entry.blocks, entry.cuts)
+        if tuple(cost.flops for cost in costs) != entry.flops:
+            raise InputError(
+                f"{self.folder}: {entry.id} is cut into other blocks than it was profiled "
+                "with; use the versions of torch and torchvision that made the bundle"
             )
-            # Built without storage first: a manifest can ask for a network of any size.
-            empty = build_network(architecture, device="meta")
-            size = sum(t.numel() for t in empty.state_dict().values())
-            stored = sum(t.numel() for t in tensors.values())
-            if size != stored:
-                raise InputError(
-                    f"{self.folder / file}: holds {stored} values, the network has {size}"
-                )
-            network = build_network(architecture)
-            load_weights(network, tensors, str(self.folder / file))
-            trunk, costs = make_trunk(entry.id, network, entry.input, entry.blocks, entry.cuts)
-            if tuple(cost.flops for cost in costs) != entry.flops:
-                raise InputError(
-                    f"{self.folder}: {entry.id} is cut into other blocks than it was profiled "
-                    "with; use the versions of torch and torchvision that made the bundle"
-                )
-            found[entry.id] = trunk
-        return found
+        return trunk
 
     def normalization(self, task: str) -> Normalization:
         """Return how a task's images are normalised."""

@@ -9,6 +9,7 @@ once and kept (:class:`Activations`), so that measuring a path runs only what co
 from __future__ import annotations
 
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ functional = torch.nn.functional
 
 Part = Literal["fit", "held_out", "validation"]
 """Images that adapters learn from, that choices are made on, that accuracies are measured on."""
+PARTS: tuple[Part, ...] = ("fit", "held_out", "validation")
 INPUT = "input"
 OUTPUT = "output"
 
@@ -129,6 +131,8 @@ class Activations:
         self.most_bytes = most_bytes
         self.block_runs = 0
         """Images that were sent through some block, counted once per block."""
+        self.seconds: dict[tuple[str, int, Part], float] = {}
+        """Time that each answer took, from the one before it [s]."""
         self._kept: OrderedDict[tuple[str, int, Part], torch.Tensor] = OrderedDict()
 
     def labels(self, part: Part) -> torch.Tensor:
@@ -149,14 +153,24 @@ class Activations:
             self._kept.move_to_end(key)
             return self._kept[key]
         trunk = self.trunks[dnn]
-        if block == 0:
+        previous = self.into(dnn, block - 1, part) if block else None
+        started = time.perf_counter()
+        if previous is None:
             value = self._inputs(trunk, part)
         else:
-            previous = self.into(dnn, block - 1, part)
             value = run(trunk.blocks[block - 1], previous)
             self.block_runs += len(previous)
+        if value.is_cuda:
+            torch.cuda.synchronize()
+        self.seconds[key] = time.perf_counter() - started
         self._keep(key, value)
         return value
+
+    def seconds_into(self, dnn: str, block: int, part: Part) -> float:
+        """Return the time that :meth:`into` takes with nothing kept [s]."""
+        if (dnn, block, part) not in self.seconds:
+            self.into(dnn, block, part)
+        return sum(self.seconds[dnn, k, part] for k in range(block + 1))
 
     @torch.no_grad()
     def _inputs(self, trunk: Trunk, part: Part) -> torch.Tensor:
@@ -324,9 +338,20 @@ class Stitcher:
             tuning_seconds=time.perf_counter() - fitted,
         )
 
-    def cached_blocks(self, blocks: Sequence[tuple[str, int]], steps: Sequence[Step]) -> int:
-        """Return how many of a path's first blocks are not run again for it."""
-        return PathProgram(self.trunks, self.native, blocks, steps).start[1]
+    def beginning(
+        self, blocks: Sequence[tuple[str, int]], steps: Sequence[Step]
+    ) -> tuple[str, int]:
+        """Return the beginning of a path that is kept: the network and the number of blocks."""
+        return PathProgram(self.trunks, self.native, blocks, steps).start[:2]
+
+    def uncached_seconds(self, dnn: str, number: int) -> float:
+        """Return what a beginning would cost one measured path if nothing were kept [s].
+
+        It would run for every epoch of the training, and twice (closed form, tuned) for the
+        accuracies on the held-out and the validation images.
+        """
+        times = {part: self.activations.seconds_into(dnn, number, part) for part in PARTS}
+        return self.plan.epochs * times["fit"] + 2.0 * (times["held_out"] + times["validation"])
 
     def similarity(self, source: tuple[str, int], target: tuple[str, int]) -> float:
         """Return the linear CKA between the activations that leave and enter two places.
@@ -486,6 +511,11 @@ def _averaged(x: torch.Tensor) -> torch.Tensor:
     if x.ndim == 4:
         return x.mean(dim=(2, 3))
     return x.mean(dim=1) if x.ndim == 3 else x
+
+
+def path_seed(task: str, path: Sequence[str], seed: int) -> int:
+    """Return a seed of a path's own, so that the order of measuring changes nothing."""
+    return (zlib.crc32(f"{task}:{'>'.join(path)}".encode()) + seed) % 2**31
 
 
 def split_images(

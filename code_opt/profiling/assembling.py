@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 from code_opt.instance import Instance, parse_instance
+from code_opt.instance.model import INPUT, OUTPUT
+from code_opt.networks.cost import FLOAT_BYTES
 from code_opt.profiling.connections import Ends, Path
-from code_opt.profiling.measuring import Measuring
+from code_opt.profiling.measuring import Connection, Measuring
 
 BUNDLE = "bundle"
 
@@ -70,6 +73,7 @@ def make_instance(
                         "drop": drops[settings.id][source, target],
                         "flops": float(connection.flops),
                         "params": float(connection.params),
+                        "bytes": _crossing(connection),
                     }
                     for (source, target), connection in profile.connections.items()
                 ],
@@ -91,3 +95,13 @@ def make_instance(
         "reward": config.reward.model_dump(),
     }
     return parse_instance(data)
+
+
+def _crossing(connection: Connection) -> float | None:
+    """Return the bytes that leave an adapter for the next block (null: they never travel).
+
+    Adapters run where their source does, so what travels is in the target's shape already.
+    """
+    if INPUT in connection.ends or OUTPUT in connection.ends:
+        return None
+    return float(FLOAT_BYTES * prod(connection.spec.target))

@@ -26,6 +26,7 @@ from code_opt.instance.yaml_text import YamlError, read_yaml
 SCHEMA = "code-opt/profile/1"
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 """Names of services and DNNs become file names: letters, digits, dot, dash and underscore."""
@@ -135,9 +136,7 @@ class AdaptersConfig(Record):
     batch: Count = 64
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 1e-4
-    distillation: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
-        0.5, description="share of the native path's outputs in the loss"
-    )
+    distillation: Share = Field(0.5, description="share of the native path's outputs in the loss")
     temperature: Annotated[float, Field(gt=0.0, le=100.0)] = 2.0
 
 
@@ -147,6 +146,13 @@ class SearchConfig(Record):
     method: SearchMethod = "code"
     budget: Count | None = Field(None, description="most paths trained; null: no limit")
     most_paths: Count = Field(2000, description="exhaustive refuses a case with more paths")
+    optimism: Share = Field(
+        0.3, description="code, exact: share of a predicted loss that training may still repair"
+    )
+    first_optimism: Share = Field(
+        0.85,
+        description="the same for sorts of connections that no training of the task has used yet",
+    )
 
 
 class TimingConfig(Record):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from code_opt.errors import InputError
 from code_opt.instance.model import OUTPUT
 from code_opt.networks.adapters import AdapterSpec, adapter_costs
 from code_opt.networks.services import save_tensors
-from code_opt.networks.stitching import PathFit, Step
+from code_opt.networks.stitching import PathFit, Step, path_seed
 from code_opt.networks.threads import use_threads
 from code_opt.profiling.config import parse_config
 from code_opt.profiling.connections import (
@@ -379,9 +378,7 @@ def measure_path(measuring: Measuring, job: Job) -> dict[str, Any]:
     """Measure one path and save its adapters; the record is for the store."""
     preparation = measuring.preparation
     steps = measuring.steps_of(job.task, job.path)
-    name = f"{job.task}:{'>'.join(job.path)}"
-    # Each path has a seed of its own, so the order of measuring changes nothing.
-    seed = (zlib.crc32(name.encode()) + preparation.config.seed) % 2**31
+    seed = path_seed(job.task, job.path, preparation.config.seed)
     fit = preparation.stitcher(job.task).measure([block_of(b) for b in job.path], steps, seed=seed)
     file = f"path-{measuring._path_key(job.task, job.path)}.safetensors"
     measuring._save(file, fit)

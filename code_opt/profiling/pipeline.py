@@ -26,6 +26,7 @@ from code_opt.networks.bundle import (
     save_bundle,
 )
 from code_opt.networks.services import load_tensors
+from code_opt.networks.stitching import PARTS
 from code_opt.networks.threads import device_name, library_versions
 from code_opt.networks.timing import time_blocks
 from code_opt.profiling.assembling import BUNDLE, make_instance
@@ -124,7 +125,7 @@ def profile(
         "seed": config.seed,
         "search": method,
         "seconds_of_this_run": round(seconds, 1),
-        "seconds_of_training": round(sum(s.seconds for s in preparation.services.values()), 1),
+        **_seconds(measuring),
     }
     write_atomically(place.out / "about.json", json.dumps(about, indent=1) + "\n")
     return Profile(instance, found, tables, seconds)
@@ -144,6 +145,24 @@ def _measured(measuring: Measuring) -> dict[str, dict[tuple[str, ...], float]]:
     return {
         task: {path: record.accuracy for path, record in known.measured.items()}
         for task, known in measuring.tasks.items()
+    }
+
+
+def _seconds(measuring: Measuring) -> dict[str, float]:
+    """Return what was spent on each stage, in this run and those that it went on from."""
+    services = measuring.preparation.services.values()
+    tasks = measuring.tasks.values()
+    return {
+        "seconds_of_training": round(sum(s.seconds for s in services), 1),
+        "seconds_of_connections": round(
+            sum(c.seconds for t in tasks for c in t.connections.values()), 1
+        ),
+        "seconds_of_paths": round(
+            sum(
+                r.closed_form_seconds + r.tuning_seconds for t in tasks for r in t.measured.values()
+            ),
+            1,
+        ),
     }
 
 
@@ -308,33 +327,35 @@ def _time(measuring: Measuring) -> pd.DataFrame:
     """Return what measuring costs, and what keeping the frozen beginnings saves."""
     rows = []
     for task, known in measuring.tasks.items():
-        records = list(known.measured.values())
-        if not records:
+        records = pd.DataFrame([asdict(record) for record in known.measured.values()])
+        if records.empty:
             continue
         stitcher = measuring.preparation.stitcher(task)
-        work, cached = 0.0, 0.0
-        for record in records:
-            whole = measuring.path_flops(record.path)
-            covered = stitcher.cached_blocks(
-                [block_of(b) for b in record.path], measuring.steps_of(task, record.path)
-            )
-            work += whole
-            cached += measuring.path_flops(record.path[:covered])
-        seconds = pd.Series([r.tuning_seconds for r in records])
+        beginnings = [
+            stitcher.beginning([block_of(b) for b in path], measuring.steps_of(task, path))
+            for path in records["path"]
+        ]
+        uncached = sum(stitcher.uncached_seconds(*beginning) for beginning in beginnings)
+        # Beginnings of one network contain each other: the longest computes all.
+        longest = {dnn: max(n for d, n in beginnings if d == dnn) for dnn, _ in beginnings}
+        once = sum(
+            stitcher.activations.seconds_into(dnn, number, part)
+            for dnn, number in longest.items()
+            for part in PARTS
+        )
+        spent = float(records["closed_form_seconds"].sum() + records["tuning_seconds"].sum())
         rows.append(
             {
                 "task": task,
                 "paths": len(records),
-                "closed_form_seconds_median": float(
-                    pd.Series([r.closed_form_seconds for r in records]).median()
-                ),
-                "tuning_seconds_median": float(seconds.median()),
-                "tuning_seconds_total": float(seconds.sum()),
-                "closed_form_accuracy_mean": float(
-                    pd.Series([r.closed_form for r in records]).mean()
-                ),
-                "tuned_accuracy_mean": float(pd.Series([r.tuned for r in records]).mean()),
-                "forward_work_cached_percent": 100.0 * cached / work if work else 0.0,
+                "closed_form_seconds_median": records["closed_form_seconds"].median(),
+                "tuning_seconds_median": records["tuning_seconds"].median(),
+                "tuning_seconds_total": records["tuning_seconds"].sum(),
+                "closed_form_accuracy_mean": records["closed_form"].mean(),
+                "tuned_accuracy_mean": records["tuned"].mean(),
+                "beginnings_seconds": once,
+                "beginnings_seconds_uncached": uncached,
+                "saved_percent": 100.0 * (uncached - once) / (spent + uncached),
             }
         )
     return pd.DataFrame(rows)

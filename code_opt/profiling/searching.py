@@ -7,6 +7,13 @@ assignment which have not been measured yet are trained. When all of them have b
 measured, no prediction left promises more than what is measured, and the search ends.
 With ``exact`` the solver proves that: the end is optimal under the measurements and the
 predictions of what was not measured.
+
+Predictions start from closed forms, and training repairs much of what those lose, more or
+less of it by the sort of connection. A search that took them at their word would end too
+early, so it hopes: of every predicted loss it leaves out a share (``search.optimism``), and
+a larger one (``search.first_optimism``) as long as no training of the task has used that
+sort of connection. This is optimism in the face of uncertainty (Lai and Robbins 1985; Auer,
+Cesa-Bianchi and Fischer 2002); what is measured is never touched by it.
 """
 
 from __future__ import annotations
@@ -22,7 +29,7 @@ from code_opt.methods import solve
 from code_opt.profiling.assembling import make_instance
 from code_opt.profiling.connections import Ends, Path
 from code_opt.profiling.measuring import Job, Measuring, TaskProfile
-from code_opt.profiling.prediction import Design, Predictor, choose, drops, fitted
+from code_opt.profiling.prediction import Design, Predictor, choose, drops, fitted, sort_of
 from code_opt.result import Result
 
 RANDOM_BATCH = 1
@@ -42,7 +49,9 @@ class SearchResult:
     reward: float | None
     """Best reward over assignments of measured paths (native ones included)."""
     bound: float | None
-    """``exact``: no assignment has a higher reward under the measurements and predictions."""
+    """``exact``: no assignment has a higher reward under the measurements and hopes."""
+    optimism: float | None
+    """``code``, ``exact``: share of the predicted losses hoped to be repaired."""
     complete: bool
     """False where the budget ended it."""
 
@@ -80,6 +89,7 @@ class Search:
         Raises:
             InputError: ``exhaustive`` with more paths than the config allows.
         """
+        settings = self.measuring.preparation.config.search
         bound: float | None = None
         rounds, complete = 0, True
         if method in ("exhaustive", "random"):
@@ -110,6 +120,7 @@ class Search:
             rounds=rounds,
             reward=self.best_reward(),
             bound=bound if method == "exact" else None,
+            optimism=settings.optimism if method in ("code", "exact") else None,
             complete=complete,
         )
 
@@ -121,12 +132,26 @@ class Search:
             self.asked[job.task][job.path] = record.accuracy
 
     def instance(self) -> Instance:
-        """Return the instance as it is known by now."""
+        """Return the instance as it is known, and hoped for, by now."""
         return make_instance(
-            self.measuring,
-            {task: drops(self.predictor(task)) for task in self.asked},
-            self.asked,
+            self.measuring, {task: self._hopes(task) for task in self.asked}, self.asked
         )
+
+    def _hopes(self, task: str) -> dict[Ends, float]:
+        """Return a task's drops, less the share of them that training may still repair."""
+        settings = self.measuring.preparation.config.search
+        profile = self.measuring.tasks[task]
+        seen = {
+            sort_of(ends, profile.native)
+            for path in self.asked[task]
+            for ends in profile.graph.used(path)
+        }
+        hoped = {}
+        for ends, drop in drops(self.predictor(task)).items():
+            known = sort_of(ends, profile.native) in seen
+            spared = settings.optimism if known else settings.first_optimism
+            hoped[ends] = drop * (1.0 - spared) if drop > 0.0 else drop
+        return hoped
 
     def predictor(self, task: str) -> Predictor:
         """Return the best predictor for a task by what was asked for."""

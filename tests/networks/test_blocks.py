@@ -8,8 +8,8 @@ from code_opt.errors import InputError
 
 compat = pytest.importorskip("code_opt.networks.compat", exc_type=InputError)
 
-from code_opt.networks.blocks import CutError, adapt, cut, cut_places  # noqa: E402
-from code_opt.networks.cost import block_costs, network_cost  # noqa: E402
+from code_opt.networks.blocks import CutError, adapt, cut, cut_places
+from code_opt.networks.cost import block_costs, network_cost
 
 torch = compat.torch
 torchvision = compat.torchvision

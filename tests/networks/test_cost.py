@@ -6,8 +6,8 @@ from code_opt.errors import InputError
 
 compat = pytest.importorskip("code_opt.networks.compat", exc_type=InputError)
 
-from code_opt.networks.blocks import on_meta  # noqa: E402
-from code_opt.networks.cost import adapter_cost, block_costs, network_cost  # noqa: E402
+from code_opt.networks.blocks import on_meta
+from code_opt.networks.cost import adapter_cost, block_costs, network_cost
 
 torch = compat.torch
 torchvision = compat.torchvision

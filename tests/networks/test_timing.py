@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from code_opt.errors import InputError  # noqa: E402
-from code_opt.networks.timing import time_blocks  # noqa: E402
+from code_opt.errors import InputError
+from code_opt.networks.timing import time_blocks
 
 
 def chain() -> list[torch.nn.Module]:

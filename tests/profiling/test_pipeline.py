@@ -17,22 +17,22 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from code_opt import check, load_instance, solve  # noqa: E402
-from code_opt.errors import InputError  # noqa: E402
-from code_opt.instance import InstanceError  # noqa: E402
-from code_opt.networks.bundle import Bundle  # noqa: E402
-from code_opt.networks.images import ImageSource, load_images  # noqa: E402
-from code_opt.networks.stitching import Activations, PathProgram, TaskImages, run  # noqa: E402
-from code_opt.networks.training import fingerprint  # noqa: E402
-from code_opt.paths import count_paths  # noqa: E402
-from code_opt.profiling import measuring as measuring_module  # noqa: E402
-from code_opt.profiling.config import parse_config  # noqa: E402
-from code_opt.profiling.connections import block_of  # noqa: E402
-from code_opt.profiling.measuring import Job, Measuring, executor_of  # noqa: E402
-from code_opt.profiling.pipeline import profile  # noqa: E402
-from code_opt.profiling.preparation import Place, Preparation  # noqa: E402
-from code_opt.profiling.searching import Search  # noqa: E402
-from tests.profiling.conftest import place_in, small_config  # noqa: E402
+from code_opt import check, load_instance, solve
+from code_opt.errors import InputError
+from code_opt.instance import InstanceError
+from code_opt.networks.bundle import Bundle
+from code_opt.networks.images import ImageSource, load_images
+from code_opt.networks.stitching import Activations, PathProgram, TaskImages, run
+from code_opt.networks.training import fingerprint
+from code_opt.paths import count_paths
+from code_opt.profiling import measuring as measuring_module
+from code_opt.profiling.config import parse_config
+from code_opt.profiling.connections import block_of
+from code_opt.profiling.measuring import Job, Measuring, executor_of
+from code_opt.profiling.pipeline import profile
+from code_opt.profiling.preparation import Place, Preparation
+from code_opt.profiling.searching import Search
+from tests.profiling.conftest import place_in, small_config
 
 
 def resumed(done, tmp_path: Path) -> Place:
