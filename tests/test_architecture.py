@@ -41,6 +41,10 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {"errors", "files", "instance"},
         {"numpy", "PIL", "pydantic", "pyarrow", "safetensors", "sklearn", "torch", "torchvision"},
     ),
+    "evaluation": (
+        {"checker", "errors", "files", "instance", "networks", "result", "reward"},
+        {"numpy", "pandas", "safetensors"},
+    ),
     "profiling": (
         {
             "code_opt",
@@ -59,6 +63,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "code_opt",
             "checker",
             "errors",
+            "evaluation",
             "files",
             "generate",
             "instance",

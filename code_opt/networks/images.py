@@ -33,7 +33,9 @@ ByteArray = npt.NDArray[np.uint8]
 _MOST_PIXELS = 64_000_000
 """Images with more pixels are refused, not decoded: a small file can claim any size."""
 _DIGITS_TEST = 360
-"""Of scikit-learn's 1,797 digits the last so many are the test split."""
+"""Of scikit-learn's 1,797 digits so many are the test split, drawn once for all: they are
+ordered by writer, and the last ones alone would be another distribution."""
+_DIGITS_SEED = 0
 _FOLDERS: dict[str, tuple[str, ...]] = {
     "train": ("train", "training"),
     "test": ("test", "testing", "val", "validation"),
@@ -196,7 +198,8 @@ def _digits(_: ImageSource, split: Split) -> tuple[Iterator[tuple[Any, int]], Se
     if split == "validation":
         raise _no_validation("digits")
     digits = load_digits()
-    rows = slice(0, -_DIGITS_TEST) if split == "train" else slice(-_DIGITS_TEST, None)
+    order = np.random.default_rng(_DIGITS_SEED).permutation(len(digits.target))
+    rows = np.sort(order[:-_DIGITS_TEST] if split == "train" else order[-_DIGITS_TEST:])
     # 17 levels (0 to 16) become 0 to 255.
     scaled = np.rint(digits.images[rows] * (255.0 / 16.0)).astype(np.uint8)
     pairs = zip(scaled, digits.target[rows], strict=True)

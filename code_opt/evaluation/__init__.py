@@ -1,0 +1,1 @@
+"""Running chosen paths for real, and comparing with what was predicted."""

@@ -1,0 +1,399 @@
+"""The whole evaluation: results in, measurements and verdicts out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from code_opt.checker import check
+from code_opt.errors import InputError
+from code_opt.evaluation.accuracy import Share
+from code_opt.evaluation.device import DTYPES, DeviceReport, measure_device
+from code_opt.evaluation.edge import Arrivals, Edge, Feed, Flow, Stream
+from code_opt.evaluation.routes import routes
+from code_opt.evaluation.subject import Subject
+from code_opt.evaluation.tuning import PathFits
+from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, judge, ranking
+from code_opt.files import write_atomically
+from code_opt.instance import Instance, save_instance
+from code_opt.networks.compat import torch
+from code_opt.networks.multitask import MultiTaskNetwork
+from code_opt.networks.stitching import run
+from code_opt.networks.threads import device_name, library_versions, use_threads
+from code_opt.networks.training import choose_device
+from code_opt.result import Result
+
+Report = Callable[[str, int, int], None]
+FEEDS: tuple[Feed, ...] = ("rates", "saturated", "overloaded")
+MOST_IMAGES = 512
+"""Test images of a task that go round on the edge (accuracy is measured on all of them)."""
+
+
+def silent(_: str, __: int, ___: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to evaluate.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        dtype: of weights and activations in the timing on the device.
+        batch: images at once, on the device and at most on a server of the edge.
+        seconds: of every measurement on the edge, and of the timing of every result.
+        arrivals: at the edge.
+        feeds: ways of feeding the edge; none: the edge is not run.
+        fine_tune: train the adapters of paths that were never trained together first.
+        threads: of torch, per process.
+        seed: of Poisson arrivals.
+    """
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    batch: int = 32
+    seconds: float = 4.0
+    arrivals: Arrivals = "constant"
+    feeds: tuple[Feed, ...] = FEEDS
+    fine_tune: bool = False
+    threads: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured about all results."""
+
+    instance: Instance
+    results: tuple[Evaluated, ...]
+    ranking: str
+    ranking_holds: bool | None
+    written_back: Instance | None
+    """The instance with the accuracies of the evaluated paths added (:func:`evaluate`)."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Every result was confirmed."""
+        return all(one.verdict.confirmed for one in self.results)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return results, tasks, flows (tasks and servers on the edge) and device as tables."""
+        return {
+            "results": _results(self.results),
+            "tasks": _tasks(self.results),
+            "edge_tasks": _edge(self.results, "tasks"),
+            "edge_servers": _edge(self.results, "servers"),
+            "device": _device(self.results),
+        }
+
+
+def use_device(asked: str, threads: int) -> str:
+    """Let torch use so many threads and return the device: "cpu" or "cuda".
+
+    Args:
+        asked: "auto", "cpu" or "cuda".
+        threads: of torch in this process.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    use_threads(threads)
+    return choose_device(asked)
+
+
+def evaluate(
+    subject: Subject,
+    results: Mapping[str, Result],
+    options: Options | None = None,
+    *,
+    write_back: Path | None = None,
+    report: Report = silent,
+) -> Evaluation:
+    """Run results for real and compare with what they promise.
+
+    Args:
+        subject: the instance with its bundle.
+        results: by name.
+        options: how.
+        write_back: folder for a copy of the instance and its bundle, in which the evaluated
+            paths are measured paths; solved again, results rest on what was measured.
+        report: told how far the work is.
+
+    Raises:
+        InputError: a result of another instance, without an assignment, or one that the
+            bundle cannot run; a data set that is not there.
+        EdgeError: a server's process died.
+    """
+    options = options or Options()
+    if options.dtype not in DTYPES:
+        raise InputError(f"unknown dtype {options.dtype!r}: {', '.join(DTYPES)}")
+    refused = {name: _refusals(subject.instance, name, one) for name, one in results.items()}
+    runnable = {name: one for name, one in results.items() if not refused[name]}
+    fits = PathFits(subject, options.device, fine_tune=options.fine_tune)
+    accuracies: dict[str, tuple[TaskAccuracy, ...]] = dict.fromkeys(results, ())
+    devices: dict[str, DeviceReport | None] = dict.fromkeys(results)
+    for done, (name, result) in enumerate(runnable.items()):
+        report("accuracy and speed", done, len(runnable))
+        if subject.bundle is not None:
+            network = fits.network(result)
+            accuracies[name] = _accuracies(subject, fits, result, network, options.device)
+            devices[name] = _speed(subject, result, network, options)
+    if runnable:
+        report("accuracy and speed", len(runnable), len(runnable))
+    flows = _flows(subject, fits, runnable, options, report) if options.feeds else {}
+    found = []
+    for name, result in results.items():
+        mine = flows.get(name, ())
+        flow = next((f for f in mine if f.feed == "rates"), None)
+        found.append(
+            Evaluated(
+                name=name,
+                result=result,
+                refused=refused[name],
+                tasks=accuracies[name],
+                flows=mine,
+                device=devices[name],
+                verdict=judge(result, refused[name], accuracies[name], flow),
+            )
+        )
+    text, holds = ranking(subject.instance, found)
+    written = None
+    if write_back is not None:
+        written = fits.write_back(write_back, list(runnable.values()))
+        save_instance(written, write_back / "instance.json")
+    return Evaluation(subject.instance, tuple(found), text, holds, written)
+
+
+def _refusals(instance: Instance, name: str, result: Result) -> tuple[str, ...]:
+    """Return what the independent checker finds wrong with a result.
+
+    Raises:
+        InputError: it belongs to another instance or holds no assignment.
+    """
+    if result.instance != instance.name:
+        raise InputError(
+            f"{name}: a result of instance {result.instance!r}, not of {instance.name!r}"
+        )
+    if not result.has_solution:
+        raise InputError(f"{name}: holds no assignment (status {result.status})")
+    return tuple(str(violation) for violation in check(result, instance))
+
+
+def _accuracies(
+    subject: Subject, fits: PathFits, result: Result, network: MultiTaskNetwork, device: str
+) -> tuple[TaskAccuracy, ...]:
+    """Measure every task's path on its whole test split."""
+    bundle = subject.bundle
+    assert bundle is not None
+    weights = {task.id: task.weight for task in subject.instance.tasks}
+    network.to(device)
+    found = []
+    for row in result.tasks:
+        images = subject.images(row.task, "test")
+        outputs = run(network.path(row.task), subject.inputs(row.task, images).to(device))
+        right = outputs.argmax(dim=1).cpu() == torch.from_numpy(images.labels)
+        found.append(
+            TaskAccuracy(
+                task=row.task,
+                path=tuple(row.path),
+                source=row.accuracy_source,
+                adapters=fits.origin(row.task, row.path),
+                predicted=row.accuracy,
+                measured=Share(int(right.sum()), len(right)),
+                validation_images=bundle.tasks[row.task].dataset.validation,
+                weight=weights[row.task],
+            )
+        )
+    return tuple(found)
+
+
+def _speed(
+    subject: Subject, result: Result, network: MultiTaskNetwork, options: Options
+) -> DeviceReport | None:
+    bundle = subject.bundle
+    assert bundle is not None
+    found = routes(subject.instance, result)
+    if not found:
+        return None
+    natives, work = {}, {}
+    for task in subject.instance.tasks:
+        natives[task.id] = bundle.trunk(task.dnn).blocks
+        dnn = next(d for d in subject.instance.dnns if d.id == task.dnn)
+        work[task.id] = sum(block.flops for block in dnn.blocks)
+    inputs = {
+        r.task: subject.inputs(r.task, subject.images(r.task, "test").first(options.batch))
+        for r in found
+    }
+    return measure_device(
+        network,
+        natives,
+        inputs,
+        found,
+        work,
+        device=options.device,
+        dtype=options.dtype,
+        batch=options.batch,
+        seconds=options.seconds,
+    )
+
+
+def _flows(
+    subject: Subject,
+    fits: PathFits,
+    results: Mapping[str, Result],
+    options: Options,
+    report: Report,
+) -> dict[str, tuple[Flow, ...]]:
+    """Run all assignments on the edge, one after the other, in the same processes."""
+    streams: dict[str, list[Stream]] = {
+        name: subject.streams(result, MOST_IMAGES) for name, result in results.items()
+    }
+    streams = {name: found for name, found in streams.items() if found}
+    if not streams:
+        return {}
+    workers = subject.workers(
+        list(streams.values()),
+        device=options.device,
+        threads=options.threads,
+        largest_batch=options.batch,
+        adapters=fits.adapters,
+    )
+    flows: dict[str, tuple[Flow, ...]] = {}
+    total, done, first = len(streams) * len(options.feeds), 0, 0
+    report("edge", 0, total)
+    with Edge(subject.instance, workers) as edge:
+        # One factor for all: their throughputs are compared.
+        factor, number = 1.0, 0
+        for found in streams.values():
+            factor = edge.slow_motion(number, found, factor)
+            number += len(found)
+        for name, found in streams.items():
+            measured = []
+            for feed in options.feeds:
+                measured.append(
+                    edge.run(
+                        first,
+                        found,
+                        feed,
+                        seconds=options.seconds,
+                        factor=factor,
+                        arrivals=options.arrivals,
+                        seed=options.seed,
+                    )
+                )
+                done += 1
+                report("edge", done, total)
+            flows[name] = tuple(measured)
+            first += len(found)
+    return flows
+
+
+# Tables
+
+
+def _results(found: Sequence[Evaluated]) -> pd.DataFrame:
+    rows = []
+    for one in found:
+        flow, speed = one.flow, one.device
+        saturated = next((f for f in one.flows if f.feed == "saturated"), None)
+        overloaded = next((f for f in one.flows if f.feed == "overloaded"), None)
+        rows.append(
+            {
+                "result": one.name,
+                "method": one.result.method,
+                "throughput_predicted": one.result.throughput,
+                "throughput_measured": None if flow is None else flow.measured,
+                "throughput_error_percent": None if flow is None else 100.0 * flow.error,
+                "steady": None if flow is None else flow.steady,
+                "accuracy_predicted": one.result.accuracy,
+                "accuracy_measured": one.accuracy,
+                "saturated_predicted": None if saturated is None else saturated.predicted,
+                "saturated_measured": None if saturated is None else saturated.measured,
+                "overload_shows": None if overloaded is None else not overloaded.steady,
+                "slow_motion": None if flow is None else flow.factor,
+                "device_speedup": None if speed is None else speed.speedup,
+                "device_speedup_flops": None if speed is None else speed.speedup_flops,
+                "device_speedup_parts": None if speed is None else speed.speedup_parts,
+                "confirmed": one.verdict.confirmed,
+                "verdict": one.verdict.text,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _tasks(found: Sequence[Evaluated]) -> pd.DataFrame:
+    rows = []
+    for one in found:
+        for task in one.tasks:
+            low, high = task.measured.interval()
+            rows.append(
+                {
+                    "result": one.name,
+                    "task": task.task,
+                    "path": " > ".join(task.path),
+                    "accuracy_predicted": task.predicted,
+                    "source": task.source,
+                    "adapters": task.adapters,
+                    "accuracy_measured": task.measured.value,
+                    "low_95": low,
+                    "high_95": high,
+                    "test_images": task.measured.images,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _edge(found: Sequence[Evaluated], what: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"result": one.name, "feed": flow.feed, "factor": flow.factor, **asdict(row)}
+            for one in found
+            for flow in one.flows
+            for row in getattr(flow, what)
+        ]
+    )
+
+
+def _device(found: Sequence[Evaluated]) -> pd.DataFrame:
+    rows = []
+    for one in found:
+        if one.device is None:
+            continue
+        # What FLOPs predict needs one number of the device: its speed on the native paths.
+        pace = sum(t.native for t in one.device.tasks) / sum(
+            t.native_flops for t in one.device.tasks
+        )
+        rows += [
+            {
+                "result": one.name,
+                "device": one.device.device,
+                "dtype": one.device.dtype,
+                "mode": one.device.mode,
+                **asdict(task),
+                "seconds_by_flops": task.flops * pace,
+            }
+            for task in one.device.tasks
+        ]
+    return pd.DataFrame(rows)
+
+
+def save_evaluation(evaluation: Evaluation, folder: Path, options: Options) -> None:
+    """Write ``evaluation.json`` and one CSV file per table into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = evaluation.tables()
+    for name, table in tables.items():
+        write_atomically(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+    about = {
+        "instance": evaluation.instance.name,
+        "confirmed": evaluation.confirmed,
+        "ranking": evaluation.ranking,
+        "options": asdict(replace(options)),
+        "device": device_name(options.device),
+        **library_versions(),
+        "results": json.loads(tables["results"].to_json(orient="records")),
+    }
+    write_atomically(folder / "evaluation.json", json.dumps(about, indent=1) + "\n")

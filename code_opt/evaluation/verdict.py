@@ -1,0 +1,185 @@
+"""Predicted against measured: is a result to be acted on?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from code_opt.evaluation.accuracy import Share, allowance
+from code_opt.evaluation.device import DeviceReport
+from code_opt.evaluation.edge import Flow
+from code_opt.instance import Instance
+from code_opt.result import Result
+from code_opt.reward import log_reward
+
+THROUGHPUT_TOLERANCE = 0.03
+ACCURACY_TOLERANCE = 0.005
+"""Differences of half a point of average accuracy matter to nobody, whatever the number of
+images."""
+RANKING_TOLERANCE = 0.01
+"""Rewards that differ by less are not ranked."""
+
+
+@dataclass(frozen=True)
+class TaskAccuracy:
+    """One task's accuracy, as promised and as measured on its test images."""
+
+    task: str
+    path: tuple[str, ...]
+    source: str
+    """Where the prediction comes from: measured (when profiling) or predicted (from drops)."""
+    adapters: str
+    """trained together | closed forms | tuned now | native"""
+    predicted: float
+    measured: Share
+    validation_images: int
+    """Images behind a measured prediction."""
+    weight: float
+
+    @property
+    def variance(self) -> float:
+        """Variance of measured less predicted, by the numbers of images."""
+        share = self.measured.variance
+        return share + share * self.measured.images / max(1, self.validation_images)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a result holds."""
+
+    throughput: bool | None
+    """None: not measured."""
+    accuracy: bool | None
+    text: str
+
+    @property
+    def confirmed(self) -> bool:
+        """Nothing measured contradicts the result, and something was measured."""
+        return False not in (self.throughput, self.accuracy) and (
+            self.throughput,
+            self.accuracy,
+        ) != (None, None)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Everything that was measured about one result."""
+
+    name: str
+    result: Result
+    refused: tuple[str, ...]
+    """What the independent checker found wrong; nothing is run then."""
+    tasks: tuple[TaskAccuracy, ...]
+    flows: tuple[Flow, ...]
+    device: DeviceReport | None
+    verdict: Verdict
+
+    @property
+    def flow(self) -> Flow | None:
+        """The edge at the result's rates."""
+        return next((f for f in self.flows if f.feed == "rates"), None)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Measured average accuracy."""
+        return average(self.tasks)
+
+
+def average(tasks: Sequence[TaskAccuracy]) -> float | None:
+    """Return the weighted mean of measured accuracies."""
+    weight = sum(t.weight for t in tasks)
+    if weight <= 0.0:
+        return None
+    return sum(t.weight * t.measured.value for t in tasks) / weight
+
+
+def judge(
+    result: Result,
+    refused: Sequence[str],
+    tasks: Sequence[TaskAccuracy],
+    flow: Flow | None,
+) -> Verdict:
+    """Compare a result with what was measured.
+
+    Throughput is confirmed within 3 % in a steady state; accuracy within what chance explains
+    at 95 % (test and validation images are both samples) or half a point.
+    """
+    if refused:
+        return Verdict(False, False, f"not confirmed: does not pass the check: {refused[0]}")
+    texts: list[str] = []
+    throughput: bool | None = None
+    if flow is not None:
+        throughput = abs(flow.error) <= THROUGHPUT_TOLERANCE and flow.steady
+        if not throughput:
+            texts.append(f"throughput off by {100.0 * flow.error:+.1f} %")
+            if not flow.steady:
+                texts.append("queues grow")
+    accuracy: bool | None = None
+    measured = average(tasks)
+    if measured is not None and result.accuracy is not None:
+        allowed = allowance(
+            [t.variance for t in tasks], [t.weight for t in tasks], ACCURACY_TOLERANCE
+        )
+        off = measured - result.accuracy
+        accuracy = abs(off) <= allowed
+        if not accuracy:
+            texts.append(
+                f"accuracy off by {100.0 * off:+.2f} points (chance: {100.0 * allowed:.2f})"
+            )
+    if texts:
+        return Verdict(throughput, accuracy, "not confirmed: " + ", ".join(texts))
+    names = [
+        name
+        for name, value in (("throughput", throughput), ("accuracy", accuracy))
+        if value is not None
+    ]
+    missing = " (accuracy not measured)" if accuracy is None else ""
+    missing += " (throughput not measured)" if throughput is None else ""
+    if not names:
+        return Verdict(throughput, accuracy, "nothing measured")
+    return Verdict(throughput, accuracy, "confirmed" + missing)
+
+
+def measured_reward(instance: Instance, one: Evaluated) -> float | None:
+    """Return the reward of what was measured (predictions where nothing was), or None."""
+    accuracy = one.accuracy if one.accuracy is not None else one.result.accuracy
+    flow = one.flow
+    throughput = flow.measured if flow is not None else one.result.throughput
+    if accuracy is None or throughput is None or one.refused:
+        return None
+    return math.exp(log_reward(instance.reward, accuracy, throughput))
+
+
+def ranking(instance: Instance, found: Sequence[Evaluated]) -> tuple[str, bool | None]:
+    """Return whether the measured order of results is the predicted one, in words and as a bool.
+
+    None where there are not two results to compare. Results whose predicted rewards differ
+    by less than 1 % are not ordered.
+    """
+    rewards = [
+        (one.name, one.result.reward, measured_reward(instance, one))
+        for one in found
+        if one.result.reward is not None
+    ]
+    known = [(name, p, m) for name, p, m in rewards if p is not None and m is not None]
+    pairs = [
+        (a, b)
+        for i, a in enumerate(known)
+        for b in known[i + 1 :]
+        if abs(a[1] - b[1]) > RANKING_TOLERANCE * max(a[1], b[1])
+    ]
+    if len(known) < 2:
+        return "", None
+    if not pairs:
+        return "The results promise the same reward (within 1 %): there is no order to check.", None
+    wrong = [(a, b) for a, b in pairs if (a[1] - b[1]) * (a[2] - b[2]) <= 0.0]
+    if not wrong:
+        return "The measured order of the results is the predicted one.", True
+    a, b = wrong[0]
+    better, worse = (a, b) if a[1] > b[1] else (b, a)
+    return (
+        f"The measured order is another one: {better[0]} was promised more than {worse[0]}, "
+        f"measured {better[2]:.6g} against {worse[2]:.6g}.",
+        False,
+    )

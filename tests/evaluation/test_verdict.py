@@ -1,0 +1,134 @@
+"""Confidence, chance, verdicts and rankings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from code_opt.evaluation.accuracy import Share, allowance
+from code_opt.evaluation.edge import Flow
+from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, judge, ranking
+
+
+def flow(measured: float, predicted: float = 100.0, steady: bool = True) -> Flow:
+    return Flow("rates", "constant", 1.0, 4.0, predicted, predicted, measured, steady, (), ())
+
+
+def accuracies(result, right: int, images: int = 1000) -> tuple[TaskAccuracy, ...]:
+    return tuple(
+        TaskAccuracy(
+            row.task, row.path, "measured", "trained together", row.accuracy,
+            Share(right, images), 1000, 1.0,
+        )
+        for row in result.tasks
+    )  # fmt: skip
+
+
+def test_wilson_by_a_published_example():
+    # Newcombe 1998, table I: 81 of 263, 95 %: 0.2553 to 0.3662.
+    low, high = Share(81, 263).interval()
+    assert (low, high) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))
+
+
+@pytest.mark.parametrize("right", [0, 50])
+def test_wilson_stays_inside_and_is_no_point_at_the_ends(right):
+    low, high = Share(right, 50).interval()
+    assert 0.0 <= low < high <= 1.0
+
+
+def test_wilson_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for right in rng.binomial(200, 0.93, 4000):
+        low, high = Share(int(right), 200).interval()
+        hits += low <= 0.93 <= high
+    assert 0.93 < hits / 4000 < 0.97
+
+
+def test_chance_shrinks_with_images_and_tasks():
+    one = Share(90, 100).variance
+    assert allowance([one], [1.0], 0.0) == pytest.approx(1.96 * one**0.5, rel=1e-3)
+    assert allowance([one, one], [1.0, 1.0], 0.0) == pytest.approx(
+        allowance([one], [1.0], 0.0) / 2**0.5
+    )
+    assert allowance([Share(9000, 10000).variance], [1.0], 0.02) == 0.02
+    assert allowance([], [], 0.01) == 0.01
+
+
+def test_what_holds_is_confirmed(results):
+    result = results["exact"]
+    right = round(1000 * result.accuracy)
+    verdict = judge(result, (), accuracies(result, right), flow(99.0))
+    assert verdict.confirmed
+    assert verdict.text == "confirmed"
+
+
+@pytest.mark.parametrize(
+    ("measured", "steady", "points", "text"),
+    [
+        (96.9, True, 0, "throughput off by -3.1 %"),
+        (103.2, True, 0, "throughput off by +3.2 %"),
+        (99.0, False, 0, "queues grow"),
+        (100.0, True, -40, "accuracy off by -4.0"),
+        (90.0, True, -40, "throughput off by -10.0 %, accuracy off by"),
+    ],
+)
+def test_what_does_not_hold_is_not_confirmed(results, measured, steady, points, text):
+    result = results["exact"]
+    right = round(1000 * result.accuracy) + points
+    verdict = judge(result, (), accuracies(result, right), flow(measured, steady=steady))
+    assert not verdict.confirmed
+    assert text in verdict.text
+
+
+def test_what_was_not_measured_is_said(results):
+    result = results["exact"]
+    assert judge(result, (), (), flow(100.0)).text == "confirmed (accuracy not measured)"
+    right = round(1000 * result.accuracy)
+    found = judge(result, (), accuracies(result, right), None)
+    assert found.text == "confirmed (throughput not measured)"
+    nothing = judge(result, (), (), None)
+    assert not nothing.confirmed
+    assert nothing.text == "nothing measured"
+
+
+def evaluated(results, **measured: float) -> list[Evaluated]:
+    found = []
+    for name, throughput in measured.items():
+        result = results[name.replace("_", "-")]
+        tasks = accuracies(result, round(1000 * result.accuracy))
+        one = flow(throughput, result.throughput)
+        found.append(
+            Evaluated(name, result, (), tasks, (one,), None, judge(result, (), tasks, one))
+        )
+    return found
+
+
+def test_the_order_of_results(digits, results):
+    promised = {"exact": results["exact"].throughput, "local": results["local"].throughput}
+    text, holds = ranking(digits, evaluated(results, **promised))
+    assert holds
+    assert "is the predicted one" in text
+    text, holds = ranking(digits, evaluated(results, exact=50.0, local=130.0))
+    assert holds is False
+    assert "exact was promised more than local" in text
+
+
+def test_equal_promises_have_no_order(digits, results):
+    text, holds = ranking(digits, evaluated(results, exact=400.0, code=500.0))
+    assert holds is None
+    assert "promise the same" in text
+    assert ranking(digits, evaluated(results, exact=400.0)) == ("", None)
+
+
+def test_refused_results_are_not_confirmed(results):
+    verdict = judge(results["exact"], ("wrong: path",), (), None)
+    assert not verdict.confirmed
+    assert "does not pass the check: wrong: path" in verdict.text
+
+
+def test_flows_know_their_error():
+    assert flow(97.0).error == pytest.approx(-0.03)
+    assert replace(flow(97.0), predicted=97.0).error == 0.0
