@@ -17,6 +17,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "formulations": (set(), {"numpy", "pyomo"}),
     "errors": (set(), set()),
     "files": ({"errors"}, set()),
+    "executors": ({"errors"}, {"distributed"}),
     "instance": ({"errors", "files"}, {"numpy", "pandas", "pydantic", "pydantic_core", "yaml"}),
     "result": ({"errors", "files"}, {"pandas", "pydantic"}),
     "checker": ({"errors", "instance", "result"}, set()),
@@ -56,7 +57,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "result",
             "reward",
         },
-        {"distributed", "numpy", "pandas", "pydantic"},
+        {"numpy", "pandas", "pydantic"},
     ),
     "cli": (
         {
@@ -64,6 +65,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "checker",
             "errors",
             "evaluation",
+            "executors",
             "files",
             "generate",
             "instance",

@@ -393,7 +393,7 @@ def profile(
     stderr = _Console(stderr=True)
     # torch takes seconds to load: a wrong config is told before.
     from code_opt.cli.profile_report import StageReport, show_profile
-    from code_opt.profiling.measuring import executor_of
+    from code_opt.executors import executor_of
     from code_opt.profiling.pipeline import profile as run_profile
     from code_opt.profiling.preparation import make_place
 

@@ -9,11 +9,9 @@ the validation images.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -426,47 +424,3 @@ def _measure_elsewhere(config: str, place: Place, job: Job) -> dict[str, Any]:
         measuring.profile_connections()
         _ELSEWHERE[config] = measuring
     return measure_path(_ELSEWHERE[config], job)
-
-
-@contextmanager
-def executor_of(name: str) -> Iterator[Executor | None]:
-    """Return the executor that ``--executor`` names, closed at the end.
-
-    ``serial``; ``processes`` or ``processes:N`` on this machine; ``dask`` (a local cluster) or
-    ``dask:ADDRESS`` (a running scheduler; its workers must see the same files).
-
-    Raises:
-        InputError: another name, or Dask is not installed.
-    """
-    kind, _, rest = name.partition(":")
-    if kind == "serial" and not rest:
-        yield None
-    elif kind == "processes":
-        try:
-            count = int(rest) if rest else None
-            if count is not None and not 1 <= count <= 1024:
-                raise ValueError
-        except ValueError:
-            raise InputError(f"--executor {name!r}: processes:N needs a number from 1 on") from None
-        # Forked copies of a process with threads (torch's) can hang; fresh ones cannot.
-        with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as executor:
-            yield executor
-    elif kind == "dask":
-        try:
-            from distributed import Client, LocalCluster
-        except ImportError:
-            raise InputError("--executor dask needs Dask: pip install 'code-opt[dask]'") from None
-        if rest:
-            with Client(rest) as client, client.get_executor() as executor:
-                yield executor
-        else:
-            with (
-                LocalCluster(threads_per_worker=1, dashboard_address=None) as cluster,
-                Client(cluster) as client,
-                client.get_executor() as executor,
-            ):
-                yield executor
-    else:
-        raise InputError(
-            f"--executor {name!r}: serial, processes, processes:N, dask or dask:ADDRESS"
-        )

@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch")
 
 from code_opt import check, load_instance, solve
 from code_opt.errors import InputError
+from code_opt.executors import executor_of
 from code_opt.instance import InstanceError
 from code_opt.networks.bundle import Bundle
 from code_opt.networks.images import ImageSource, load_images
@@ -28,7 +29,7 @@ from code_opt.paths import count_paths
 from code_opt.profiling import measuring as measuring_module
 from code_opt.profiling.config import parse_config
 from code_opt.profiling.connections import block_of
-from code_opt.profiling.measuring import Job, Measuring, executor_of
+from code_opt.profiling.measuring import Job, Measuring
 from code_opt.profiling.pipeline import profile
 from code_opt.profiling.preparation import Place, Preparation
 from code_opt.profiling.searching import Search
