@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from code_opt.errors import InputError
 from code_opt.instance.model import OUTPUT
 from code_opt.networks.adapters import AdapterSpec, adapter_costs
 from code_opt.networks.services import save_tensors
