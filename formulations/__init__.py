@@ -10,7 +10,14 @@ from formulations.elastic import build_elastic_model
 from formulations.flow import build_flow_model
 from formulations.parts import add_tangent
 from formulations.path import build_path_model
-from formulations.plan import Failure, PlanData, Situation, build_plan_model, prefer
+from formulations.plan import (
+    Failure,
+    PlanData,
+    Situation,
+    build_plan_model,
+    build_rerouting_model,
+    prefer,
+)
 
 __all__ = [
     "ElasticData",
@@ -27,5 +34,6 @@ __all__ = [
     "build_flow_model",
     "build_path_model",
     "build_plan_model",
+    "build_rerouting_model",
     "prefer",
 ]

@@ -104,6 +104,32 @@ def build_plan_model(data: PlanData) -> pyo.ConcreteModel:
     return model
 
 
+def build_rerouting_model(data: PlanData, failed: int) -> pyo.ConcreteModel:
+    """Return the model of the most demand that is served without one server, units fixed.
+
+    Capacities are those with all units; its goal is the served share of the demand of
+    situation 0.
+
+    Args:
+        data: one situation that adapts.
+        failed: index of the server that is gone.
+    """
+    model = pyo.ConcreteModel("rerouting")
+    plan_variables(model, data)
+    for variable in model.units.values():
+        variable.setub(0)
+    for path in _visits(data, failed):
+        model.serve[0, path].setub(0.0)
+
+    at_most_one_path(model, data)
+    served_share_needs_path(model, data)
+    capacity_in_situations(model, data)
+    memory_of_choices(model, data)
+
+    most_served(model, data)
+    return model
+
+
 def plan_variables(model: pyo.ConcreteModel, data: PlanData) -> None:
     """x[c,p] in {0, 1}, n[h,i] in {0, ..., N[i]}, s[k,p] in [0, 1].
 
@@ -146,6 +172,16 @@ def one_path_per_task_and_choice(model: pyo.ConcreteModel, data: PlanData) -> No
 
     model.one_path_per_task_and_choice = pyo.Constraint(
         range(len(data.min_accuracy)), range(len(data.task_names)), rule=rule
+    )
+
+
+def at_most_one_path(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p of t: x[c,p] <= 1: a task that has lost all paths is not served."""
+    of_task = _paths_by_task(data)
+    model.at_most_one_path = pyo.Constraint(
+        range(len(data.min_accuracy)),
+        range(len(data.task_names)),
+        rule=lambda m, c, t: _at_most([(1.0, m.choose[c, p]) for p in of_task[t]], 1.0),
     )
 
 
@@ -329,6 +365,12 @@ def least_cost(model: pyo.ConcreteModel, data: PlanData) -> None:
     model.goal = pyo.Objective(
         expr=weighted([c for c, _ in pairs], [v for _, v in pairs]), sense=pyo.maximize
     )
+
+
+def most_served(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """Maximise sum over p: d[0,t(p)] s[0,p] / sum over t: d[0,t]."""
+    total = sum(data.situations[0].demand)
+    model.goal = pyo.Objective(expr=_served_share(model, data, {0: 1.0}, total), sense=pyo.maximize)
 
 
 def prefer(model: pyo.ConcreteModel, data: PlanData, most_cost: float) -> None:

@@ -11,7 +11,6 @@ import functools
 import json
 import math
 import os
-import re
 import sys
 import traceback
 from enum import StrEnum
@@ -24,6 +23,8 @@ from rich.text import Text
 
 import code_opt
 from code_opt.cli.exits import ExitStatus, status_of
+from code_opt.cli.folders import file_stem, make_folder
+from code_opt.cli.plan import plan
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.text import count, plain, plain_lines, product
 from code_opt.errors import CodeOptError, InputError
@@ -256,7 +257,7 @@ def solve(
     """
     options = _solver_options(solver_option or [])
     if out is not None:
-        _make_folder(out)
+        make_folder(out)
     instance = code_opt.load_instance(instance_path)
     stderr = _Console(stderr=True)
     results = []
@@ -389,7 +390,7 @@ def profile(
     from code_opt.profiling.config import load_config
 
     config = load_config(config_path)
-    _make_folder(out)
+    make_folder(out)
     stderr = _Console(stderr=True)
     # torch takes seconds to load: a wrong config is told before.
     from code_opt.cli.profile_report import StageReport, show_profile
@@ -474,7 +475,7 @@ def evaluate(
         results[name] = code_opt.load_result(path)
     for folder in (out, write_back):
         if folder is not None:
-            _make_folder(folder)
+            make_folder(folder)
     # torch takes seconds to load: wrong files are told before.
     from code_opt.cli.evaluation_report import show_evaluation
     from code_opt.cli.profile_report import StageReport
@@ -542,10 +543,7 @@ def export(
     return ExitStatus.DONE
 
 
-def file_stem(name: str) -> str:
-    """Return a harmless file name from a name in a file: no folders, no hidden files, short."""
-    stem = re.sub(r"[^\w.-]+|\.{2,}", "-", name).strip(".-")
-    return stem.encode()[:120].decode(errors="ignore") or "instance"
+app.command("plan")(_command(plan))
 
 
 def _methods(asked: Sequence[Method]) -> list[str]:
@@ -565,16 +563,6 @@ def _solver_options(texts: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--solver-option: {name!r} is given twice")
         options[name] = value
     return options
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise InputError(f"--out: {folder}: is a file, expected a folder") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"--out: {folder}: cannot be made: {reason}") from None
 
 
 def _show(results: Sequence[Result], instance: Instance) -> None:

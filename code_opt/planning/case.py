@@ -239,7 +239,7 @@ def build_case(
         unit=np.array(unit),
         price=np.array(price),
         sold=np.array(sold),
-        native_accuracy=_native_accuracy(ready),
+        native_accuracy=native_accuracy(ready),
     )
 
 
@@ -322,7 +322,7 @@ def _marked(instance: Instance) -> Instance:
     return instance.model_copy(update={"dnns": dnns, "tasks": tasks})
 
 
-def _native_accuracy(instance: Instance) -> float:
+def native_accuracy(instance: Instance) -> float:
     """Return the average accuracy of the native paths, whatever their tasks' limits."""
     dnns = {dnn.id: dnn for dnn in instance.dnns}
     total, weights = 0.0, 0.0
