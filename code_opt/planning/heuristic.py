@@ -83,7 +83,7 @@ class _Search:
         self.min_accuracy = min_accuracy
         largest = float(case.price[case.unit > 0.0].max(initial=0.0))
         self._scale = largest if largest > 0.0 else 1.0
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             self._per_share = np.where(case.unit > 0.0, case.price / case.unit, 0.0)
         self._most_share = 1.0 + np.where(case.unit > 0.0, case.unit * case.sold, 0.0)
         self._gain = case.weights[case.task_of] * case.accuracy
