@@ -50,6 +50,12 @@ def planning_instance(seed: int, **options: Any) -> Instance:
     return parse_instance(data)
 
 
+def with_units(instance: Instance, unit: float) -> Instance:
+    """Return an instance whose servers sell units of one size [FLOP/s]."""
+    servers = [{**s.model_dump(mode="json"), "unit_flops": unit} for s in instance.servers]
+    return instance.replace(servers=servers)
+
+
 @dataclass(frozen=True)
 class Tables:
     """Capacities and prices of an instance: servers first, then the links with a bandwidth."""
@@ -367,3 +373,21 @@ def average(instance: Instance, paths: dict[str, str]) -> float:
     weights = np.array([task.weight for task in instance.tasks])
     values = [path_of(instance, t.id, paths[t.id]).accuracy for t in instance.tasks]
     return float(weights @ values) / float(weights.sum())
+
+
+def native_average(instance: Instance) -> float:
+    """Return the average accuracy of the native paths."""
+    weights = np.array([task.weight for task in instance.tasks])
+    values = [native_accuracy(instance, task) for task in instance.tasks]
+    return float(weights @ values) / float(weights.sum())
+
+
+def native_accuracy(instance: Instance, task: Any) -> float:
+    (dnn,) = (d for d in instance.dnns if d.id == task.dnn)
+    blocks = tuple(block.id for block in dnn.blocks)
+    for path in task.measured_paths:
+        if path.blocks == blocks:
+            return path.accuracy
+    steps = set(zip(("input", *blocks), (*blocks, "output"), strict=True))
+    drops = sum(c.drop for c in task.connections if (c.source, c.target) in steps)
+    return max(min(1.0, task.accuracy - drops), 0.0)
