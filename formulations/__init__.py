@@ -1,8 +1,9 @@
 """The mathematics of CoDE-Opt, in Pyomo: nothing but sets, variables, constraints, objectives.
 
 ``path`` and ``flow`` are two exact formulations of the same problem; ``elastic`` asks
-for the least change that makes an infeasible one feasible; ``plan`` buys capacity. See ``MODEL.md`` for the
-table of symbols. No file format, no solver and no neural network is known here.
+for the least change that makes an infeasible one feasible; ``plan`` buys capacity. See
+``MODEL.md`` for the table of symbols. No file format, no solver and no neural network is
+known here.
 """
 
 from formulations.data import ElasticData, FlowData, FlowTask, Goal, PathData, Rows

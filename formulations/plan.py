@@ -142,7 +142,7 @@ def plan_variables(model: pyo.ConcreteModel, data: PlanData) -> None:
         range(len(data.factor)),
         range(len(data.unit)),
         domain=pyo.NonNegativeIntegers,
-        bounds=lambda _, h, i: (0, data.most_units[i] if data.unit[i] > 0.0 else 0),
+        bounds=lambda _, _period, i: (0, data.most_units[i] if data.unit[i] > 0.0 else 0),
     )
     adapting = [k for k, situation in enumerate(data.situations) if situation.adapts]
     model.serve = pyo.Var(adapting, paths, bounds=(0.0, 1.0))
@@ -385,9 +385,7 @@ def prefer(model: pyo.ConcreteModel, data: PlanData, most_cost: float) -> None:
         data: what it was built from.
         most_cost: largest cost allowed, in the units of the prices.
     """
-    model.cost_is_kept = pyo.Constraint(
-        expr=(-most_cost / data.cost_unit, model.goal.expr, None)
-    )
+    model.cost_is_kept = pyo.Constraint(expr=(-most_cost / data.cost_unit, model.goal.expr, None))
     model.goal.deactivate()
     pairs = [(-data.price[i] / data.cost_unit, n) for (_, i), n in model.units.items()]
     pairs += [

@@ -37,6 +37,21 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"numpy", "pyomo"},
     ),
+    "planning": (
+        {
+            "checker",
+            "errors",
+            "files",
+            "formulations",
+            "instance",
+            "methods",
+            "paths",
+            "result",
+            "reward",
+            "solvers",
+        },
+        {"numpy", "pandas", "pyarrow", "pydantic", "pyomo", "xlsxwriter"},
+    ),
     "generate": ({"errors", "instance"}, {"numpy"}),
     "networks": (
         {"errors", "files", "instance"},
@@ -71,13 +86,14 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "instance",
             "methods",
             "paths",
+            "planning",
             "profiling",
             "result",
             "solvers",
         },
         {"rich", "typer"},
     ),
-    "code_opt": ({"checker", "errors", "instance", "methods", "result"}, set()),
+    "code_opt": ({"checker", "errors", "instance", "methods", "planning", "result"}, set()),
 }
 ENTRIES = {"code_opt/__main__.py", "solve.py"}
 """Files that only start the command line."""

@@ -118,9 +118,7 @@ def plan(
     ] = None,
     growth: Annotated[
         str,
-        typer.Option(
-            metavar="G,G,...", rich_help_panel=_DEMAND, help="Factors on all demands."
-        ),
+        typer.Option(metavar="G,G,...", rich_help_panel=_DEMAND, help="Factors on all demands."),
     ] = "1",
     max_loss: Annotated[
         str | None,
@@ -272,7 +270,7 @@ def plan(
         for variation in variations:
             planning.check_field(instance, variation.field)
         asked = [c.value for c in coordination or []]
-        several = tuple(dict.fromkeys(asked)) or planning.COORDINATIONS
+        several: Any = tuple(dict.fromkeys(asked)) or planning.COORDINATIONS
         single: Any = asked[0] if asked else "full"
         tasks: list[Callable[[Executor | None], Plan]] = []
         if least_cost or not (growth_path or table or failures or front or marginal or vary):
@@ -429,4 +427,3 @@ def _write(
         name = f"{stem}.plan-{found.kind}"
         save_plan(found, out / f"{name}.json")
         export_tables(found, out, name, parquet=parquet, xlsx=xlsx)
-

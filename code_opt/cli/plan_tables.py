@@ -31,9 +31,7 @@ def show_plans(plans: Sequence[Plan], console: Console) -> None:
 
 def _least_cost(plan: Plan, console: Console) -> None:
     rows = plan.table("summary").records()
-    by_key = {
-        (r["growth"], r["max_loss_points"], r["coordination"], r["method"]): r for r in rows
-    }
+    by_key = {(r["growth"], r["max_loss_points"], r["coordination"], r["method"]): r for r in rows}
     keys = list(dict.fromkeys((r["growth"], r["max_loss_points"]) for r in rows))
     names = list(dict.fromkeys(r["coordination"] for r in rows))
     best = names[0]
@@ -63,8 +61,10 @@ def _least_cost(plan: Plan, console: Console) -> None:
         _capacities(
             plan,
             console,
-            lambda r: (r["growth"], r["max_loss_points"], r["coordination"], r["method"])
-            == (last["growth"], loss, best, "exact"),
+            lambda r: (
+                (r["growth"], r["max_loss_points"], r["coordination"], r["method"])
+                == (last["growth"], loss, best, "exact")
+            ),
         )
 
 
@@ -134,7 +134,10 @@ def _scenarios(plan: Plan, console: Console) -> None:
             ("units", lambda r: _optional(r["units"], "d", "–")),
             ("served,\nexpected [%]", lambda r: _share(r["expected_served_share"])),
             ("served,\nworst [%]", lambda r: _share(r["worst_served_share"])),
-            ("accuracy lost\n[points]", lambda r: _optional(r["accuracy_loss_points"], "+.2f", "–")),
+            (
+                "accuracy lost\n[points]",
+                lambda r: _optional(r["accuracy_loss_points"], "+.2f", "–"),
+            ),
             ("time\n[s]", lambda r: seconds(r["seconds"])),
         ],
         plan.table("summary").records(),
@@ -235,7 +238,9 @@ def _marginal(plan: Plan, console: Console) -> None:
     objective = plan.settings["objective"]
     step = plan.settings["step"]
     assert isinstance(step, int | float)
-    _heading(console, f"{plan.instance}: {objective} gained by {percent(step)} more of one capacity")
+    _heading(
+        console, f"{plan.instance}: {objective} gained by {percent(step)} more of one capacity"
+    )
     rows = sorted(
         (r for name in ("servers", "links") for r in plan.table(name).records()),
         key=lambda r: -(r["gain_by_dual"] or 0.0),
@@ -246,8 +251,10 @@ def _marginal(plan: Plan, console: Console) -> None:
             ("server or link", _place),
             (
                 "capacity",
-                lambda r: si(r.get("capacity_flop_per_s") or r.get("capacity_bytes_per_s"))
-                + (" FLOP/s" if "server" in r else " B/s"),
+                lambda r: (
+                    si(r["capacity_flop_per_s" if "server" in r else "capacity_bytes_per_s"])
+                    + (" FLOP/s" if "server" in r else " B/s")
+                ),
             ),
             ("utilization\n[%]", lambda r: _share(r["utilization"])),
             ("by its\ndual", lambda r: _signed(r["gain_by_dual"])),
@@ -274,9 +281,9 @@ def _sweep(plan: Plan, console: Console) -> None:
                 ("gap\n[%]", lambda r: _gap(r["gap"])),
                 (
                     "throughput\n[1/s]",
-                    lambda r: "–"
-                    if r["throughput_per_s"] is None
-                    else number(r["throughput_per_s"]),
+                    lambda r: (
+                        "–" if r["throughput_per_s"] is None else number(r["throughput_per_s"])
+                    ),
                 ),
                 ("accuracy", lambda r: _optional(r["accuracy"], ".4f", "–")),
             ],
@@ -297,9 +304,7 @@ _SHOW: dict[str, Callable[[Any, Any], None]] = {
 
 def _capacities(plan: Plan, console: Console, wanted: Callable[[Row], bool]) -> None:
     """Print the servers and links of one plan for which units are bought."""
-    rows = [
-        r for name in ("servers", "links") for r in plan.table(name).records() if wanted(r)
-    ]
+    rows = [r for name in ("servers", "links") for r in plan.table(name).records() if wanted(r)]
     bought = [r for r in rows if r["units"]]
     if not bought:
         console.print("none: the present capacities are enough")

@@ -103,7 +103,8 @@ class Case:
         for t in range(len(self.pool.tasks)):
             rows = self.use[self.first[t] : self.first[t + 1]]
             worst += demand[t] * rows.max(axis=0, initial=0.0)
-        return np.asarray(np.minimum(self.units_for(worst), self.sold), dtype=np.int64)
+        most = np.where(self.unit > 0.0, np.minimum(self.units_for(worst), self.sold), 0.0)
+        return most.astype(np.int64)
 
     def units_for(self, load: FloatArray) -> FloatArray:
         """Return the least units that carry loads (inf where none is sold), shape like ``load``.
@@ -295,7 +296,11 @@ def _unhurried(instance: Instance) -> Instance:
 def _marked(instance: Instance) -> Instance:
     """Return a copy in which every block and adapter has some work."""
     capacity = {s.id: s.flops for s in instance.servers}
-    least = 1e-9 * min(capacity.values()) / max(max(float(t.demand or 0.0), 1.0) for t in instance.tasks)
+    least = (
+        1e-9
+        * min(capacity.values())
+        / max(max(float(t.demand or 0.0), 1.0) for t in instance.tasks)
+    )
     dnns = tuple(
         dnn.model_copy(
             update={
@@ -312,7 +317,9 @@ def _marked(instance: Instance) -> Instance:
             update={
                 "connections": tuple(
                     # Only where the adapter's place is not that of a block on the way.
-                    c if c.flops > 0.0 or c.server is None else c.model_copy(update={"flops": least})
+                    c
+                    if c.flops > 0.0 or c.server is None
+                    else c.model_copy(update={"flops": least})
                     for c in task.connections
                 )
             }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,9 +92,7 @@ def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
     """
     try:
         lines = [
-            (number, row)
-            for number, row in _numbered(csv.reader(io.StringIO(text), strict=True))
-            if any(value.strip() for value in row)
+            (number, row) for number, row in _numbered(text) if any(value.strip() for value in row)
         ]
     except csv.Error as error:
         raise InputError(f"{source}: not CSV: {error}") from None
@@ -159,11 +157,11 @@ def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
     )
 
 
-def _numbered(reader: object) -> Sequence[tuple[int, list[str]]]:
-    found = []
-    for row in reader:  # type: ignore[attr-defined]
-        found.append((reader.line_num, row))  # type: ignore[attr-defined]
-    return found
+def _numbered(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV text with the lines on which they end."""
+    reader = csv.reader(io.StringIO(text), strict=True)
+    for row in reader:
+        yield reader.line_num, row
 
 
 def _number(text: str, line: int, column: str, problems: list[str]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -53,9 +54,9 @@ def why_infeasible(
 def _why_no_path(instance: Instance, number: int, settings: PlanSettings) -> str:
     """Return which limit of a task leaves it without a path."""
     task = instance.tasks[number]
-    limits = [
-        (f"min_accuracy {task.min_accuracy:g}", {"min_accuracy": 0.0}, None),
-        (f"max_latency {task.max_latency} s", {"max_latency": None}, None),
+    limits: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+        (f"min_accuracy {task.min_accuracy:g}", {"min_accuracy": 0.0}, {}),
+        (f"max_latency {task.max_latency} s", {"max_latency": None}, {}),
         ("the memories for its adapters", {}, {"memory": None}),
     ]
     alone = []
@@ -63,7 +64,7 @@ def _why_no_path(instance: Instance, number: int, settings: PlanSettings) -> str
         tasks = tuple(
             t.model_copy(update=changes) if i == number else t for i, t in enumerate(instance.tasks)
         )
-        servers = tuple(s.model_copy(update=server_changes or {}) for s in instance.servers)
+        servers = tuple(s.model_copy(update=server_changes) for s in instance.servers)
         relaxed = instance.model_copy(update={"tasks": tasks, "servers": servers})
         pool = build_case(relaxed, settings).pool
         if len(pool.tasks[number]):
@@ -105,7 +106,7 @@ def _missing_capacity(
     for i in np.flatnonzero(over > 1.0 + LOAD_SLACK).tolist():
         resource = case.resources[i]
         unit = "FLOP/s" if resource.kind == "server" else "bytes/s"
-        have = "no units are sold"
+        have = "no units are sold (unit_flops, unit_bandwidth)"
         if case.sold[i] > 0.0:
             have = f"{resource.capacity * largest[i]:.6g} with all {case.sold[i]:.0f} units"
         lines.append(

@@ -38,7 +38,7 @@ from code_opt.planning.operation import (
     path_cells,
     server_cells,
 )
-from code_opt.planning.plan import Cell, Plan, cell, worst_status
+from code_opt.planning.plan import Cell, Plan, Status, cell, worst_status
 from code_opt.planning.programs import (
     ProgramOutcome,
     Start,
@@ -107,8 +107,7 @@ def plan_failures(
         Failure(i, kept.tolist()) for i, r in enumerate(case.resources) if r.kind == "server"
     ]
     rows: dict[str, list[list[Cell]]] = {
-        name: []
-        for name in ("summary", "failures", "servers", "links", "paths", "backups", "lost")
+        name: [] for name in ("summary", "failures", "servers", "links", "paths", "backups", "lost")
     }
     settings.tell("failures: the normal plan")
     started = time.perf_counter()
@@ -120,7 +119,7 @@ def plan_failures(
     times.append(time.perf_counter() - started)
     messages: list[str] = []
     outcomes = {"normal": normal, "survivable": survivable}
-    statuses: list[str] = [outcome.status for outcome in outcomes.values()]
+    statuses: list[Status] = [outcome.status for outcome in outcomes.values()]
     gaps = [outcome.gap for outcome in outcomes.values()]
     for (name, outcome), seconds in zip(outcomes.items(), times, strict=True):
         message = outcome.message
@@ -244,9 +243,7 @@ def solve_survivable(
         settings: gap, time limit, solver.
         normal: a plan to start from.
     """
-    data = plan_data(
-        case, [Situation(0, 0, demand.tolist())], [min_accuracy], failures=failures
-    )
+    data = plan_data(case, [Situation(0, 0, demand.tolist())], [min_accuracy], failures=failures)
     start = None
     paths = None if normal is None or normal.paths is None else normal.paths[0]
     if paths is None:
@@ -344,11 +341,15 @@ def _failure_row(
     kept = np.asarray(failure.keep)
     promised = [t for t in np.flatnonzero(hit).tolist() if t not in lost and kept[t] > 0.0]
     floors_kept = all((number, t) in backups for t in promised)
-    if floors_kept and promised:
+    if not floors_kept and not backups:
+        floors_kept = _can_keep(case, failure, paths, units, promised, settings)
+    elif floors_kept and promised:
         load = load_under_failure(case, failure, paths, backups, number)
         capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
         if (load > capacity * (1.0 + 2.0 * LOAD_SLACK)).any():
-            raise PlanFailedCheckError(f"failure of {case.resources[failure.server].name}: overload")
+            raise PlanFailedCheckError(
+                f"failure of {case.resources[failure.server].name}: overload"
+            )
     return [
         case.resources[failure.server].key[0],
         total,
@@ -361,6 +362,50 @@ def _failure_row(
         len(lost),
         floors_kept,
     ], again
+
+
+def _can_keep(
+    case: Case,
+    failure: Failure,
+    paths: IntArray,
+    units: FloatArray,
+    hit: Sequence[int],
+    settings: PlanSettings,
+) -> bool:
+    """Tell whether hit tasks find backup paths on which all keep their rates.
+
+    Args:
+        case: built with ``visits_count``.
+        failure: the server that is gone, and the rates.
+        paths: path of each task, shape (T,).
+        units: units bought, shape (I,).
+        hit: tasks that are hit and have a path left.
+        settings: time limit, solver.
+    """
+    visits = case.use[:, failure.server] > 0.0
+    allowed = np.zeros(len(case.task_of), dtype=bool)
+    # Tasks that are lost keep their path in this program, at no rate.
+    allowed[paths] = True
+    for t in hit:
+        own = slice(int(case.first[t]), int(case.first[t + 1]))
+        allowed[own] = ~visits[own]
+    rows = np.flatnonzero(allowed)
+    stays = ~visits[paths]
+    stays[list(hit)] = True
+    keep = np.asarray(failure.keep) * stays
+    capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
+    counts = np.bincount(case.task_of[rows], minlength=len(paths))
+    left = replace(
+        case,
+        task_of=case.task_of[rows],
+        first=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+        accuracy=case.accuracy[rows],
+        use=case.use[rows] / capacity,
+        memory=np.where(visits[rows, None], 0.0, case.memory[rows]),
+        unit=np.zeros_like(case.unit),
+    )
+    data = plan_data(left, [Situation(0, 0, keep.tolist())], [None])
+    return solve_program(left, data, settings).paths is not None
 
 
 def _backup_rows(
@@ -381,9 +426,7 @@ def _backup_rows(
         )
 
 
-def _lost_rows(
-    case: Case, failures: Sequence[Failure], rows: dict[str, list[list[Cell]]]
-) -> None:
+def _lost_rows(case: Case, failures: Sequence[Failure], rows: dict[str, list[list[Cell]]]) -> None:
     for failure in failures:
         visits = case.use[:, failure.server] > 0.0
         for t, task in enumerate(case.instance.tasks):

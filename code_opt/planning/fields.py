@@ -111,7 +111,9 @@ def _find(data: dict[str, Any], field: str) -> tuple[dict[str, Any], str]:
         for part in parts:
             record = record.get(part) if isinstance(record, dict) else None
         if len(parts) != 1 or not isinstance(record, dict):
-            raise InputError(f"--vary: {field!r}: expected reward.accuracy.F or reward.throughput.F")
+            raise InputError(
+                f"--vary: {field!r}: expected reward.accuracy.F or reward.throughput.F"
+            )
         return _numeric(field, record, name)
     kinds: dict[str, Mapping[str, dict[str, Any]]] = {
         "servers": {s["id"]: s for s in data["servers"]},
@@ -130,7 +132,9 @@ def _find(data: dict[str, Any], field: str) -> tuple[dict[str, Any], str]:
         connections = _by_ends(record["connections"])
         record, rest = _member(field, rest[len(".connections") :], connections, "connections")
     if not rest.startswith("."):
-        raise InputError(f"--vary: {field!r}: expected .FIELD after {field[: -len(rest) or None]!r}")
+        raise InputError(
+            f"--vary: {field!r}: expected .FIELD after {field[: -len(rest) or None]!r}"
+        )
     return _numeric(field, record, rest[1:])
 
 
@@ -158,5 +162,7 @@ def _numeric(field: str, record: dict[str, Any], name: str) -> tuple[dict[str, A
         if key not in _TEXTS and not isinstance(value, list | dict)
     ]
     if name not in numeric:
-        raise InputError(f"--vary: {field!r}: no numeric field {name!r}{hint(name, numeric, few=99)}")
+        raise InputError(
+            f"--vary: {field!r}: no numeric field {name!r}{hint(name, numeric, few=99)}"
+        )
     return record, name

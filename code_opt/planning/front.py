@@ -29,7 +29,7 @@ from code_opt.result import TOLERANCE, Result
 
 ACCURACY_STEP = 2e-6
 """Two points differ by more than this in accuracy; what is nearer counts as the same."""
-_SUM_SLACK = 1e-9
+_TURN_SLACK = 1e-9
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def plan_front(
     if points is not None and points < 2:
         raise InputError(f"points {points}: a front needs at least 2")
     begin = time.perf_counter()
-    options = {
+    options: dict[str, Any] = {
         "gap": settings.gap,
         "time_limit": settings.time_limit,
         "solver": settings.solver,
@@ -171,9 +171,9 @@ def _supported(values: list[tuple[float, float]]) -> list[bool]:
     for i, (x, y) in enumerate(values):
         while len(hull) > 1:
             (x0, y0), (x1, y1) = values[hull[-2]], values[hull[-1]]
-            # The last one lies below the line from the one before it to this one.
+            # Upper right hull, walked from right to left: every corner turns left.
             turn = (x1 - x0) * (y - y0) - (x - x0) * (y1 - y0)
-            if turn <= _SUM_SLACK * abs(x - x0) * max(abs(y - y0), 1e-12):
+            if turn >= -_TURN_SLACK * abs(x - x0) * abs(y - y0):
                 break
             hull.pop()
         hull.append(i)
@@ -215,7 +215,8 @@ def _plan(
                 max(gaps, default=None),
                 on_hull,
                 status,
-                point.throughput.seconds + (result.seconds if result.objective == "accuracy" else 0),
+                point.throughput.seconds
+                + (result.seconds if result.objective == "accuracy" else 0),
             ]
         )
         paths += [

@@ -225,9 +225,7 @@ def _period_rows(
         )
         new = {r.key: int(n) for r, n in zip(case.resources, bought[h], strict=True)}
         for server, count, cost, _, *rest in server_cells(case, units, result):
-            tables["servers"].append(
-                [*key, server, new[(str(server),)], count, cost, *rest]
-            )
+            tables["servers"].append([*key, server, new[(str(server),)], count, cost, *rest])
         for source, target, count, cost, _, *rest in link_cells(case, units, result):
             first = new.get((str(source), str(target)), 0)
             tables["links"].append([*key, source, target, first, count, cost, *rest])

@@ -210,4 +210,3 @@ def _summary_cells(
         float(demand.sum()),
         *saved,
     ]
-

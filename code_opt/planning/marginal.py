@@ -24,7 +24,7 @@ from code_opt.methods.assignment import path_of
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray, Resource, Topology
 from code_opt.planning.columns import table
-from code_opt.planning.plan import Cell, Plan, cell, worst_status
+from code_opt.planning.plan import Cell, Plan, Status, cell, worst_status
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import Result
 from code_opt.reward import log_reward, log_slope
@@ -109,7 +109,7 @@ def plan_marginal(
     base = solve(instance, **options)
     servers: list[list[Cell]] = []
     links: list[list[Cell]] = []
-    statuses: list[str] = [base.status]
+    statuses: list[Status] = [base.status]
     gaps = [base.gap]
     if base.has_solution:
         fixed = FixedPaths.of(instance, base)
@@ -175,9 +175,7 @@ def grown(instance: Instance, resource: Resource, step: float) -> Instance:
     servers, links = instance.servers, instance.links
     if resource.kind == "server":
         servers = tuple(
-            s.model_copy(update={"flops": s.flops * (1.0 + step)})
-            if (s.id,) == resource.key
-            else s
+            s.model_copy(update={"flops": s.flops * (1.0 + step)}) if (s.id,) == resource.key else s
             for s in servers
         )
     else:

@@ -105,7 +105,10 @@ def operate(
             )
             for link in instance.links
         ),
+        gap_tolerance=None,
         min_accuracy=min_accuracy,
+        min_throughput=None,
+        message=None,
     )
     violations = check(result, instance) if is_shown else []
     if violations:

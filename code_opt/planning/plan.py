@@ -18,16 +18,16 @@ from code_opt.files import read_text, write_atomically
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = "code-opt/plan/1"
 Kind = Literal["least-cost", "growth", "scenarios", "failures", "front", "marginal", "sweep"]
 Status = Literal["optimal", "feasible", "unknown", "infeasible"]
 ColumnType = Literal["number", "integer", "text", "boolean"]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Cell = bool | int | Number | str | None
-Setting = bool | int | Number | str | None | tuple[Number, ...]
+Row = Annotated[tuple[Cell, ...], Field(strict=False)]
+Setting = bool | int | Number | str | None | Annotated[tuple[Number, ...], Field(strict=False)]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_RANK: dict[str, int] = {"optimal": 0, "feasible": 1, "unknown": 2, "infeasible": 3}
+_RANK: dict[Status, int] = {"optimal": 0, "feasible": 1, "unknown": 2, "infeasible": 3}
 
 
 class _Record(BaseModel):
@@ -49,7 +49,7 @@ class Table(_Record):
     name: str
     title: str
     columns: tuple[Column, ...] = Field(strict=False, min_length=1)
-    rows: tuple[tuple[Cell, ...], ...] = Field((), strict=False)
+    rows: tuple[Row, ...] = Field((), strict=False)
 
     @model_validator(mode="after")
     def _check(self) -> Table:
@@ -103,7 +103,7 @@ class Plan(_Record):
     largest proven gap of the exact parts, None where nothing is proven.
     """
 
-    schema_: Literal["code-opt/plan/1"] = Field(SCHEMA, alias="schema")
+    schema_: Literal["code-opt/plan/1"] = Field("code-opt/plan/1", alias="schema")
     kind: Kind
     instance: str
     status: Status
@@ -112,18 +112,6 @@ class Plan(_Record):
     message: str | None = None
     settings: dict[str, Setting] = Field(default_factory=dict)
     tables_: tuple[Table, ...] = Field((), alias="tables", strict=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_of_settings(cls, data: Any) -> Any:
-        """Take the lists of a file as the tuples that they were."""
-        if isinstance(data, dict) and isinstance(data.get("settings"), dict):
-            settings = {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in data["settings"].items()
-            }
-            return {**data, "settings": settings}
-        return data
 
     @model_validator(mode="after")
     def _check(self) -> Plan:
@@ -164,9 +152,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def worst_status(statuses: Sequence[str]) -> Status:
+def worst_status(statuses: Sequence[Status]) -> Status:
     """Return the worst of some statuses, ``optimal`` if there is none."""
-    return max(statuses, key=_RANK.__getitem__, default="optimal")  # type: ignore[return-value]
+    return max(statuses, key=_RANK.__getitem__, default="optimal")
 
 
 def load_plan(path: str | Path) -> Plan:
@@ -305,4 +293,4 @@ def cell(value: Any) -> Cell:
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value  # type: ignore[no-any-return]
+    return value

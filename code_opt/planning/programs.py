@@ -110,7 +110,7 @@ def solve_program(
         return ProgramOutcome("infeasible")
     model = build_plan_model(data)
     if start is not None:
-        _start_at(model, case, data, start)
+        _start_at(model, data, start)
     outcome = _session(model, settings).solve(
         time_limit=settings.time_limit,
         relative_gap=max(settings.gap, SMALLEST_GAP),
@@ -195,15 +195,22 @@ def _read(
     model: pyo.ConcreteModel, case: Case, data: PlanData
 ) -> tuple[IntArray, FloatArray, dict[tuple[int, int], int]]:
     choices = range(len(data.min_accuracy))
-    paths = np.array([
-        [_chosen(case, t, [model.choose[c, p].value for p in _paths(case, t)])
-         for t in range(len(data.task_names))]
-        for c in choices
-    ], dtype=np.int64)
-    units = np.array([
-        [float(round(model.units[h, i].value or 0.0)) for i in range(len(data.unit))]
-        for h in range(len(data.factor))
-    ])
+    paths = np.array(
+        [
+            [
+                _chosen(case, t, [model.choose[c, p].value for p in _paths(case, t)])
+                for t in range(len(data.task_names))
+            ]
+            for c in choices
+        ],
+        dtype=np.int64,
+    )
+    units = np.array(
+        [
+            [float(round(model.units[h, i].value or 0.0)) for i in range(len(data.unit))]
+            for h in range(len(data.factor))
+        ]
+    )
     backups = {
         (f, int(case.task_of[p])): p
         for (f, p), variable in model.backup.items()
@@ -242,7 +249,7 @@ _SHARE_FOR_PREFERENCE = 0.25
 """Of the time limit, for choosing among plans of the same cost."""
 
 
-def _start_at(model: pyo.ConcreteModel, case: Case, data: PlanData, start: Start) -> None:
+def _start_at(model: pyo.ConcreteModel, data: PlanData, start: Start) -> None:
     for group in (model.choose, model.units, model.serve, model.backup):
         for variable in group.values():
             variable.set_value(0, skip_validation=True)

@@ -119,10 +119,7 @@ def plan_scenarios(
         paths, units = outcome.paths[0], outcome.units[0]
         floors = np.minimum(case.floors, demands) if variant != "mean" else np.zeros_like(demands)
         rates = np.array(
-            [
-                most_rates(case, units, paths, d, f)
-                for d, f in zip(demands, floors, strict=True)
-            ]
+            [most_rates(case, units, paths, d, f) for d, f in zip(demands, floors, strict=True)]
         )
         found = Served(rates, demands, probability)
         accuracy = case.average_accuracy(paths)
@@ -220,10 +217,7 @@ def solve_scenarios(
         min_accuracy: floor on the average accuracy.
         settings: gap, time limit, solver.
     """
-    if variant == "mean":
-        fixed = (probability @ demands)[None, :]
-    else:
-        fixed = demands
+    fixed = (probability @ demands)[None, :] if variant == "mean" else demands
     adapts = variant in ("expected", "worst")
     found = search_plan(case, fixed, min_accuracy, settings.seed)
     start = None

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
@@ -14,7 +14,7 @@ from code_opt.methods import METHODS, solve
 from code_opt.planning.columns import table
 from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
 from code_opt.planning.least_cost import plan_least_cost
-from code_opt.planning.plan import Cell, Plan, worst_status
+from code_opt.planning.plan import Cell, Plan, Status, worst_status
 from code_opt.planning.settings import PlanSettings
 
 SWEEP_METHODS = ("exact", "code", "local")
@@ -88,7 +88,7 @@ def plan_sweep(
         schema="code-opt/plan/1",
         kind="sweep",
         instance=instance.name,
-        status=worst_status([str(row[3]) for row in proven or rows]),
+        status=worst_status([cast(Status, row[3]) for row in proven or rows]),
         gap=max((float(row[6]) for row in proven if row[6] is not None), default=None),
         seconds=time.perf_counter() - begin,
         settings={"objective": objective, "methods": ", ".join(methods), **settings.shown()},
@@ -108,9 +108,7 @@ def _row(job: Job) -> list[Cell]:
     """Solve one job and return its row."""
     field, value, instance, method, options, settings, max_loss = job
     if method == PLAN:
-        plan = plan_least_cost(
-            instance, settings, max_loss=(max_loss,), coordinations=("full",)
-        )
+        plan = plan_least_cost(instance, settings, max_loss=(max_loss,), coordinations=("full",))
         row = plan.table("summary").records()[0]
         return [
             field,

@@ -13,8 +13,16 @@ PLENTY: dict[str, Any] = {
     "name": "plenty",
     "servers": [{"id": "a", "flops": 100.0}, {"id": "b", "flops": 300.0}],
     "dnns": [
-        {"id": "A", "server": "a", "blocks": [{"id": "A0", "flops": 6.0}, {"id": "A1", "flops": 4.0}]},
-        {"id": "B", "server": "b", "blocks": [{"id": "B0", "flops": 10.0}, {"id": "B1", "flops": 5.0}]},
+        {
+            "id": "A",
+            "server": "a",
+            "blocks": [{"id": "A0", "flops": 6.0}, {"id": "A1", "flops": 4.0}],
+        },
+        {
+            "id": "B",
+            "server": "b",
+            "blocks": [{"id": "B0", "flops": 10.0}, {"id": "B1", "flops": 5.0}],
+        },
     ],
     "tasks": [
         {

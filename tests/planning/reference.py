@@ -32,7 +32,9 @@ def planning_instance(seed: int, **options: Any) -> Instance:
     for server in data["servers"]:
         server["cost"] = float(rng.choice([0.0, 1.0, 1.0, 2.0, 3.5, 7.0]))
         server["unit_flops"] = (
-            None if rng.random() < 0.1 else server["flops"] * float(rng.choice([0.1, 0.3, 0.5, 1.0]))
+            None
+            if rng.random() < 0.1
+            else server["flops"] * float(rng.choice([0.1, 0.3, 0.5, 1.0]))
         )
         server["max_units"] = float(rng.integers(0, 12)) if rng.random() < 0.3 else None
     for link in data["links"]:
@@ -90,7 +92,9 @@ class Tables:
     @property
     def price(self) -> Array:
         links = self.instance.links
-        return np.array([s.cost for s in self.instance.servers] + [links[i].cost for i in self.links])
+        return np.array(
+            [s.cost for s in self.instance.servers] + [links[i].cost for i in self.links]
+        )
 
     @property
     def sold(self) -> Array:
@@ -259,9 +263,7 @@ def cheapest_survivable(
     tables = Tables(instance)
     pool = list(reference_pool(instance).values())
     tasks = range(len(pool))
-    places = [
-        [visited(instance, instance.tasks[t], p) for p in pool[t]] for t in tasks
-    ]
+    places = [[visited(instance, instance.tasks[t], p) for p in pool[t]] for t in tasks]
     best = math.inf
     index = [{id(p): n for n, p in enumerate(paths)} for paths in pool]
     servers = {s.id for s in instance.servers}
@@ -341,9 +343,7 @@ floors_of = _floors
 
 def path_of(instance: Instance, task: str, blocks: str) -> ReferencePath:
     """Return a path that a table names."""
-    (found,) = (
-        p for p in reference_pool(instance)[task] if p.blocks == tuple(blocks.split(" > "))
-    )
+    (found,) = (p for p in reference_pool(instance)[task] if p.blocks == tuple(blocks.split(" > ")))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -48,9 +49,7 @@ def verify(instance: Instance, plan: Plan, keep: dict[str, float]) -> None:
         demand = {r["task"]: r["rate_per_s"] for r in rows}
         units = {(r["server"],): r["units"] for r in plan.table("servers").records() if mine(r)}
         units |= {
-            (r["source"], r["target"]): r["units"]
-            for r in plan.table("links").records()
-            if mine(r)
+            (r["source"], r["target"]): r["units"] for r in plan.table("links").records() if mine(r)
         }
         assert fits(instance, units, loads(instance, paths, demand))
         for failure in (r for r in plan.table("failures").records() if mine(r)):
@@ -67,6 +66,7 @@ def verify(instance: Instance, plan: Plan, keep: dict[str, float]) -> None:
             assert failure["served_fixed_per_s"] == pytest.approx(fixed)
             assert failure["served_rerouted_per_s"] >= fixed * (1 - 1e-9)
             assert failure["served_rerouted_per_s"] <= failure["demand_per_s"] * (1 + 1e-9)
+            assert failure["floors_kept"] == can_keep(instance, units, paths, hit, server, keep)
             if name == "normal":
                 continue
             assert failure["floors_kept"]
@@ -87,6 +87,32 @@ def verify(instance: Instance, plan: Plan, keep: dict[str, float]) -> None:
         if all(s.id in visited(instance, task, p) for p in pool[task.id])
     }
     assert told == expected
+
+
+def can_keep(instance, units, paths, hit, server, keep) -> bool:
+    """Tell whether some backup paths of the tasks that are hit fit beside all others."""
+    pool = reference_pool(instance)
+    tables = Tables(instance)
+    records = {task.id: task for task in instance.tasks}
+    stay = [path_of(instance, t, blocks) for t, blocks in paths.items() if t not in hit]
+    rates = [keep[t] for t in paths if t not in hit]
+    options, then = [], []
+    for task in hit:
+        other = [p for p in pool[task] if server not in visited(instance, records[task], p)]
+        if other and keep[task] > 0.0:
+            options.append(other)
+            then.append(keep[task])
+    for backups in itertools.product(*options):
+        chosen = [*stay, *backups]
+        memory = sum((p.memory for p in chosen), np.zeros(len(tables.memory)))
+        total = sum(
+            (r * tables.use(p) for p, r in zip(chosen, rates + then, strict=True)),
+            np.zeros(len(tables.capacity)),
+        )
+        load = dict(zip(tables.names, total.tolist(), strict=True))
+        if fits(instance, units, load) and (memory <= tables.memory * (1 + 1e-9)).all():
+            return True
+    return False
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -116,9 +142,7 @@ def test_what_rerouting_serves_is_that_of_brute_force(seed: int) -> None:
     plan = plan_failures(instance, EXACT)
     tables = Tables(instance)
     units = {
-        (r["server"],): r["units"]
-        for r in plan.table("servers").records()
-        if r["plan"] == "normal"
+        (r["server"],): r["units"] for r in plan.table("servers").records() if r["plan"] == "normal"
     }
     units |= {
         (r["source"], r["target"]): r["units"]
@@ -137,8 +161,6 @@ def test_what_rerouting_serves_is_that_of_brute_force(seed: int) -> None:
 
 def most_served(instance: Instance, tables: Tables, capacity: np.ndarray, server: str) -> float:
     """Return the most demand that is served without a server, over all paths that avoid it."""
-    import itertools
-
     pool = reference_pool(instance)
     options = [
         [None, *(p for p in pool[t.id] if server not in visited(instance, t, p))]

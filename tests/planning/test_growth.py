@@ -45,7 +45,9 @@ def verify(instance: Instance, plan: Plan, growth: tuple[float, ...], name: str 
         (total,) = (r for r in plan.table("periods").records() if mine(r))
         for task, rate in rates.items():
             assert rate == pytest.approx(factor * demand[task], rel=1e-9)
-        assert fits(instance, {k: r["units"] for k, r in units.items()}, loads(instance, paths, rates))
+        assert fits(
+            instance, {k: r["units"] for k, r in units.items()}, loads(instance, paths, rates)
+        )
         bought = 0.0
         for key, row in units.items():
             assert row["units"] == before[key] + row["units_bought"]

@@ -202,9 +202,7 @@ def test_too_little_for_sale_is_told(plenty: Instance) -> None:
     assert "server a" in text
     assert "no units are sold" in text
     assert "% of the demand fit" in text
-    servers = [
-        s.model_copy(update={"unit_flops": 10.0, "max_units": 2.0}) for s in plenty.servers
-    ]
+    servers = [s.model_copy(update={"unit_flops": 10.0, "max_units": 2.0}) for s in plenty.servers]
     text = message(plenty.replace(servers=[s.model_dump() for s in servers]), growth=(5.0,))
     assert "120 with all 2 units" in text
 
@@ -255,7 +253,7 @@ def test_memories_that_forbid_the_accuracy_are_told(plenty: Instance) -> None:
 def test_a_demand_is_needed(plenty: Instance) -> None:
     tasks = [{**task.model_dump(mode="json"), "demand": None} for task in plenty.tasks]
     without = plenty.replace(tasks=tasks)
-    with pytest.raises(InputError, match="no.* for task 'ta', 'tb'"):
+    with pytest.raises(InputError, match=r"there is none for task 'ta', 'tb'"):
         plan_least_cost(without)
     assert plan_least_cost(without, PlanSettings(demand=1.0)).status == "optimal"
 

@@ -77,7 +77,9 @@ def verify(instance: Instance, plan: Plan) -> None:
                 if (r["variant"], r["scenario"]) == (variant, scenario["scenario"])
             }
             assert fits(
-                instance, units, loads(instance, paths, {t: r["rate_per_s"] for t, r in rates.items()})
+                instance,
+                units,
+                loads(instance, paths, {t: r["rate_per_s"] for t, r in rates.items()}),
             )
             for task, r in rates.items():
                 assert r["rate_per_s"] <= r["demand_per_s"] * (1 + 1e-9)
@@ -170,7 +172,10 @@ def test_a_file_is_read(tmp_path: Path, plenty: Instance) -> None:
         ("", "empty; expected the columns scenario"),
         ("scenario,factor\na,1\n", "1: the column 'probability' is missing"),
         ("scenario,probability\na,1\n", "1: a column 'demand' or 'factor' is missing"),
-        ("scenario,probability,facter\na,1,1\n", "1: unknown column 'facter'; did you mean 'factor'"),
+        (
+            "scenario,probability,facter\na,1,1\n",
+            "1: unknown column 'facter'; did you mean 'factor'",
+        ),
         ("scenario,probability,factor,factor\n", "1: the column 'factor' stands there twice"),
         ("scenario,probability,factor\n", "no scenarios"),
         ("scenario,probability,factor\n,1,1\n", "2 scenario: is required"),
@@ -178,7 +183,10 @@ def test_a_file_is_read(tmp_path: Path, plenty: Instance) -> None:
         ("scenario,probability,factor\na,2,1\n", "2 probability = '2': must lie in [0, 1]"),
         ("scenario,probability,factor\na,1,-1\n", "2 factor = '-1': must be at least 0"),
         ("scenario,probability,factor\na,1,nan\n", "2 factor = 'nan': must be a finite number"),
-        ("scenario,probability,factor\na,0.4,1\nb,0.4,1\n", "the probabilities sum to 0.8, not to 1"),
+        (
+            "scenario,probability,factor\na,0.4,1\nb,0.4,1\n",
+            "the probabilities sum to 0.8, not to 1",
+        ),
         ("scenario,probability,factor\na,,1\n", "scenario 'a': no row has its probability"),
         ("scenario,probability,factor\na,1,1\na,1,2\n", "3 task: scenario 'a' has a row for it"),
         (
@@ -186,7 +194,10 @@ def test_a_file_is_read(tmp_path: Path, plenty: Instance) -> None:
             "3 probability: scenario 'a' has 1 already",
         ),
         ("scenario,probability,factor\na,1,\n", "2: expected either a demand or a factor"),
-        ("scenario,probability,demand,factor\na,1,1,1\n", "2: expected either a demand or a factor"),
+        (
+            "scenario,probability,demand,factor\na,1,1,1\n",
+            "2: expected either a demand or a factor",
+        ),
         ("scenario,probability,factor\na,1,1,7\n", "2: more cells than columns"),
         ('scenario,probability,factor\na,1,"1\n', "not CSV"),
     ],

@@ -20,7 +20,9 @@ from code_opt.planning import (
 
 def test_every_row_is_a_solve(plenty: Instance) -> None:
     plan = plan_sweep(
-        plenty, PlanSettings(unit_flops=10.0), vary=["servers[a].flops=50:150:3"],
+        plenty,
+        PlanSettings(unit_flops=10.0),
+        vary=["servers[a].flops=50:150:3"],
         methods=("exact", "local", "plan"),
     )
     rows = plan.table("sweep").records()
@@ -70,8 +72,10 @@ def test_values_are_read(text: str, field: str, values: tuple) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "f", "=1", "f=", "f=x", "f=1:2", "f=1:2:0", "f=1:2:x", "f=1:2:1001", "f=1:2:3:lin"]
-    + ["f=nan", "f=inf", "f=0:1:3:log", "f=1_0", "f=1,,2", "f=__import__('os')"],
+    [
+        *("", "f", "=1", "f=", "f=x", "f=1:2", "f=1:2:0", "f=1:2:x", "f=1:2:1001", "f=1:2:3:lin"),
+        *("f=nan", "f=inf", "f=0:1:3:log", "f=1_0", "f=1,,2", "f=__import__('os')"),
+    ],
 )
 def test_what_is_no_variation_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--vary"):
@@ -152,7 +156,9 @@ def test_a_value_that_the_instance_refuses_is_told(plenty: Instance) -> None:
         plan_sweep(plenty, vary=["servers[a].flops=1,-1"])
 
 
-@pytest.mark.parametrize("options", [{"vary": []}, {"vary": ["servers[a].flops=1"], "methods": ("x",)}])
+@pytest.mark.parametrize(
+    "options", [{"vary": []}, {"vary": ["servers[a].flops=1"], "methods": ("x",)}]
+)
 def test_bad_options_are_refused(plenty: Instance, options: dict) -> None:
     with pytest.raises(InputError):
         plan_sweep(plenty, **options)
