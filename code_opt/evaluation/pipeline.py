@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from code_opt.checker import check
@@ -17,7 +20,7 @@ from code_opt.evaluation.edge import Arrivals, Edge, Feed, Flow, Stream
 from code_opt.evaluation.routes import routes
 from code_opt.evaluation.subject import Subject
 from code_opt.evaluation.tuning import PathFits
-from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, judge, ranking
+from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, average, judge, ranking
 from code_opt.files import write_atomically
 from code_opt.instance import Instance, save_instance
 from code_opt.networks.compat import torch
@@ -28,6 +31,7 @@ from code_opt.networks.training import choose_device
 from code_opt.result import Result
 
 Report = Callable[[str, int, int], None]
+Labels = npt.NDArray[np.int64]
 FEEDS: tuple[Feed, ...] = ("rates", "saturated", "overloaded")
 MOST_IMAGES = 512
 """Test images of a task that go round on the edge (accuracy is measured on all of them)."""
@@ -140,7 +144,7 @@ def evaluate(
         report("accuracy and speed", done, len(runnable))
         if subject.bundle is not None:
             network = fits.network(result)
-            accuracies[name] = _accuracies(subject, fits, result, network, options.device)
+            accuracies[name] = _accuracies(subject, fits, result, network, options)
             devices[name] = _speed(subject, result, network, options)
     if runnable:
         report("accuracy and speed", len(runnable), len(runnable))
@@ -184,18 +188,28 @@ def _refusals(instance: Instance, name: str, result: Result) -> tuple[str, ...]:
 
 
 def _accuracies(
-    subject: Subject, fits: PathFits, result: Result, network: MultiTaskNetwork, device: str
+    subject: Subject,
+    fits: PathFits,
+    result: Result,
+    network: MultiTaskNetwork,
+    options: Options,
 ) -> tuple[TaskAccuracy, ...]:
     """Measure every task's path on its whole test split."""
     bundle = subject.bundle
     assert bundle is not None
     weights = {task.id: task.weight for task in subject.instance.tasks}
-    network.to(device)
+    network.to(options.device)
+    kind = DTYPES[options.dtype]
+    rounded = None if kind is torch.float32 else copy.deepcopy(network).to(kind)
     found = []
     for row in result.tasks:
         images = subject.images(row.task, "test")
-        outputs = run(network.path(row.task), subject.inputs(row.task, images).to(device))
-        right = outputs.argmax(dim=1).cpu() == torch.from_numpy(images.labels)
+        inputs = subject.inputs(row.task, images).to(options.device)
+
+        def share(chain: torch.nn.Module, inputs: torch.Tensor, labels: Labels) -> Share:
+            right = run(chain, inputs).argmax(dim=1).cpu() == torch.from_numpy(labels)
+            return Share(int(right.sum()), len(right))
+
         found.append(
             TaskAccuracy(
                 task=row.task,
@@ -203,9 +217,12 @@ def _accuracies(
                 source=row.accuracy_source,
                 adapters=fits.origin(row.task, row.path),
                 predicted=row.accuracy,
-                measured=Share(int(right.sum()), len(right)),
+                measured=share(network.path(row.task), inputs, images.labels),
                 validation_images=bundle.tasks[row.task].dataset.validation,
                 weight=weights[row.task],
+                reduced=None
+                if rounded is None
+                else share(rounded.path(row.task), inputs.to(kind), images.labels),
             )
         )
     return tuple(found)
@@ -311,6 +328,7 @@ def _results(found: Sequence[Evaluated]) -> pd.DataFrame:
                 "steady": None if flow is None else flow.steady,
                 "accuracy_predicted": one.result.accuracy,
                 "accuracy_measured": one.accuracy,
+                "accuracy_reduced": average(one.tasks, reduced=True),
                 "saturated_predicted": None if saturated is None else saturated.predicted,
                 "saturated_measured": None if saturated is None else saturated.measured,
                 "overload_shows": None if overloaded is None else not overloaded.steady,
@@ -373,6 +391,7 @@ def _device(found: Sequence[Evaluated]) -> pd.DataFrame:
                 "device": one.device.device,
                 "dtype": one.device.dtype,
                 "mode": one.device.mode,
+                "layout": one.device.layout,
                 **asdict(task),
                 "seconds_by_flops": task.flops * pace,
             }

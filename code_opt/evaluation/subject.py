@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from code_opt.errors import InputError
 from code_opt.evaluation.edge import Stream
 from code_opt.evaluation.routes import Part, Route, routes
 from code_opt.evaluation.worker import PartSpec, SegmentSpec, WorkerSpec
-from code_opt.instance import Instance
+from code_opt.instance import Instance, load_instance
 from code_opt.networks.bundle import Bundle, TaskEntry
 from code_opt.networks.compat import torch
 from code_opt.networks.images import Images, ImageSource, load_images
@@ -259,6 +260,21 @@ class Subject:
             return self.bundle.trunk(dnn).shapes[int(number) + 1]
         adapter = adapters.get(part.ends)
         return shape if adapter is None else adapter.spec.target
+
+
+def load_subject(path: str | os.PathLike[str], data: str | os.PathLike[str] = "data") -> Subject:
+    """Read an instance and the bundle that it names.
+
+    Args:
+        path: file (or folder of tables) of the instance.
+        data: folder of the data sets.
+
+    Raises:
+        InstanceError: the instance is wrong.
+        InputError: something cannot be read, or instance and bundle do not belong together.
+    """
+    instance = load_instance(path)
+    return Subject(instance, bundle_of(instance, Path(path)), Path(data))
 
 
 def bundle_of(instance: Instance, path: Path) -> Bundle | None:

@@ -36,6 +36,8 @@ class TaskAccuracy:
     validation_images: int
     """Images behind a measured prediction."""
     weight: float
+    reduced: Share | None = None
+    """The same images computed in the type of numbers asked for, where that is not float32."""
 
     @property
     def variance(self) -> float:
@@ -86,12 +88,18 @@ class Evaluated:
         return average(self.tasks)
 
 
-def average(tasks: Sequence[TaskAccuracy]) -> float | None:
-    """Return the weighted mean of measured accuracies."""
+def average(tasks: Sequence[TaskAccuracy], *, reduced: bool = False) -> float | None:
+    """Return the weighted mean of measured accuracies, or None where nothing was measured.
+
+    Args:
+        tasks: of one result.
+        reduced: those in the reduced type of numbers.
+    """
+    shares = [t.reduced if reduced else t.measured for t in tasks]
     weight = sum(t.weight for t in tasks)
-    if weight <= 0.0:
+    if weight <= 0.0 or None in shares:
         return None
-    return sum(t.weight * t.measured.value for t in tasks) / weight
+    return sum(t.weight * s.value for t, s in zip(tasks, shares, strict=True) if s) / weight
 
 
 def judge(
