@@ -128,16 +128,25 @@ class Judge:
         Servers and links need the rates; without them only memories are filled in.
         """
         load = np.zeros(len(self.pool.resources))
-        for i, (task, path) in enumerate(zip(self.pool.tasks, paths, strict=True)):
-            rate = 0.0 if rates is None else rates[i]
-            np.add.at(load, task.resources, path.use * np.where(task.is_rate_resource, rate, 1.0))
+        for group, use in zip(self.pool.groups, self.uses(paths), strict=True):
+            rate = 0.0 if rates is None else rates[group.tasks[0]]
+            load[group.resources] += use * np.where(group.is_rate_resource, rate, 1.0)
         return load
+
+    def uses(self, paths: Sequence[ChosenPath]) -> list[FloatArray]:
+        """Return what one inference of each group uses; k resources of the group, shape (k,)."""
+        return [
+            group.use([paths[t].arcs for t in group.tasks])
+            if group.is_shared
+            else paths[group.tasks[0]].use
+            for group in self.pool.groups
+        ]
 
     def solution(self, paths: Sequence[ChosenPath]) -> Solution | None:
         """Return an assignment with its canonical rates, or None where a requirement fails."""
         if not self.fits_memory(paths):
             return None
-        allocation = self.allocator.allocate_canonical([p.use for p in paths])
+        allocation = self.allocator.allocate_canonical(self.uses(paths))
         if allocation is None:
             return None
         accuracy = self.average_accuracy(paths)
@@ -260,13 +269,14 @@ def _link_result(
 ) -> LinkResult:
     """Return one link's load; bytes are summed per arc, also where bandwidth is unlimited."""
     load = 0.0
-    for task, path, rate in zip(
-        judge.pool.tasks, solution.paths, solution.allocation.rates, strict=True
-    ):
-        for arc in path.arcs:
-            for hop in task.graph.arcs[arc].hops:
-                if hop[:2] == (source, target):
-                    load += float(rate) * hop[2]
+    for group in judge.pool.groups:
+        rate = float(solution.allocation.rates[group.tasks[0]])
+        paid = group.paid([solution.paths[t].arcs for t in group.tasks])
+        for graph, arcs in zip(group.graphs, paid, strict=True):
+            for arc in arcs:
+                for hop in graph.arcs[arc].hops:
+                    if hop[:2] == (source, target):
+                        load += rate * hop[2]
     return LinkResult(
         source=source,
         target=target,
