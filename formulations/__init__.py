@@ -6,7 +6,7 @@ for the least change that makes an infeasible one feasible; ``plan`` buys capaci
 known here.
 """
 
-from formulations.data import ElasticData, FlowData, FlowTask, Goal, PathData, Rows
+from formulations.data import ElasticData, FlowData, FlowPair, FlowTask, Goal, PathData, Rows
 from formulations.elastic import build_elastic_model
 from formulations.flow import build_flow_model
 from formulations.parts import add_tangent
@@ -24,6 +24,7 @@ __all__ = [
     "ElasticData",
     "Failure",
     "FlowData",
+    "FlowPair",
     "FlowTask",
     "Goal",
     "PathData",
