@@ -44,6 +44,7 @@ from code_opt.planning.programs import (
     Start,
     load_under_failure,
     plan_data,
+    restricted,
     solve_program,
 )
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
@@ -389,21 +390,17 @@ def _can_keep(
     for t in hit:
         own = slice(int(case.first[t]), int(case.first[t + 1]))
         allowed[own] = ~visits[own]
-    rows = np.flatnonzero(allowed)
     stays = ~visits[paths]
     stays[list(hit)] = True
     keep = np.asarray(failure.keep) * stays
     capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
-    counts = np.bincount(case.task_of[rows], minlength=len(paths))
-    left = replace(
+    scaled = replace(
         case,
-        task_of=case.task_of[rows],
-        first=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
-        accuracy=case.accuracy[rows],
-        use=case.use[rows] / capacity,
-        memory=np.where(visits[rows, None], 0.0, case.memory[rows]),
+        use=case.use / capacity,
+        memory=np.where(visits[:, None], 0.0, case.memory),
         unit=np.zeros_like(case.unit),
     )
+    left = restricted(scaled, allowed)
     data = plan_data(left, [Situation(0, 0, keep.tolist())], [None])
     return solve_program(left, data, settings).paths is not None
 
