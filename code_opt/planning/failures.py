@@ -46,6 +46,7 @@ from code_opt.planning.programs import (
     plan_data,
     restricted,
     solve_program,
+    with_bound,
 )
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
 from code_opt.solvers import Termination, open_session
@@ -117,6 +118,8 @@ def plan_failures(
     settings.tell("failures: the survivable plan")
     started = time.perf_counter()
     survivable = solve_survivable(case, demand, least, failures, settings, normal)
+    # Every survivable plan serves all demand while nothing has failed.
+    survivable = with_bound(survivable, normal.bound, settings)
     times.append(time.perf_counter() - started)
     messages: list[str] = []
     outcomes = {"normal": normal, "survivable": survivable}

@@ -60,6 +60,18 @@ class ProgramOutcome:
         return gap_of(self.cost, self.bound)
 
 
+def with_bound(
+    outcome: ProgramOutcome, bound: float | None, settings: PlanSettings
+) -> ProgramOutcome:
+    """Return an outcome whose cost is known to be at least ``bound``, too."""
+    if outcome.cost is None or outcome.bound is None or bound is None or bound <= outcome.bound:
+        return outcome
+    best = min(bound, outcome.cost)
+    is_optimal = gap_of(outcome.cost, best) <= max(settings.gap, SMALLEST_GAP)
+    status: Status = "optimal" if is_optimal else outcome.status
+    return replace(outcome, bound=best, status=status)
+
+
 def gap_of(cost: float, bound: float) -> float:
     """Return (cost - bound) / cost, 0 where both are equal."""
     return 0.0 if cost <= bound or cost <= 0.0 else (cost - bound) / cost

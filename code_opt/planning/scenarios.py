@@ -30,7 +30,14 @@ from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.operation import link_cells, operate, path_cells, server_cells
 from code_opt.planning.plan import Cell, Plan, cell, worst_status
-from code_opt.planning.programs import ProgramOutcome, Start, plan_data, restricted, solve_program
+from code_opt.planning.programs import (
+    ProgramOutcome,
+    Start,
+    plan_data,
+    restricted,
+    solve_program,
+    with_bound,
+)
 from code_opt.planning.rates import most_rates
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
 from code_opt.result import Result
@@ -110,6 +117,8 @@ def plan_scenarios(
             case, demands, probability, variant, served, least, settings, known
         )
         seconds_of[variant] = time.perf_counter() - started
+    # A share of every scenario's demand is that share of the expected demand, too.
+    outcomes["worst"] = with_bound(outcomes["worst"], outcomes["expected"].bound, settings)
     for variant in VARIANTS:
         outcome, seconds = outcomes[variant], seconds_of[variant]
         message = outcome.message
