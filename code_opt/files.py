@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -65,6 +66,12 @@ def write_atomically(path: str | Path, data: str | bytes) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def file_stem(name: str) -> str:
+    """Return a harmless file name from a name in a file: no folders, no hidden files, short."""
+    stem = re.sub(r"[^\w.-]+|\.{2,}", "-", name).strip(".-")
+    return stem.encode()[:120].decode(errors="ignore") or "instance"
 
 
 def _umask() -> int:

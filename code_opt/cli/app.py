@@ -11,7 +11,6 @@ import functools
 import json
 import math
 import os
-import re
 import sys
 import traceback
 from enum import StrEnum
@@ -25,8 +24,10 @@ from rich.text import Text
 import code_opt
 from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.progress import ProgressReport
+from code_opt.cli.report import report as report_command
 from code_opt.cli.text import count, plain, plain_lines, product
 from code_opt.errors import CodeOptError, InputError
+from code_opt.files import file_stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -503,6 +504,9 @@ def evaluate(
     return ExitStatus.DONE if found.confirmed else ExitStatus.NOT_CONFIRMED
 
 
+app.command("report")(_command(report_command))
+
+
 @app.command("export")
 @_command
 def export(
@@ -542,12 +546,6 @@ def export(
     return ExitStatus.DONE
 
 
-def file_stem(name: str) -> str:
-    """Return a harmless file name from a name in a file: no folders, no hidden files, short."""
-    stem = re.sub(r"[^\w.-]+|\.{2,}", "-", name).strip(".-")
-    return stem.encode()[:120].decode(errors="ignore") or "instance"
-
-
 def _methods(asked: Sequence[Method]) -> list[str]:
     """Return the methods to run, each once, in the order of the table."""
     every = not asked or Method.ALL in asked
@@ -578,8 +576,8 @@ def _make_folder(folder: Path) -> None:
 
 
 def _show(results: Sequence[Result], instance: Instance) -> None:
-    from code_opt.cli.reading import chosen, reading
     from code_opt.cli.tables import link_table, methods_table, server_table, task_table
+    from code_opt.wording import chosen, reading
 
     console = _Console(highlight=False)
     asked = f"highest {results[0].objective}"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from code_opt.cli.exits import ExitStatus, status_of
-from code_opt.cli.reading import chosen, reading
+from code_opt.wording import chosen, reading
 from tests.cli.examples import make_result
 
 
