@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from code_opt.instance.model import INPUT, OUTPUT
+from code_opt.instance.model import IDENTITY, INPUT, OUTPUT
 from code_opt.result import TOLERANCE
 from code_opt.text import count, percent, plain
 
@@ -120,10 +120,12 @@ class Run:
     """Block ids; empty for ``input`` and ``output``."""
     text: str
     """``alexnet/0…1``, printable as it is."""
+    learned: bool = False
+    """The step into it is a learned connection (not one that hands on what is there)."""
 
 
 class PathWords:
-    """Writes paths as runs of blocks; between two runs lies a learned connection."""
+    """Writes paths as runs of blocks; between two runs lies a connection, mostly a learned one."""
 
     def __init__(self, instance: Instance, span: str = "…") -> None:
         """Index the trunks of an instance; ``span`` stands between a run's first and last block."""
@@ -135,6 +137,12 @@ class PathWords:
         }
         ends = {dnn.id: (dnn.blocks[0].id, dnn.blocks[-1].id) for dnn in instance.dnns}
         self._ends = {task.id: ends[task.dnn] for task in instance.tasks if task.dnn in ends}
+        self._given = {
+            (task.id, c.source, c.target)
+            for task in instance.tasks
+            for c in task.connections
+            if c.share == IDENTITY
+        }
 
     def __call__(self, task: str, path: Sequence[str]) -> list[Run]:
         """Return the runs of a task's path; a single one is the native path.
@@ -148,12 +156,17 @@ class PathWords:
                 runs[-1].append(block)
             else:
                 runs.append([block])
-        found = [Run(tuple(run), self._text(run)) for run in runs]
         first, last = self._ends.get(task, (None, None))
+        found: list[Run] = []
+        before = INPUT
         if path and path[0] != first:
-            found.insert(0, Run((), INPUT))
+            found.append(Run((), INPUT))
+        for run in runs:
+            learned = bool(found) and (task, before, run[0]) not in self._given
+            found.append(Run(tuple(run), self._text(run), learned))
+            before = run[-1]
         if path and path[-1] != last:
-            found.append(Run((), OUTPUT))
+            found.append(Run((), OUTPUT, (task, before, OUTPUT) not in self._given))
         return found
 
     def _text(self, run: list[str]) -> str:

@@ -35,6 +35,7 @@ class Glyphs:
     """Signs that the output's encoding can show."""
 
     connection: str
+    arrow: str
     span: str
     bar: str
     rest: str
@@ -43,8 +44,8 @@ class Glyphs:
     def of(console: Console) -> Glyphs:
         """Return the signs for a console."""
         if console.encoding.lower().startswith("utf"):
-            return Glyphs("⇒", "…", "█", "░")
-        return Glyphs("=>", "..", "#", ".")
+            return Glyphs("⇒", "→", "…", "█", "░")
+        return Glyphs("=>", "->", "..", "#", ".")
 
 
 def methods_table(results: Sequence[Result], console: Console) -> Table:
@@ -140,14 +141,19 @@ class PathText:
     def __call__(self, task: str, path: Sequence[str]) -> Text:
         """Return the path of a task, as ``alexnet/0…1 ⇒ mobilenet/2 ⇒ output``.
 
-        A double arrow is a learned connection. ``input`` and ``output`` are shown where
-        a connection (an entry or an exit) starts or ends there.
+        A double arrow is a learned connection, a single one hands on what is there. ``input``
+        and ``output`` are shown where a connection (an entry or an exit) starts or ends there.
         """
         text = Text()
         runs = self._words(task, path)
         for index, run in enumerate(runs):
             if index:
-                text.append(f" {self._glyphs.connection} ", style="bold cyan")
+                sign, style = (
+                    (self._glyphs.connection, "bold cyan")
+                    if run.learned
+                    else (self._glyphs.arrow, "dim")
+                )
+                text.append(f" {sign} ", style=style)
             text.append(run.text)
         if len(runs) == 1:
             text.append(" (native)", style="dim")

@@ -63,6 +63,8 @@ class Run:
 
     text: str
     server: str | None
+    learned: bool = False
+    """The step into it is a learned connection."""
 
 
 @dataclass(frozen=True)

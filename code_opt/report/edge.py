@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from code_opt.instance import Instance
-from code_opt.instance.model import Dnn
+from code_opt.instance.model import IDENTITY, INPUT, OUTPUT, Dnn
 from code_opt.report.drawing import (
     Circle,
     Curve,
@@ -140,6 +140,12 @@ class _Edge:
             (a.id, b.id)
             for d in instance.dnns
             for a, b in zip(d.blocks, d.blocks[1:], strict=False)
+        }
+        self.given = {
+            (t.id, c.source, c.target)
+            for t in instance.tasks
+            for c in t.connections
+            if c.share == IDENTITY
         }
         self.hosts = {b.id: d.server for d in instance.dnns for b in d.blocks}
         self.adapters = {
@@ -331,12 +337,13 @@ class _Edge:
         over: list[Shape] = []
         first, last = self.ends[task]
         start, end = self.blocks[path[0]], self.blocks[path[-1]]
+        entry = path[0] != first and (task, INPUT, path[0]) not in self.given
         y = start.lanes[index]
         x = start.x - 12
-        under += self._step((x, y), (start.x, y), path[0] != first, color, line)
+        under += self._step((x, y), (start.x, y), entry, color, line)
         for a, b in zip(path, path[1:], strict=False):
             here, there = self.blocks[a], self.blocks[b]
-            learned = (a, b) not in self.trunk
+            learned = (a, b) not in self.trunk and (task, a, b) not in self.given
             curve = _connection(here, there, index)
             if learned:
                 under += _double(curve, color)
@@ -349,7 +356,7 @@ class _Edge:
             over.append(Curve((place.x, lane), ((place.right, lane),), line))
         y = end.lanes[index]
         x = end.right + 11
-        exits = path[-1] != last
+        exits = path[-1] != last and (task, path[-1], OUTPUT) not in self.given
         under += self._step((end.right, y), (x, y), exits, color, line)
         if exits:
             over.append(_diamond((x - 1.0, y), color))
@@ -357,7 +364,6 @@ class _Edge:
             over.append(Rect(x - 4, y - 4, 8, 8, Style(fill=color, stroke="panel")))
         mark = str(index + 1)
         sx, sy = start.x - 13, start.lanes[index]
-        entry = path[0] != first
         over.append(Circle(sx, sy, 7, Style(fill=color, stroke="panel", width=1.2)))
         if entry:
             over.append(_diamond((start.x - 2.0, sy), color, 3.4))

@@ -306,7 +306,9 @@ def _side(
 def path_text(words: PathWords, task: str, path: Sequence[str]) -> str:
     """Return a path in a line of text."""
     runs = words(task, path)
-    text = " ⇒ ".join(run.text for run in runs)
+    text = runs[0].text if runs else ""
+    for run in runs[1:]:
+        text += (" ⇒ " if run.learned else " → ") + run.text
     return f"{text} (native)" if len(runs) == 1 else text
 
 
@@ -466,7 +468,7 @@ def runs_of(
     """Return a path as runs with their servers."""
     host = {b.id: d.server for d in instance.dnns for b in d.blocks}
     return tuple(
-        Run(run.text, host.get(run.blocks[0], "?") if run.blocks else None)
+        Run(run.text, host.get(run.blocks[0], "?") if run.blocks else None, run.learned)
         for run in words(task, path)
     )
 
