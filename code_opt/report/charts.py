@@ -6,6 +6,7 @@ chart is read by colour alone. Points carry their value as a title (shown on hov
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from code_opt.report.drawing import (
     Curve,
     Drawing,
     Label,
+    Point,
     Rect,
     Shape,
     Style,
@@ -58,8 +60,8 @@ class Series:
     line: bool = False
     index: int = 0
     """Of its colour and sign."""
-    step: bool = False
-    """The line goes along x first, then along y."""
+    fall: bool = False
+    """The line falls at once and then goes along x, as a front of what can be reached does."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,10 @@ class Axis:
     """Values are fractions, written in percent."""
     zero: bool = False
     """Begins at 0."""
-    least: float | None = None
-    """Lower end where the data would allow a later one."""
     most: float | None = None
+    """At least up to here, and no further where no value is."""
+    whole: bool = False
+    """Values are whole numbers: ticks are, too."""
 
 
 @dataclass(frozen=True)
@@ -142,15 +145,19 @@ def xy_chart(
     ]
     ends: list[float] = []
     for one in series:
-        color, points = series_color(one.index), [(px(d.x), py(d.y)) for d in one.dots]
+        color = series_color(one.index)
+        points: list[Point] = [(px(d.x), py(d.y)) for d in one.dots]
         if one.line and len(points) > 1:
             steps: list[tuple[float, ...]] = []
             for before, after in zip(points, points[1:], strict=False):
-                if one.step:
-                    steps.append((after[0], before[1]))
+                if one.fall:
+                    steps.append((before[0], after[1]))
                 steps.append(after)
             style = Style(stroke=color, width=2.0, dash=series_dash(one.index))
             shapes.append(Curve(points[0], tuple(steps), style))
+            corners: list[tuple[float, ...]] = [points[0], *steps]
+            for start, end in itertools.pairwise(corners):
+                taken += _along(start, end)
         for dot, (dx, dy) in zip(one.dots, points, strict=True):
             shapes += _sign(one.index, dx, dy, dot.title)
     for one in named:
@@ -195,8 +202,8 @@ def row_chart(
     low, high, ticks = _range(known, axis)
     name_width = min(width * 0.36, max((text_width(r, SIZE) for r in rows), default=0.0) + 4)
     left, right, bottom = name_width + 12, 30.0, 42.0
-    legend = len(series) > 1
-    top = 30.0 if legend else 10.0
+    legend = _legend(series, left, width) if len(series) > 1 else []
+    top = 10.0 + (legend[-1][1] if legend else 0.0)
     thick = 11.0
     pitch = max(_ROW, thick * len(series) + 10) if bars else _ROW if len(rows) <= MANY else 15.0
     dodge = DODGE if len(rows) <= MANY else 3.0
@@ -213,16 +220,12 @@ def row_chart(
         text = _tick(value, ticks, axis.percent)
         shapes.append(Label(px(value), base + 15, text, 10, "middle", fill="muted"))
     shapes.append(Label(left + w / 2, height - 8, axis.name, SIZE, "middle", fill="muted"))
-    if legend:
-        x = left
-        for one in series:
-            if bars:
-                style = Style(fill=series_color(one.index))
-                shapes.append(Rect(x - 5, 7, 10, 10, style, 2))
-            else:
-                shapes += _sign(one.index, x, 12, "")
-            shapes.append(Label(x + 10, 16, one.name, SIZE, fill="ink"))
-            x += 30 + text_width(one.name, SIZE)
+    for one, (x, y) in zip(series, legend, strict=False):
+        if bars:
+            shapes.append(Rect(x - 5, y - 5, 10, 10, Style(fill=series_color(one.index)), 2))
+        else:
+            shapes += _sign(one.index, x, y, "")
+        shapes.append(Label(x + 10, y + 4, one.name, SIZE, fill="ink"))
     if limit is not None:
         shapes.append(
             segment((px(limit), top), (px(limit), base), Style(stroke="bad", width=1.5, dash="5 3"))
@@ -262,6 +265,21 @@ def row_chart(
     return Drawing(width, height, tuple(shapes), title, description)
 
 
+def _legend(series: Sequence[RowSeries], left: float, width: float) -> list[tuple[float, float]]:
+    """Return the places of the signs that explain the series, in as many lines as they need."""
+    needs = [32.0 + text_width(one.name, SIZE) for one in series]
+    if left + sum(needs) > width:
+        left = 12.0  # more room from the left edge
+    places: list[tuple[float, float]] = []
+    x, y = left, 12.0
+    for need in needs:
+        if places and x + need - 14 > width:
+            x, y = left, y + 18.0
+        places.append((x, y))
+        x += need
+    return places
+
+
 # ---- axes and signs --------------------------------------------------------------------------
 
 
@@ -271,8 +289,6 @@ def _range(values: Sequence[float], axis: Axis) -> tuple[float, float, list[floa
     if axis.zero:
         low = min(low, 0.0)
         high = max(high, 0.0)
-    if axis.least is not None:
-        low = min(low, axis.least)
     if axis.most is not None:
         high = max(high, axis.most)
     if high - low <= 1e-9 * max(abs(high), abs(low)):
@@ -283,6 +299,8 @@ def _range(values: Sequence[float], axis: Axis) -> tuple[float, float, list[floa
     if not (axis.most is not None and high <= axis.most):
         high += 0.06 * (high - low)
     step = _nice((high - low) / TICKS)
+    if axis.whole:
+        step = max(1.0, round(step))
     first = math.ceil(low / step - 1e-9)
     ticks: list[float] = []
     while (first + len(ticks)) * step <= high + 1e-9 * step and len(ticks) < 50:
@@ -337,6 +355,16 @@ def _sign(index: int, x: float, y: float, title: str) -> list[Shape]:
         "down": [(x, y + 6), (x + 5.8, y - 4.6), (x - 5.8, y - 4.6)],
     }[sign]
     return [polygon(points, full, about)]
+
+
+def _along(a: tuple[float, ...], b: tuple[float, ...]) -> list[tuple[float, float, float, float]]:
+    """Return small boxes along a line, which labels should not cover."""
+    count = max(1, int(math.hypot(b[0] - a[0], b[1] - a[1]) / 8.0))
+    found = []
+    for i in range(count + 1):
+        x, y = a[0] + (b[0] - a[0]) * i / count, a[1] + (b[1] - a[1]) * i / count
+        found.append((x - 2.0, y - 2.0, x + 2.0, y + 2.0))
+    return found
 
 
 def _beside(

@@ -382,12 +382,13 @@ def _methods(material: Material) -> list[Block]:
     return blocks
 
 
-def _plane(solved: Sequence[Shown], results: Sequence[Shown]) -> Drawing:
-    # Methods that end at the same place share one label.
+def method_series(shown: Sequence[Shown], results: Sequence[Shown]) -> list[Series]:
+    """Return methods as points of throughput and accuracy; those at one place share a label."""
     places: dict[tuple[str, str], list[Shown]] = {}
-    for s in solved:
-        key = (f"{s.result.throughput:.5g}", f"{s.result.accuracy:.5f}")
-        places.setdefault(key, []).append(s)
+    for s in shown:
+        if s.result.throughput is not None and s.result.accuracy is not None:
+            key = (f"{s.result.throughput:.5g}", f"{s.result.accuracy:.5f}")
+            places.setdefault(key, []).append(s)
     series = []
     for group in places.values():
         first = group[0]
@@ -395,6 +396,11 @@ def _plane(solved: Sequence[Shown], results: Sequence[Shown]) -> Drawing:
         label = ", ".join(s.label for s in group)
         dot = Dot(throughput, accuracy, label, f"{label}: {number(throughput)}/s at {accuracy:.4f}")
         series.append(Series("", (dot,), index=index_of(first, results)))
+    return series
+
+
+def _plane(solved: Sequence[Shown], results: Sequence[Shown]) -> Drawing:
+    series = method_series(solved, results)
     description = "; ".join(
         f"{s.label}: {number(s.result.throughput or 0.0)} inferences/s at accuracy "
         f"{s.result.accuracy:.4f}"

@@ -95,7 +95,8 @@ def test_the_page_holds_the_figures_of_the_results(metro: Path, metro_page: str)
 
 
 def test_the_page_needs_nothing_else(metro_page: str) -> None:
-    assert not re.search(r"https?:|//[a-z]|@import|url\(", metro_page)
+    without_hashes = re.sub(r"sha256-[^']*'", "", metro_page.replace("&#39;", "'"))
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", without_hashes)
     for _, element in elements(parsed(metro_page)):
         assert not {"src", "srcset", "data", "action", "style", "background"} & set(element.attrib)
         assert not [name for name in element.attrib if str(name).startswith("on")]
