@@ -33,10 +33,10 @@ def build_flow_model(data: FlowData) -> pyo.ConcreteModel:
     rate_needs_choice(model, data)
     choice_carries_floor(model, data)
     one_rate_per_group(model, data)
-    following_needs_own_choice(model, data)
+    following_needs_own_choice(model)
     following_needs_leader(model, data)
     common_prefix_is_unbroken(model, data)
-    saved_rate_is_followed(model, data)
+    saved_rate_is_followed(model)
     server_and_link_capacity(model, data)
     memory_capacity(model, data)
     latency_limit(model, data)
@@ -154,7 +154,7 @@ def one_rate_per_group(model: pyo.ConcreteModel, data: FlowData) -> None:
             )
 
 
-def following_needs_own_choice(model: pyo.ConcreteModel, data: FlowData) -> None:
+def following_needs_own_choice(model: pyo.ConcreteModel) -> None:
     """sum over pairs k: m[k,a] <= z[a]."""
     followed = _followed(model)
     model.following_needs_own_choice = pyo.Constraint(
@@ -207,7 +207,7 @@ def common_prefix_is_unbroken(model: pyo.ConcreteModel, data: FlowData) -> None:
                 )
 
 
-def saved_rate_is_followed(model: pyo.ConcreteModel, data: FlowData) -> None:
+def saved_rate_is_followed(model: pyo.ConcreteModel) -> None:
     """s[a] <= g[a] and s[a] <= sum over pairs k: m[k,a] (both times R[a])."""
     followed = _followed(model)
     model.saved_rate_is_walked = pyo.Constraint(

@@ -58,6 +58,10 @@ _START_TIMEOUT = 180.0
 _REPORT_TIMEOUT = 30.0
 _LEAD = 0.05
 """Seconds between the order to begin and the first inference."""
+_LEAST_ANSWERS = 40
+"""Of every task, if need be in a longer time than asked for,"""
+_LONGEST = 10.0
+"""but in so many times that time at most."""
 _LOST = 0.03
 """A steady edge answers all but this share of what it is asked."""
 
@@ -301,7 +305,8 @@ class Edge(AbstractContextManager["Edge"]):
             first: number of the first stream's route.
             streams: the assignment's routes, numbered from ``first`` on.
             feed: how fast.
-            seconds: how long is measured, on this machine's clock.
+            seconds: how long is measured, on this machine's clock; longer where the slowest
+                task would get too few answers to tell its rate.
             factor: slow motion (see :meth:`slow_motion`).
             arrivals: evenly spaced, or a Poisson process; ``saturated`` takes neither.
             seed: of the Poisson processes.
@@ -310,6 +315,7 @@ class Edge(AbstractContextManager["Edge"]):
             EdgeError: a process died or does not answer.
         """
         full = loads(self.instance, [stream.route for stream in streams])
+        seconds = _long_enough(seconds, [stream.route.rate * factor for stream in streams])
         scale = {
             "rates": 1.0,
             "saturated": 1.0 / full.largest,
@@ -468,6 +474,11 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _long_enough(seconds: float, rates: Sequence[float]) -> float:
+    """Return how long to measure so that the slowest stream gets enough answers."""
+    return min(max(seconds, _LEAST_ANSWERS / min(rates)), _LONGEST * seconds)
 
 
 def _schedule(

@@ -12,6 +12,7 @@ these pipes is ever unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import json
 import os
@@ -142,10 +143,9 @@ def serve(
     # Ctrl-C goes to the whole group of processes; the coordinator ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_threads(spec.threads)
-    try:
+    # Where the coordinator or a neighbour is gone, it reports, not we.
+    with contextlib.suppress(BrokenPipeError, EOFError, ConnectionResetError):
         _Worker(spec, inboxes, outboxes, answers).run()
-    except (BrokenPipeError, EOFError, ConnectionResetError):
-        pass  # the coordinator or a neighbour is gone: it reports, not we
     # Threads may still be inside of torch, which an orderly end of the interpreter would abort.
     os._exit(0)
 

@@ -4,8 +4,9 @@
                                   sum_t use[t,i] r[t] <= 1 for every server and link i.
 
 The tasks of an input group have one rate, which counts once for each of them; their use is
-that of all of them together, shared prefixes once. With the paths fixed the average accuracy is fixed too, and every reward is
-nondecreasing in the throughput, so these rates are the best for any objective.
+that of all of them together, shared prefixes once. With the paths fixed the average accuracy
+is fixed too, and every reward is nondecreasing in the throughput, so these rates are the best
+for any objective.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ _FACE_TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Allocation:
-    """Rates [inferences/s] of all tasks and the marginal throughput of each resource.
-
-    ``price[i]`` is d Th / d capacity of resource i, in inferences/s per full capacity.
-    """
+    """Rates [inferences/s] of all tasks and the marginal throughput of each resource."""
 
     rates: FloatArray
     throughput: float
     price: FloatArray
+    """d Th / d capacity of resource i, in inferences/s per full capacity."""
+    group_throughput: FloatArray
+    """Rate times number of tasks of each group [inferences/s]."""
 
 
 class RateAllocator:
@@ -123,7 +124,7 @@ class RateAllocator:
         """Return the rates of all tasks, given those of the groups."""
         of_task = rates[self._group_of]
         price = outcome.row_dual * self._worth.max(initial=1.0)
-        return Allocation(of_task, float(of_task.sum()), price)
+        return Allocation(of_task, float(of_task.sum()), price, rates * self._size)
 
     def _set_capacity(self, capacity: float) -> None:
         for row in range(self._resources):

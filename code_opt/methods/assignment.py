@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from code_opt.errors import InputError
 from code_opt.methods.allocation import CAPACITY_SLACK, Allocation, RateAllocator
 from code_opt.methods.settings import SMALLEST_GAP, Settings
-from code_opt.paths import PathPool, TaskPaths
+from code_opt.methods.units import Unit, build_units
+from code_opt.paths import PathPool, RateGroup, TaskPaths
 from code_opt.paths.graph import FloatArray
 from code_opt.result import (
     LinkResult,
@@ -100,6 +102,11 @@ class Judge:
         self.settings = settings
         self.allocator = RateAllocator(pool)
 
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """What moves at once in a search."""
+        return build_units(self.pool)
+
     def average_accuracy(self, paths: Sequence[ChosenPath]) -> float:
         """Return A of an assignment."""
         return float(self.pool.weights @ np.array([p.accuracy for p in paths]))
@@ -127,20 +134,26 @@ class Judge:
 
         Servers and links need the rates; without them only memories are filled in.
         """
+        return self.load_of(self.uses(paths), rates)
+
+    def load_of(self, uses: Sequence[FloatArray], rates: FloatArray | None) -> FloatArray:
+        """Return the same from the :meth:`uses` of an assignment's paths."""
         load = np.zeros(len(self.pool.resources))
-        for group, use in zip(self.pool.groups, self.uses(paths), strict=True):
+        for group, use in zip(self.pool.groups, uses, strict=True):
             rate = 0.0 if rates is None else rates[group.tasks[0]]
             load[group.resources] += use * np.where(group.is_rate_resource, rate, 1.0)
         return load
 
     def uses(self, paths: Sequence[ChosenPath]) -> list[FloatArray]:
         """Return what one inference of each group uses; k resources of the group, shape (k,)."""
-        return [
-            group.use([paths[t].arcs for t in group.tasks])
-            if group.is_shared
-            else paths[group.tasks[0]].use
-            for group in self.pool.groups
-        ]
+        return [self.use_of(group, paths) for group in self.pool.groups]
+
+    @staticmethod
+    def use_of(group: RateGroup, paths: Sequence[ChosenPath]) -> FloatArray:
+        """Return what one inference of all tasks of a group uses, given all tasks' paths."""
+        if group.is_shared:
+            return group.use([paths[t].arcs for t in group.tasks])
+        return paths[group.tasks[0]].use
 
     def solution(self, paths: Sequence[ChosenPath]) -> Solution | None:
         """Return an assignment with its canonical rates, or None where a requirement fails."""

@@ -50,9 +50,7 @@ def path_data(pool: PathPool, goal: Goal) -> PathData:
     shared: Entries = {}
     prefixes: list[list[list[int]]] = []
     first = np.cumsum([0, *(len(t) for t in pool.tasks)]).tolist()
-    own_use = _own_use(pool)
-    for t, task in enumerate(pool.tasks):
-        resources, use = own_use[t]
+    for t, (resources, use) in enumerate(_own_use(pool)):
         for column, resource in enumerate(resources.tolist()):
             used = np.flatnonzero(use[:, column])
             entries.setdefault(resource, []).extend(
