@@ -37,10 +37,25 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"numpy", "pyomo"},
     ),
+    "planning": (
+        {
+            "checker",
+            "errors",
+            "files",
+            "formulations",
+            "instance",
+            "methods",
+            "paths",
+            "result",
+            "reward",
+            "solvers",
+        },
+        {"numpy", "pandas", "pyarrow", "pydantic", "pyomo", "xlsxwriter"},
+    ),
     "text": (set(), set()),
     "wording": ({"instance", "result", "text"}, set()),
     "report": (
-        {"checker", "code_opt", "errors", "files", "instance", "result", "text", "wording"},
+        {"checker", "code_opt", "errors", "files", "instance", "planning", "result", "text", "wording"},
         {"jinja2", "markupsafe", "matplotlib"},
     ),
     "generate": ({"errors", "instance"}, {"numpy"}),
@@ -77,6 +92,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "instance",
             "methods",
             "paths",
+            "planning",
             "profiling",
             "report",
             "result",
@@ -86,7 +102,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"rich", "typer"},
     ),
-    "code_opt": ({"checker", "errors", "instance", "methods", "result"}, set()),
+    "code_opt": ({"checker", "errors", "instance", "methods", "planning", "result"}, set()),
 }
 ENTRIES = {"code_opt/__main__.py", "solve.py"}
 """Files that only start the command line."""

@@ -23,6 +23,8 @@ from rich.text import Text
 
 import code_opt
 from code_opt.cli.exits import ExitStatus, status_of
+from code_opt.cli.folders import make_folder
+from code_opt.cli.plan import plan
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.report import report as report_command
 from code_opt.cli.text import count, plain, plain_lines, product
@@ -257,7 +259,7 @@ def solve(
     """
     options = _solver_options(solver_option or [])
     if out is not None:
-        _make_folder(out)
+        make_folder(out)
     instance = code_opt.load_instance(instance_path)
     stderr = _Console(stderr=True)
     results = []
@@ -390,7 +392,7 @@ def profile(
     from code_opt.profiling.config import load_config
 
     config = load_config(config_path)
-    _make_folder(out)
+    make_folder(out)
     stderr = _Console(stderr=True)
     # torch takes seconds to load: a wrong config is told before.
     from code_opt.cli.profile_report import StageReport, show_profile
@@ -475,7 +477,7 @@ def evaluate(
         results[name] = code_opt.load_result(path)
     for folder in (out, write_back):
         if folder is not None:
-            _make_folder(folder)
+            make_folder(folder)
     # torch takes seconds to load: wrong files are told before.
     from code_opt.cli.evaluation_report import show_evaluation
     from code_opt.cli.profile_report import StageReport
@@ -546,6 +548,9 @@ def export(
     return ExitStatus.DONE
 
 
+app.command("plan")(_command(plan))
+
+
 def _methods(asked: Sequence[Method]) -> list[str]:
     """Return the methods to run, each once, in the order of the table."""
     every = not asked or Method.ALL in asked
@@ -563,16 +568,6 @@ def _solver_options(texts: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--solver-option: {name!r} is given twice")
         options[name] = value
     return options
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise InputError(f"--out: {folder}: is a file, expected a folder") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"--out: {folder}: cannot be made: {reason}") from None
 
 
 def _show(results: Sequence[Result], instance: Instance) -> None:
