@@ -55,7 +55,17 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "text": (set(), set()),
     "wording": ({"instance", "result", "text"}, set()),
     "report": (
-        {"checker", "code_opt", "errors", "files", "instance", "planning", "result", "text", "wording"},
+        {
+            "checker",
+            "code_opt",
+            "errors",
+            "files",
+            "instance",
+            "planning",
+            "result",
+            "text",
+            "wording",
+        },
         {"jinja2", "markupsafe", "matplotlib"},
     ),
     "generate": ({"errors", "instance"}, {"numpy"}),

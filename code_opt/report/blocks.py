@@ -144,6 +144,8 @@ class More:
     summary: str
     blocks: tuple[Block, ...]
     task: int | None = None
+    aside: bool = False
+    """Stays closed on paper."""
 
 
 @dataclass(frozen=True)

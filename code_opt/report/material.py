@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from code_opt.checker import Violation, check
 from code_opt.errors import InputError
@@ -15,6 +16,9 @@ from code_opt.report.evaluations import EVALUATION_FILE, EvaluationTables, read_
 from code_opt.report.reading import read_json
 from code_opt.result import Result, load_result
 from code_opt.text import plain
+
+if TYPE_CHECKING:
+    from code_opt.planning import Plan
 
 ORDER = ("exact", "code", "local", "host", "edge-early", "greedy", "random")
 """Order of methods; others follow as they come."""
@@ -34,12 +38,21 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class PlanFile:
+    """One plan with the file that holds it."""
+
+    path: Path
+    plan: Plan
+
+
+@dataclass(frozen=True)
 class Material:
     """Everything that a report is made from."""
 
     instance: Instance
     results: tuple[Shown, ...] = ()
     evaluations: tuple[EvaluationTables, ...] = ()
+    plans: tuple[PlanFile, ...] = ()
     sources: tuple[str, ...] = ()
     """Names of the files."""
 
@@ -84,9 +97,11 @@ def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> M
     instance = load_instance(instances[0])
     results = [(f.path, load_result(f.path)) for f in found if f.kind == "result"]
     evaluations = tuple(read_evaluation(f.path) for f in found if f.kind == "evaluation")
-    for path, name in [(p, r.instance) for p, r in results] + [
-        (e.path, e.instance) for e in evaluations
-    ]:
+    plans = tuple(PlanFile(f.path, _load_plan(f.path)) for f in found if f.kind == "plan")
+    about = [(path, result.instance) for path, result in results]
+    about += [(e.path, e.instance) for e in evaluations]
+    about += [(p.path, p.plan.instance) for p in plans]
+    for path, name in about:
         if name != instance.name:
             raise InputError(
                 f"{path}: about the instance {name!r}, not {instance.name!r} ({instances[0]})"
@@ -98,8 +113,15 @@ def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> M
         instance=instance,
         results=tuple(_label(results, instance)),
         evaluations=evaluations,
+        plans=plans,
         sources=tuple(plain(p.name) for p in [instances[0], *others]),
     )
+
+
+def _load_plan(path: Path) -> Plan:
+    from code_opt.planning import load_plan  # loads Pyomo: only where there is a plan
+
+    return load_plan(path)
 
 
 def _find(paths: Sequence[Path]) -> list[_Found]:

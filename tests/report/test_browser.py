@@ -193,7 +193,8 @@ def test_text_has_contrast(view: Any, scheme: str) -> None:
 def test_the_page_can_be_printed(view: Any, tmp_path: Path) -> None:
     page = view("metro", color_scheme="dark")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    assert page.evaluate("[...document.querySelectorAll('details')].every(d => d.open)")
+    opened = "[...document.querySelectorAll('details:not(.aside)')].every(d => d.open)"
+    assert page.evaluate(opened)
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == (
         "rgb(255, 255, 255)"

@@ -89,7 +89,7 @@
   // On paper nothing can be opened.
   let opened = [];
   window.addEventListener("beforeprint", () => {
-    opened = all("details:not(.task):not([open])");
+    opened = all("details:not(.task):not(.aside):not([open])");
     for (const part of opened) part.open = true;
   });
   window.addEventListener("afterprint", () => {
