@@ -37,7 +37,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"numpy", "pyomo"},
     ),
-    "generate": ({"errors", "instance"}, {"numpy"}),
+    "generate": ({"errors", "files", "instance"}, {"numpy"}),
     "networks": (
         {"errors", "files", "instance"},
         {"numpy", "PIL", "pydantic", "pyarrow", "safetensors", "sklearn", "torch", "torchvision"},

@@ -24,6 +24,7 @@ from rich.text import Text
 
 import code_opt
 from code_opt.cli.exits import ExitStatus, status_of
+from code_opt.cli.generate import generate
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.text import count, plain, plain_lines, product
 from code_opt.errors import CodeOptError, InputError
@@ -540,6 +541,9 @@ def export(
     )
     write_model(build_model(instance, settings), to)
     return ExitStatus.DONE
+
+
+app.command("generate")(_command(generate))
 
 
 def file_stem(name: str) -> str:
