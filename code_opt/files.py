@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,12 @@ def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def file_stem(name: str) -> str:
+    """Return a harmless file name from a name in a file: no folders, no hidden files, short."""
+    stem = re.sub(r"[^\w.-]+|\.{2,}", "-", name).strip(".-")
+    return stem.encode()[:120].decode(errors="ignore") or "instance"
 
 
 def _umask() -> int:
