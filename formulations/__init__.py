@@ -5,7 +5,7 @@ for the least change that makes an infeasible one feasible. See ``MODEL.md`` for
 table of symbols. No file format, no solver and no neural network is known here.
 """
 
-from formulations.data import ElasticData, FlowData, FlowTask, Goal, PathData, Rows
+from formulations.data import ElasticData, FlowData, FlowPair, FlowTask, Goal, PathData, Rows
 from formulations.elastic import build_elastic_model
 from formulations.flow import build_flow_model
 from formulations.parts import add_tangent
@@ -14,6 +14,7 @@ from formulations.path import build_path_model
 __all__ = [
     "ElasticData",
     "FlowData",
+    "FlowPair",
     "FlowTask",
     "Goal",
     "PathData",

@@ -192,7 +192,7 @@ def _device(found: Sequence[Evaluated], console: Console) -> Table:
     for one in found:
         if one.device is None:
             continue
-        worst = min(task.share_of_plain for task in one.device.tasks)
+        worst = min(stream.share_of_plain for stream in one.device.streams)
         table.add_row(
             plain(one.name),
             f"{one.device.throughput:.4g}",

@@ -236,14 +236,14 @@ def _speed(
     found = routes(subject.instance, result)
     if not found:
         return None
-    natives, work = {}, {}
-    for task in subject.instance.tasks:
-        natives[task.id] = bundle.trunk(task.dnn).blocks
-        dnn = next(d for d in subject.instance.dnns if d.id == task.dnn)
-        work[task.id] = sum(block.flops for block in dnn.blocks)
+    natives = {
+        task.id: (task.dnn, bundle.trunk(task.dnn).blocks) for task in subject.instance.tasks
+    }
+    work = {dnn.id: sum(block.flops for block in dnn.blocks) for dnn in subject.instance.dnns}
     inputs = {
-        r.task: subject.inputs(r.task, subject.images(r.task, "test").first(options.batch))
-        for r in found
+        task: subject.inputs(task, subject.images(task, "test").first(options.batch))
+        for route in found
+        for task in route.tasks
     }
     return measure_device(
         network,
@@ -382,8 +382,8 @@ def _device(found: Sequence[Evaluated]) -> pd.DataFrame:
         if one.device is None:
             continue
         # What FLOPs predict needs one number of the device: its speed on the native paths.
-        pace = sum(t.native for t in one.device.tasks) / sum(
-            t.native_flops for t in one.device.tasks
+        pace = sum(t.native for t in one.device.streams) / sum(
+            t.native_flops for t in one.device.streams
         )
         rows += [
             {
@@ -392,10 +392,10 @@ def _device(found: Sequence[Evaluated]) -> pd.DataFrame:
                 "dtype": one.device.dtype,
                 "mode": one.device.mode,
                 "layout": one.device.layout,
-                **asdict(task),
-                "seconds_by_flops": task.flops * pace,
+                **asdict(stream),
+                "seconds_by_flops": stream.flops * pace,
             }
-            for task in one.device.tasks
+            for stream in one.device.streams
         ]
     return pd.DataFrame(rows)
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "code-opt/instance/1"
 INPUT, OUTPUT = "input", "output"
+IDENTITY = "identity"
+"""Value of :attr:`Connection.share` for no adapter at all, as on native arcs."""
 BYTES_PER_PARAMETER = 4
 
 Identifier = Annotated[str, Field(min_length=1, max_length=200)]
@@ -80,7 +82,8 @@ class Connection(Record):
 
     Where ``bytes`` is null, the source block's ``output_bytes`` cross (an entry: 0).
     Where ``server`` is null, the adapter runs on the server of the source block
-    (an entry: of the target block).
+    (an entry: of the target block). Two tasks of one input group have the same adapter
+    where the ends and ``share`` are the same; where it is null, the adapter is the task's own.
     """
 
     source: Identifier = Field(description="a block id, or 'input' (an entry)")
@@ -90,6 +93,10 @@ class Connection(Record):
     params: NonNegative = Field(0.0, description="parameters of the adapter (4 bytes each)")
     bytes: NonNegative | None = Field(None, description="activation handed on [bytes]")
     server: Identifier | None = Field(None, description="server that runs the adapter")
+    share: Identifier | None = Field(
+        None,
+        description="adapter that tasks of the input group share; 'identity': none is needed",
+    )
 
 
 class MeasuredPath(Record):
@@ -115,7 +122,7 @@ class Task(Record):
     min_accuracy: Fraction = Field(0.0, description="least accuracy of the task's path")
     max_latency: Positive | None = Field(None, description="latency limit L[t], unloaded [s]")
     input_group: Identifier | None = Field(
-        None, description="tasks of one group look at the same input"
+        None, description="tasks of one group look at the same input, at one rate"
     )
     connections: tuple[Connection, ...] = Field((), strict=False)
     measured_paths: tuple[MeasuredPath, ...] = Field((), strict=False)
