@@ -29,7 +29,7 @@ from code_opt.generate.catalogue import (
 )
 from code_opt.generate.draws import Draws, significant
 from code_opt.generate.layouts import LAYOUTS, Tier, Wire
-from code_opt.instance.model import BYTES_PER_PARAMETER, INPUT, OUTPUT, SCHEMA, Connection
+from code_opt.instance.model import BYTES_PER_PARAMETER, INPUT, OUTPUT, SCHEMA
 
 Record = dict[str, Any]
 
@@ -293,19 +293,26 @@ class Edge:
 
     @cached_property
     def _groups(self) -> list[list[int]]:
-        """Tasks that look at the same input: neighbours, 2 to 4 a group."""
+        """Tasks that look at the same input: neighbours, 2 to 4 a group.
+
+        Groups form around the services with the widest reach (hubs, regions), of those with
+        the narrowest: the other way round spokes would be left without a group to join.
+        """
         wanted = round(self.options.groups * self.options.services)
         if wanted < 2:
             return []
         draws = self._draws(_Stream.GROUP)
-        free = set(range(self.options.services))
+        everyone = range(self.options.services)
+        width = [len(self._reach(i)) for i in everyone]
+        free = set(everyone)
         groups: list[list[int]] = []
-        for first in draws.shuffled(range(self.options.services)):
+        for first in sorted(draws.shuffled(everyone), key=lambda i: -width[i]):
             size = 2 + draws.index(3)
             if first not in free:
                 continue
             near = [i for i in self._reach(first) if i in free]
-            members = [first, *draws.shuffled(near)[: min(size, wanted) - 1]]
+            mixed = sorted(draws.shuffled(near), key=lambda i: width[i])
+            members = [first, *mixed[: min(size, wanted) - 1]]
             if len(members) < 2:
                 continue
             free.difference_update(members)
@@ -426,8 +433,6 @@ class Edge:
         return [record for record in found if record]
 
     def _are_mates(self, i: int, j: int) -> bool:
-        if "share" not in Connection.model_fields:
-            return False
         return i in self._group_of and self._group_of[i] == self._group_of.get(j)
 
     def _join(self, i: int, k: int, j: int, v: int, drop: float, draws: Draws) -> Record:

@@ -17,7 +17,6 @@ from code_opt.generate import Edge, EdgeOptions, generate_edge, write_edge
 from code_opt.generate.edge import RATE
 from code_opt.generate.layouts import LAYOUTS
 from code_opt.generate.writing import json_lines
-from code_opt.instance.model import Connection
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = {
@@ -204,7 +203,6 @@ def test_measured_paths_are_near_their_prediction():
     assert 0.004 < statistics.pstdev(off) < 0.02
 
 
-@pytest.mark.skipif("share" not in Connection.model_fields, reason="shared inputs not there yet")
 @pytest.mark.parametrize("family", LAYOUTS)
 def test_groups_are_valid_and_can_share(family):
     instance = generate_edge(EdgeOptions(family, 40, seed=5, groups=0.6, **EVERYTHING))
