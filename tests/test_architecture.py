@@ -37,7 +37,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"numpy", "pyomo"},
     ),
-    "generate": ({"errors", "instance"}, {"numpy"}),
+    "generate": ({"errors", "files", "instance"}, {"numpy"}),
     "networks": (
         {"errors", "files", "instance"},
         {"numpy", "PIL", "pydantic", "pyarrow", "safetensors", "sklearn", "torch", "torchvision"},
@@ -56,11 +56,26 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "networks",
             "result",
             "reward",
+            "store",
         },
         {"numpy", "pandas", "pydantic"},
     ),
+    "store": ({"errors", "files"}, set()),
+    "batch": (
+        {
+            "code_opt",
+            "errors",
+            "executors",
+            "files",
+            "instance",
+            "result",
+            "store",
+        },
+        {"pandas"},
+    ),
     "cli": (
         {
+            "batch",
             "code_opt",
             "checker",
             "errors",
