@@ -26,6 +26,7 @@ from code_opt.cli.batch import is_batch, solve_batch
 from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.generate import generate
 from code_opt.cli.progress import ProgressReport
+from code_opt.cli.report import report as report_command
 from code_opt.cli.text import count, plain, plain_lines, product
 from code_opt.errors import CodeOptError, InputError
 from code_opt.files import file_stem
@@ -530,6 +531,9 @@ def evaluate(
     return ExitStatus.DONE if found.confirmed else ExitStatus.NOT_CONFIRMED
 
 
+app.command("report")(_command(report_command))
+
+
 @app.command("export")
 @_command
 def export(
@@ -602,8 +606,8 @@ def _make_folder(folder: Path) -> None:
 
 
 def _show(results: Sequence[Result], instance: Instance) -> None:
-    from code_opt.cli.reading import chosen, reading
     from code_opt.cli.tables import link_table, methods_table, server_table, task_table
+    from code_opt.wording import chosen, reading
 
     console = _Console(highlight=False)
     asked = f"highest {results[0].objective}"
