@@ -61,7 +61,7 @@ $(VENV)/.package: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.package
-	$(PIP) -e '.[dev,dask,report]'
+	$(PIP) -e '.[dev,dask,report,tables]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.package

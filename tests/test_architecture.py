@@ -44,6 +44,21 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {"checker", "code_opt", "errors", "files", "instance", "result", "text", "wording"},
         {"jinja2", "markupsafe", "matplotlib"},
     ),
+    "planning": (
+        {
+            "checker",
+            "errors",
+            "files",
+            "formulations",
+            "instance",
+            "methods",
+            "paths",
+            "result",
+            "reward",
+            "solvers",
+        },
+        {"numpy", "pandas", "pyarrow", "pydantic", "pyomo", "xlsxwriter"},
+    ),
     "networks": (
         {"errors", "files", "instance"},
         {"numpy", "PIL", "pydantic", "pyarrow", "safetensors", "sklearn", "torch", "torchvision"},
@@ -92,6 +107,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "instance",
             "methods",
             "paths",
+            "planning",
             "profiling",
             "report",
             "result",
@@ -101,7 +117,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"rich", "typer"},
     ),
-    "code_opt": ({"checker", "errors", "instance", "methods", "result"}, set()),
+    "code_opt": ({"checker", "errors", "instance", "methods", "planning", "result"}, set()),
 }
 ENTRIES = {"code_opt/__main__.py", "solve.py"}
 """Files that only start the command line."""
