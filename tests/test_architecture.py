@@ -37,6 +37,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"numpy", "pyomo"},
     ),
+    "generate": ({"errors", "files", "instance"}, {"numpy"}),
     "planning": (
         {
             "checker",
@@ -68,7 +69,6 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"jinja2", "markupsafe", "matplotlib"},
     ),
-    "generate": ({"errors", "instance"}, {"numpy"}),
     "networks": (
         {"errors", "files", "instance"},
         {"numpy", "PIL", "pydantic", "pyarrow", "safetensors", "sklearn", "torch", "torchvision"},
@@ -87,11 +87,26 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "networks",
             "result",
             "reward",
+            "store",
         },
         {"numpy", "pandas", "pydantic"},
     ),
+    "store": ({"errors", "files"}, set()),
+    "batch": (
+        {
+            "code_opt",
+            "errors",
+            "executors",
+            "files",
+            "instance",
+            "result",
+            "store",
+        },
+        {"pandas"},
+    ),
     "cli": (
         {
+            "batch",
             "code_opt",
             "checker",
             "errors",

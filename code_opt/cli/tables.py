@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from code_opt.batch import Outcome
     from code_opt.instance.model import Instance
     from code_opt.result import Result
 
@@ -128,6 +129,30 @@ def link_table(result: Result, console: Console) -> Table:
         for r in result.links
     ]
     return _load_table("link", "B/s", rows, console)
+
+
+def batch_table(outcomes: Sequence[Outcome], console: Console) -> Table:
+    """Return one row per instance and method of many."""
+    table = plain_table(console)
+    _words(table, "instance", wrap=True)
+    _words(table, "method")
+    _words(table, "status")
+    _figures(table, "reward", "gap\n[%]", "through-\nput [1/s]", "accu-\nracy", "time\n[s]")
+    for outcome in outcomes:
+        result = outcome.result
+        status = outcome.fault if result is None else result.status
+        cells = ["–"] * 5
+        if result is not None:
+            accuracy = "–" if result.accuracy is None else f"{result.accuracy:.4f}"
+            cells = [_figure(result.reward), _gap(result.gap), _figure(result.throughput)]
+            cells += [accuracy, seconds(result.seconds)]
+        table.add_row(
+            Text(plain(outcome.job.source.label)),
+            Text(outcome.job.method),
+            Text(status or "", style=STATUS_STYLE.get(status or "", "red")),
+            *(Text(cell) for cell in _dashes(cells, console)),
+        )
+    return table
 
 
 class PathText:
