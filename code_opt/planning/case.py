@@ -19,7 +19,7 @@ from code_opt.errors import InputError
 from code_opt.instance.model import Instance
 from code_opt.methods.baselines import edge_early_pool, local_pool
 from code_opt.paths import PathPool, build_pool
-from code_opt.paths.graph import FloatArray, IntArray, Resource
+from code_opt.paths.graph import FloatArray, IntArray, Resource, Topology
 from code_opt.planning.settings import PlanSettings
 
 Coordination = Literal["full", "exits", "none"]
@@ -76,8 +76,7 @@ class Case:
     @cached_property
     def floors(self) -> FloatArray:
         """Least rates that the tasks ask for [inferences/s], shape (T,)."""
-        topology = self.pool.topology
-        return np.array([topology.floor(task) for task in self.instance.tasks])
+        return np.array(Topology(self.instance).floors())
 
     def least_accuracy(self, settings: PlanSettings, max_loss: float | None) -> float | None:
         """Return the floor on the average accuracy, from both ways to ask for one.

@@ -22,7 +22,7 @@ from code_opt.instance import Instance, parse_instance
 from code_opt.instance.problems import hint
 
 MAX_VALUES = 1000
-_TEXTS = frozenset({"id", "source", "target", "server", "dnn", "input_group", "kind"})
+_TEXTS = frozenset({"id", "share", "source", "target", "server", "dnn", "input_group", "kind"})
 
 
 @dataclass(frozen=True)

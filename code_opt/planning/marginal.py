@@ -20,7 +20,8 @@ from code_opt.errors import InputError
 from code_opt.instance.model import Instance
 from code_opt.methods import solve
 from code_opt.methods.allocation import RateAllocator
-from code_opt.methods.assignment import path_of
+from code_opt.methods.assignment import Judge, path_of
+from code_opt.methods.settings import Settings
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray, Resource, Topology
 from code_opt.planning.columns import table
@@ -44,12 +45,13 @@ class FixedPaths:
     def of(instance: Instance, result: Result) -> FixedPaths:
         """Return the rate program with the paths of a result."""
         pool = build_pool(instance)
-        uses = []
+        chosen = []
         for task, row in zip(pool.tasks, result.tasks, strict=True):
             arcs = task.graph.path_arcs(row.path)
             assert arcs is not None
-            uses.append(path_of(task, tuple(arcs)).use)
+            chosen.append(path_of(task, tuple(arcs)))
         assert result.accuracy is not None
+        uses = Judge(pool, Settings()).uses(chosen)
         return FixedPaths(pool, tuple(uses), result.accuracy)
 
     def allocate(self, factor: FloatArray | None = None) -> tuple[float, FloatArray]:
@@ -61,8 +63,8 @@ class FixedPaths:
         uses = self.uses
         if factor is not None:
             uses = tuple(
-                use / factor[task.resources]
-                for use, task in zip(self.uses, self.pool.tasks, strict=True)
+                use / factor[group.resources]
+                for use, group in zip(self.uses, self.pool.groups, strict=True)
             )
         found = RateAllocator(self.pool).allocate(uses)
         if found is None:  # floors that fit within the solver's tolerance only
@@ -165,12 +167,9 @@ def grown(instance: Instance, resource: Resource, step: float) -> Instance:
 
     A floor ``standalone`` would grow with the capacity: it is kept at its present rate.
     """
-    topology = Topology(instance)
     tasks = tuple(
-        task.model_copy(update={"floor": topology.floor(task)})
-        if task.floor == "standalone"
-        else task
-        for task in instance.tasks
+        task.model_copy(update={"floor": floor})
+        for task, floor in zip(instance.tasks, Topology(instance).floors(), strict=True)
     )
     servers, links = instance.servers, instance.links
     if resource.kind == "server":

@@ -335,7 +335,7 @@ def _floors(instance: Instance) -> list[float]:
     from tests.reference import _Tables
 
     tables = _Tables(instance)
-    return [tables.floor(task) for task in instance.tasks]
+    return [tables.floor([task]) for task in instance.tasks]
 
 
 floors_of = _floors
