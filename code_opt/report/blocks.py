@@ -212,14 +212,16 @@ class Page:
     version: str
 
 
-def figures(page: Page) -> list[Figure]:
-    """Return all figures of a page in order."""
+def figures(page: Page, single_tasks: bool = True) -> list[Figure]:
+    """Return all figures of a page in order, those of single tasks among them or not."""
     found: list[Figure] = []
 
     def visit(blocks: Sequence[Block]) -> None:
         for block in blocks:
             if isinstance(block, Figure):
                 found.append(block)
+            elif isinstance(block, More) and block.task is not None and not single_tasks:
+                continue
             elif isinstance(block, Side | Pair | More | Listing):
                 visit(block.blocks)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from code_opt.report.evaluations import EVALUATION_FILE, EvaluationTables, read_
 from code_opt.report.reading import read_json
 from code_opt.result import Result, load_result
 from code_opt.text import plain
+from code_opt.wording import PathWords
 
 if TYPE_CHECKING:
     from code_opt.planning import Plan
@@ -55,6 +57,11 @@ class Material:
     plans: tuple[PlanFile, ...] = ()
     sources: tuple[str, ...] = ()
     """Names of the files."""
+
+    @cached_property
+    def words(self) -> PathWords:
+        """What writes the instance's paths."""
+        return PathWords(self.instance)
 
     @property
     def confirmed(self) -> bool:
@@ -158,11 +165,11 @@ def _kind(path: Path) -> str | None:
     if path.suffix.lower() in {".yaml", ".yml"}:
         return "instance"
     data = read_json(path)
+    if path.name == EVALUATION_FILE:
+        return "evaluation"
     if not isinstance(data, dict):
         return None
     schema = data.get("schema")
-    if path.name == EVALUATION_FILE:
-        return "evaluation"
     if schema == SCHEMA:
         return "instance"
     if isinstance(schema, str) and schema.startswith(_RESULT):

@@ -874,7 +874,7 @@ def _marginal(tables: _Tables, _: Material, suffix: str) -> list[Block]:
         Paragraph(
             "By dual: the slope at the chosen paths. Paths fixed and paths free: solved again with "
             "more of it; where free paths gain more, the new capacity lets paths change."
-            + (f" {left} more servers and links gain nothing." if left else ""),
+            + (f" Nothing else gains ({left} more of servers and links)." if left else ""),
             note=True,
         ),
     ]

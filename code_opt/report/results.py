@@ -316,9 +316,8 @@ def _line(shown: Shown, task: str, material: Material) -> str:
     row = next((r for r in shown.result.tasks if r.task == task), None)
     if row is None:
         return f"{shown.label}: no path"
-    words = PathWords(material.instance)
     return (
-        f"{shown.label}: {path_text(words, task, row.path)}, {short(row.rate)}/s, "
+        f"{shown.label}: {path_text(material.words, task, row.path)}, {short(row.rate)}/s, "
         f"accuracy {row.accuracy:.4f} ({row.accuracy_source}), {duration(row.latency)}"
     )
 
@@ -481,7 +480,7 @@ def runs_of(
 
 def _path_table(material: Material, shown: Sequence[Shown], caption: str) -> Table:
     instance = material.instance
-    words = PathWords(instance)
+    words = material.words
     limits = any(task.max_latency is not None for task in instance.tasks)
     columns = (
         Column("Task"),

@@ -10,45 +10,12 @@ import pytest
 
 html5lib = pytest.importorskip("html5lib")
 
-from code_opt.cli.app import main
 from code_opt.errors import InputError
 from code_opt.report.assemble import assemble
 from code_opt.report.blocks import figures
 from code_opt.report.material import read_material
 from code_opt.report.page import render
 from code_opt.report.plans import HEADINGS, money
-
-ROOT = Path(__file__).resolve().parents[2]
-SCENARIOS = """scenario,probability,task,factor
-quiet,0.7,objects,0.6
-quiet,0.7,groups,0.6
-rush,0.3,objects,1.8
-rush,0.3,groups,1.4
-"""
-
-
-@pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an instance, two results and a plan of every kind."""
-    folder = tmp_path_factory.mktemp("planned")
-    data = json.loads((ROOT / "data" / "alexnet-mobilenet" / "balanced.json").read_text())
-    data["bundle"] = None
-    for server in data["servers"]:
-        server["unit_flops"] = 5e8
-    path = folder / "instance.json"
-    path.write_text(json.dumps(data))
-    (folder / "scenarios.csv").write_text(SCENARIOS)
-    out = ["--out", str(folder)]
-    runs = [
-        ["--least-cost", "--growth", "1,2", "--max-loss", "0,2"],
-        ["--growth-path", "--growth", "1,2", "--max-loss", "2"],
-        ["--scenarios", str(folder / "scenarios.csv"), "--failures", "--max-loss", "5"],
-        ["--front", "--marginal", "--vary", "servers[edge-a].flops=2e9:6e9:3"],
-    ]
-    for run in runs:
-        assert main(["plan", str(path), *run, *out]) == 0
-    assert main(["solve", str(path), "-m", "exact", "-m", "local", *out]) == 0
-    return folder
 
 
 def tables_of(folder: Path, kind: str) -> dict[str, list[dict[str, object]]]:
