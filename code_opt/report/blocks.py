@@ -160,6 +160,8 @@ class Chooser:
     """Chooses a task of the page: shown in figures and tables, and told in a line."""
 
     tasks: tuple[Choice, ...]
+    summary: tuple[str, ...] = ()
+    """Told where none is chosen."""
     filters: bool = False
     """So many tasks that they are searched for by name."""
 

@@ -355,7 +355,7 @@ class _Edge:
                     min(lanes) - 5,
                     place.width - 4,
                     max(lanes) - min(lanes) + 10,
-                    Style(fill="line", opacity=0.65),
+                    Style(fill="edge", opacity=0.35),
                     5,
                     title=f"{block}: computed once for {', '.join(tasks)}",
                 )

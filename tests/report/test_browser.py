@@ -96,6 +96,7 @@ def test_choosing_a_task_lights_up_its_paths(view: Any) -> None:
     page.mouse.move(5, 5)
     assert lit(page) == {"2"}
     told = page.locator(".readout").inner_text()
+    assert "tasks leave" not in told
     assert "exact: mobilenet/0 ⇒ squeezenet/1…2 ⇒ output" in told
     assert "local: mobilenet/0…3 (native)" in told
     chosen = page.locator("tr.on")
