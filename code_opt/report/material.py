@@ -13,7 +13,7 @@ from code_opt.checker import Violation, check
 from code_opt.errors import InputError
 from code_opt.instance import Instance, load_instance
 from code_opt.instance.model import SCHEMA
-from code_opt.report.evaluations import EVALUATION_FILE, EvaluationTables, read_evaluation
+from code_opt.report.evaluation_files import EVALUATION_FILE, EvaluationTables, read_evaluation
 from code_opt.report.reading import read_json
 from code_opt.result import Result, load_result
 from code_opt.text import plain
