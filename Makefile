@@ -44,8 +44,9 @@ format: $(VENV)/.dev  ## put the sources into the project's format
 bench: $(VENV)/.bench  ## compare the exact solver, its peers and CoDE
 	$(BIN)/python -m benchmarks $(ARGS)
 
-data: $(VENV)/.networks  ## rebuild the instances in data/ from the networks
+data: $(VENV)/.networks  ## rebuild the instances in data/, and what generate draws from
 	$(BIN)/python data/make_instances.py
+	$(BIN)/python data/make_catalogue.py
 
 clean:  ## remove the environment, caches and outputs
 	rm -rf $(VENV) build out .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
@@ -60,7 +61,7 @@ $(VENV)/.package: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.package
-	$(PIP) -e '.[dev,dask,tables]'
+	$(PIP) -e '.[dev,dask,report,tables]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.package

@@ -22,12 +22,16 @@ from rich.console import Console
 from rich.text import Text
 
 import code_opt
+from code_opt.cli.batch import is_batch, solve_batch
 from code_opt.cli.exits import ExitStatus, status_of
-from code_opt.cli.folders import file_stem, make_folder
+from code_opt.cli.folders import make_folder
+from code_opt.cli.generate import generate
 from code_opt.cli.plan import plan
 from code_opt.cli.progress import ProgressReport
+from code_opt.cli.report import report as report_command
 from code_opt.cli.text import count, plain, plain_lines, product
 from code_opt.errors import CodeOptError, InputError
+from code_opt.files import file_stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -207,7 +211,13 @@ InstanceArgument = Annotated[
 @app.command("solve")
 @_command
 def solve(
-    instance_path: InstanceArgument,
+    instance_paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INSTANCE...",
+            help="JSON or YAML file, or folder of CSV tables; several, or a folder of instances.",
+        ),
+    ],
     method: Annotated[
         list[Method] | None,
         typer.Option("--method", "-m", help="Method to run; may be repeated. Default: all."),
@@ -250,12 +260,40 @@ def solve(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list of results and nothing else.")
     ] = False,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="Where many instances run: serial, processes[:N], or dask[:ADDRESS].",
+            show_default="processes",
+        ),
+    ] = None,
 ) -> ExitStatus:
     """Find the best path assignment: exact, CoDE and the baselines side by side.
 
-    Exit status: 0 done, 2 bad input, 3 infeasible, 4 stopped with nothing found.
+    Many instances give one table; with --out a second run goes on where a first one stopped.
+    Exit status: 0 done, 2 bad input, 3 infeasible, 4 stopped with nothing found; of many
+    instances, the worst.
     """
-    options = _solver_options(solver_option or [])
+    options: dict[str, Any] = {
+        "formulation": formulation.value,
+        "objective": objective.value,
+        "min_accuracy": min_accuracy,
+        "min_throughput": min_throughput,
+        "solver": solver,
+        "time_limit": time_limit,
+        "gap": gap,
+        "seed": seed,
+        "threads": threads,
+        "solver_options": _solver_options(solver_option or []),
+    }
+    if executor is not None or is_batch(instance_paths):
+        if solver_log:
+            raise InputError("--solver-log: for one instance only")
+        if out is not None:
+            make_folder(out)
+        methods = _methods(method or [])
+        return solve_batch(instance_paths, methods, options, executor, out, as_json)
+    (instance_path,) = instance_paths
     if out is not None:
         make_folder(out)
     instance = code_opt.load_instance(instance_path)
@@ -267,16 +305,7 @@ def solve(
                 code_opt.solve(
                     instance,
                     method=name,
-                    formulation=formulation.value,
-                    objective=objective.value,
-                    min_accuracy=min_accuracy,
-                    min_throughput=min_throughput,
-                    solver=solver,
-                    time_limit=time_limit,
-                    gap=gap,
-                    seed=seed,
-                    threads=threads,
-                    solver_options=options,
+                    **options,
                     solver_log=solver_log,
                     progress=report,
                 )
@@ -504,6 +533,9 @@ def evaluate(
     return ExitStatus.DONE if found.confirmed else ExitStatus.NOT_CONFIRMED
 
 
+app.command("report")(_command(report_command))
+
+
 @app.command("export")
 @_command
 def export(
@@ -543,6 +575,7 @@ def export(
     return ExitStatus.DONE
 
 
+app.command("generate")(_command(generate))
 app.command("plan")(_command(plan))
 
 
@@ -566,8 +599,8 @@ def _solver_options(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _show(results: Sequence[Result], instance: Instance) -> None:
-    from code_opt.cli.reading import chosen, reading
     from code_opt.cli.tables import link_table, methods_table, server_table, task_table
+    from code_opt.wording import chosen, reading
 
     console = _Console(highlight=False)
     asked = f"highest {results[0].objective}"

@@ -1,17 +1,10 @@
-"""Folders and names of output files."""
+"""Folders of output files."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from code_opt.errors import InputError
-
-
-def file_stem(name: str) -> str:
-    """Return a harmless file name from a name in a file: no folders, no hidden files, short."""
-    stem = re.sub(r"[^\w.-]+|\.{2,}", "-", name).strip(".-")
-    return stem.encode()[:120].decode(errors="ignore") or "instance"
 
 
 def make_folder(folder: Path) -> None:

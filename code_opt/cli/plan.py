@@ -12,9 +12,10 @@ import typer
 from rich.console import Console
 
 from code_opt.cli.exits import ExitStatus
-from code_opt.cli.folders import file_stem, make_folder
+from code_opt.cli.folders import make_folder
 from code_opt.cli.progress import Steps
 from code_opt.errors import InputError
+from code_opt.files import file_stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

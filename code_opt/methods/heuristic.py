@@ -31,6 +31,8 @@ from code_opt.methods.local_search import Searcher, SearchOutcome
 from code_opt.methods.prices import PriceMaster
 from code_opt.methods.settings import Clock
 
+_JOINT_ROUNDS = 12
+"""Most rounds in which input groups find new options at the prices of the last one."""
 _CLOSE = 5e-4
 """Distance of the objective (log reward) from its bound within which the search is content."""
 _LEAST_PATIENCE, _MOST_PATIENCE, _GAP_PER_TURN = 4, 10, 1e-2
@@ -62,6 +64,12 @@ def search(
     if restarts is None:
         restarts = max(_TURNS_TIMES_SERVICES // tasks, _LEAST_TURNS)
     market.converge(clock)
+    for _ in range(_JOINT_ROUNDS):
+        if clock.is_over or not market.answer_jointly():
+            break
+        work = Searcher(judge)
+        market = PriceMaster(judge, work)
+        market.converge(clock)
     bound, less = market.bound()
     # The first dive runs to its end whatever the clock says: without it there is no answer.
     best = work.settle(work.evaluate(market.dive(Clock(None))), clock)

@@ -7,6 +7,7 @@ import numpy as np
 from code_opt.methods.assignment import Judge
 from code_opt.methods.local_search import TIE_WEIGHT, VIOLATION_WEIGHT, Searcher
 from code_opt.methods.settings import Clock
+from code_opt.methods.units import Prices
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
 from code_opt.reward import log_slope
@@ -207,6 +208,25 @@ class PriceMaster:
         worth = a * work.weight * work.estimate
         worth += th / self._unit * floor + (work.most - floor) * np.maximum(margin, 0.0)
         return np.asarray(worth - (price[work.index] * work.need).sum(axis=0))
+
+    def answer_jointly(self) -> bool:
+        """Let input groups find new options at the present prices; tell whether some are better.
+
+        If so, the judge has new units, for which search and master must be made anew.
+        """
+        units = self._work.units
+        a, th = self._slopes[0] - self._totals_price[0], self._slopes[1] - self._totals_price[1]
+        at = Prices(self._price_now, a, th / self._unit)
+        found = tuple(unit.answers(at) for unit in units)
+        gains = [
+            new.worth(at).max() - old.worth(at).max()
+            for old, new in zip(units, found, strict=True)
+            if new is not old
+        ]
+        if max(gains, default=0.0) <= _LEAST_ADVANTAGE / self._tasks:
+            return False
+        self._judge.units = found
+        return True
 
     def bound(self) -> tuple[float, FloatArray]:
         """Return a bound of the objective at the present prices, and what each path takes off it.
