@@ -59,23 +59,23 @@ class Edge:
 EDGES = (
     Edge(
         "pair",
-        "AlexNet and MobileNetV2, measured (`data/alexnet-mobilenet/balanced.json`); units of 1 GFLOP/s, "
-        "a quarter of a server",
+        "AlexNet and MobileNetV2, measured (`data/alexnet-mobilenet/balanced.json`); units of\n"
+        "1 GFLOP/s, a quarter of a server",
         lambda: load_instance(PAIR),
         1e9,
     ),
     Edge(
         "plain",
-        "50 generated services of the family `plain`, a server each (`code_opt.generate.generate(50, seed=1, "
-        "limited_demand=1.0)`); units of 100 GFLOP/s",
+        "50 generated services of the family `plain`, a server each\n"
+        "(`code_opt.generate.generate(50, seed=1, limited_demand=1.0)`); units of 100 GFLOP/s",
         lambda: generate(SERVICES, seed=SEED, limited_demand=1.0),
         1e11,
     ),
     Edge(
         "metro",
-        "50 generated services of the family `metro-ring` on 25 servers with links, `--load 10` (at the default "
-        "load, paths through light neighbours carry all demand and nothing has to be bought); units of "
-        "100 GFLOP/s",
+        "50 generated services of the family `metro-ring` on 25 servers with links, `--seed 1\n"
+        "--load 10` (at the default load, paths through light neighbours carry all demand and\n"
+        "nothing has to be bought); units of 100 GFLOP/s",
         lambda: generate_edge(
             EdgeOptions("metro-ring", SERVICES, seed=SEED, links=True, load=10.0)
         ),
@@ -143,18 +143,18 @@ def timings(time_limit: float) -> pd.DataFrame:
         began = time.process_time()
         plan: Plan = run()
         used = time.process_time() - began
-        for row in plan.table("summary").records():
-            found.append(
-                {
-                    "analysis": name,
-                    "part": row.get("variant") or row.get("plan") or row.get("coordination"),
-                    "status": row["status"],
-                    "cost": row["cost"],
-                    "gap": row["gap"],
-                    "seconds": plan.seconds,
-                    "cpu_seconds": used,
-                }
-            )
+        found += [
+            {
+                "analysis": name,
+                "part": row.get("variant") or row.get("plan") or row.get("coordination"),
+                "status": row["status"],
+                "cost": row["cost"],
+                "gap": row["gap"],
+                "seconds": plan.seconds,
+                "cpu_seconds": used,
+            }
+            for row in plan.table("summary").records()
+        ]
     return pd.DataFrame(found)
 
 
@@ -188,26 +188,30 @@ def report(table: pd.DataFrame, larger: pd.DataFrame, time_limit: float) -> str:
         cost, bound = quick["cost"].to_numpy(), full["bound"].to_numpy()
         over = [c / b - 1.0 for c, b in zip(cost, bound, strict=True) if b > 0]
         worst = f"{100 * max(over):.1f} %" if over else "0 %"
+        proven = int((full["status"] == "optimal").sum())
+        median, most = full["seconds"].median(), full["seconds"].max()
         parts.append(
             f"## {edge.name}\n\n{edge.about}.\n\n{markdown(table, edge.name)}\n"
-            f"{int((full['status'] == 'optimal').sum())} of {len(full)} plans with all paths are proven to the gap, the "
-            f"largest gap is {100 * full['gap'].max():.2f} %; {full['seconds'].median():.1f} s each in the "
-            f"median, {full['seconds'].max():.0f} s at most. The heuristic costs at most {worst} more than the proven bound.\n"
+            f"{proven} of {len(full)} plans with all paths are proven to the gap, the largest\n"
+            f"gap is {100 * full['gap'].max():.2f} %; {median:.1f} s each in the median, "
+            f"{most:.0f} s at most. The heuristic\ncosts at most {worst} more than the bound.\n"
         )
     return f"""# What coordination saves in capacity
 
 {chr(10).join(header("benchmarks.savings", time_limit)[:-1])}
 - gap {GAP:g}; the limit is for each program; command `python -m benchmarks.savings`
 
-Units bought so that all demand is served, without coordination (native paths only), and how many fewer with all paths
-when the average accuracy may fall by at most so many points: units saved (share; saved by early exits alone). All units
-cost the same. Servers, demands and prices are made up; what is saved depends on them, and on how well one network's
-blocks serve another's task: measured for the pair, resampled or assumed for generated edges.
+Units bought so that all demand is served, without coordination (native paths only), and how
+many fewer with all paths when the average accuracy may fall by at most so many points: units
+saved (share; saved by early exits alone). All units cost the same. Servers, demands and prices
+are made up; what is saved depends on them, and on how well one network's blocks serve another's
+task: measured for the pair, resampled or assumed for generated edges.
 
 {"".join(part + chr(10) for part in parts)}## Larger analyses
 
-The edge `plain`, at most 2 points lost. *Single failures* keeps every task's standalone rate under any one failure, and
-says for each of 50 failures, twice, what is served with fixed and with free paths.
+The edge `plain`, at most 2 points lost. *Single failures* keeps every task's standalone rate
+under any one failure, and says for each of 50 failures, twice, what is served with fixed and
+with free paths.
 
 {timing_markdown(larger)}"""
 

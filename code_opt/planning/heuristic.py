@@ -6,8 +6,9 @@
    none moves. The value is the cost of whole units plus half of the cost of
    fractions (a move that brings a server nearer to one unit less is progress), and what is
    missing of accuracy, memory and unsold units at a price that nothing outweighs.
-3. *Anew.* A few tasks that load the same servers are taken out, put back one after the other
-   at their best paths in random order, and everybody moves again; kept if not worse.
+3. *Anew.* A few tasks, every other time such that load the same servers, are taken out and put
+   back one after the other at their best paths in random order (the first one elsewhere than
+   before), and everybody moves again; kept if not worse.
 
 It proves nothing. The same seed gives the same plan.
 """
