@@ -290,6 +290,11 @@ def test_bad_settings_are_refused(options: dict) -> None:
         PlanSettings(**options)
 
 
+def test_units_that_are_too_small_are_refused(plenty: Instance) -> None:
+    with pytest.raises(InputError, match=r"server a: up to 2e\+06 units .* make the unit larger"):
+        plan_least_cost(plenty, PlanSettings(unit_flops=1e-4), growth=(3.0,))
+
+
 def test_shared_inputs_are_refused(plenty: Instance) -> None:
     tasks = [{**task.model_dump(mode="json"), "input_group": "camera"} for task in plenty.tasks]
     with pytest.raises(InputError, match="share"):
