@@ -38,6 +38,27 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "pyomo"},
     ),
     "generate": ({"errors", "files", "instance"}, {"numpy"}),
+    "text": (set(), set()),
+    "wording": ({"instance", "result", "text"}, set()),
+    "report": (
+        {"checker", "code_opt", "errors", "files", "instance", "result", "text", "wording"},
+        {"jinja2", "markupsafe", "matplotlib"},
+    ),
+    "planning": (
+        {
+            "checker",
+            "errors",
+            "files",
+            "formulations",
+            "instance",
+            "methods",
+            "paths",
+            "result",
+            "reward",
+            "solvers",
+        },
+        {"numpy", "pandas", "pyarrow", "pydantic", "pyomo", "xlsxwriter"},
+    ),
     "networks": (
         {"errors", "files", "instance"},
         {"numpy", "PIL", "pydantic", "pyarrow", "safetensors", "sklearn", "torch", "torchvision"},
@@ -86,13 +107,17 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "instance",
             "methods",
             "paths",
+            "planning",
             "profiling",
+            "report",
             "result",
             "solvers",
+            "text",
+            "wording",
         },
         {"rich", "typer"},
     ),
-    "code_opt": ({"checker", "errors", "instance", "methods", "result"}, set()),
+    "code_opt": ({"checker", "errors", "instance", "methods", "planning", "result"}, set()),
 }
 ENTRIES = {"code_opt/__main__.py", "solve.py"}
 """Files that only start the command line."""

@@ -24,8 +24,11 @@ from rich.text import Text
 import code_opt
 from code_opt.cli.batch import is_batch, solve_batch
 from code_opt.cli.exits import ExitStatus, status_of
+from code_opt.cli.folders import make_folder
 from code_opt.cli.generate import generate
+from code_opt.cli.plan import plan
 from code_opt.cli.progress import ProgressReport
+from code_opt.cli.report import report as report_command
 from code_opt.cli.text import count, plain, plain_lines, product
 from code_opt.errors import CodeOptError, InputError
 from code_opt.files import file_stem
@@ -287,12 +290,12 @@ def solve(
         if solver_log:
             raise InputError("--solver-log: for one instance only")
         if out is not None:
-            _make_folder(out)
+            make_folder(out)
         methods = _methods(method or [])
         return solve_batch(instance_paths, methods, options, executor, out, as_json)
     (instance_path,) = instance_paths
     if out is not None:
-        _make_folder(out)
+        make_folder(out)
     instance = code_opt.load_instance(instance_path)
     stderr = _Console(stderr=True)
     results = []
@@ -416,7 +419,7 @@ def profile(
     from code_opt.profiling.config import load_config
 
     config = load_config(config_path)
-    _make_folder(out)
+    make_folder(out)
     stderr = _Console(stderr=True)
     # torch takes seconds to load: a wrong config is told before.
     from code_opt.cli.profile_report import StageReport, show_profile
@@ -501,7 +504,7 @@ def evaluate(
         results[name] = code_opt.load_result(path)
     for folder in (out, write_back):
         if folder is not None:
-            _make_folder(folder)
+            make_folder(folder)
     # torch takes seconds to load: wrong files are told before.
     from code_opt.cli.evaluation_report import show_evaluation
     from code_opt.cli.profile_report import StageReport
@@ -528,6 +531,9 @@ def evaluate(
         save_evaluation(found, out, options)
     show_evaluation(found, options, _Console(highlight=False))
     return ExitStatus.DONE if found.confirmed else ExitStatus.NOT_CONFIRMED
+
+
+app.command("report")(_command(report_command))
 
 
 @app.command("export")
@@ -570,6 +576,7 @@ def export(
 
 
 app.command("generate")(_command(generate))
+app.command("plan")(_command(plan))
 
 
 def _methods(asked: Sequence[Method]) -> list[str]:
@@ -591,19 +598,9 @@ def _solver_options(texts: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise InputError(f"--out: {folder}: is a file, expected a folder") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"--out: {folder}: cannot be made: {reason}") from None
-
-
 def _show(results: Sequence[Result], instance: Instance) -> None:
-    from code_opt.cli.reading import chosen, reading
     from code_opt.cli.tables import link_table, methods_table, server_table, task_table
+    from code_opt.wording import chosen, reading
 
     console = _Console(highlight=False)
     asked = f"highest {results[0].objective}"

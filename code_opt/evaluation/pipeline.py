@@ -14,7 +14,7 @@ import pandas as pd
 
 from code_opt.checker import check
 from code_opt.errors import InputError
-from code_opt.evaluation.accuracy import Share
+from code_opt.evaluation.accuracy import share_of
 from code_opt.evaluation.device import DTYPES, DeviceReport, measure_device
 from code_opt.evaluation.edge import Arrivals, Edge, Feed, Flow, Stream
 from code_opt.evaluation.routes import routes
@@ -31,7 +31,7 @@ from code_opt.networks.training import choose_device
 from code_opt.result import Result
 
 Report = Callable[[str, int, int], None]
-Labels = npt.NDArray[np.int64]
+Answers = npt.NDArray[np.bool_]
 FEEDS: tuple[Feed, ...] = ("rates", "saturated", "overloaded")
 MOST_IMAGES = 512
 """Test images of a task that go round on the edge (accuracy is measured on all of them)."""
@@ -206,10 +206,17 @@ def _accuracies(
         images = subject.images(row.task, "test")
         inputs = subject.inputs(row.task, images).to(options.device)
 
-        def share(chain: torch.nn.Module, inputs: torch.Tensor, labels: Labels) -> Share:
-            right = run(chain, inputs).argmax(dim=1).cpu() == torch.from_numpy(labels)
-            return Share(int(right.sum()), len(right))
+        labels = torch.from_numpy(images.labels)
 
+        def right(chain: torch.nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> Answers:
+            found: Answers = (run(chain, inputs).argmax(dim=1).cpu() == labels).numpy()
+            return found
+
+        answers = right(network.path(row.task), inputs, labels)
+        reduced = None
+        if rounded is not None:
+            reduced = share_of(right(rounded.path(row.task), inputs.to(kind), labels))
+        dataset = bundle.tasks[row.task].dataset
         found.append(
             TaskAccuracy(
                 task=row.task,
@@ -217,12 +224,12 @@ def _accuracies(
                 source=row.accuracy_source,
                 adapters=fits.origin(row.task, row.path),
                 predicted=row.accuracy,
-                measured=share(network.path(row.task), inputs, images.labels),
-                validation_images=bundle.tasks[row.task].dataset.validation,
+                measured=share_of(answers),
+                validation_images=dataset.validation,
                 weight=weights[row.task],
-                reduced=None
-                if rounded is None
-                else share(rounded.path(row.task), inputs.to(kind), images.labels),
+                reduced=reduced,
+                pictures=f"{dataset.source} {dataset.path} {dataset.name}",
+                answers=answers,
             )
         )
     return tuple(found)

@@ -13,15 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from code_opt.instance import Instance
-from code_opt.instance.model import INPUT, OUTPUT, Task
+from code_opt.instance.model import IDENTITY, INPUT, OUTPUT, Task
 from code_opt.result import Result
 
 Ends = tuple[str, str]
 StepKey = tuple[str, str, str]
 """Source, target, and whose step it is: steps of a group with equal keys, behind equal
 steps, are one step."""
-IDENTITY = "identity"
-"""``share`` of steps without an adapter (docs/format.md)."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+# A float, since tables hold floats; no number of units beyond 1e6 is ever meant.
+Whole = Annotated[float, Field(ge=0.0, le=1e6, multiple_of=1.0, allow_inf_nan=False)]
 
 
 class Record(BaseModel):
@@ -49,6 +51,9 @@ class Server(Record):
     unit_flops: Positive | None = Field(
         None, description="size of one unit of capacity that can be bought [FLOP/s]"
     )
+    max_units: Whole | None = Field(
+        None, description="most units that can be bought; null is unlimited"
+    )
 
 
 class Link(Record):
@@ -58,6 +63,13 @@ class Link(Record):
     target: Identifier
     bandwidth: Positive | None = Field(None, description="B[s,s'] [bytes/s]; null is unlimited")
     latency: NonNegative = Field(0.0, description="delay of one transfer [s]")
+    cost: NonNegative = Field(1.0, description="price of one unit of bandwidth (capacity planning)")
+    unit_bandwidth: Positive | None = Field(
+        None, description="size of one unit of bandwidth that can be bought [bytes/s]"
+    )
+    max_units: Whole | None = Field(
+        None, description="most units that can be bought; null is unlimited"
+    )
 
 
 class Block(Record):
