@@ -86,7 +86,7 @@ def test_combinations():
 
 
 def test_runs_are_real_and_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(growth, "VARIED", {name: () for name in CENTRE})
+    monkeypatch.setattr(growth, "VARIED", dict.fromkeys(CENTRE, ()))
     monkeypatch.setattr(growth, "HELD_OUT", ())
     monkeypatch.setattr(growth, "CENTRE", {"services": 3, "blocks": 3, "hosts": 1, "load": 3.0})
     monkeypatch.setattr(growth, "QUANTITIES", (Quantity("paths", LABELLING, "paths"),))
