@@ -28,7 +28,8 @@ def without_sharing(instance: Instance) -> Instance:
         ]
         entry = first[task.dnn]
         if not any(c.source == INPUT and c.target == entry for c in connections):
-            connections.append(Connection(source=INPUT, target=entry, drop=0.0))
+            way_in = {"source": INPUT, "target": entry, "drop": 0.0}
+            connections.append(Connection.model_validate(way_in))
         return task.model_copy(update={"connections": tuple(connections)})
 
     return instance.model_copy(update={"tasks": tuple(map(alone, instance.tasks))})
