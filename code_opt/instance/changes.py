@@ -28,8 +28,8 @@ def without_sharing(instance: Instance) -> Instance:
         ]
         entry = first[task.dnn]
         if not any(c.source == INPUT and c.target == entry for c in connections):
-            way_in = {"source": INPUT, "target": entry, "drop": 0.0}
-            connections.append(Connection.model_validate(way_in))
+            own = {"source": INPUT, "target": entry, "drop": 0.0}
+            connections.append(Connection.model_validate(own))
         return task.model_copy(update={"connections": tuple(connections)})
 
     return instance.model_copy(update={"tasks": tuple(map(alone, instance.tasks))})
