@@ -1,0 +1,273 @@
+"""A few services answer anew, together: a tree search over their paths.
+
+The services that are freed choose among all of their paths; all others keep theirs. Those
+whose present paths load a server or link that a freed service can load let their rates go,
+the rest keep them, too. What is left is a small linear program, wherever in however large an
+instance, and a tree over it: paths whose worth at the prices cannot make up for what the
+neighbourhood has now never enter (Lagrangian duality), the relaxation's reduced profits close
+further ones, and branches that promise no gain are cut (Land and Doig 1960). Freeing some
+and solving for them exactly is a large neighbourhood search (Shaw 1998).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from code_opt.methods.local_search import FIT_TOLERANCE, VIOLATION_WEIGHT, Searcher, State
+from code_opt.methods.prices import Prices
+from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.labels import BoolArray
+from code_opt.solvers import LinearProgram, LpOutcome
+
+_LEAST_PROMISE = 1e-6
+"""Gain of merit below which a branch is not worth following."""
+_WHOLE = 1.0 - 1e-6
+"""Share of a path in the mix from which the mix counts as this path alone."""
+
+
+class Neighbourhood:
+    """The program of F freed services with m of their paths, and of the L others near them.
+
+    Columns: each path at its floor rate and at its R, alternating; the extra rate of each
+    other service, as a share of what its path can do; and, only where a requirement is
+    missed at present, what each row lacks. Rows: resources, the floors on the totals, one
+    path for each freed service.
+    """
+
+    def __init__(self, work: Searcher, state: State, freed: IntArray, prices: Prices) -> None:
+        """Gather the columns and rows.
+
+        Args:
+            work: the paths.
+            state: where everybody is now.
+            freed: tasks that may change their paths, ascending.
+            prices: any prices of the resources; the better, the fewer paths are looked at.
+        """
+        self._work, self._state, self._freed = work, state, freed
+        self.nodes = 0
+        """Linear programs solved."""
+        self.is_exhausted = False
+        """Whether the search came to its end: nothing better by the present estimates."""
+        a, th = work.slopes(state.accuracy, state.throughput)
+        prices = Prices(prices.resource, (a, th), prices.floors)
+        paths = work.paths_of(freed)
+        near = self._others_near(paths)
+        self._near = near
+        moving = np.concatenate((freed, near))
+        held = state.choice[moving]
+        rest = state.load.copy()
+        np.subtract.at(rest, work.index[:, held], work.loads_of(held, state.rates[moving]))
+        now_near = state.choice[near]
+        np.add.at(rest, work.index[:, now_near], work.need[:, now_near])
+        self._extra = work.most[now_near] - work.floor[near]
+        accuracy_held = float((work.weight * work.estimate)[state.choice[freed]].sum())
+        rate_held = float(state.rates[moving].sum())
+        rate_near = float(work.floor[near].sum())
+        settings = work.judge.settings
+        least = (settings.min_accuracy or 0.0, settings.min_throughput or 0.0)
+        lacking = (
+            least[0] - (state.accuracy - accuracy_held),
+            least[1] - (state.throughput - rate_held) - rate_near,
+        )
+        self._has_floors = any(least)
+        is_short = state.violation > 0.0
+        spare = 1.0 - rest if is_short else np.maximum(1.0 - rest, 0.0)
+        self._now = a * accuracy_held + th * (rate_held - rate_near)
+        """What the program's objective is worth at present."""
+        if not is_short:
+            # Prices bound what the neighbourhood can reach with each path.
+            worth = prices.worth(work, paths)
+            sizes = work.first[freed + 1] - work.first[freed]
+            best = np.maximum.reduceat(worth, np.cumsum(sizes) - sizes)
+            paid = prices.resource[work.index[:, now_near]] * work.rate_use[:, now_near]
+            margin = np.maximum(prices.gains[1] - paid.sum(axis=0), 0.0)
+            bound = float(best.sum()) + float(self._extra @ margin)
+            touched = self._touched(paths, near)
+            bound += float(prices.resource[touched] @ spare[touched])
+            bound -= prices.floors[0] * lacking[0] + prices.floors[1] * lacking[1]
+            loss = np.repeat(best, sizes) - worth
+            keep = bound - loss > self._now + _LEAST_PROMISE
+            paths = paths[keep | (paths == np.repeat(state.choice[freed], sizes))]
+        self._paths = paths
+        self._program = self._build(a, th, spare, least, lacking, is_short)
+
+    def _others_near(self, paths: IntArray) -> IntArray:
+        """Return the tasks not freed whose rates bear on a resource that the paths can load."""
+        work, choice = self._work, self._state.choice
+        affected = np.zeros(len(work.pool.resources), dtype=bool)
+        affected[work.index[:, paths][work.rate_use[:, paths] > 0.0]] = True
+        near = (affected[work.index[:, choice]] & (work.rate_use[:, choice] > 0.0)).any(axis=0)
+        near &= work.most[choice] > work.floor
+        near[self._freed] = False
+        return np.flatnonzero(near)
+
+    def _touched(self, paths: IntArray, near: IntArray) -> BoolArray:
+        """Return which resources the program's columns load."""
+        work = self._work
+        touched = np.zeros(len(work.pool.resources), dtype=bool)
+        loads = (work.need[:, paths] > 0.0) | (work.rate_use[:, paths] > 0.0)
+        touched[work.index[:, paths][loads]] = True
+        now = self._state.choice[near]
+        touched[work.index[:, now][work.rate_use[:, now] > 0.0]] = True
+        return touched
+
+    def _build(
+        self,
+        a: float,
+        th: float,
+        spare: FloatArray,
+        least: tuple[float, float],
+        lacking: tuple[float, float],
+        is_short: bool,
+    ) -> LinearProgram:
+        work, paths, near, freed = self._work, self._paths, self._near, self._freed
+        task = work.task[paths]
+        self._owner = np.searchsorted(freed, task)
+        """Which of the freed services each path belongs to."""
+        touched = np.flatnonzero(self._touched(paths, near))
+        row_of = np.zeros(len(spare), dtype=np.int64)
+        row_of[touched] = np.arange(len(touched))
+        m, n_near, r = len(paths), len(near), len(touched)
+        floors = 2 if self._has_floors else 0
+        slack = r + floors if is_short else 0
+        matrix = np.zeros((2 * m + n_near + slack, r + floors + len(freed)))
+        """Transposed: one row for each column of the program."""
+        low = work.need[:, paths]
+        extra = work.most[paths] - work.floor[task]
+        high = low + work.rate_use[:, paths] * extra
+        at = np.arange(m)
+        now = self._state.choice[near]
+        for k in range(len(low)):
+            # Padding is 0 of resource 0.
+            rows = row_of[work.index[k, paths]]
+            matrix[2 * at, rows] += low[k]
+            matrix[2 * at + 1, rows] += high[k]
+            matrix[2 * m + np.arange(n_near), row_of[work.index[k, now]]] += (
+                work.rate_use[k, now] * self._extra
+            )
+        accuracy = work.weight[paths] * work.estimate[paths]
+        rates = np.column_stack((work.floor[task], work.most[paths])).ravel()
+        matrix[np.arange(2 * m), r + floors + np.repeat(self._owner, 2)] = 1.0
+        cost = np.concatenate(
+            (np.repeat(a * accuracy, 2) + th * rates, th * self._extra, np.zeros(slack))
+        )
+        upper = np.ones(len(matrix))
+        row_lower = np.concatenate((np.full(r, -np.inf), np.ones(floors + len(freed))))
+        row_upper = np.concatenate((spare[touched], np.full(floors, np.inf), np.ones(len(freed))))
+        if floors:
+            unit = work.unit
+            matrix[: 2 * m, r] = np.repeat(accuracy, 2)
+            matrix[: 2 * m, r + 1] = rates / unit
+            matrix[2 * m : 2 * m + n_near, r + 1] = self._extra / unit
+            row_lower[r] = lacking[0] - FIT_TOLERANCE * least[0]
+            row_lower[r + 1] = (lacking[1] - FIT_TOLERANCE * least[1]) / unit
+        if slack:
+            lack = np.arange(2 * m + n_near, len(matrix))
+            matrix[lack[:r], np.arange(r)] = -1.0
+            if floors:
+                matrix[lack[r], r], matrix[lack[r + 1], r + 1] = least[0], least[1] / work.unit
+            cost[lack], upper[lack] = -VIOLATION_WEIGHT, np.inf
+            excess = np.maximum(self._state.load[touched] - 1.0 - FIT_TOLERANCE, 0.0).sum()
+            totals = np.array(self._state.accuracy), np.array(self._state.throughput)
+            self._now -= VIOLATION_WEIGHT * float(excess + work.violation(*totals))
+        # The solver's tolerances are absolute: costs near 1 whatever the number of services.
+        self._scale = 1.0 / max(float(np.abs(cost[: 2 * m + n_near]).max(initial=0.0)), 1e-300)
+        columns, rows = np.nonzero(matrix)
+        counts = np.bincount(columns, minlength=len(matrix))
+        return LinearProgram(
+            cost=cost * self._scale,
+            lower=np.zeros(len(matrix)),
+            upper=upper,
+            indptr=np.concatenate(([0], np.cumsum(counts))),
+            indices=rows,
+            data=matrix[columns, rows],
+            rhs=row_upper,
+            row_lower=row_lower,
+        )
+
+    def search(self, most_nodes: int) -> State | None:
+        """Return the best assignment found that is better than the present one, if any.
+
+        Its value rests on the accuracies estimated, nothing is measured here.
+
+        Args:
+            most_nodes: linear programs solved at most.
+        """
+        best, gain = None, 0.0
+        is_open = np.ones(len(self._paths), dtype=bool)
+        self._is_open = is_open
+        stack = [(np.inf, is_open)]
+        while stack and self.nodes < most_nodes:
+            promised, is_open = stack.pop()
+            if promised <= gain + _LEAST_PROMISE:
+                continue
+            self._open(is_open)
+            outcome = self._program.solve()
+            self.nodes += 1
+            if outcome is None:
+                continue
+            promised = outcome.value / self._scale - self._now
+            if promised <= gain + _LEAST_PROMISE:
+                continue
+            mix = self._by_path(outcome.x).sum(axis=1)
+            largest = np.zeros(len(self._freed))
+            np.maximum.at(largest, self._owner, mix)
+            if (largest >= _WHOLE).all():
+                found = self._state_of(outcome, mix)
+                if found.merit - self._state.merit > gain:
+                    best, gain = found, found.merit - self._state.merit
+                continue
+            # A path takes at least its reduced profit off the promise.
+            advantage = self._by_path(outcome.column_dual).max(axis=1) / self._scale
+            is_open = is_open & ((promised + advantage > gain + _LEAST_PROMISE) | (mix > 0.0))
+            if self.nodes == 1:
+                mix, is_open = mix[is_open], self._leave_out(~is_open)
+            service = int(np.argmax(np.where(largest < _WHOLE, largest, -1.0)))
+            mine = self._owner == service
+            path = int(np.argmax(np.where(mine, mix, -1.0)))
+            without = is_open.copy()
+            without[path] = False
+            if (without & mine).any():
+                stack.append((promised, without))
+            alone = is_open & ~mine
+            alone[path] = True
+            stack.append((promised, alone))
+        self.is_exhausted = not stack
+        return best
+
+    def _by_path(self, columns: FloatArray) -> FloatArray:
+        """Return the two columns of each path, shape (m, 2)."""
+        return columns[: 2 * len(self._paths)].reshape(-1, 2)
+
+    def _open(self, is_open: BoolArray) -> None:
+        """Let only some of the paths be used."""
+        at = np.flatnonzero(is_open != self._is_open)
+        if len(at):
+            upper = np.where(is_open[at], 1.0, 0.0)
+            self._program.set_upper(
+                np.concatenate((2 * at, 2 * at + 1)), np.concatenate((upper, upper))
+            )
+            self._is_open = is_open
+
+    def _leave_out(self, left_out: BoolArray) -> BoolArray:
+        """Take paths out of the program for good; return which of the others are open (all)."""
+        gone, stay = np.flatnonzero(left_out), np.flatnonzero(~left_out)
+        if len(gone):
+            self._program.delete_columns(np.concatenate((2 * gone, 2 * gone + 1)))
+            self._paths, self._owner = self._paths[stay], self._owner[stay]
+            self._is_open = self._is_open[stay]
+        return np.ones(len(stay), dtype=bool)
+
+    def _state_of(self, outcome: LpOutcome, mix: FloatArray) -> State:
+        """Return the assignment that a solution of the program stands for."""
+        work, m, near = self._work, len(self._paths), self._near
+        taken = np.flatnonzero(mix >= _WHOLE)
+        tasks = self._freed[self._owner[taken]]
+        choice, rates = self._state.choice.copy(), self._state.rates.copy()
+        choice[tasks] = self._paths[taken]
+        at_most = np.clip(self._by_path(outcome.x)[taken, 1] / mix[taken], 0.0, 1.0)
+        most = work.most[choice[tasks]]
+        rates[tasks] = work.floor[tasks] + at_most * (most - work.floor[tasks])
+        share = np.clip(outcome.x[2 * m : 2 * m + len(near)], 0.0, 1.0)
+        rates[near] = work.floor[near] + share * self._extra
+        return work.state(choice, rates)
