@@ -21,6 +21,8 @@ from code_opt.solvers import LinearProgram, LpOutcome
 
 _LEAST_PROMISE = 1e-6
 """Gain of merit below which a branch is not worth following."""
+_FILTERS = 2
+"""Times that paths are left out before the program is built; each tightens the next."""
 _WHOLE = 1.0 - 1e-6
 """Share of a path in the mix from which the mix counts as this path alone."""
 
@@ -49,51 +51,83 @@ class Neighbourhood:
         self.is_exhausted = False
         """Whether the search came to its end: nothing better by the present estimates."""
         a, th = work.slopes(state.accuracy, state.throughput)
-        prices = Prices(prices.resource, (a, th), prices.floors)
-        paths = work.paths_of(freed)
-        near = self._others_near(paths)
-        self._near = near
+        self._prices = Prices(prices.resource, (a, th), prices.floors)
+        self._paths = work.paths_of(freed)
+        self._near = near = self._others_near()
+        self._near_now = state.choice[near]
         moving = np.concatenate((freed, near))
         held = state.choice[moving]
         rest = state.load.copy()
         np.subtract.at(rest, work.index[:, held], work.loads_of(held, state.rates[moving]))
-        now_near = state.choice[near]
-        np.add.at(rest, work.index[:, now_near], work.need[:, now_near])
-        self._extra = work.most[now_near] - work.floor[near]
+        np.add.at(rest, work.index[:, self._near_now], work.need[:, self._near_now])
+        self._spare = 1.0 - rest
+        """What the others leave of each resource, the near ones at their floors."""
         accuracy_held = float((work.weight * work.estimate)[state.choice[freed]].sum())
         rate_held = float(state.rates[moving].sum())
         rate_near = float(work.floor[near].sum())
         settings = work.judge.settings
-        least = (settings.min_accuracy or 0.0, settings.min_throughput or 0.0)
-        lacking = (
-            least[0] - (state.accuracy - accuracy_held),
-            least[1] - (state.throughput - rate_held) - rate_near,
+        self._least = np.array([settings.min_accuracy or 0.0, settings.min_throughput or 0.0])
+        rest_of_totals = np.array(
+            [state.accuracy - accuracy_held, state.throughput - rate_held + rate_near]
         )
-        self._has_floors = any(least)
-        is_short = state.violation > 0.0
-        spare = 1.0 - rest if is_short else np.maximum(1.0 - rest, 0.0)
+        self._lacking = self._least - rest_of_totals
+        """What the program's columns must bring for the floors on A and Th."""
         self._now = a * accuracy_held + th * (rate_held - rate_near)
         """What the program's objective is worth at present."""
-        if not is_short:
-            # Prices bound what the neighbourhood can reach with each path.
-            worth = prices.worth(work, paths)
-            sizes = work.first[freed + 1] - work.first[freed]
-            best = np.maximum.reduceat(worth, np.cumsum(sizes) - sizes)
-            paid = prices.resource[work.index[:, now_near]] * work.rate_use[:, now_near]
-            margin = np.maximum(prices.gains[1] - paid.sum(axis=0), 0.0)
-            bound = float(best.sum()) + float(self._extra @ margin)
-            touched = self._touched(paths, near)
-            bound += float(prices.resource[touched] @ spare[touched])
-            bound -= prices.floors[0] * lacking[0] + prices.floors[1] * lacking[1]
-            loss = np.repeat(best, sizes) - worth
-            keep = bound - loss > self._now + _LEAST_PROMISE
-            paths = paths[keep | (paths == np.repeat(state.choice[freed], sizes))]
-        self._paths = paths
-        self._program = self._build(a, th, spare, least, lacking, is_short)
+        self._extra = work.most[self._paths] - work.floor[work.task[self._paths]]
+        """What each path's rate can be beyond the floor."""
+        self._near_extra = work.most[self._near_now] - work.floor[near]
+        if state.violation == 0.0:
+            self._spare = np.maximum(self._spare, 0.0)
+            for _ in range(_FILTERS):
+                self._filter()
+        self._program = self._build()
 
-    def _others_near(self, paths: IntArray) -> IntArray:
+    def _filter(self) -> None:
+        """Leave out paths that cannot fit, or by the prices cannot pay; bound the rates.
+
+        Whatever the freed services choose, each takes at least the least that its paths
+        need. What that leaves bounds the rates of the others, far better than the
+        capacities alone, and the prices what can be reached with each path.
+        """
+        work, freed, paths, near_now = self._work, self._freed, self._paths, self._near_now
+        sizes = np.bincount(np.searchsorted(freed, work.task[paths]), minlength=len(freed))
+        first = np.cumsum(sizes) - sizes
+        index, use, need = work.index[:, paths], work.rate_use[:, paths], work.need[:, paths]
+        least = np.minimum.reduceat(need, first, axis=1)
+        spare = self._spare.copy()
+        np.subtract.at(spare, index[:, first], least)
+        room = spare[index] + np.repeat(least, sizes, axis=1) - need
+        self._extra = np.minimum(self._extra, _rate_within(room, use))
+        near_use = work.rate_use[:, near_now]
+        near_room = np.maximum(spare[work.index[:, near_now]], 0.0)
+        self._near_extra = np.minimum(self._near_extra, _rate_within(near_room, near_use))
+
+        gain_a, gain_th = self._prices.gains
+        price = self._prices.resource
+        floor = work.floor[work.task[paths]]
+        paid = price[index]
+        worth = gain_a * work.weight[paths] * work.estimate[paths] + gain_th * floor
+        worth += np.maximum(self._extra, 0.0) * np.maximum(
+            gain_th - (paid * use).sum(axis=0), 0.0
+        )
+        worth -= (paid * need).sum(axis=0)
+        fits = (room >= -FIT_TOLERANCE).all(axis=0)
+        worth[~fits] = -np.inf
+        best = np.maximum.reduceat(worth, first)
+        near_margin = gain_th - (price[work.index[:, near_now]] * near_use).sum(axis=0)
+        bound = float(best.sum()) + float(self._near_extra @ np.maximum(near_margin, 0.0))
+        touched = self._touched()
+        bound += float(price[touched] @ self._spare[touched])
+        bound -= float(np.array(self._prices.floors) @ self._lacking)
+        keep = bound - (np.repeat(best, sizes) - worth) > self._now + _LEAST_PROMISE
+        # The present paths stay, so that every service has one.
+        keep |= paths == np.repeat(self._state.choice[freed], sizes)
+        self._paths, self._extra = paths[keep], np.maximum(self._extra[keep], 0.0)
+
+    def _others_near(self) -> IntArray:
         """Return the tasks not freed whose rates bear on a resource that the paths can load."""
-        work, choice = self._work, self._state.choice
+        work, choice, paths = self._work, self._state.choice, self._paths
         affected = np.zeros(len(work.pool.resources), dtype=bool)
         affected[work.index[:, paths][work.rate_use[:, paths] > 0.0]] = True
         near = (affected[work.index[:, choice]] & (work.rate_use[:, choice] > 0.0)).any(axis=0)
@@ -101,77 +135,71 @@ class Neighbourhood:
         near[self._freed] = False
         return np.flatnonzero(near)
 
-    def _touched(self, paths: IntArray, near: IntArray) -> BoolArray:
+    def _touched(self) -> BoolArray:
         """Return which resources the program's columns load."""
-        work = self._work
+        work, paths, near_now = self._work, self._paths, self._near_now
         touched = np.zeros(len(work.pool.resources), dtype=bool)
         loads = (work.need[:, paths] > 0.0) | (work.rate_use[:, paths] > 0.0)
         touched[work.index[:, paths][loads]] = True
-        now = self._state.choice[near]
-        touched[work.index[:, now][work.rate_use[:, now] > 0.0]] = True
+        touched[work.index[:, near_now][work.rate_use[:, near_now] > 0.0]] = True
         return touched
 
-    def _build(
-        self,
-        a: float,
-        th: float,
-        spare: FloatArray,
-        least: tuple[float, float],
-        lacking: tuple[float, float],
-        is_short: bool,
-    ) -> LinearProgram:
+    def _build(self) -> LinearProgram:
+        """Return the program of the columns gathered."""
         work, paths, near, freed = self._work, self._paths, self._near, self._freed
+        a, th = self._prices.slopes
+        is_short = self._state.violation > 0.0
         task = work.task[paths]
         self._owner = np.searchsorted(freed, task)
         """Which of the freed services each path belongs to."""
-        touched = np.flatnonzero(self._touched(paths, near))
-        row_of = np.zeros(len(spare), dtype=np.int64)
+        touched = np.flatnonzero(self._touched())
+        row_of = np.zeros(len(self._spare), dtype=np.int64)
         row_of[touched] = np.arange(len(touched))
         m, n_near, r = len(paths), len(near), len(touched)
-        floors = 2 if self._has_floors else 0
+        floors = 2 if self._least.any() else 0
         slack = r + floors if is_short else 0
         matrix = np.zeros((2 * m + n_near + slack, r + floors + len(freed)))
         """Transposed: one row for each column of the program."""
         low = work.need[:, paths]
-        extra = work.most[paths] - work.floor[task]
-        high = low + work.rate_use[:, paths] * extra
-        at = np.arange(m)
-        now = self._state.choice[near]
+        high = low + work.rate_use[:, paths] * self._extra
+        near_load = work.rate_use[:, self._near_now] * self._near_extra
+        at, at_near = np.arange(m), 2 * m + np.arange(n_near)
         for k in range(len(low)):
             # Padding is 0 of resource 0.
             rows = row_of[work.index[k, paths]]
             matrix[2 * at, rows] += low[k]
             matrix[2 * at + 1, rows] += high[k]
-            matrix[2 * m + np.arange(n_near), row_of[work.index[k, now]]] += (
-                work.rate_use[k, now] * self._extra
-            )
-        accuracy = work.weight[paths] * work.estimate[paths]
-        rates = np.column_stack((work.floor[task], work.most[paths])).ravel()
+            matrix[at_near, row_of[work.index[k, self._near_now]]] += near_load[k]
         matrix[np.arange(2 * m), r + floors + np.repeat(self._owner, 2)] = 1.0
+        accuracy = work.weight[paths] * work.estimate[paths]
+        floor = work.floor[task]
+        rates = np.column_stack((floor, floor + self._extra)).ravel()
         cost = np.concatenate(
-            (np.repeat(a * accuracy, 2) + th * rates, th * self._extra, np.zeros(slack))
+            (np.repeat(a * accuracy, 2) + th * rates, th * self._near_extra, np.zeros(slack))
         )
         upper = np.ones(len(matrix))
         row_lower = np.concatenate((np.full(r, -np.inf), np.ones(floors + len(freed))))
-        row_upper = np.concatenate((spare[touched], np.full(floors, np.inf), np.ones(len(freed))))
+        row_upper = np.concatenate(
+            (self._spare[touched], np.full(floors, np.inf), np.ones(len(freed)))
+        )
+        # The solver's tolerances are absolute: costs near 1 whatever the number of services.
+        self._scale = 1.0 / max(float(np.abs(cost).max(initial=0.0)), 1e-300)
         if floors:
-            unit = work.unit
             matrix[: 2 * m, r] = np.repeat(accuracy, 2)
-            matrix[: 2 * m, r + 1] = rates / unit
-            matrix[2 * m : 2 * m + n_near, r + 1] = self._extra / unit
-            row_lower[r] = lacking[0] - FIT_TOLERANCE * least[0]
-            row_lower[r + 1] = (lacking[1] - FIT_TOLERANCE * least[1]) / unit
+            matrix[: 2 * m, r + 1] = rates / work.unit
+            matrix[at_near, r + 1] = self._near_extra / work.unit
+            row_lower[r : r + 2] = self._lacking - FIT_TOLERANCE * self._least
+            row_lower[r + 1] /= work.unit
         if slack:
             lack = np.arange(2 * m + n_near, len(matrix))
             matrix[lack[:r], np.arange(r)] = -1.0
             if floors:
-                matrix[lack[r], r], matrix[lack[r + 1], r + 1] = least[0], least[1] / work.unit
+                least = self._least / (1.0, work.unit)
+                matrix[lack[r], r], matrix[lack[r + 1], r + 1] = least
             cost[lack], upper[lack] = -VIOLATION_WEIGHT, np.inf
             excess = np.maximum(self._state.load[touched] - 1.0 - FIT_TOLERANCE, 0.0).sum()
             totals = np.array(self._state.accuracy), np.array(self._state.throughput)
             self._now -= VIOLATION_WEIGHT * float(excess + work.violation(*totals))
-        # The solver's tolerances are absolute: costs near 1 whatever the number of services.
-        self._scale = 1.0 / max(float(np.abs(cost[: 2 * m + n_near]).max(initial=0.0)), 1e-300)
         columns, rows = np.nonzero(matrix)
         counts = np.bincount(columns, minlength=len(matrix))
         return LinearProgram(
@@ -255,6 +283,7 @@ class Neighbourhood:
         if len(gone):
             self._program.delete_columns(np.concatenate((2 * gone, 2 * gone + 1)))
             self._paths, self._owner = self._paths[stay], self._owner[stay]
+            self._extra = self._extra[stay]
             self._is_open = self._is_open[stay]
         return np.ones(len(stay), dtype=bool)
 
@@ -266,8 +295,14 @@ class Neighbourhood:
         choice, rates = self._state.choice.copy(), self._state.rates.copy()
         choice[tasks] = self._paths[taken]
         at_most = np.clip(self._by_path(outcome.x)[taken, 1] / mix[taken], 0.0, 1.0)
-        most = work.most[choice[tasks]]
-        rates[tasks] = work.floor[tasks] + at_most * (most - work.floor[tasks])
+        rates[tasks] = work.floor[tasks] + at_most * self._extra[taken]
         share = np.clip(outcome.x[2 * m : 2 * m + len(near)], 0.0, 1.0)
-        rates[near] = work.floor[near] + share * self._extra
+        rates[near] = work.floor[near] + share * self._near_extra
         return work.state(choice, rates)
+
+
+def _rate_within(room: FloatArray, use: FloatArray) -> FloatArray:
+    """Return the largest rate at which uses fit into the room of their resources, (K, P) both."""
+    rate = np.full(room.shape, np.inf)
+    np.divide(room, use, out=rate, where=use > 0.0)
+    return np.asarray(rate.min(axis=0))
