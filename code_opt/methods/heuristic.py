@@ -23,7 +23,13 @@ from __future__ import annotations
 import numpy as np
 
 from code_opt.methods.assignment import Judge
-from code_opt.methods.local_search import Searcher, SearchOutcome, State
+from code_opt.methods.local_search import (
+    FIT_TOLERANCE,
+    VIOLATION_WEIGHT,
+    Searcher,
+    SearchOutcome,
+    State,
+)
 from code_opt.methods.neighbourhood import Neighbourhood
 from code_opt.methods.prices import PriceMaster, Prices
 from code_opt.methods.settings import Clock
@@ -115,6 +121,7 @@ class _Agenda:
         loss = np.maximum(self._best - have, 0.0)
         idle = np.zeros(len(state.load) + 1)
         idle[:-1] = self._prices.resource * np.maximum(1.0 - state.load, 0.0)
+        idle[:-1] += VIOLATION_WEIGHT * np.maximum(state.load - 1.0 - FIT_TOLERANCE, 0.0)
         heat = idle.copy()
         np.add.at(heat, reach, loss[:, None])
         heat[-1] = 0.0

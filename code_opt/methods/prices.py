@@ -16,12 +16,10 @@ from code_opt.solvers import LinearProgram
 _PRICE_ROUNDS, _RESLOPES = 40, 3
 """Most rounds of answers, and of changes of the objective's slopes."""
 ALL = slice(None)
-_DIVE_ROUNDS = 2
+_DIVE_ROUNDS = 1
 """Most rounds of new answers after each service that a dive decides."""
 _LEAST_ADVANTAGE = 1e-4
 """Advantage of an answer (log reward, over all services) below which a dive ignores it."""
-_DECIDED_SHARE, _CLEAR = 8, 0.6
-"""Of so many open services one is decided at a time, if its mix is that clear."""
 _WHOLE = 1.0 - 1e-6
 """Share of a path in the mix from which the mix counts as this path alone."""
 
@@ -301,11 +299,11 @@ class PriceMaster:
             undecided = np.flatnonzero((choice[work.task[self._paths]] < 0) & (self._upper > 0.0))
             if not len(undecided):
                 break
-            # Far from the end several services are decided at once, if their mixes are clear.
+            # Half of the services are decided at once, those with the largest shares.
             open_services = int((choice < 0).sum())
             order = undecided[np.argsort(-mix[undecided], kind="stable")]
-            order = order[: max(1, min(at_once, open_services // _DECIDED_SHARE))]
-            last = self._paths[order[(mix[order] >= _CLEAR) | (np.arange(len(order)) == 0)]]
+            order = order[np.sort(np.unique(work.task[self._paths[order]], return_index=True)[1])]
+            last = self._paths[order[: max(1, min(at_once, open_services // 2))]]
             choice[work.task[last]] = last
             at_once = n
         # So does a service whose paths in the master are all closed.
