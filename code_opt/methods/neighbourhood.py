@@ -224,17 +224,33 @@ class Neighbourhood:
         best, gain = None, 0.0
         is_open = np.ones(len(self._paths), dtype=bool)
         self._is_open = is_open
+        first = np.searchsorted(self._owner, np.arange(len(self._freed)))
+        self._duals: list[FloatArray] = []
+        """For each program solved what each path brings at its prices, shape (m,), and ..."""
+        self._bases: list[float] = []
+        """... what the rest brings: together they bound every assignment."""
         stack = [(np.inf, is_open)]
         while stack and self.nodes < most_nodes:
             promised, is_open = stack.pop()
             if promised <= gain + _LEAST_PROMISE:
                 continue
+            if self._duals:
+                brought = np.where(is_open, np.array(self._duals), -np.inf)
+                most = np.maximum.reduceat(brought, first, axis=1)
+                bound = np.array(self._bases) + most.sum(axis=1)
+                with_path = (brought + (bound[:, None] - most[:, self._owner])).min(axis=0)
+                is_open = with_path > gain + _LEAST_PROMISE
+                if not np.logical_or.reduceat(is_open, first).all():
+                    continue
             self._open(is_open)
             outcome = self._program.solve()
             self.nodes += 1
             if outcome is None:
                 continue
             promised = outcome.value / self._scale - self._now
+            profit = self._by_path(outcome.column_dual) / self._scale
+            self._duals.append(profit.max(axis=1))
+            self._bases.append(promised - float(np.maximum(profit[is_open], 0.0).sum()))
             if promised <= gain + _LEAST_PROMISE:
                 continue
             mix = self._by_path(outcome.x).sum(axis=1)
@@ -245,11 +261,6 @@ class Neighbourhood:
                 if found.merit - self._state.merit > gain:
                     best, gain = found, found.merit - self._state.merit
                 continue
-            # A path takes at least its reduced profit off the promise.
-            advantage = self._by_path(outcome.column_dual).max(axis=1) / self._scale
-            is_open = is_open & ((promised + advantage > gain + _LEAST_PROMISE) | (mix > 0.0))
-            if self.nodes == 1:
-                mix, is_open = mix[is_open], self._leave_out(~is_open)
             service = int(np.argmax(np.where(largest < _WHOLE, largest, -1.0)))
             mine = self._owner == service
             path = int(np.argmax(np.where(mine, mix, -1.0)))
@@ -276,16 +287,6 @@ class Neighbourhood:
                 np.concatenate((2 * at, 2 * at + 1)), np.concatenate((upper, upper))
             )
             self._is_open = is_open
-
-    def _leave_out(self, left_out: BoolArray) -> BoolArray:
-        """Take paths out of the program for good; return which of the others are open (all)."""
-        gone, stay = np.flatnonzero(left_out), np.flatnonzero(~left_out)
-        if len(gone):
-            self._program.delete_columns(np.concatenate((2 * gone, 2 * gone + 1)))
-            self._paths, self._owner = self._paths[stay], self._owner[stay]
-            self._extra = self._extra[stay]
-            self._is_open = self._is_open[stay]
-        return np.ones(len(stay), dtype=bool)
 
     def _state_of(self, outcome: LpOutcome, mix: FloatArray) -> State:
         """Return the assignment that a solution of the program stands for."""
