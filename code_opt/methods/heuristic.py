@@ -37,10 +37,12 @@ from code_opt.paths.graph import IntArray
 
 _CLOSE = 5e-4
 """Distance of the objective (log reward) from its bound within which the search is content."""
-_FEWEST_FREED, _MOST_FREED = 4, 10
+_TURNS_PER_SERVICE, _MOST_TURNS = 2, 300
+"""Turns by default: with many services the most promising ones alone."""
+_FEWEST_FREED, _MORE_FREED, _MOST_FREED = 5, 2, 9
 """Services that answer anew together: more each time that one leads in vain."""
-_NODES = 60
-"""Linear programs solved in a turn, at most."""
+_NODES, _NODES_FOR_ALL = 60, 500
+"""Linear programs solved in a turn, at most; more where it frees all services."""
 
 
 def search(
@@ -59,29 +61,30 @@ def search(
     tasks = len(judge.pool.tasks)
     market.converge(clock)
     bound, prices = market.bound()[0], market.prices
-    # The first dive runs to its end whatever the clock says: without it there is no answer.
+    # The dive runs to its end whatever the clock says: without it there is no answer.
     best = work.evaluate(market.dive(Clock(None)))
     agenda = _Agenda(work, prices, np.random.default_rng(seed))
     if turns is None:
-        turns = 2 * tasks
+        turns = min(_TURNS_PER_SERVICE * tasks, _MOST_TURNS)
     for _ in range(turns):
-        if clock.is_over or bound - best.merit <= _CLOSE or agenda.is_empty:
+        if clock.is_over or bound - best.merit <= _CLOSE:
             break
         work.stages += 1
         freed = agenda.next(best)
+        frees_all = len(freed) == tasks
         there = Neighbourhood(work, best, freed, prices)
-        found = there.search(_NODES)
-        if found is None:
-            if there.is_exhausted and len(freed) == tasks:
-                break
-            agenda.close()
-            continue
-        work.ask(found.choice)
-        end = work.state(found.choice, found.rates)
-        if work.is_better(end, best):
-            best = end
-            work.moves += 1
-            agenda.reopen()
+        found = there.search(_NODES_FOR_ALL if frees_all else _NODES)
+        if found is not None:
+            work.ask(found.choice)
+            end = work.state(found.choice, found.rates)
+            if work.is_better(end, best):
+                best = end
+                work.moves += 1
+                agenda.reopen()
+                continue
+        elif frees_all:
+            break
+        agenda.close()
     return work.outcome(best)
 
 
@@ -107,7 +110,6 @@ class _Agenda:
         self._in_vain = np.zeros(len(tasks), dtype=np.int64)
         self._freed: IntArray = np.empty(0, dtype=np.int64)
         self._leader = 0
-        self.is_empty = False
 
     def next(self, state: State) -> IntArray:
         """Return the services that answer anew, ascending."""
@@ -127,7 +129,7 @@ class _Agenda:
         heat[-1] = 0.0
         standing = heat[reach].sum(axis=1) * 0.5**self._in_vain
         self._leader = int(np.argmax(standing))
-        size = _FEWEST_FREED + 2 * int(self._in_vain[self._leader])
+        size = _FEWEST_FREED + _MORE_FREED * int(self._in_vain[self._leader])
         size = min(size, _MOST_FREED, len(now))
         loss += 0.5 * idle[reach].sum(axis=1)
         loss += loss.mean()

@@ -13,7 +13,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from code_opt.methods.local_search import FIT_TOLERANCE, VIOLATION_WEIGHT, Searcher, State
+from code_opt.methods.local_search import (
+    FIT_TOLERANCE,
+    LEAST_GAIN,
+    VIOLATION_WEIGHT,
+    Searcher,
+    State,
+)
 from code_opt.methods.prices import Prices
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
@@ -258,8 +264,12 @@ class Neighbourhood:
             np.maximum.at(largest, self._owner, mix)
             if (largest >= _WHOLE).all():
                 found = self._state_of(outcome, mix)
-                if found.merit - self._state.merit > gain:
+                if found.merit - self._state.merit > max(gain, LEAST_GAIN):
                     best, gain = found, found.merit - self._state.merit
+                # The objective curves below the promise: other assignments, of less promise,
+                # may still be worth more.
+                if promised > gain + _LEAST_PROMISE:
+                    stack += [(promised, part) for part in self._all_but(mix, is_open)]
                 continue
             service = int(np.argmax(np.where(largest < _WHOLE, largest, -1.0)))
             mine = self._owner == service
@@ -273,6 +283,18 @@ class Neighbourhood:
             stack.append((promised, alone))
         self.is_exhausted = not stack
         return best
+
+    def _all_but(self, mix: FloatArray, is_open: BoolArray) -> list[BoolArray]:
+        """Return what is open in parts of a branch that together leave out one assignment."""
+        taken = mix >= _WHOLE
+        parts, fixed = [], is_open.copy()
+        for service in range(len(self._freed)):
+            mine = self._owner == service
+            without = fixed & ~(mine & taken)
+            if (without & mine).any():
+                parts.append(without)
+            fixed &= ~mine | taken
+        return parts
 
     def _by_path(self, columns: FloatArray) -> FloatArray:
         """Return the two columns of each path, shape (m, 2)."""
