@@ -45,9 +45,7 @@ _NODES, _NODES_FOR_ALL = 60, 500
 """Linear programs solved in a turn, at most; more where it frees all services."""
 
 
-def search(
-    judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = None
-) -> SearchOutcome:
+def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = None) -> SearchOutcome:
     """Run CoDE's heuristic; deterministic for a seed (unless the clock ends it).
 
     Args:

@@ -114,9 +114,7 @@ class Neighbourhood:
         floor = work.floor[work.task[paths]]
         paid = price[index]
         worth = gain_a * work.weight[paths] * work.estimate[paths] + gain_th * floor
-        worth += np.maximum(self._extra, 0.0) * np.maximum(
-            gain_th - (paid * use).sum(axis=0), 0.0
-        )
+        worth += np.maximum(self._extra, 0.0) * np.maximum(gain_th - (paid * use).sum(axis=0), 0.0)
         worth -= (paid * need).sum(axis=0)
         fits = (room >= -FIT_TOLERANCE).all(axis=0)
         worth[~fits] = -np.inf

@@ -212,9 +212,7 @@ class PriceMaster:
         """Present prices and slopes."""
         a, th = self._slopes
         least_a, least_th = self._totals_price.tolist()
-        return Prices(
-            self._price_now, (a, th / self._unit), (-least_a, -least_th / self._unit)
-        )
+        return Prices(self._price_now, (a, th / self._unit), (-least_a, -least_th / self._unit))
 
     def bound(self) -> tuple[float, FloatArray]:
         """Return a bound of the objective at the present prices, and what each path takes off it.
