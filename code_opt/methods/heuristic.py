@@ -39,9 +39,11 @@ _CLOSE = 5e-4
 """Distance of the objective (log reward) from its bound within which the search is content."""
 _TURNS_PER_SERVICE, _MOST_TURNS = 2, 300
 """Turns by default: with many services the most promising ones alone."""
-_FEWEST_FREED, _MORE_FREED, _MOST_FREED = 5, 2, 9
+_LEAST_PATIENCE, _SERVICES_PER_PATIENCE = 3, 4
+"""Turns in vain, one after the other, that end the search: at least, and one more for so many."""
+_FEWEST_FREED, _MORE_FREED, _MOST_FREED = 6, 2, 10
 """Services that answer anew together: more each time that one leads in vain."""
-_NODES, _NODES_FOR_ALL = 60, 500
+_NODES, _NODES_FOR_ALL = 100, 500
 """Linear programs solved in a turn, at most; more where it frees all services."""
 
 
@@ -64,8 +66,9 @@ def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = Non
     agenda = _Agenda(work, prices, np.random.default_rng(seed))
     if turns is None:
         turns = min(_TURNS_PER_SERVICE * tasks, _MOST_TURNS)
+    in_vain, patience = 0, _LEAST_PATIENCE + tasks // _SERVICES_PER_PATIENCE
     for _ in range(turns):
-        if clock.is_over or bound - best.merit <= _CLOSE:
+        if clock.is_over or bound - best.merit <= _CLOSE or in_vain >= patience:
             break
         work.stages += 1
         freed = agenda.next(best)
@@ -79,10 +82,12 @@ def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = Non
                 best = end
                 work.moves += 1
                 agenda.reopen()
+                in_vain = 0
                 continue
         elif frees_all:
             break
         agenda.close()
+        in_vain += 1
     return work.outcome(best)
 
 
