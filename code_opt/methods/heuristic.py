@@ -37,7 +37,7 @@ from code_opt.paths.graph import IntArray
 
 _CLOSE = 5e-4
 """Distance of the objective (log reward) from its bound within which the search is content."""
-_TURNS_PER_SERVICE, _MOST_TURNS = 2, 300
+_TURNS_PER_SERVICE, _MOST_TURNS = 2, 250
 """Turns by default: with many services the most promising ones alone."""
 _LEAST_PATIENCE, _SERVICES_PER_PATIENCE = 3, 4
 """Turns in vain, one after the other, that end the search: at least, and one more for so many."""
@@ -66,6 +66,7 @@ def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = Non
     agenda = _Agenda(work, prices, np.random.default_rng(seed))
     if turns is None:
         turns = min(_TURNS_PER_SERVICE * tasks, _MOST_TURNS)
+    there: Neighbourhood | None = None
     in_vain, patience = 0, _LEAST_PATIENCE + tasks // _SERVICES_PER_PATIENCE
     for _ in range(turns):
         if clock.is_over or bound - best.merit <= _CLOSE or in_vain >= patience:
@@ -73,7 +74,7 @@ def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = Non
         work.stages += 1
         freed = agenda.next(best)
         frees_all = len(freed) == tasks
-        there = Neighbourhood(work, best, freed, prices)
+        there = Neighbourhood(work, best, freed, prices, instead_of=there)
         found = there.search(_NODES_FOR_ALL if frees_all else _NODES)
         if found is not None:
             work.ask(found.choice)

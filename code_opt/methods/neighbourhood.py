@@ -42,7 +42,14 @@ class Neighbourhood:
     path for each freed service.
     """
 
-    def __init__(self, work: Searcher, state: State, freed: IntArray, prices: Prices) -> None:
+    def __init__(
+        self,
+        work: Searcher,
+        state: State,
+        freed: IntArray,
+        prices: Prices,
+        instead_of: Neighbourhood | None = None,
+    ) -> None:
         """Gather the columns and rows.
 
         Args:
@@ -50,6 +57,7 @@ class Neighbourhood:
             state: where everybody is now.
             freed: tasks that may change their paths, ascending.
             prices: any prices of the resources; the better, the fewer paths are looked at.
+            instead_of: one that is not needed any more, whose solver is used again.
         """
         self._work, self._state, self._freed = work, state, freed
         self.nodes = 0
@@ -87,7 +95,7 @@ class Neighbourhood:
             self._spare = np.maximum(self._spare, 0.0)
             for _ in range(_FILTERS):
                 self._filter()
-        self._program = self._build()
+        self._program = self._build(None if instead_of is None else instead_of._program)
 
     def _filter(self) -> None:
         """Leave out paths that cannot fit, or by the prices cannot pay; bound the rates.
@@ -148,7 +156,7 @@ class Neighbourhood:
         touched[work.index[:, near_now][work.rate_use[:, near_now] > 0.0]] = True
         return touched
 
-    def _build(self) -> LinearProgram:
+    def _build(self, instead_of: LinearProgram | None) -> LinearProgram:
         """Return the program of the columns gathered."""
         work, paths, near, freed = self._work, self._paths, self._near, self._freed
         a, th = self._prices.slopes
@@ -215,6 +223,7 @@ class Neighbourhood:
             data=matrix[columns, rows],
             rhs=row_upper,
             row_lower=row_lower,
+            instead_of=instead_of,
         )
 
     def search(self, most_nodes: int) -> State | None:
