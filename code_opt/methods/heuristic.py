@@ -58,7 +58,7 @@ def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = Non
     """
     work = Searcher(judge)
     market = PriceMaster(judge, work)
-    tasks = len(judge.pool.tasks)
+    tasks = len(work.units)
     market.converge(clock)
     bound, prices = market.bound()[0], market.prices
     # The dive runs to its end whatever the clock says: without it there is no answer.
@@ -103,7 +103,7 @@ class _Agenda:
 
     def __init__(self, work: Searcher, prices: Prices, rng: np.random.Generator) -> None:
         self._work, self._prices, self._rng = work, prices, rng
-        tasks = work.pool.tasks
+        tasks = work.units
         width = max(1, *(len(t.resources) for t in tasks))
         none = len(work.pool.resources)
         self._reach = np.full((len(tasks), width), none)

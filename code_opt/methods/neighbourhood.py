@@ -27,6 +27,8 @@ from code_opt.solvers import LinearProgram, LpOutcome
 
 _LEAST_PROMISE = 1e-6
 """Gain of merit below which a branch is not worth following."""
+_LEAST_COST = 1e-4
+"""Costs are scaled as if the largest one was no smaller, and no larger than its inverse."""
 _FILTERS = 2
 """Times that paths are left out before the program is built; each tightens the next."""
 _WHOLE = 1.0 - 1e-6
@@ -66,7 +68,7 @@ class Neighbourhood:
         """Whether the search came to its end: nothing better by the present estimates."""
         a, th = work.slopes(state.accuracy, state.throughput)
         self._prices = Prices(prices.resource, (a, th), prices.floors)
-        self._paths = work.paths_of(freed)
+        self._paths = work.options_of(freed)
         self._near = near = self._others_near()
         self._near_now = state.choice[near]
         moving = np.concatenate((freed, near))
@@ -95,7 +97,9 @@ class Neighbourhood:
             self._spare = np.maximum(self._spare, 0.0)
             for _ in range(_FILTERS):
                 self._filter()
-        self._program = self._build(None if instead_of is None else instead_of._program)
+        self._program: LinearProgram = self._build(
+            None if instead_of is None else instead_of._program
+        )
 
     def _filter(self) -> None:
         """Leave out paths that cannot fit, or by the prices cannot pay; bound the rates.
@@ -195,7 +199,8 @@ class Neighbourhood:
             (self._spare[touched], np.full(floors, np.inf), np.ones(len(freed)))
         )
         # The solver's tolerances are absolute: costs near 1 whatever the number of services.
-        self._scale = 1.0 / max(float(np.abs(cost).max(initial=0.0)), 1e-300)
+        largest = float(np.abs(cost).max(initial=0.0))
+        self._scale = 1.0 / min(max(largest, _LEAST_COST), 1.0 / _LEAST_COST)
         if floors:
             matrix[: 2 * m, r] = np.repeat(accuracy, 2)
             matrix[: 2 * m, r + 1] = rates / work.unit
