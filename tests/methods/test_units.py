@@ -7,7 +7,7 @@ import pytest
 
 from code_opt.generate import generate
 from code_opt.methods import units as module
-from code_opt.methods.units import Prices, Unit, build_units
+from code_opt.methods.units import Unit, Valuation, build_units
 from code_opt.paths import build_pool
 from tests.strategies import random_instance
 
@@ -71,7 +71,7 @@ def test_all_options_that_no_other_one_dominates_where_they_are_few():
 
 def prices_of(instance, unit, resources=0.0):
     most = float(unit.most.max())
-    return Prices(np.full(len(build_pool(instance).resources), resources), 4.0, 1.0 / most)
+    return Valuation(np.full(len(build_pool(instance).resources), resources), 4.0, 1.0 / most)
 
 
 def test_answers_of_two_tasks_are_exact(monkeypatch):
@@ -102,4 +102,4 @@ def test_a_single_task_is_a_unit_with_its_paths_as_options():
     for unit, task in zip(build_units(pool), pool.tasks, strict=True):
         assert unit.use is task.paths.use
         assert unit.paths[:, 0].tolist() == list(range(len(task)))
-        assert unit.answers(Prices(np.zeros(3), 1.0, 1.0)) is unit
+        assert unit.answers(Valuation(np.zeros(3), 1.0, 1.0)) is unit
