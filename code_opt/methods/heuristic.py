@@ -75,6 +75,8 @@ def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = Non
     if turns is None:
         turns = min(_TURNS_PER_SERVICE * tasks, _MOST_TURNS)
     there: Neighbourhood | None = None
+    # The options of groups are many, and found as needed: a long search among them pays less.
+    most_for_all = _NODES if any(unit.size > 1 for unit in work.units) else _NODES_FOR_ALL
     in_vain, patience = 0, _LEAST_PATIENCE + tasks // _SERVICES_PER_PATIENCE
     for _ in range(turns):
         if clock.is_over or bound - best.merit <= _CLOSE or in_vain >= patience:
@@ -83,7 +85,7 @@ def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = Non
         freed = agenda.next(best)
         frees_all = len(freed) == tasks
         there = Neighbourhood(work, best, freed, prices, instead_of=there)
-        found = there.search(_NODES_FOR_ALL if frees_all else _NODES)
+        found = there.search(most_for_all if frees_all else _NODES)
         if found is not None:
             work.ask(found.choice)
             end = work.state(found.choice, found.rates)
