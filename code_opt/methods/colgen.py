@@ -14,13 +14,14 @@ The bound is valid from the first round on, so a limit can come at any time.
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from code_opt.methods.assignment import Judge, Solution, relative_gap
+from code_opt.methods.assignment import Judge, Solution, path_in_pool, relative_gap
 from code_opt.methods.columns import BoolArray, PathTable
 from code_opt.methods.master import Point, RestrictedMaster
 from code_opt.methods.mip import TangentLoop
@@ -28,7 +29,7 @@ from code_opt.methods.models import PathView
 from code_opt.methods.server_cuts import separate
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Progress
 from code_opt.paths import PathPool
-from code_opt.paths.graph import IntArray
+from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.result import Status
 from code_opt.reward import log_value
 from code_opt.solvers import Polar
@@ -40,8 +41,13 @@ _CUT_ROUNDS = 40
 _STALLED, _STALLED_ROUNDS = 0.02, 3
 """Cuts end when so many rounds together lowered the bound by less than this share of what is
 still between bound and value."""
-_PATHS_PER_TASK, _WORTH_RESTRICTING = 4, 0.7
-"""Paths of the restricted program; with more of those left it is not worth while."""
+_TASKS_AT_ONCE, _PATHS_PER_TASK, _WORTH_RESTRICTING = 400, 4, 0.7
+"""Most tasks that a restricted program frees together, with so many paths each; it is not
+worth while where it holds more than this share of all."""
+_TASKS_FREED, _PATHS_PER_FREED_TASK = 120, 8
+"""The same where only a neighbourhood is freed."""
+_SHARE_OF_TIME = 0.25
+"""Most of the time left that one restricted program may take."""
 _SHARE_OF_GAP = 0.1
 """Gap asked of the restricted program, as a share of the present one."""
 
@@ -82,7 +88,8 @@ class ColumnGeneration:
                 return "optimal"
             if self.clock.is_over:
                 break
-            self._restricted_program()
+            self._dive()
+            self._restricted_programs()
             if self._is_proven():
                 return "optimal"
             if self.value <= before:
@@ -155,24 +162,86 @@ class ColumnGeneration:
         self._cuts_found += len(found)
         return len(found)
 
-    def _restricted_program(self) -> None:
-        """Look for a better assignment among the paths that the prices like best."""
+    def _dive(self) -> None:
+        """Round the relaxation to an assignment."""
+        choice = self.master.dive(self.clock)
+        if choice is not None:
+            paths = zip(self.table.pool.tasks, choice - self.table.first[:-1], strict=True)
+            self._take(self.judge.solution([path_in_pool(task, int(p)) for task, p in paths]))
+
+    def _restricted_programs(self) -> None:
+        """Look for a better assignment among the paths that the prices like best.
+
+        Few tasks answer together; of many, some hundred around the largest losses at a time,
+        while the others keep their paths (but not their rates).
+        """
         best = self.master.best
         assert best is not None
-        table = self.table
-        count = min(_PATHS_PER_TASK * len(table.pool.tasks), len(table.task) - 1)
-        keep = table.alive & (best.loss <= np.partition(best.loss, count)[count])
-        if keep.sum() > _WORTH_RESTRICTING * table.alive.sum():
+        table, tasks = self.table, len(self.table.pool.tasks)
+        rank = self._rank_of(best.loss)
+        if self.best is None or tasks <= _TASKS_AT_ONCE:
+            keep = table.alive & (rank < _PATHS_PER_TASK)
+            if keep.sum() <= _WORTH_RESTRICTING * table.alive.sum():
+                self._improve(keep)
             return
-        loop = self._program(keep, max(self.gap, _SHARE_OF_GAP * self._distance()))
-        loop.solve(self._view)
+        keep = table.alive & (rank < _PATHS_PER_FREED_TASK)
+        waiting = np.ones(tasks, dtype=bool)
+        while waiting.any() and not self.clock.is_over and not self._is_proven():
+            loss = best.loss[self._numbers(self.best)]
+            freed = self._around(int(np.argmax(np.where(waiting, loss, -1.0))), loss, keep)
+            waiting[freed] = False
+            is_freed = np.zeros(tasks, dtype=bool)
+            is_freed[freed] = True
+            self._improve(keep & is_freed[table.task])
+
+    def _improve(self, keep: BoolArray) -> None:
+        """Solve the program over some of the paths and those of the best assignment."""
+        gap = max(self.gap, _SHARE_OF_GAP * self._distance())
+        left = self.clock.left
+        limit = None if left is None else max(_SHARE_OF_TIME * left, 1.0)
+        view, loop = self._program(keep, gap, Clock(limit))
+        loop.solve(view)
         self._take(loop.best)
+
+    def _rank_of(self, loss: FloatArray) -> IntArray:
+        """Return the place of each path among those of its task, by the loss."""
+        order = np.lexsort((loss, self.table.task))
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order)) - self.table.first[self.table.task[order]]
+        return rank
+
+    def _around(self, task: int, loss: FloatArray, keep: BoolArray) -> IntArray:
+        """Return a task and others near it, those with the largest losses first.
+
+        Two tasks are neighbours where paths of theirs that may be taken load the same server,
+        link or memory.
+        """
+        table = self.table
+        entries = np.flatnonzero(keep[table.row])
+        pairs = np.unique(np.column_stack((table.task[table.row[entries]], table.column[entries])), axis=0)
+        by_task = np.split(pairs[:, 1], np.searchsorted(pairs[:, 0], np.arange(1, len(loss))))
+        order = np.lexsort((pairs[:, 0], pairs[:, 1]))
+        by_resource = np.split(
+            pairs[order, 0],
+            np.searchsorted(pairs[order, 1], np.arange(1, len(table.pool.resources))),
+        )
+        found: dict[int, None] = {}
+        heap, seen = [(-float(loss[task]), task)], {task}
+        while heap and len(found) < _TASKS_FREED:
+            _, now = heapq.heappop(heap)
+            found[now] = None
+            for resource in by_task[now].tolist():
+                for other in by_resource[resource].tolist():
+                    if other not in seen:
+                        seen.add(other)
+                        heapq.heappush(heap, (-float(loss[other]), other))
+        return np.array(list(found))
 
     def _finish(self) -> Status:
         """Solve what is left to the gap or the time limit."""
-        loop = self._program(self.table.alive, self.gap)
+        view, loop = self._program(self.table.alive, self.gap, self.clock)
         loop.bound = self.bound
-        status = loop.solve(self._view)
+        status = loop.solve(view)
         self.best, self.message = loop.best, loop.message
         self.bound = max(loop.bound, -math.inf if self.best is None else self.best.log_value)
         self.details["paths_left"] = int(self.table.alive.sum())
@@ -180,7 +249,9 @@ class ColumnGeneration:
             self.details[name] = loop.details.get(name)
         return status
 
-    def _program(self, keep: BoolArray, gap: float) -> TangentLoop:
+    def _program(
+        self, keep: BoolArray, gap: float, clock: Clock
+    ) -> tuple[PathView, TangentLoop]:
         """Prepare the path formulation over some of the paths, with the present cuts."""
         table, keep = self.table, keep.copy()
         if self.best is not None:
@@ -193,18 +264,18 @@ class ColumnGeneration:
         )
         pool = PathPool(table.pool.topology, tasks)
         settings = replace(self.settings, formulation="path", gap=gap)
-        self._view = PathView(pool, settings)
+        view = PathView(pool, settings)
         number = np.cumsum(keep) - 1
         for cut in table.cuts:
             mine = keep[cut.paths]
             add_cut(
-                self._view.model,
+                view.model,
                 number[cut.paths[mine]].tolist(),
                 cut.on_path[mine].tolist(),
                 cut.on_extra[mine].tolist(),
                 cut.limit,
             )
-        return TangentLoop(Judge(pool, settings), self.clock, self.best)
+        return view, TangentLoop(Judge(pool, settings), clock, self.best)
 
     def _take(self, found: Solution | None) -> None:
         """Keep a better assignment, and leave out what can no longer be part of a better one."""

@@ -28,6 +28,8 @@ _PATHS_PER_ROUND = 4
 _SETTLED = 0.02
 """Prices are settled when the bound is within this share of the gap asked for of the master's
 own value; what is left cannot matter."""
+_DIVE_SHARE, _DIVE_FAILURES = 8, 30
+"""Of so many undecided tasks a dive decides one at a time; decisions taken back that end it."""
 _IDLE_ROUNDS = 3
 """A cut whose price has been 0 for so many solves leaves the master."""
 
@@ -260,6 +262,59 @@ class RestrictedMaster:
             if self._add_tangents(outcome) and not clock.is_over:
                 continue
             return self._point(outcome, prices, bound)
+
+    def dive(self, clock: Clock) -> IntArray | None:
+        """Return one path for each task, decided one after the other from the master's mixes.
+
+        After every solve the tasks that have one path alone keep it, and so does a share of the
+        others, the clearest first. Decisions that leave no solution are taken back in halves; a
+        single one closes its path. None where that does not end or time is over.
+        """
+        table = self.table
+        choice = np.full(len(table.first) - 1, -1)
+        inside = np.flatnonzero((self._low >= 0) & table.alive)
+        is_open = np.ones(len(inside), dtype=bool)
+        task, last, at_once = table.task[inside], np.empty(0, dtype=np.int64), len(choice)
+        failures = 0
+        try:
+            while failures < _DIVE_FAILURES and not clock.is_over:
+                chosen = choice[task]
+                self._set_open(inside, is_open & ((chosen < 0) | (chosen == inside)))
+                self._lp.limit_time(clock.left)
+                outcome = self._lp.solve()
+                if outcome is None:
+                    if not len(last):
+                        return None
+                    failures += 1
+                    choice[table.task[last]] = -1
+                    at_once = len(last) // 2
+                    if not at_once:
+                        is_open &= inside != last[0]
+                        at_once = 1
+                    last = last[:0]
+                    continue
+                x = np.where(self._low >= 0, outcome.x[self._low], 0.0)
+                mix = (x + np.where(self._high >= 0, outcome.x[self._high], 0.0))[inside]
+                undecided = np.flatnonzero((chosen < 0) & is_open & (mix > 1e-6))
+                if not len(undecided):
+                    return choice if (choice >= 0).all() else None
+                order = undecided[np.argsort(-mix[undecided], kind="stable")]
+                _, best = np.unique(task[order], return_index=True)
+                order = order[np.sort(best)]
+                clear = int((mix[order] > 1.0 - 1e-6).sum())
+                share = clear + max(1, (len(order) - clear) // _DIVE_SHARE)
+                last = inside[order[: min(share, at_once)]]
+                choice[table.task[last]] = last
+                at_once = len(choice)
+            return None
+        finally:
+            self._set_open(inside, np.ones(len(inside), dtype=bool))
+
+    def _set_open(self, paths: IntArray, is_open: BoolArray) -> None:
+        """Let some of the master's paths be used, and others not."""
+        columns = np.concatenate((self._low[paths], self._high[paths]))
+        upper = np.tile(np.where(is_open, np.inf, 0.0), 2)
+        self._lp.set_upper(columns[columns >= 0], upper[columns >= 0])
 
     def _candidates(self, bound: Bound, outcome: LpOutcome) -> IntArray:
         """Return the best paths of each task that would improve the master."""
