@@ -86,8 +86,8 @@ class ColumnGeneration:
             self._strengthen()
             if self._is_proven():
                 return "optimal"
-            if self.clock.is_over:
-                break
+            if self.clock.is_over or self.master.best is None:
+                break  # without a bound requirements are met within tolerances at best
             self._dive()
             self._restricted_programs()
             if self._is_proven():
@@ -275,7 +275,8 @@ class ColumnGeneration:
                 cut.on_extra[mine].tolist(),
                 cut.limit,
             )
-        return view, TangentLoop(Judge(pool, settings), clock, self.best)
+        left_out = int((~table.alive).sum())
+        return view, TangentLoop(Judge(pool, settings), clock, self.best, left_out)
 
     def _take(self, found: Solution | None) -> None:
         """Keep a better assignment, and leave out what can no longer be part of a better one."""

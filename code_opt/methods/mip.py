@@ -23,8 +23,13 @@ from code_opt.solvers import MipSession, SolverProgress, Termination, open_sessi
 class TangentLoop:
     """State of one mixed-integer solve over a pool: best assignment, bound, counts."""
 
-    def __init__(self, judge: Judge, clock: Clock, best: Solution | None = None) -> None:
-        """Take an assignment to start from, if there is one."""
+    def __init__(
+        self, judge: Judge, clock: Clock, best: Solution | None = None, left_out: int = 0
+    ) -> None:
+        """Take an assignment to start from, if there is one.
+
+        ``left_out`` counts the paths that its value has already kept out of the pool.
+        """
         self.judge = judge
         self.settings = judge.settings
         self.clock = clock
@@ -34,6 +39,7 @@ class TangentLoop:
         is_throughput = self.settings.objective == "throughput"
         self.unit = throughput_unit(judge.pool) if is_throughput else 1.0
         self.best = best
+        self._left_out = left_out
         self.bound = math.inf
         self.message: str | None = None
         self.details: dict[str, Any] = {"rounds": 0, "nodes": 0, "lp_iterations": 0}
@@ -58,7 +64,9 @@ class TangentLoop:
         )
         fixed = 0
         if self.best is not None and math.isfinite(self.best.log_value):
-            fixed = session.tighten(self.best.log_value / self.unit, self.clock.left)
+            fixed = session.tighten(
+                self.best.log_value / self.unit, self.clock.left, self._left_out
+            )
         self.details["binaries_fixed"] = fixed
         precision = 0.7
         while True:

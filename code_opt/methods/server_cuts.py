@@ -55,7 +55,8 @@ def separate(
     """
     entries = table.users(resource)
     paths = table.row[entries]
-    share, extra = x[paths], u[paths]
+    # Where a path takes no more at R, its rate does not matter here.
+    share, extra = x[paths], np.where(table.spare[entries] > 0.0, u[paths], 0.0)
     if not ((share > 1e-6) & (share < 1.0 - 1e-6)).any():
         return None  # a point of X_i itself
     need, spare = table.need[entries], table.spare[entries]
@@ -77,6 +78,7 @@ def separate(
         return None
     on_path, on_extra = np.zeros(len(paths)), np.zeros(len(paths))
     on_path[support], on_extra[support] = np.split(facet, 2)
+    on_extra[spare == 0.0] = 0.0
     known = np.zeros(len(paths), dtype=bool)
     known[support] = True
     _lift(on_path, on_extra, known, need, spare, owner, at_most[paths], room)

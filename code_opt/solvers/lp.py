@@ -209,8 +209,8 @@ class ModelRelaxation(LinearProgram):
         return self._compiled.index.get(id(variable), -1)
 
     def row_of(self, constraint: Any) -> int:
-        """Return the row of a constraint of the model."""
-        return self._compiled.row_index[id(constraint)]
+        """Return the row of a constraint of the model, or -1 where all of it is 0."""
+        return self._compiled.row_index.get(id(constraint), -1)
 
     def add_constraints(self, constraints: Iterable[Any]) -> None:
         """Add constraints ``body <= upper`` that the Pyomo model has got since."""
