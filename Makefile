@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq -c constraints.txt
 INSTANCE ?= data/digits/instance.json
+DATA ?= data
 
 # The solver and the tests bring their own parallelism; nested threads only slow them down.
 export OMP_NUM_THREADS ?= 1
@@ -18,8 +19,12 @@ export MKL_NUM_THREADS ?= 1
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
 
-demo: $(VENV)/.package  ## solve a shipped instance (INSTANCE=FILE for another one)
-	$(BIN)/python solve.py $(INSTANCE)
+demo: $(VENV)/.networks  ## solve a shipped instance and run what comes out (INSTANCE=FILE)
+	rm -rf out/demo
+	$(BIN)/python solve.py $(INSTANCE) --out out/demo
+	@echo
+	$(BIN)/code-opt evaluate $(INSTANCE) out/demo/*.exact.json out/demo/*.code.json \
+		--data $(DATA) --seconds 3 --out out/demo/evaluation || [ $$? -eq 1 ]  # 1: not confirmed
 
 test: $(VENV)/.dev $(VENV)/.networks  ## all tests but the long ones
 	$(BIN)/python -m pytest -m "not long" $(ARGS)
@@ -39,8 +44,9 @@ format: $(VENV)/.dev  ## put the sources into the project's format
 bench: $(VENV)/.bench  ## compare the exact solver, its peers and CoDE
 	$(BIN)/python -m benchmarks $(ARGS)
 
-data: $(VENV)/.networks  ## rebuild the instances in data/ from the networks
+data: $(VENV)/.networks  ## rebuild the instances in data/, and what generate draws from
 	$(BIN)/python data/make_instances.py
+	$(BIN)/python data/make_catalogue.py
 
 clean:  ## remove the environment, caches and outputs
 	rm -rf $(VENV) build out .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
@@ -55,7 +61,7 @@ $(VENV)/.package: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.package
-	$(PIP) -e '.[dev,dask]'
+	$(PIP) -e '.[dev,dask,report,tables]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.package

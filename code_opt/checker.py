@@ -32,6 +32,7 @@ from typing import Any
 
 from code_opt.instance.model import (
     BYTES_PER_PARAMETER,
+    IDENTITY,
     INPUT,
     OUTPUT,
     Connection,
@@ -51,7 +52,6 @@ DEFAULT_GAP = 1e-4
 """Gap of an optimal result that does not say which one was asked for."""
 
 RULES: dict[str, str] = {
-    "input-group": "no input group holds two or more tasks (their shared work is not checked yet)",
     "finite": "every number is finite",
     "instance-name": "the result is for this instance",
     "seconds": "the time is not negative",
@@ -70,16 +70,17 @@ RULES: dict[str, str] = {
     "latency": "a task's latency is that of its path on unloaded servers and links",
     "max-latency": "a task's latency is at most its max_latency",
     "rate": "a task's rate is not negative",
-    "floor": "a task's rate is at least its floor, a number or its standalone rate",
+    "floor": "a task's rate is at least its floor, a number or its (group's) standalone rate",
     "demand": "a task's rate is at most its demand",
+    "group-rate": "the tasks of an input group have the same rate",
     "servers": "every server is listed exactly once, and no other",
-    "server-load": "a server's load is the sum of rate times work over the tasks",
+    "server-load": "a server's load is the sum of rate times work over the tasks, shared once",
     "server-capacity": "a server's capacity is that of the instance",
     "server-utilization": "a server's utilization is its load over its capacity",
     "server-overload": "a server's load is at most its capacity",
-    "memory": "the adapters placed on a server fit its memory",
+    "memory": "the adapters placed on a server, shared ones once, fit its memory",
     "links": "every link is listed exactly once, and no other",
-    "link-load": "a link's load is the sum of rate times bytes over the tasks",
+    "link-load": "a link's load is the sum of rate times bytes over the tasks, shared once",
     "link-capacity": "a link's capacity is its bandwidth, null where it is unlimited",
     "link-utilization": "a link's utilization is load over bandwidth, null where it is unlimited",
     "link-overload": "a link's load is at most its bandwidth",
@@ -150,7 +151,7 @@ def _at_least(a: float, b: float, tolerance: float) -> bool:
 
 @dataclass
 class _Figures:
-    """Figures of one inference along one path."""
+    """Figures of one inference along one path, or of one step of it."""
 
     latency: float = 0.0
     work: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -158,6 +159,16 @@ class _Figures:
     traffic: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
     missing: list[tuple[str, str]] = field(default_factory=list)
     """Transfers between servers without a listed link."""
+
+    def add(self, other: _Figures) -> None:
+        self.latency += other.latency
+        for server, work in other.work.items():
+            self.work[server] += work
+        for server, size in other.memory.items():
+            self.memory[server] += size
+        for ends, size in other.traffic.items():
+            self.traffic[ends] += size
+        self.missing += other.missing
 
 
 @dataclass(frozen=True)
@@ -186,8 +197,14 @@ class _Network:
             for here, there in zip(dnn.blocks, dnn.blocks[1:], strict=False)
         }
         self.hosted = Counter(dnn.server for dnn in instance.dnns)
-        self.natives = Counter(task.dnn for task in instance.tasks)
+        # An input group is one user of a DNN, however many of its tasks the DNN serves.
+        self.users = Counter(dnn for dnn, _ in {(t.dnn, self.group(t)) for t in instance.tasks})
         self._connections: dict[str, dict[tuple[str, str], Connection]] = {}
+
+    @staticmethod
+    def group(task: Task) -> tuple[str, str]:
+        """Return what the tasks with one rate have in common."""
+        return ("task", task.id) if task.input_group is None else ("group", task.input_group)
 
     def connections(self, task: Task) -> dict[tuple[str, str], Connection]:
         if task.id not in self._connections:
@@ -224,45 +241,66 @@ class _Network:
         return [connections[step] for step in steps if step in connections]
 
     def figures(self, task: Task, path: Sequence[str]) -> _Figures:
-        """Work [FLOP], memory [bytes], traffic [bytes] and unloaded latency [s] of a path.
+        """Work [FLOP], memory [bytes], traffic [bytes] and unloaded latency [s] of a path."""
+        total = _Figures()
+        for _, step in self.steps(task, path):
+            total.add(step)
+        return total
 
-        A trunk arc stays on one server; so only connections can cross links.
+    def steps(self, task: Task, path: Sequence[str]) -> Iterator[tuple[tuple[str, ...], _Figures]]:
+        """Yield each step of a path: from which on it is the same as which others, its figures.
+
+        A step is the way into a block (or to the output), with its adapter, and the block. Two
+        steps of tasks of an input group are the same if they and all steps before them have the
+        same names: ends and adapter, or the task where the adapter is the task's own. A
+        trunk arc stays on one server; so only connections can cross links.
         """
-        figures = _Figures()
-
-        def run(server: str, flops: float) -> None:
-            figures.work[server] += flops
-            figures.latency += flops / self.capacity[server]
-
-        def transfer(source: str, target: str, size: float) -> None:
-            if source == target or not self.links:
-                return
-            link = self.links.get((source, target))
-            if link is None:
-                figures.missing.append((source, target))
-                return
-            figures.traffic[source, target] += size
-            figures.latency += link.latency
-            if link.bandwidth is not None:
-                figures.latency += size / link.bandwidth
-
-        for block in path:
-            run(self.host[block], self.blocks[block].flops)
-        for connection in self.used(task, path):
-            source, target = connection.source, connection.target
-            adapter = connection.server
-            if adapter is None:
-                adapter = self.host[target if source == INPUT else source]
-            size = connection.bytes
-            if size is None:
-                size = 0.0 if source == INPUT else self.blocks[source].output_bytes
-            if source != INPUT:
-                transfer(self.host[source], adapter, size)
-            run(adapter, connection.flops)
-            figures.memory[adapter] += BYTES_PER_PARAMETER * connection.params
+        connections = self.connections(task)
+        prefix: tuple[str, ...] = ()
+        chain = [INPUT, *path, OUTPUT]
+        for source, target in zip(chain, chain[1:], strict=False):
+            figures = _Figures()
+            connection = connections.get((source, target))
+            adapter = IDENTITY if connection is None else connection.share
+            own = f"of {task.id}" if adapter is None else f"shared {adapter}"
+            prefix = (*prefix, source, target, own)
+            if connection is not None:
+                self._adapt(figures, connection)
             if target != OUTPUT:
-                transfer(adapter, self.host[target], size)
-        return figures
+                self._run(figures, self.host[target], self.blocks[target].flops)
+            yield prefix, figures
+
+    def _adapt(self, figures: _Figures, connection: Connection) -> None:
+        """Add the adapter of a connection and what it receives and hands on."""
+        source, target = connection.source, connection.target
+        adapter = connection.server
+        if adapter is None:
+            adapter = self.host[target if source == INPUT else source]
+        size = connection.bytes
+        if size is None:
+            size = 0.0 if source == INPUT else self.blocks[source].output_bytes
+        if source != INPUT:
+            self._transfer(figures, self.host[source], adapter, size)
+        self._run(figures, adapter, connection.flops)
+        figures.memory[adapter] += BYTES_PER_PARAMETER * connection.params
+        if target != OUTPUT:
+            self._transfer(figures, adapter, self.host[target], size)
+
+    def _run(self, figures: _Figures, server: str, flops: float) -> None:
+        figures.work[server] += flops
+        figures.latency += flops / self.capacity[server]
+
+    def _transfer(self, figures: _Figures, source: str, target: str, size: float) -> None:
+        if source == target or not self.links:
+            return
+        link = self.links.get((source, target))
+        if link is None:
+            figures.missing.append((source, target))
+            return
+        figures.traffic[source, target] += size
+        figures.latency += link.latency
+        if link.bandwidth is not None:
+            figures.latency += size / link.bandwidth
 
     def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
         for measured in task.measured_paths:
@@ -279,24 +317,35 @@ class _Network:
         )
 
     def standalone(self, task: Task) -> float:
-        """Rate of a task without coordination [inferences/s].
+        """Rate of a task, or of its input group, without coordination [inferences/s].
 
-        Its native path with an equal share of everything: of a server among the DNNs
-        that it hosts, of a DNN's share among its tasks, of a link among the tasks of the
-        DNN. A native path whose transfers have no link runs at rate 0.
+        The native paths with an equal share of everything: of a server among the DNNs that
+        it hosts, of a DNN's share and of a link among the DNN's users (single tasks and
+        groups). What native paths of a group have in common is computed once. Native
+        paths whose transfers have no link run at rate 0.
         """
-        figures = self.figures(task, self.native_blocks(task))
-        if figures.missing:
-            return 0.0
-        tasks = self.natives[task.dnn]
-        rates = [] if task.demand is None else [task.demand]
-        for server, work in figures.work.items():
-            if work > 0:
-                rates.append(self.capacity[server] / (max(1, self.hosted[server]) * tasks) / work)
-        for ends, size in figures.traffic.items():
-            bandwidth = self.links[ends].bandwidth
-            if bandwidth is not None and size > 0:
-                rates.append(bandwidth / tasks / size)
+        group = self.group(task)
+        members = [t for t in self.instance.tasks if self.group(t) == group]
+        rates = [t.demand for t in members if t.demand is not None]
+        for dnn in {t.dnn for t in members}:
+            together: dict[tuple[str, ...], _Figures] = {}
+            for member in members:
+                if member.dnn == dnn:
+                    together.update(self.steps(member, self.native_blocks(member)))
+            figures = _Figures()
+            for step in together.values():
+                figures.add(step)
+            if figures.missing:
+                return 0.0
+            users = self.users[dnn]
+            for server, work in figures.work.items():
+                if work > 0:
+                    share = self.capacity[server] / (max(1, self.hosted[server]) * users)
+                    rates.append(share / work)
+            for ends, size in figures.traffic.items():
+                bandwidth = self.links[ends].bandwidth
+                if bandwidth is not None and size > 0:
+                    rates.append(bandwidth / users / size)
         return min(rates, default=math.inf)
 
 
@@ -360,12 +409,11 @@ class _Check:
         self.network = _Network(instance)
 
     def violations(self) -> Iterator[Violation]:
-        # Each of the first three makes everything after it meaningless.
-        for opening in (self.input_groups, self.finite):
-            found = list(opening())
-            yield from found
-            if found:
-                return
+        # Either of the first two makes everything after it meaningless.
+        found = list(self.finite())
+        yield from found
+        if found:
+            return
         yield from self.heading()
         found = list(self.status())
         yield from found
@@ -381,26 +429,18 @@ class _Check:
                 yield from self.path(line)
                 yield from self.task_figures(line)
                 yield from self.rate(line)
+        yield from self.group_rates(lines)
         ids = [row.task for row in self.result.tasks]
         complete = Counter(ids) == Counter(list(self.network.tasks))
         routed = complete and all(line.figures is not None for line in lines)
-        yield from self.servers(lines if routed else None)
-        yield from self.links(lines if routed else None)
-        if routed:
-            yield from self.memory(lines)
+        paid = self.paid(lines) if routed else None
+        yield from self.servers(paid)
+        yield from self.links(paid)
+        if paid is not None:
+            yield from self.memory(paid)
         yield from self.totals(lines if complete else None)
 
     # -- the result as a whole --
-
-    def input_groups(self) -> Iterator[Violation]:
-        groups = Counter(task.input_group for task in self.instance.tasks if task.input_group)
-        shared = [f"{group!r}" for group, tasks in groups.items() if tasks > 1]
-        if shared:
-            yield Violation(
-                "input-group",
-                "instance",
-                f"cannot be checked yet: tasks share the input of group {', '.join(shared)}",
-            )
 
     def finite(self) -> Iterator[Violation]:
         def numbers(place: str, record: Any) -> Iterator[Violation]:
@@ -518,25 +558,49 @@ class _Check:
             message = f"task {task.id!r}: rate {rate:.9g} is above its demand {task.demand:.9g}"
             yield Violation("demand", place, message)
 
+    def group_rates(self, lines: list[_Line]) -> Iterator[Violation]:
+        first: dict[tuple[str, str], _Line] = {}
+        for line in lines:
+            other = first.setdefault(self.network.group(line.task), line)
+            if not _close(line.row.rate, other.row.rate, self.tolerance):
+                message = (
+                    f"task {line.task.id!r} shares the input of {other.task.id!r}: its rate "
+                    f"{line.row.rate:.9g} must be {other.row.rate:.9g}"
+                )
+                yield Violation("group-rate", f"{line.place}.rate", message)
+
+    def paid(self, lines: list[_Line]) -> list[tuple[float, _Figures]]:
+        """Rate and figures of everything that is computed.
+
+        What tasks of an input group share is computed once, at their rate (if these differ, at
+        the largest of them).
+        """
+        paid: dict[tuple[Any, ...], tuple[float, _Figures]] = {}
+        for line in lines:
+            group = self.network.group(line.task)
+            for prefix, figures in self.network.steps(line.task, line.row.path):
+                rate, _ = paid.get((group, prefix), (line.row.rate, figures))
+                paid[group, prefix] = (max(rate, line.row.rate), figures)
+        return list(paid.values())
+
     # -- servers and links --
 
-    def servers(self, lines: list[_Line] | None) -> Iterator[Violation]:
-        """Check the server list; loads only where every task's path is known (``lines``)."""
+    def servers(self, paid: list[tuple[float, _Figures]] | None) -> Iterator[Violation]:
+        """Check the server list; loads only where every task's path is known (``paid``)."""
         result, capacities = self.result, self.network.capacity
         names = [row.server for row in result.servers]
         yield from self._listed("servers", names, capacities)
         load: dict[str, float] = defaultdict(float)
-        for line in lines or ():
-            if line.figures is not None:
-                for server, work in line.figures.work.items():
-                    load[server] += line.row.rate * work
+        for rate, figures in paid or ():
+            for server, work in figures.work.items():
+                load[server] += rate * work
         for index, row in enumerate(result.servers):
             if row.server not in capacities:
                 continue
             place, capacity = f"servers[{index}]", capacities[row.server]
             if not _close(row.capacity, capacity, self.tolerance):
                 yield self._differs("server-capacity", f"{place}.capacity", row.capacity, capacity)
-            if lines is None:
+            if paid is None:
                 continue
             found, utilization = load[row.server], load[row.server] / capacity
             if not _close(row.load, found, self.tolerance):
@@ -545,7 +609,7 @@ class _Check:
                 yield self._differs(
                     "server-utilization", f"{place}.utilization", row.utilization, utilization
                 )
-        if lines is not None:
+        if paid is not None:
             for server, capacity in capacities.items():
                 if not _at_most(load[server], capacity, self.tolerance):
                     message = (
@@ -554,15 +618,14 @@ class _Check:
                     )
                     yield Violation("server-overload", "servers", message)
 
-    def links(self, lines: list[_Line] | None) -> Iterator[Violation]:
-        """Check the link list; loads only where every task's path is known (``lines``)."""
+    def links(self, paid: list[tuple[float, _Figures]] | None) -> Iterator[Violation]:
+        """Check the link list; loads only where every task's path is known (``paid``)."""
         result, links = self.result, self.network.links
         yield from self._listed("links", [(row.source, row.target) for row in result.links], links)
         load: dict[tuple[str, str], float] = defaultdict(float)
-        for line in lines or ():
-            if line.figures is not None:
-                for ends, size in line.figures.traffic.items():
-                    load[ends] += line.row.rate * size
+        for rate, figures in paid or ():
+            for ends, size in figures.traffic.items():
+                load[ends] += rate * size
         for index, row in enumerate(result.links):
             ends = (row.source, row.target)
             if ends not in links:
@@ -570,7 +633,7 @@ class _Check:
             place, bandwidth = f"links[{index}]", links[ends].bandwidth
             if not self._same(row.capacity, bandwidth):
                 yield self._differs("link-capacity", f"{place}.capacity", row.capacity, bandwidth)
-            if lines is None:
+            if paid is None:
                 continue
             utilization = None if bandwidth is None else load[ends] / bandwidth
             if not _close(row.load, load[ends], self.tolerance):
@@ -579,7 +642,7 @@ class _Check:
                 yield self._differs(
                     "link-utilization", f"{place}.utilization", row.utilization, utilization
                 )
-        if lines is not None:
+        if paid is not None:
             for (source, target), link in links.items():
                 found, most = load[source, target], link.bandwidth
                 if most is not None and not _at_most(found, most, self.tolerance):
@@ -589,12 +652,11 @@ class _Check:
                     )
                     yield Violation("link-overload", "links", message)
 
-    def memory(self, lines: list[_Line]) -> Iterator[Violation]:
+    def memory(self, paid: list[tuple[float, _Figures]]) -> Iterator[Violation]:
         used: dict[str, float] = defaultdict(float)
-        for line in lines:
-            if line.figures is not None:
-                for name, size in line.figures.memory.items():
-                    used[name] += size
+        for _, figures in paid:
+            for name, size in figures.memory.items():
+                used[name] += size
         for server in self.instance.servers:
             if server.memory is None:
                 continue

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -31,8 +33,14 @@ def executor_of(name: str) -> Iterator[Executor | None]:
         except ValueError:
             raise InputError(f"--executor {name!r}: processes:N needs a number from 1 on") from None
         # Forked copies of a process with threads (torch's) can hang; fresh ones cannot.
-        with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as executor:
-            yield executor
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(count, context, _end_with_parent) as executor:
+            try:
+                yield executor
+            except BaseException:  # interrupted: nobody wants what is still being computed
+                for process in list(executor._processes.values()):
+                    process.terminate()  # the pool is broken then, and waits for nothing
+                raise
     elif kind == "dask":
         try:
             from distributed import Client, LocalCluster
@@ -52,3 +60,15 @@ def executor_of(name: str) -> Iterator[Executor | None]:
         raise InputError(
             f"--executor {name!r}: serial, processes, processes:N, dask or dask:ADDRESS"
         )
+
+
+def _end_with_parent() -> None:
+    """Make a worker end when its parent does, even by SIGKILL; else it would wait for ever."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from code_opt.errors import InputError
 
@@ -48,13 +52,23 @@ def write_atomically(path: str | Path, data: str | bytes) -> None:
     Raises:
         InputError: the folder is missing or cannot be written.
     """
+    with atomic_writer(path) as stream:
+        stream.write(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+@contextmanager
+def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file to be written piece by piece; it appears whole at the end, or not at all.
+
+    Raises:
+        InputError: the folder is missing or cannot be written.
+    """
     path = Path(path)
-    content = data.encode("utf-8") if isinstance(data, str) else data
     temporary: str | None = None
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
@@ -65,6 +79,12 @@ def write_atomically(path: str | Path, data: str | bytes) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def file_stem(name: str) -> str:
+    """Return a harmless file name from a name in a file: no folders, no hidden files, short."""
+    stem = re.sub(r"[^\w.-]+|\.{2,}", "-", name).strip(".-")
+    return stem.encode()[:120].decode(errors="ignore") or "instance"
 
 
 def _umask() -> int:

@@ -20,6 +20,12 @@ class Rows:
     names: Sequence[str]
     entries: Sequence[Sequence[tuple[int, float]]]
     """entries[i] lists (path or arc index, amount) of resource i."""
+    shared: Sequence[Sequence[tuple[int, float]]] = ()
+    """shared[i] lists (shared prefix, amount) of resource i, beside what paths use alone."""
+
+    def shared_of(self, resource: int) -> Sequence[tuple[int, float]]:
+        """Return what shared prefixes use of a resource."""
+        return self.shared[resource] if self.shared else ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,12 @@ class PathData:
     memory_rows: Rows
     """Use of the adapters' memory, per chosen path."""
     goal: Goal = field(default_factory=Goal)
+    groups: Sequence[Sequence[int]] = ()
+    """Tasks that have one rate (and floor), two or more each."""
+    prefixes: Sequence[Sequence[Sequence[int]]] = ()
+    """Prefixes that paths of a group share: v's paths p, for each task that can walk v.
+
+    What v uses stands in the rows' ``shared``; ``entries`` hold the rest of the path."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,17 @@ class FlowTask:
 
 
 @dataclass(frozen=True)
+class FlowPair:
+    """Two tasks of a group: one can follow the other along arcs that are the same for both."""
+
+    task: int
+    leader: int
+    """An earlier task of the group."""
+    arcs: Sequence[tuple[int, int]]
+    """(arc of the task, the same arc of the leader), each by its number within the task."""
+
+
+@dataclass(frozen=True)
 class FlowData:
     """Data of the flow formulation; arcs are numbered through all tasks, in order."""
 
@@ -104,3 +127,7 @@ class FlowData:
     rate_rows: Rows
     memory_rows: Rows
     goal: Goal = field(default_factory=Goal)
+    groups: Sequence[Sequence[int]] = ()
+    """Tasks that have one rate (and floor), two or more each."""
+    pairs: Sequence[FlowPair] = ()
+    """All pairs of tasks of a group with an arc in common that both reach alike."""

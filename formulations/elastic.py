@@ -18,6 +18,10 @@ from formulations.path import (
     extra_rate_needs_path,
     one_path_per_task,
     path_variables,
+    prefix_is_in_use,
+    prefix_most,
+    rate_terms,
+    shared_prefix_variables,
 )
 
 
@@ -26,11 +30,15 @@ def build_elastic_model(data: ElasticData) -> pyo.ConcreteModel:
     model = pyo.ConcreteModel("elastic")
     path_variables(model, data.paths)
     model.average_accuracy = pyo.Var(bounds=(0.0, 1.0))
+    shared_prefix_variables(model, data.paths)
     elastic_variables(model, data)
 
     one_path_per_task(model, data.paths)
     extra_rate_needs_path(model)
     lowered_floor_needs_path(model, data)
+    elastic_rate_per_group(model, data)
+    elastic_prefix_rate(model, data)
+    prefix_is_in_use(model, data.paths)
     elastic_capacity(model, data)
     elastic_memory(model, data)
     average_accuracy_definition(model, data.paths)
@@ -70,29 +78,57 @@ def lowered_floor_needs_path(model: pyo.ConcreteModel, data: ElasticData) -> Non
     )
 
 
-def elastic_capacity(model: pyo.ConcreteModel, data: ElasticData) -> None:
-    """sum of use (f (x - lowered) + (R - f) u) - more_capacity[i] <= 1."""
+def elastic_rate_per_group(model: pyo.ConcreteModel, data: ElasticData) -> None:
+    """sum over p of t: (f (x - lowered) + (R - f) u) is the same for all tasks of a group."""
     paths = data.paths
+    of_task: dict[int, list[tuple[float, Any]]] = {}
+    for path, task in enumerate(paths.task_of):
+        of_task.setdefault(task, []).extend(_elastic_rate(model, data, path))
+    model.elastic_rate_per_group = pyo.ConstraintList()
+    for first, *others in paths.groups:
+        for task in others:
+            pairs = of_task.get(task, []) + [(-c, v) for c, v in of_task.get(first, [])]
+            if pairs:
+                unit = max(abs(c) for c, _ in pairs)
+                model.elastic_rate_per_group.add(
+                    (0.0, weighted([c / unit for c, _ in pairs], [v for _, v in pairs]), 0.0)
+                )
 
-    def terms(path: int, amount: float) -> list[tuple[float, Any]]:
-        floor = paths.floor[paths.task_of[path]]
-        pairs = []
-        if floor > 0.0:
-            pairs += [(amount * floor, model.choose[path]), (-amount * floor, model.lowered[path])]
-        if path in model.extra:
-            pairs.append((amount * extra_rate(paths, path), model.extra[path]))
-        return pairs
 
-    _elastic_rows(model, "elastic_capacity", paths.rate_rows, terms, model.more_capacity)
+def elastic_prefix_rate(model: pyo.ConcreteModel, data: ElasticData) -> None:
+    """R[v] phi[v] >= sum over p of t through v: (f (x - lowered) + (R - f) u)."""
+    model.elastic_prefix_rate = pyo.ConstraintList()
+    for prefix in model.prefix_rate:
+        unit = prefix_most(data.paths, prefix)
+        for paths in data.paths.prefixes[prefix]:
+            pairs = [(-1.0, model.prefix_rate[prefix])]
+            for path in paths:
+                pairs += [(c / unit, v) for c, v in _elastic_rate(model, data, path)]
+            model.elastic_prefix_rate.add(
+                (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), 0.0)
+            )
+
+
+def elastic_capacity(model: pyo.ConcreteModel, data: ElasticData) -> None:
+    """sum of use (f (x - lowered) + (R - f) u) - more_capacity[i] <= 1, prefixes as in path."""
+    _elastic_rows(
+        model,
+        "elastic_capacity",
+        data.paths.rate_rows,
+        lambda path, amount: [(amount * c, v) for c, v in _elastic_rate(model, data, path)],
+        lambda v, amount: [(amount * prefix_most(data.paths, v), model.prefix_rate[v])],
+        model.more_capacity,
+    )
 
 
 def elastic_memory(model: pyo.ConcreteModel, data: ElasticData) -> None:
-    """sum of memory use x - more_memory[i] <= 1."""
+    """sum of memory use x - more_memory[i] <= 1, prefixes as in path."""
     _elastic_rows(
         model,
         "elastic_memory",
         data.paths.memory_rows,
         lambda path, amount: [(amount, model.choose[path])],
+        lambda v, amount: [(amount, model.prefix_in_use[v])],
         model.more_memory,
     )
 
@@ -117,11 +153,19 @@ def elastic_totals(model: pyo.ConcreteModel, data: ElasticData) -> None:
 
 
 def least_change(model: pyo.ConcreteModel, data: ElasticData) -> None:
-    """Maximise -(sum of all relative changes + sum of violation[p] x[p])."""
+    """Maximise -(sum of all relative changes + sum of violation[p] x[p]).
+
+    The floor of a group is lowered for each of its tasks, but is one change.
+    """
+    size = {task: len(group) for group in data.paths.groups for task in group}
     pairs = [
+        (-1.0 / size.get(data.paths.task_of[path], 1), model.lowered[path])
+        for path in model.lowered
+    ]
+    pairs += [
         (-1.0, variable)
-        for group in (model.lowered, model.more_capacity, model.more_memory)
-        for variable in group.values()
+        for changes in (model.more_capacity, model.more_memory)
+        for variable in changes.values()
     ]
     pairs += [(-1.0, model.less_accuracy), (-1.0, model.less_throughput)]
     pairs += [
@@ -146,11 +190,28 @@ def _at_least(pairs: list[tuple[float, Any]], least: float) -> tuple[float, Any,
     return (least, weighted([c for c, _ in pairs], [v for _, v in pairs]), None)
 
 
+def _elastic_rate(
+    model: pyo.ConcreteModel, data: ElasticData, path: int
+) -> list[tuple[float, Any]]:
+    """Return f (x - lowered) + (R - f) u as pairs of coefficient and variable."""
+    floor = data.paths.floor[data.paths.task_of[path]]
+    pairs = rate_terms(model, data.paths, path)
+    if floor > 0.0:
+        pairs.insert(1, (-floor, model.lowered[path]))
+    return pairs
+
+
 def _elastic_rows(
-    model: pyo.ConcreteModel, name: str, rows: Rows, terms: Any, change: pyo.Var
+    model: pyo.ConcreteModel,
+    name: str,
+    rows: Rows,
+    terms: Any,
+    shared_terms: Any,
+    change: pyo.Var,
 ) -> None:
     def rule(_: pyo.ConcreteModel, i: int) -> Any:
         pairs = [pair for user, amount in rows.entries[i] for pair in terms(user, amount)]
+        pairs += [pair for v, amount in rows.shared_of(i) for pair in shared_terms(v, amount)]
         if not pairs:
             return pyo.Constraint.Skip
         pairs.append((-1.0, change[i]))

@@ -2,6 +2,11 @@
 
 No path is enumerated. It is weaker than ``path`` but states the problem as it is, and
 serves as an independent check.
+
+A task of an input group can follow an earlier one of it (its leader) along arcs that are
+the same for both, from the input on. What it walks together with a leader costs nothing:
+the tasks of a group have one rate, and the union of their paths is what the first one
+walks, and of every other one what lies behind its longest prefix in common with an earlier one.
 """
 
 from __future__ import annotations
@@ -21,12 +26,19 @@ def build_flow_model(data: FlowData) -> pyo.ConcreteModel:
     flow_variables(model, data)
     totals(model, sum(max(t.most_rate) for t in data.tasks) / data.goal.throughput_unit)
 
+    following_variables(model, data)
+
     one_unit_of_choice(model, data)
     rate_is_conserved(model, data)
     rate_needs_choice(model, data)
     choice_carries_floor(model, data)
-    capacity(model, "server_and_link_capacity", data.rate_rows, _rate_terms(model, data))
-    capacity(model, "memory_capacity", data.memory_rows, lambda a, use: [(use, model.choose[a])])
+    one_rate_per_group(model, data)
+    following_needs_own_choice(model)
+    following_needs_leader(model, data)
+    common_prefix_is_unbroken(model, data)
+    saved_rate_is_followed(model)
+    server_and_link_capacity(model, data)
+    memory_capacity(model, data)
     latency_limit(model, data)
     measured_path_is_recognised(model, data)
     predicted_accuracy_limit(model, data)
@@ -56,6 +68,17 @@ def flow_variables(model: pyo.ConcreteModel, data: FlowData) -> None:
         [(t, m) for t, task in enumerate(data.tasks) for m in range(len(task.measured))],
         domain=pyo.Binary,
     )
+
+
+def following_variables(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """m[k,a] in [0, 1]: the task of pair k walks arc a on a prefix in common with its leader.
+
+    s[a] in [0, 1]: rate on arc a that costs nothing, since a leader pays / R[a].
+    """
+    first = _first_arc(data)
+    follows = [(k, first[pair.task] + i) for k, pair in enumerate(data.pairs) for i, _ in pair.arcs]
+    model.follow = pyo.Var(follows, bounds=(0.0, 1.0))
+    model.saved = pyo.Var(sorted({a for _, a in follows}), bounds=(0.0, 1.0))
 
 
 def one_unit_of_choice(model: pyo.ConcreteModel, data: FlowData) -> None:
@@ -113,6 +136,116 @@ def choice_carries_floor(model: pyo.ConcreteModel, data: FlowData) -> None:
         )
 
     model.choice_carries_floor = pyo.Constraint(list(_arcs(data)), rule=rule)
+
+
+def one_rate_per_group(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """sum of R g out of the input is the same for all tasks of a group."""
+    leaving: dict[int, list[tuple[float, Any]]] = {}
+    for t, i, a in _arcs(data):
+        if data.tasks[t].tails[i] == 0:
+            leaving.setdefault(t, []).append((data.tasks[t].most_rate[i], model.rate[a]))
+    model.one_rate_per_group = pyo.ConstraintList()
+    for head, *others in data.groups:
+        for task in others:
+            pairs = leaving[task] + [(-c, v) for c, v in leaving[head]]
+            unit = max(abs(c) for c, _ in pairs) or 1.0
+            model.one_rate_per_group.add(
+                (0.0, weighted([c / unit for c, _ in pairs], [v for _, v in pairs]), 0.0)
+            )
+
+
+def following_needs_own_choice(model: pyo.ConcreteModel) -> None:
+    """sum over pairs k: m[k,a] <= z[a]."""
+    followed = _followed(model)
+    model.following_needs_own_choice = pyo.Constraint(
+        list(followed),
+        rule=lambda m, a: (
+            None,
+            weighted([*[1.0] * len(followed[a]), -1.0], [*followed[a], m.choose[a]]),
+            0.0,
+        ),
+    )
+
+
+def following_needs_leader(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """m[k,a] <= z of the leader's arc that is the same as a."""
+    first = _first_arc(data)
+    same = {
+        (k, first[pair.task] + i): first[pair.leader] + j
+        for k, pair in enumerate(data.pairs)
+        for i, j in pair.arcs
+    }
+    model.following_needs_leader = pyo.Constraint(
+        list(same),
+        rule=lambda m, k, a: (
+            None,
+            weighted([1.0, -1.0], [m.follow[k, a], m.choose[same[k, a]]]),
+            0.0,
+        ),
+    )
+
+
+def common_prefix_is_unbroken(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """sum of m[k,a] out of a block <= sum of m[k,a] into it.
+
+    So what is followed begins at the input. It may be spread over several leaders: nothing is
+    gained by it, since of the prefixes in common with them the longest holds all others.
+    """
+    first = _first_arc(data)
+    model.common_prefix_is_unbroken = pyo.ConstraintList()
+    for k, pair in enumerate(data.pairs):
+        task = data.tasks[pair.task]
+        balance: dict[int, list[tuple[float, Any]]] = {}
+        for i, _ in pair.arcs:
+            variable = model.follow[k, first[pair.task] + i]
+            balance.setdefault(task.tails[i], []).append((1.0, variable))
+            balance.setdefault(task.heads[i], []).append((-1.0, variable))
+        for node, pairs in balance.items():
+            if node != 0 and any(sign > 0.0 for sign, _ in pairs):
+                model.common_prefix_is_unbroken.add(
+                    (None, weighted([s for s, _ in pairs], [v for _, v in pairs]), 0.0)
+                )
+
+
+def saved_rate_is_followed(model: pyo.ConcreteModel) -> None:
+    """s[a] <= g[a] and s[a] <= sum over pairs k: m[k,a] (both times R[a])."""
+    followed = _followed(model)
+    model.saved_rate_is_walked = pyo.Constraint(
+        list(followed),
+        rule=lambda m, a: (None, weighted([1.0, -1.0], [m.saved[a], m.rate[a]]), 0.0),
+    )
+    model.saved_rate_is_followed = pyo.Constraint(
+        list(followed),
+        rule=lambda m, a: (
+            None,
+            weighted([1.0, *[-1.0] * len(followed[a])], [m.saved[a], *followed[a]]),
+            0.0,
+        ),
+    )
+
+
+def server_and_link_capacity(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """sum over a: use[a,i] R[a] (g[a] - s[a]) <= 1 for every server and link."""
+    most = [data.tasks[t].most_rate[i] for t, i, _ in _arcs(data)]
+
+    def terms(arc: int, amount: float) -> list[tuple[float, Any]]:
+        pairs = [(amount * most[arc], model.rate[arc])]
+        if arc in model.saved:
+            pairs.append((-amount * most[arc], model.saved[arc]))
+        return pairs
+
+    capacity(model, "server_and_link_capacity", data.rate_rows, terms)
+
+
+def memory_capacity(model: pyo.ConcreteModel, data: FlowData) -> None:
+    """sum over a: mem[a,i] (z[a] - sum over pairs k: m[k,a]) <= 1 for every limited memory."""
+    followed = _followed(model)
+
+    def terms(arc: int, amount: float) -> list[tuple[float, Any]]:
+        pairs = [(amount, model.choose[arc])]
+        return pairs + [(-amount, variable) for variable in followed.get(arc, [])]
+
+    capacity(model, "memory_capacity", data.memory_rows, terms)
 
 
 def latency_limit(model: pyo.ConcreteModel, data: FlowData) -> None:
@@ -262,6 +395,9 @@ def _balances(data: FlowData) -> dict[tuple[int, int], list[tuple[float, int]]]:
     return balance
 
 
-def _rate_terms(model: pyo.ConcreteModel, data: FlowData) -> Any:
-    most = [data.tasks[t].most_rate[i] for t, i, _ in _arcs(data)]
-    return lambda arc, amount: [(amount * most[arc], model.rate[arc])]
+def _followed(model: pyo.ConcreteModel) -> dict[int, list[Any]]:
+    """Return the variables m[k,a] of each arc that can be followed along."""
+    found: dict[int, list[Any]] = {}
+    for (_, arc), variable in model.follow.items():
+        found.setdefault(arc, []).append(variable)
+    return found

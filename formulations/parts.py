@@ -34,7 +34,9 @@ def floors_on_totals(model: pyo.ConcreteModel, goal: Goal) -> None:
         model.throughput.setlb(goal.min_throughput / goal.throughput_unit)
 
 
-def capacity(model: pyo.ConcreteModel, name: str, rows: Rows, terms: Any) -> None:
+def capacity(
+    model: pyo.ConcreteModel, name: str, rows: Rows, terms: Any, shared_terms: Any = None
+) -> None:
     """sum over users of use * rate <= 1 for every server and link.
 
     Args:
@@ -42,10 +44,12 @@ def capacity(model: pyo.ConcreteModel, name: str, rows: Rows, terms: Any) -> Non
         name: name of the constraint.
         rows: use per inference.
         terms: function (index, amount) -> list of (coefficient, variable).
+        shared_terms: the same for the shared prefixes of the rows, if there are any.
     """
 
     def rule(_: pyo.ConcreteModel, i: int) -> Any:
         pairs = [pair for user, amount in rows.entries[i] for pair in terms(user, amount)]
+        pairs += [pair for v, amount in rows.shared_of(i) for pair in shared_terms(v, amount)]
         if not pairs:
             return pyo.Constraint.Skip
         return (None, weighted(*_split(pairs)), 1.0)

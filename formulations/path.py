@@ -3,6 +3,9 @@
 The rate of a path is split into its floor and an extra, ``r[p] = f[t] x[p] +
 (R[p] - f[t]) u[p]`` with ``0 <= u[p] <= x[p]``. This is the disaggregated form
 ``f x <= r <= R x`` with every variable in [0, 1].
+
+Tasks of an input group have one rate, and prefixes that several of them can walk are paid
+at the rate phi[v] at which any of them does. Only such prefixes need a variable.
 """
 
 from __future__ import annotations
@@ -22,9 +25,14 @@ def build_path_model(data: PathData) -> pyo.ConcreteModel:
     path_variables(model, data)
     totals(model, sum(_most_by_task(data)) / data.goal.throughput_unit)
 
+    shared_prefix_variables(model, data)
+
     one_path_per_task(model, data)
     extra_rate_needs_path(model)
-    capacity(model, "server_and_link_capacity", data.rate_rows, _rate_terms(model, data))
+    one_rate_per_group(model, data)
+    prefix_carries_rate(model, data)
+    prefix_is_in_use(model, data)
+    server_and_link_capacity(model, data)
     memory_capacity(model, data)
     average_accuracy_definition(model, data)
     throughput_definition(model, data)
@@ -42,6 +50,22 @@ def path_variables(model: pyo.ConcreteModel, data: PathData) -> None:
     paths = range(len(data.task_of))
     model.choose = pyo.Var(paths, domain=pyo.Binary)
     model.extra = pyo.Var([p for p in paths if extra_rate(data, p) > 0.0], bounds=(0.0, 1.0))
+
+
+def shared_prefix_variables(model: pyo.ConcreteModel, data: PathData) -> None:
+    """phi[v] in [0, 1]: rate at which prefix v is computed / R[v]; y[v] in [0, 1]: v is in use.
+
+    R[v] is the largest R[p] of its paths. Only prefixes that use a server or link need phi,
+    only those that use a memory y. At binary x, y is binary by itself.
+    """
+    rate = sorted(
+        {v for i in range(len(data.rate_rows.names)) for v, _ in data.rate_rows.shared_of(i)}
+    )
+    memory = sorted(
+        {v for i in range(len(data.memory_rows.names)) for v, _ in data.memory_rows.shared_of(i)}
+    )
+    model.prefix_rate = pyo.Var(rate, bounds=(0.0, 1.0))
+    model.prefix_in_use = pyo.Var(memory, bounds=(0.0, 1.0))
 
 
 def one_path_per_task(model: pyo.ConcreteModel, data: PathData) -> None:
@@ -71,13 +95,74 @@ def extra_rate_needs_path(model: pyo.ConcreteModel) -> None:
     model.extra_rate_needs_path = pyo.Constraint(list(model.extra), rule=rule)
 
 
+def one_rate_per_group(model: pyo.ConcreteModel, data: PathData) -> None:
+    """sum over p of t: (R[p] - f) u[p] is the same for all tasks t of a group.
+
+    Their floors are the same, too, so this is sum over p: r[p].
+    """
+    extra: dict[int, list[tuple[float, Any]]] = {}
+    for path in model.extra:
+        task = data.task_of[path]
+        extra.setdefault(task, []).append((extra_rate(data, path), model.extra[path]))
+    model.one_rate_per_group = pyo.ConstraintList()
+    for first, *others in data.groups:
+        for task in others:
+            pairs = extra.get(task, []) + [(-c, v) for c, v in extra.get(first, [])]
+            if pairs:
+                unit = max(abs(c) for c, _ in pairs)
+                model.one_rate_per_group.add(
+                    (0.0, weighted([c / unit for c, _ in pairs], [v for _, v in pairs]), 0.0)
+                )
+
+
+def prefix_carries_rate(model: pyo.ConcreteModel, data: PathData) -> None:
+    """R[v] phi[v] >= sum over p of t through v: r[p], for every task t that can walk v.
+
+    The tasks of a group run at one rate, so phi[v] is this rate as soon as one of them goes
+    through v. There is no big-M beside the R[p] in r[p].
+    """
+    model.prefix_carries_rate = pyo.ConstraintList()
+    for prefix in model.prefix_rate:
+        unit = prefix_most(data, prefix)
+        for paths in data.prefixes[prefix]:
+            pairs = [(-1.0, model.prefix_rate[prefix])]
+            for path in paths:
+                pairs += [(c / unit, v) for c, v in rate_terms(model, data, path)]
+            model.prefix_carries_rate.add(
+                (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), 0.0)
+            )
+
+
+def prefix_is_in_use(model: pyo.ConcreteModel, data: PathData) -> None:
+    """y[v] >= sum over p of t through v: x[p], for every task t that can walk v."""
+    model.prefix_is_in_use = pyo.ConstraintList()
+    for prefix in model.prefix_in_use:
+        for paths in data.prefixes[prefix]:
+            variables = [*(model.choose[p] for p in paths), model.prefix_in_use[prefix]]
+            model.prefix_is_in_use.add(
+                (None, weighted([*[1.0] * len(paths), -1.0], variables), 0.0)
+            )
+
+
+def server_and_link_capacity(model: pyo.ConcreteModel, data: PathData) -> None:
+    """sum over p: own use * r[p] + sum over v: use of v * R[v] phi[v] <= 1."""
+    capacity(
+        model,
+        "server_and_link_capacity",
+        data.rate_rows,
+        lambda path, amount: [(amount * c, v) for c, v in rate_terms(model, data, path)],
+        lambda v, amount: [(amount * prefix_most(data, v), model.prefix_rate[v])],
+    )
+
+
 def memory_capacity(model: pyo.ConcreteModel, data: PathData) -> None:
-    """sum over p: share of the memory of p's adapters * x[p] <= 1 for every limited memory."""
+    """sum over p: own memory * x[p] + sum over v: memory of v * y[v] <= 1, as a share."""
     capacity(
         model,
         "memory_capacity",
         data.memory_rows,
         lambda path, amount: [(amount, model.choose[path])],
+        lambda v, amount: [(amount, model.prefix_in_use[v])],
     )
 
 
@@ -138,15 +223,19 @@ def extra_rate(data: PathData, path: int) -> float:
     return data.most_rate[path] - data.floor[data.task_of[path]]
 
 
-def _rate_terms(model: pyo.ConcreteModel, data: PathData) -> Any:
-    def terms(path: int, amount: float) -> list[tuple[float, Any]]:
-        floor = data.floor[data.task_of[path]]
-        pairs = [(amount * floor, model.choose[path])] if floor > 0.0 else []
-        if path in model.extra:
-            pairs.append((amount * extra_rate(data, path), model.extra[path]))
-        return pairs
+def rate_terms(model: pyo.ConcreteModel, data: PathData, path: int) -> list[tuple[float, Any]]:
+    """Return r[p] = f x[p] + (R[p] - f) u[p] as pairs of coefficient and variable."""
+    floor = data.floor[data.task_of[path]]
+    pairs = [(floor, model.choose[path])] if floor > 0.0 else []
+    if path in model.extra:
+        pairs.append((extra_rate(data, path), model.extra[path]))
+    return pairs
 
-    return terms
+
+def prefix_most(data: PathData, prefix: int) -> float:
+    """Return R[v], the largest R[p] of a shared prefix's paths [inferences/s]."""
+    most = max(data.most_rate[p] for paths in data.prefixes[prefix] for p in paths)
+    return most if most > 0.0 else 1.0
 
 
 def _most_by_task(data: PathData) -> list[float]:

@@ -10,10 +10,14 @@ combination are used, both proven and both computed for all combinations at once
 - with one capacity constraint kept and the others dropped, a fractional knapsack;
 - with the dual prices of a program solved before, weak duality: for prices pi >= 0 the
   throughput is at most pi C + sum_t max over r_t of (1 - pi W_t) r_t.
+
+Tasks of an input group make one *unit*: its choices are all combinations of their paths, what
+they have in common counted once, and its rate counts once per task.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,6 +48,8 @@ class ReferencePath:
     accuracy: float
     """NaN where the path is not measured and predicted below 0."""
     measured: bool
+    steps: tuple[tuple[tuple[str | None, ...], Array, Array, Array], ...]
+    """Tail, head and adapter of each step (None: the task's own), its work, traffic, memory."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +97,19 @@ class _Tables:
     def describe(self, task: Task, blocks: tuple[str, ...]) -> ReferencePath | None:
         """Add up one path; None where a transfer has no link."""
         arcs = self.arcs(task)
-        work = np.zeros(len(self.servers))
-        memory = np.zeros(len(self.servers))
-        traffic = np.zeros(len(self.links))
         hops = np.zeros(len(self.links))
         drops = 0.0
-        for block in blocks:
-            work[self.home[block]] += self.block[block].flops
         nodes = ["input", *blocks, "output"]
+        steps = []
         for tail, head in zip(nodes[:-1], nodes[1:], strict=True):
             connection = arcs[tail][head]
+            work = np.zeros(len(self.servers))
+            memory = np.zeros(len(self.servers))
+            traffic = np.zeros(len(self.links))
+            adapter = "identity" if connection is None else connection.share
+            steps.append(((tail, head, adapter), work, traffic, memory))
+            if head != "output":
+                work[self.home[head]] += self.block[head].flops
             if connection is None:
                 continue
             drops += connection.drop
@@ -127,9 +136,17 @@ class _Tables:
         else:
             accuracy = min(1.0, task.accuracy - drops)
             accuracy = accuracy if accuracy >= 0 else math.nan
+        work, traffic, memory = (np.sum([step[k] for step in steps], axis=0) for k in (1, 2, 3))
         latency = (work / self.speed).sum() + (traffic / self.bandwidth).sum() + hops @ self.delay
         return ReferencePath(
-            blocks, work, traffic, memory, float(latency), accuracy, blocks in measured
+            blocks,
+            work,
+            traffic,
+            memory,
+            float(latency),
+            accuracy,
+            blocks in measured,
+            tuple(steps),
         )
 
     def paths(self, task: Task) -> Iterator[tuple[str, ...]]:
@@ -143,24 +160,57 @@ class _Tables:
                 else:
                     stack.append((*path, head))
 
-    def floor(self, task: Task) -> float:
-        """Return the floor of a task; standalone is 0 where the native path lacks a link."""
-        if task.floor != "standalone":
-            return float(task.floor)
-        dnn = self.dnn[task.dnn]
-        native = self.describe(task, tuple(block.id for block in dnn.blocks))
-        if native is None:
-            return 0.0
-        sharing = sum(other.dnn == task.dnn for other in self.instance.tasks)
-        rate = math.inf if task.demand is None else task.demand
-        for server, index in self.servers.items():
-            hosted = max(1, sum(other.server == server for other in self.instance.dnns))
-            if native.work[index] > 0:
-                rate = min(rate, self.speed[index] / (hosted * sharing) / native.work[index])
-        for index in range(len(self.links)):
-            if native.traffic[index] > 0:
-                rate = min(rate, self.bandwidth[index] / sharing / native.traffic[index])
+    def units(self) -> list[list[Task]]:
+        """Return the tasks with one rate: those of an input group, or a single one."""
+        units: list[list[Task]] = []
+        for task in self.instance.tasks:
+            for unit in units:
+                if task.input_group is not None and unit[0].input_group == task.input_group:
+                    unit.append(task)
+                    break
+            else:
+                units.append([task])
+        return units
+
+    def demand(self, unit: list[Task]) -> float:
+        return min(math.inf if task.demand is None else task.demand for task in unit)
+
+    def floor(self, unit: list[Task]) -> float:
+        """Return the floor of a unit; standalone is 0 where a native path lacks a link."""
+        floors = [self.standalone(unit) if t.floor == "standalone" else t.floor for t in unit]
+        return float(max(floors))
+
+    def standalone(self, unit: list[Task]) -> float:
+        rate = self.demand(unit)
+        for dnn in self.instance.dnns:
+            served = [task for task in unit if task.dnn == dnn.id]
+            if not served:
+                continue
+            natives = [self.describe(t, tuple(block.id for block in dnn.blocks)) for t in served]
+            if None in natives:
+                return 0.0
+            work, traffic, _ = together(served, natives)
+            sharing = sum(any(t.dnn == dnn.id for t in other) for other in self.units())
+            for server, index in self.servers.items():
+                hosted = max(1, sum(other.server == server for other in self.instance.dnns))
+                if work[index] > 0:
+                    rate = min(rate, self.speed[index] / (hosted * sharing) / work[index])
+            for index in range(len(self.links)):
+                if traffic[index] > 0:
+                    rate = min(rate, self.bandwidth[index] / sharing / traffic[index])
         return rate
+
+
+def together(tasks: list[Task], paths: list[ReferencePath]) -> list[Array]:
+    """Return work, traffic and memory of paths on the same input, shared steps once."""
+    found: dict[tuple[object, ...], tuple[Array, Array, Array]] = {}
+    for task, path in zip(tasks, paths, strict=True):
+        walked: tuple[object, ...] = ()
+        for (tail, head, adapter), *costs in path.steps:
+            own = task.id if adapter is None else None
+            walked = (*walked, (tail, head, adapter, own))
+            found[walked] = tuple(costs)
+    return [np.sum([costs[k] for costs in found.values()], axis=0) for k in range(3)]
 
 
 def count_paths(instance: Instance) -> int:
@@ -224,52 +274,56 @@ def solve_reference(
         most: combinations that are tried at most.
 
     Raises:
-        ValueError: too many combinations, an unlimited rate, or a shared input.
+        ValueError: too many combinations, or an unlimited rate.
     """
-    groups = [task.input_group for task in instance.tasks if task.input_group is not None]
-    if len(groups) != len(set(groups)):
-        raise ValueError("shared inputs are not covered")
-    pool = list(reference_pool(instance).values())
-    combinations = math.prod(map(len, pool))
+    pool = reference_pool(instance)
+    combinations = math.prod(map(len, pool.values()))
     if combinations > most:
         raise ValueError(f"{combinations} combinations, more than {most}")
     if combinations == 0:
         return None
     tables = _Tables(instance)
-    tasks = range(len(pool))
-    weights = np.array([task.weight for task in instance.tasks])
-    demand = np.array([np.inf if t.demand is None else t.demand for t in instance.tasks])
-    floor = np.array([tables.floor(task) for task in instance.tasks])
+    units = tables.units()
+    options = [list(itertools.product(*(pool[task.id] for task in unit))) for unit in units]
+    size = np.array([len(unit) for unit in units])
+    # Rates are those of all tasks of a unit together, so that throughput is their sum.
+    demand = size * np.array([tables.demand(unit) for unit in units])
+    floor = size * np.array([tables.floor(unit) for unit in units])
     memory = np.array([np.inf if s.memory is None else s.memory for s in instance.servers])
 
-    # Per path: use of every capacity, as its share per inference (I rows), and the rate cap.
+    # Per option: use of every capacity, as its share per inference (I rows), and the rate cap.
     limited = np.isfinite(tables.bandwidth)
-    use = [
-        np.array(
-            [
-                [*(p.work / tables.speed), *(p.traffic[limited] / tables.bandwidth[limited])]
-                for p in paths
-            ]
+    use, adapters, caps, weighted = [], [], [], []
+    total = sum(task.weight for task in instance.tasks)
+    for u, unit in enumerate(units):
+        costs = [together(unit, list(paths)) for paths in options[u]]
+        use.append(
+            np.array(
+                [
+                    [*(work / tables.speed), *(traffic[limited] / tables.bandwidth[limited])]
+                    for work, traffic, _ in costs
+                ]
+            )
+            / size[u]
         )
-        for paths in pool
-    ]
-    caps = []
-    for t in tasks:
+        adapters.append(np.array([held for _, _, held in costs]))
+        weights = np.array([task.weight for task in unit]) / total
+        weighted.append(np.array([weights @ [p.accuracy for p in ps] for ps in options[u]]))
         with np.errstate(divide="ignore"):
-            caps.append(np.minimum(demand[t], (1.0 / use[t]).min(axis=1)))
-        if not np.isfinite(caps[t]).all():
-            raise ValueError(f"nothing limits the rate of task {instance.tasks[t].id!r}")
+            caps.append(np.minimum(demand[u], (1.0 / use[u]).min(axis=1)))
+        if not np.isfinite(caps[u]).all():
+            raise ValueError(f"nothing limits the rate of task {unit[0].id!r}")
 
-    # All combinations at once: choice[n, t] is the path of task t in combination n.
-    choice = np.indices([len(paths) for paths in pool]).reshape(len(pool), -1).T
-    accuracy = np.stack([np.array([p.accuracy for p in pool[t]])[choice[:, t]] for t in tasks], 1)
-    average = accuracy @ weights / weights.sum()
-    adapters = sum(np.array([p.memory for p in pool[t]])[choice[:, t]] for t in tasks)
-    W = np.stack([use[t][choice[:, t]] for t in tasks], axis=1)  # (N, T, I)
-    R = np.stack([caps[t][choice[:, t]] for t in tasks], axis=1)  # (N, T)
+    # All combinations at once: choice[n, u] is the option of unit u in combination n.
+    choice = np.indices([len(o) for o in options]).reshape(len(units), -1).T
+    every = range(len(units))
+    average = sum(weighted[u][choice[:, u]] for u in every)
+    held = sum(adapters[u][choice[:, u]] for u in every)
+    W = np.stack([use[u][choice[:, u]] for u in every], axis=1)  # (N, U, I)
+    R = np.stack([caps[u][choice[:, u]] for u in every], axis=1)  # (N, U)
     # All use is nonnegative: the rates are feasible somewhere if and only if at the floors.
     keep = (
-        (adapters <= memory * (1 + SLACK)).all(axis=1)
+        (held <= memory * (1 + SLACK)).all(axis=1)
         & (floor <= R * (1 + SLACK)).all(axis=1)
         & (np.einsum("nti,t->ni", W, floor) <= 1 + SLACK).all(axis=1)
     )
@@ -315,12 +369,16 @@ def solve_reference(
     if best is None:
         return None
     log_value, n, rates = best
-    ids = [task.id for task in instance.tasks]
+    chosen = [
+        (task, path, float(rate))
+        for u, rate in enumerate(rates / size)
+        for task, path in zip(units[u], options[u][choice[n, u]], strict=True)
+    ]
     return Reference(
         value=float(np.exp(log_value)),
         log_value=log_value,
-        paths={ids[t]: pool[t][choice[n, t]] for t in tasks},
-        rates={ids[t]: float(rates[t]) for t in tasks},
+        paths={task.id: path for task, path, _ in chosen},
+        rates={task.id: rate for task, _, rate in chosen},
         throughput=float(rates.sum()),
         accuracy=float(average[n]),
         programs=programs,

@@ -47,6 +47,7 @@ def random_data(
     limits: bool = True,
     rates: bool = True,
     measured: bool = True,
+    groups: bool = False,
     max_combinations: int = MAX_COMBINATIONS,
 ) -> Data:
     """Return a random instance as plain data; the same for the same seed and options.
@@ -58,10 +59,12 @@ def random_data(
         limits: whether there may be limits on latency, memory and accuracy.
         rates: whether there may be floors and demands.
         measured: whether there may be measured paths.
+        groups: whether tasks look at the same input and share adapters; then more of them do
+            than not, and there are at least two tasks.
         max_combinations: most combinations of paths; connections are left out until it holds.
     """
     return _Draw(np.random.default_rng(seed), limits, rates, measured).instance(
-        f"random-{seed}", services, links, max_combinations
+        f"random-{seed}", services, links, groups, max_combinations
     )
 
 
@@ -94,7 +97,12 @@ class _Draw:
     # -- parts --
 
     def instance(
-        self, name: str, services: int | None, links: Links | None, max_combinations: int
+        self,
+        name: str,
+        services: int | None,
+        links: Links | None,
+        groups: bool,
+        max_combinations: int,
     ) -> Data:
         count = self.integer(2, 4) if services is None else services
         servers: list[Data] = [
@@ -115,9 +123,13 @@ class _Draw:
             dnn["id"] for dnn in self.dnns for _ in range(self.one_of([0, 0, 1, 1, 1, 1, 2]))
         ]
         natives = (natives or [self.dnns[0]["id"]])[:5]
+        if groups and len(natives) < 2:
+            natives = natives * 2
         tasks = [self.draw_task(f"t{i}", dnn, natives) for i, dnn in enumerate(natives)]
         if not any(task["weight"] for task in tasks):
             tasks[0]["weight"] = 1.0
+        if groups:
+            self.group(tasks)
         self.thin_out(tasks, max_combinations)
         if self.measured:
             for task in tasks:
@@ -211,11 +223,12 @@ class _Draw:
                 task["max_latency"] = (native or 1e-3) * self.uniform(0.98, 1.8)
         return task
 
-    def draw_connections(self, native: str) -> list[Data]:
-        """Draw connections along one random order of all blocks, so that no cycle closes."""
-        place: dict[str, float] = {}
-        for trunk in self.trunks.values():
-            place.update(zip(trunk, np.sort(self.rng.random(len(trunk))), strict=True))
+    def draw_connections(self, native: str, place: dict[str, float] | None = None) -> list[Data]:
+        """Draw connections along one (random) order of all blocks, so that no cycle closes."""
+        if place is None:
+            place = {}
+            for trunk in self.trunks.values():
+                place.update(zip(trunk, np.sort(self.rng.random(len(trunk))), strict=True))
         own = self.trunks[native]
         foreign = [b for name, trunk in self.trunks.items() if name != native for b in trunk]
         ends: dict[tuple[str, str], None] = {}
@@ -256,6 +269,60 @@ class _Draw:
                 chain = ["input", *trunk, "output"] if trunk is own else trunk
                 ends[self.one_of(zip(chain, chain[1:], strict=False))] = None
         return [self.draw_connection(source, target) for source, target in ends]
+
+    def group(self, tasks: list[Data]) -> None:
+        """Put tasks into input groups; let those of a group share adapters and trunks."""
+        names = ["camera"] * self.integer(2, len(tasks))
+        rest = len(tasks) - len(names)
+        names += ["door"] * rest if rest > 1 and self.chance(0.5) else [""] * rest
+        members: dict[str, list[Data]] = {}
+        for k, name in zip(self.rng.permutation(len(tasks)).tolist(), names, strict=True):
+            if name:
+                tasks[k]["input_group"] = name
+                members.setdefault(name, []).append(tasks[k])
+        for group in members.values():
+            self.let_share(group)
+            most = min((t["demand"] for t in group if t["demand"] is not None), default=None)
+            for task in group:
+                if most is not None and task["floor"] != "standalone":
+                    task["floor"] = min(task["floor"], most)
+
+    def let_share(self, group: list[Data]) -> None:
+        """Draw the connections of a group anew, many of them common to several tasks."""
+        place: dict[str, float] = {}
+        for trunk in self.trunks.values():
+            place.update(zip(trunk, np.sort(self.rng.random(len(trunk))), strict=True))
+        drawn = [self.draw_connections(task["dnn"], place) for task in group]
+        adapters: dict[tuple[str, str], Data] = {}
+        for task, own in zip(group, drawn, strict=True):
+            lists = {(c["source"], c["target"]): c for c in own}
+            for other in drawn:
+                for c in other:
+                    if self.chance(0.5):
+                        copy = self.draw_connection(c["source"], c["target"])
+                        lists.setdefault((c["source"], c["target"]), copy)
+            for other in group:
+                if other["dnn"] != task["dnn"] and self.chance(0.6):
+                    ends = ("input", self.trunks[other["dnn"]][0])
+                    identity = {"flops": 0.0, "params": 0.0, "server": None, "share": "identity"}
+                    lists[ends] = self.draw_connection(*ends) | identity
+            for ends, connection in lists.items():
+                if connection.get("share") is None and self.chance(0.7):
+                    first = adapters.setdefault(ends, connection)
+                    same = ("flops", "params", "bytes", "server")
+                    connection |= {key: first[key] for key in same} | {"share": "common"}
+                    if first.get("share") == "identity":
+                        connection["share"] = "identity"
+                    elif first is connection and self.chance(0.15):
+                        connection |= {"flops": 0.0, "params": 0.0, "server": None}
+                        connection["share"] = "identity"
+                elif connection.get("share") == "identity":
+                    first = adapters.setdefault(ends, connection)
+                    if first.get("share") == "identity":
+                        connection["bytes"] = first["bytes"]
+                    else:
+                        connection["share"] = None
+            task["connections"] = list(lists.values())
 
     def draw_connection(self, source: str, target: str) -> Data:
         if self.chance(0.15):

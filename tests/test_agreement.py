@@ -41,9 +41,9 @@ def poor_start(judge, clock, **options):
     return SearchOutcome(worst, 0, 0, 0, 0, 0)
 
 
-def agree(seed: int) -> str:
-    """Compare all three on one random instance; return its status."""
-    instance = random_instance(seed)
+def agree(seed: int, **options) -> str:
+    """Compare all three on one random instance (with options); return its status."""
+    instance = random_instance(seed, **options)
     rng = np.random.default_rng([seed, 1])
     objective = str(rng.choice(["reward", "throughput", "accuracy"], p=[0.6, 0.2, 0.2]))
     floors: dict[str, float | None] = {"min_accuracy": None, "min_throughput": None}
@@ -84,9 +84,24 @@ def test_hundreds_of_random_instances(block):
     assert "feasible" in statuses
 
 
+@pytest.mark.parametrize("block", range(25))
+def test_hundreds_of_random_instances_with_shared_inputs(block):
+    seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
+    statuses = {agree(seed, groups=True, max_combinations=1500) for seed in seeds}
+    assert "feasible" in statuses
+
+
 @pytest.mark.long
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("block", range(100))
 def test_thousands_of_random_instances(block):
     for i in range(50):
         agree(100_000 + 50 * block + i)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("block", range(100))
+def test_thousands_of_random_instances_with_shared_inputs(block):
+    for i in range(50):
+        agree(200_000 + 50 * block + i, groups=True)

@@ -357,9 +357,9 @@ reported("optimal-gap", 1e-5, "gap_tolerance")
 reported("optimal-gap", 0.0, "gap_tolerance")
 
 
-@breaks("input-group")
-def two_tasks_share_an_input(instance: Data, result: Data) -> None:
-    for task in instance["tasks"][:2]:
+@breaks("group-rate")
+def tasks_of_a_group_have_different_rates(instance: Data, result: Data) -> None:
+    for task in instance["tasks"][2:]:  # at 20 and 8 per second, with no step in common
         task["input_group"] = "camera"
 
 
@@ -919,6 +919,257 @@ def test_standalone_rate(change: Callable[[Data], Any], rate: float) -> None:
         instance, result = good()
         change(instance)
         result["tasks"][1]["rate"] = rate * factor
+        assert ("floor" in fired(instance, result)) is expected
+
+
+# ---- input groups ----------------------------------------------------------------------------
+
+# Tasks x and y look at the same input at 10 per second: both run P0, and y's adapter to Q1 is
+# x's too. They part behind Q1: x leaves through its own head, y goes on to P2.
+GROUPED: Data = {
+    "schema": "code-opt/instance/1",
+    "name": "grouped",
+    "servers": [
+        {"id": "p", "flops": 400.0, "memory": 300.0},
+        {"id": "q", "flops": 1000.0, "memory": 400.0},
+    ],
+    "links": [
+        {"source": "p", "target": "q", "bandwidth": 1000.0},
+        {"source": "q", "target": "p", "bandwidth": 1000.0},
+    ],
+    "dnns": [
+        {
+            "id": "P",
+            "server": "p",
+            "blocks": [
+                {"id": "P0", "flops": 5.0, "output_bytes": 50.0},
+                {"id": "P1", "flops": 7.0, "output_bytes": 30.0},
+                {"id": "P2", "flops": 4.0},
+            ],
+        },
+        {
+            "id": "Q",
+            "server": "q",
+            "blocks": [
+                {"id": "Q0", "flops": 6.0, "output_bytes": 20.0},
+                {"id": "Q1", "flops": 8.0, "output_bytes": 10.0},
+            ],
+        },
+    ],
+    "tasks": [
+        {
+            "id": "x",
+            "dnn": "P",
+            "accuracy": 0.9,
+            "input_group": "camera",
+            "floor": 5.0,
+            "demand": 40.0,
+            "connections": [
+                {
+                    "source": "P0",
+                    "target": "Q1",
+                    "drop": 0.1,
+                    "flops": 2.0,
+                    "params": 30.0,
+                    "share": "low",
+                },
+                {"source": "Q1", "target": "output", "drop": 0.0, "flops": 1.0, "params": 20.0},
+            ],
+        },
+        {
+            "id": "y",
+            "dnn": "Q",
+            "accuracy": 0.8,
+            "input_group": "camera",
+            "connections": [
+                {"source": "input", "target": "P0", "drop": 0.0, "share": "identity"},
+                {
+                    "source": "P0",
+                    "target": "Q1",
+                    "drop": 0.2,
+                    "flops": 2.0,
+                    "params": 30.0,
+                    "share": "low",
+                },
+                {"source": "Q1", "target": "P2", "drop": 0.1, "flops": 3.0, "params": 25.0},
+                {"source": "P2", "target": "output", "drop": 0.0, "flops": 1.0, "params": 5.0},
+            ],
+        },
+    ],
+}
+
+
+def grouped() -> tuple[Data, Data]:
+    """Return the instance and the right result for it."""
+    rate = 10.0
+    # On p: P0 and the adapter 5 + 2, once; y's P2 and head 4 + 1. Latencies: each on its own.
+    # On q: Q1 8, once; x's head 1, y's adapter back 3.
+    work = {"p": 7.0 + 5.0, "q": 8.0 + 1.0 + 3.0}
+    traffic = {("p", "q"): 50.0, ("q", "p"): 10.0}
+    result = {
+        **RESULT,
+        "instance": "grouped",
+        "status": "feasible",
+        "bound": None,
+        "gap": None,
+        "min_accuracy": None,
+        "min_throughput": None,
+        "throughput": 20.0,
+        "accuracy": 0.65,
+        "reward": 0.65 * 20.0,
+        "tasks": [
+            {
+                "task": "x",
+                "path": ("P0", "Q1"),
+                "rate": rate,
+                "accuracy": 0.8,
+                "accuracy_source": "predicted",
+                "latency": 7.0 / 400 + 50.0 / 1000 + 9.0 / 1000,
+            },
+            {
+                "task": "y",
+                "path": ("P0", "Q1", "P2"),
+                "rate": rate,
+                "accuracy": 0.5,
+                "accuracy_source": "predicted",
+                "latency": 12.0 / 400 + 60.0 / 1000 + 11.0 / 1000,
+            },
+        ],
+        "servers": [
+            {
+                "server": s["id"],
+                "load": rate * work[s["id"]],
+                "capacity": s["flops"],
+                "utilization": rate * work[s["id"]] / s["flops"],
+            }
+            for s in GROUPED["servers"]
+        ],
+        "links": [
+            {
+                "source": a,
+                "target": b,
+                "load": rate * size,
+                "capacity": 1000.0,
+                "utilization": rate * size / 1000.0,
+            }
+            for (a, b), size in traffic.items()
+        ],
+    }
+    return copy.deepcopy(GROUPED), copy.deepcopy(result)
+
+
+def test_what_a_group_shares_is_paid_once() -> None:
+    assert fired(*grouped()) == []
+
+
+def test_tasks_of_a_group_have_one_rate() -> None:
+    instance, result = grouped()
+    result["tasks"][1]["rate"] = 9.0
+    result["throughput"], result["reward"] = 19.0, 0.65 * 19.0
+    # y's own part is now paid 9 times, what it shares still 10 times.
+    p, q = 70.0 + 45.0, 90.0 + 27.0
+    for row, load in zip(result["servers"], (p, q), strict=True):
+        row.update(load=load, utilization=load / row["capacity"])
+    result["links"][1].update(load=90.0, utilization=0.09)
+    assert fired(instance, result) == ["group-rate"]
+    result["tasks"][1]["rate"] = 10.0 * (1 - 5e-7)
+    result["throughput"], result["reward"] = 20.0, 0.65 * 20.0
+    assert "group-rate" not in fired(instance, result)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x, y: y["connections"][1].update(share=None),
+        lambda x, y: x["connections"][0].update(share=None),
+        lambda x, y: y["connections"][1].update(share="high"),
+        lambda x, y: y.update(input_group="door"),
+        lambda x, y: [task.update(input_group=None) for task in (x, y)],
+        lambda x, y: y["connections"][0].update(share="low"),
+        lambda x, y: x["connections"].append({"source": "input", "target": "P0", "drop": 0.0}),
+    ],
+)
+def test_what_is_not_the_same_is_paid_twice(change: Callable[[Data, Data], Any]) -> None:
+    instance, result = grouped()
+    change(*instance["tasks"])
+    assert {"server-load", "link-load"} <= set(fired(instance, result))
+
+
+def test_behind_an_adapter_of_ones_own_nothing_is_shared() -> None:
+    """From different entries the same blocks see different activations."""
+    instance, result = grouped()
+    instance["tasks"][1]["connections"][0]["share"] = None
+    found = check(build_result(result), build_instance(instance))
+    # P0, the adapter and Q1 are paid twice: 70 + 80 FLOP/s more, and 500 bytes/s.
+    assert [v.message for v in found if v.rule == "server-load"] == [
+        "120 is reported, expected 190",
+        "120 is reported, expected 200",
+    ]
+    assert [v.message for v in found if v.rule == "link-load"] == ["500 is reported, expected 1000"]
+
+
+def test_shared_adapters_fill_the_memory_once() -> None:
+    instance, result = grouped()
+    # On p: the adapter 30, y's head 5; on q: x's head 20, y's adapter 25; 4 bytes each.
+    for server, used in zip(instance["servers"], (35.0, 45.0), strict=True):
+        server["memory"] = 4 * used
+    assert fired(instance, result) == []
+    for server in instance["servers"]:
+        server["memory"] -= 1.0
+    assert fired(instance, result) == ["memory", "memory"]
+
+
+def test_a_shared_prefix_can_overload() -> None:
+    instance, result = grouped()
+    instance["servers"][0]["flops"] = 119.0
+    assert "server-overload" in fired(instance, result)
+    instance, result = grouped()
+    instance["links"][0]["bandwidth"] = 499.0
+    assert "link-overload" in fired(instance, result)
+
+
+@pytest.mark.parametrize(
+    ("change", "rate"),
+    [
+        # x on P alone: 400 / 16; y on Q alone: 1000 / 14 = 71.4
+        (lambda i: None, 25.0),
+        (lambda i: i["tasks"][1].update(demand=20.0), 20.0),
+        # Q serves another task as well: half of it for the group
+        (lambda i: i["tasks"].append({"id": "z", "dnn": "Q", "accuracy": 0.5}), 25.0),
+        (lambda i: i["servers"][1].update(flops=280.0), 20.0),
+        (
+            lambda i: (
+                i["servers"][1].update(flops=280.0),
+                i["tasks"].append({"id": "z", "dnn": "Q", "accuracy": 0.5}),
+            ),
+            10.0,
+        ),
+        # x and y both on P: its trunk runs once for both
+        (lambda i: i["tasks"][1].update(dnn="P", connections=[]), 25.0),
+        # y's native arcs are changed: 3 FLOP more, and a trunk of its own from P1 on
+        (
+            lambda i: i["tasks"][1].update(
+                dnn="P",
+                connections=[{"source": "P0", "target": "P1", "drop": 0.0, "flops": 3.0}],
+            ),
+            400.0 / (5.0 + 7.0 + 4.0 + 3.0 + 7.0 + 4.0),
+        ),
+        # another server hosts no more than before, but p now hosts two DNNs
+        (
+            lambda i: i["dnns"].append(
+                {"id": "R", "server": "p", "blocks": [{"id": "R0", "flops": 1.0}]}
+            ),
+            12.5,
+        ),
+    ],
+)
+def test_standalone_rate_of_a_group(change: Callable[[Data], Any], rate: float) -> None:
+    for factor, expected in ((1.0, False), (1 - 1e-5, True)):
+        instance, result = grouped()
+        change(instance)
+        instance["tasks"][1]["floor"] = "standalone"
+        for row in result["tasks"]:
+            row["rate"] = rate * factor
         assert ("floor" in fired(instance, result)) is expected
 
 

@@ -14,9 +14,11 @@ from code_opt import check, load_instance, solve
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
-NAMES = ["alexnet-mobilenet", "digits", "three-services"]
+NAMES = ["alexnet-mobilenet", "digits", "one-camera", "three-services"]
 MEGA = 10**6
-LARGEST = {"digits": 3 * MEGA, "alexnet-mobilenet": 20 * MEGA, "three-services": 20 * MEGA}
+LARGEST = {name: 3 * MEGA if name == "digits" else 20 * MEGA for name in NAMES}
+MOST_REGRET = {name: 2.0 if name == "one-camera" else 1.0 for name in NAMES}
+"""Percent. What tasks of one camera share makes paths worth more than each is alone."""
 
 
 def table(name: str, kind: str) -> pd.DataFrame:
@@ -70,7 +72,7 @@ def test_searches_need_few_trainings_and_lose_little(name):
     assert found["complete"][["exhaustive", "exact", "code"]].all()
     for method in ("exact", "code"):
         assert found["trainings_percent"][method] <= 15.0
-        assert found["regret_percent"][method] <= 1.0
+        assert found["regret_percent"][method] <= MOST_REGRET[name]
     assert found["regret_percent"]["random"].median() >= found["regret_percent"]["exact"]
 
 

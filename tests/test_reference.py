@@ -168,8 +168,6 @@ def test_pool_by_hand() -> None:
 def test_too_much_is_refused() -> None:
     with pytest.raises(ValueError, match="combinations"):
         solve_reference(two(), most=1)
-    with pytest.raises(ValueError, match="shared"):
-        solve_reference(two(ta={"input_group": "x"}, tb={"input_group": "x"}))
 
 
 # ---- pruning ---------------------------------------------------------------------------------

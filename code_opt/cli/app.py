@@ -11,7 +11,6 @@ import functools
 import json
 import math
 import os
-import re
 import sys
 import traceback
 from enum import StrEnum
@@ -23,10 +22,16 @@ from rich.console import Console
 from rich.text import Text
 
 import code_opt
+from code_opt.cli.batch import is_batch, solve_batch
 from code_opt.cli.exits import ExitStatus, status_of
+from code_opt.cli.folders import make_folder
+from code_opt.cli.generate import generate
+from code_opt.cli.plan import plan
 from code_opt.cli.progress import ProgressReport
+from code_opt.cli.report import report as report_command
 from code_opt.cli.text import count, plain, plain_lines, product
 from code_opt.errors import CodeOptError, InputError
+from code_opt.files import file_stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -206,7 +211,13 @@ InstanceArgument = Annotated[
 @app.command("solve")
 @_command
 def solve(
-    instance_path: InstanceArgument,
+    instance_paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INSTANCE...",
+            help="JSON or YAML file, or folder of CSV tables; several, or a folder of instances.",
+        ),
+    ],
     method: Annotated[
         list[Method] | None,
         typer.Option("--method", "-m", help="Method to run; may be repeated. Default: all."),
@@ -249,14 +260,42 @@ def solve(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list of results and nothing else.")
     ] = False,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="Where many instances run: serial, processes[:N], or dask[:ADDRESS].",
+            show_default="processes",
+        ),
+    ] = None,
 ) -> ExitStatus:
     """Find the best path assignment: exact, CoDE and the baselines side by side.
 
-    Exit status: 0 done, 2 bad input, 3 infeasible, 4 stopped with nothing found.
+    Many instances give one table; with --out a second run goes on where a first one stopped.
+    Exit status: 0 done, 2 bad input, 3 infeasible, 4 stopped with nothing found; of many
+    instances, the worst.
     """
-    options = _solver_options(solver_option or [])
+    options: dict[str, Any] = {
+        "formulation": formulation.value,
+        "objective": objective.value,
+        "min_accuracy": min_accuracy,
+        "min_throughput": min_throughput,
+        "solver": solver,
+        "time_limit": time_limit,
+        "gap": gap,
+        "seed": seed,
+        "threads": threads,
+        "solver_options": _solver_options(solver_option or []),
+    }
+    if executor is not None or is_batch(instance_paths):
+        if solver_log:
+            raise InputError("--solver-log: for one instance only")
+        if out is not None:
+            make_folder(out)
+        methods = _methods(method or [])
+        return solve_batch(instance_paths, methods, options, executor, out, as_json)
+    (instance_path,) = instance_paths
     if out is not None:
-        _make_folder(out)
+        make_folder(out)
     instance = code_opt.load_instance(instance_path)
     stderr = _Console(stderr=True)
     results = []
@@ -266,16 +305,7 @@ def solve(
                 code_opt.solve(
                     instance,
                     method=name,
-                    formulation=formulation.value,
-                    objective=objective.value,
-                    min_accuracy=min_accuracy,
-                    min_throughput=min_throughput,
-                    solver=solver,
-                    time_limit=time_limit,
-                    gap=gap,
-                    seed=seed,
-                    threads=threads,
-                    solver_options=options,
+                    **options,
                     solver_log=solver_log,
                     progress=report,
                 )
@@ -389,7 +419,7 @@ def profile(
     from code_opt.profiling.config import load_config
 
     config = load_config(config_path)
-    _make_folder(out)
+    make_folder(out)
     stderr = _Console(stderr=True)
     # torch takes seconds to load: a wrong config is told before.
     from code_opt.cli.profile_report import StageReport, show_profile
@@ -474,7 +504,7 @@ def evaluate(
         results[name] = code_opt.load_result(path)
     for folder in (out, write_back):
         if folder is not None:
-            _make_folder(folder)
+            make_folder(folder)
     # torch takes seconds to load: wrong files are told before.
     from code_opt.cli.evaluation_report import show_evaluation
     from code_opt.cli.profile_report import StageReport
@@ -501,6 +531,9 @@ def evaluate(
         save_evaluation(found, out, options)
     show_evaluation(found, options, _Console(highlight=False))
     return ExitStatus.DONE if found.confirmed else ExitStatus.NOT_CONFIRMED
+
+
+app.command("report")(_command(report_command))
 
 
 @app.command("export")
@@ -542,10 +575,8 @@ def export(
     return ExitStatus.DONE
 
 
-def file_stem(name: str) -> str:
-    """Return a harmless file name from a name in a file: no folders, no hidden files, short."""
-    stem = re.sub(r"[^\w.-]+|\.{2,}", "-", name).strip(".-")
-    return stem.encode()[:120].decode(errors="ignore") or "instance"
+app.command("generate")(_command(generate))
+app.command("plan")(_command(plan))
 
 
 def _methods(asked: Sequence[Method]) -> list[str]:
@@ -567,19 +598,9 @@ def _solver_options(texts: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise InputError(f"--out: {folder}: is a file, expected a folder") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"--out: {folder}: cannot be made: {reason}") from None
-
-
 def _show(results: Sequence[Result], instance: Instance) -> None:
-    from code_opt.cli.reading import chosen, reading
     from code_opt.cli.tables import link_table, methods_table, server_table, task_table
+    from code_opt.wording import chosen, reading
 
     console = _Console(highlight=False)
     asked = f"highest {results[0].objective}"

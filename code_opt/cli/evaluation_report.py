@@ -10,6 +10,7 @@ from rich.text import Text
 from code_opt.cli.tables import Glyphs, plain_table
 from code_opt.cli.text import duration, plain
 from code_opt.evaluation.edge import OVERLOAD
+from code_opt.evaluation.verdict import average
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +45,14 @@ def show_evaluation(evaluation: Evaluation, options: Options, console: Console) 
         console.print()
         console.print(_servers(found, console))
     if any(one.device is not None for one in found):
-        console.print(Text(f"\nOn one device ({options.device}, batches of {_batch(found)})\n"))
+        console.print(
+            Text(
+                f"\nOn one device ({options.device}, {options.dtype}, batches of {_batch(found)})\n"
+            )
+        )
         console.print(_device(found, console))
     console.print()
-    for line in _remarks(evaluation):
+    for line in _remarks(evaluation, options):
         console.print(Text(plain(line)))
     for one in found:
         console.print(
@@ -187,7 +192,7 @@ def _device(found: Sequence[Evaluated], console: Console) -> Table:
     for one in found:
         if one.device is None:
             continue
-        worst = min(task.share_of_plain for task in one.device.tasks)
+        worst = min(stream.share_of_plain for stream in one.device.streams)
         table.add_row(
             plain(one.name),
             f"{one.device.throughput:.4g}",
@@ -204,7 +209,7 @@ def _batch(found: Sequence[Evaluated]) -> int:
     return next(one.device.batch for one in found if one.device is not None)
 
 
-def _remarks(evaluation: Evaluation) -> list[str]:
+def _remarks(evaluation: Evaluation, options: Options) -> list[str]:
     lines = []
     found = evaluation.results
     factors = {flow.factor for one in found for flow in one.flows}
@@ -221,6 +226,13 @@ def _remarks(evaluation: Evaluation) -> list[str]:
         for one in found
         if one.device is not None and one.device.halved
     ]
+    for one in found:
+        full, reduced = one.accuracy, average(one.tasks, reduced=True)
+        if full is not None and reduced is not None:
+            lines.append(
+                f"{one.name}: in {options.dtype} the average accuracy is {reduced:.4f}, "
+                f"{100.0 * (reduced - full):+.2f} points against float32."
+            )
     closer = _closer(found)
     if closer:
         lines.append(closer)

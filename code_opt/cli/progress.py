@@ -74,3 +74,40 @@ class ProgressReport:
         if now >= self._due:
             self._due = now + NEXT_LINE
             self._console.print(describe(self._method, progress), markup=False, highlight=False)
+
+
+class Steps:
+    """Shows what is being done now, in the same way as :class:`ProgressReport`."""
+
+    def __init__(self, console: Console) -> None:
+        """Report on ``console``."""
+        self._console = console
+        self._status: Status | None = None
+        self._due = time.monotonic() + FIRST_LINE
+
+    def __enter__(self) -> Self:
+        """Start the living line, if there is one."""
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            self._status = self._console.status("...")
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Remove the living line."""
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, what: str) -> None:
+        """Show one step."""
+        if self._status is not None:
+            self._status.update(Text(plain(what)))
+            return
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + NEXT_LINE
+            self._console.print(plain(what), markup=False, highlight=False)

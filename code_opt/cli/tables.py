@@ -6,7 +6,6 @@ characters), and paths wrap instead of being cut.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,21 +14,21 @@ from rich.table import Table
 from rich.text import Text
 
 from code_opt.cli.text import duration, number, percent, plain, seconds, si
-from code_opt.instance.model import INPUT, OUTPUT
 from code_opt.result import TOLERANCE
+from code_opt.wording import PathWords
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
+    from code_opt.batch import Outcome
     from code_opt.instance.model import Instance
     from code_opt.result import Result
 
 STATUS_STYLE = {"optimal": "green", "feasible": "", "infeasible": "red", "unknown": "yellow"}
 NARROW = 94
 """Below this width columns stand closer."""
-_NUMBERED = re.compile(r"(.*\D)(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,7 @@ class Glyphs:
     """Signs that the output's encoding can show."""
 
     connection: str
+    arrow: str
     span: str
     bar: str
     rest: str
@@ -45,8 +45,8 @@ class Glyphs:
     def of(console: Console) -> Glyphs:
         """Return the signs for a console."""
         if console.encoding.lower().startswith("utf"):
-            return Glyphs("⇒", "…", "█", "░")
-        return Glyphs("=>", "..", "#", ".")
+            return Glyphs("⇒", "→", "…", "█", "░")
+        return Glyphs("=>", "->", "..", "#", ".")
 
 
 def methods_table(results: Sequence[Result], console: Console) -> Table:
@@ -131,54 +131,58 @@ def link_table(result: Result, console: Console) -> Table:
     return _load_table("link", "B/s", rows, console)
 
 
+def batch_table(outcomes: Sequence[Outcome], console: Console) -> Table:
+    """Return one row per instance and method of many."""
+    table = plain_table(console)
+    _words(table, "instance", wrap=True)
+    _words(table, "method")
+    _words(table, "status")
+    _figures(table, "reward", "gap\n[%]", "through-\nput [1/s]", "accu-\nracy", "time\n[s]")
+    for outcome in outcomes:
+        result = outcome.result
+        status = outcome.fault if result is None else result.status
+        cells = ["–"] * 5
+        if result is not None:
+            accuracy = "–" if result.accuracy is None else f"{result.accuracy:.4f}"
+            cells = [_figure(result.reward), _gap(result.gap), _figure(result.throughput)]
+            cells += [accuracy, seconds(result.seconds)]
+        table.add_row(
+            Text(plain(outcome.job.source.label)),
+            Text(outcome.job.method),
+            Text(status or "", style=STATUS_STYLE.get(status or "", "red")),
+            *(Text(cell) for cell in _dashes(cells, console)),
+        )
+    return table
+
+
 class PathText:
     """Writes paths: runs of blocks in short, the connections that they use marked."""
 
     def __init__(self, instance: Instance, glyphs: Glyphs) -> None:
         """Index the trunks of an instance."""
         self._glyphs = glyphs
-        self._trunk = {
-            (a.id, b.id)
-            for dnn in instance.dnns
-            for a, b in zip(dnn.blocks, dnn.blocks[1:], strict=False)
-        }
-        ends = {dnn.id: (dnn.blocks[0].id, dnn.blocks[-1].id) for dnn in instance.dnns}
-        self._ends = {task.id: ends[task.dnn] for task in instance.tasks if task.dnn in ends}
+        self._words = PathWords(instance, glyphs.span)
 
     def __call__(self, task: str, path: Sequence[str]) -> Text:
         """Return the path of a task, as ``alexnet/0…1 ⇒ mobilenet/2 ⇒ output``.
 
-        A double arrow is a learned connection. ``input`` and ``output`` are shown where
-        a connection (an entry or an exit) starts or ends there.
+        A double arrow is a learned connection, a single one hands on what is there. ``input``
+        and ``output`` are shown where a connection (an entry or an exit) starts or ends there.
         """
-        runs: list[list[str]] = []
-        for block in path:
-            if runs and (runs[-1][-1], block) in self._trunk:
-                runs[-1].append(block)
-            else:
-                runs.append([block])
-        parts = [self._run(run) for run in runs]
-        first, last = self._ends.get(task, (None, None))
-        if path and path[0] != first:
-            parts.insert(0, INPUT)
-        if path and path[-1] != last:
-            parts.append(OUTPUT)
         text = Text()
-        for index, part in enumerate(parts):
+        runs = self._words(task, path)
+        for index, run in enumerate(runs):
             if index:
-                text.append(f" {self._glyphs.connection} ", style="bold cyan")
-            text.append(part)
-        if len(parts) == 1:
+                sign, style = (
+                    (self._glyphs.connection, "bold cyan")
+                    if run.learned
+                    else (self._glyphs.arrow, "dim")
+                )
+                text.append(f" {sign} ", style=style)
+            text.append(run.text)
+        if len(runs) == 1:
             text.append(" (native)", style="dim")
         return text
-
-    def _run(self, run: list[str]) -> str:
-        if len(run) == 1:
-            return plain(run[0])
-        first, last = _NUMBERED.fullmatch(run[0]), _NUMBERED.fullmatch(run[-1])
-        if first and last and first[1] == last[1]:
-            return plain(run[0]) + self._glyphs.span + last[2]
-        return f"{plain(run[0])} {self._glyphs.span} {plain(run[-1])}"
 
 
 def _load_table(

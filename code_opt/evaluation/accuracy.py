@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 Z95 = 1.959963984540054
 """Two-sided 95 % point of the normal distribution."""
 
@@ -35,17 +38,6 @@ class Share:
         return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def allowance(variances: list[float], weights: list[float], floor: float, z: float = Z95) -> float:
-    """Return by how much a weighted mean of shares may differ by chance.
-
-    Args:
-        variances: of every share's difference (measured less predicted).
-        weights: of the shares; they need not sum to 1.
-        floor: returned at least: differences below it do not matter to anybody.
-        z: of the confidence.
-    """
-    total = sum(weights)
-    if total <= 0.0:
-        return floor
-    variance = sum((w / total) ** 2 * v for w, v in zip(weights, variances, strict=True))
-    return max(floor, z * math.sqrt(variance))
+def share_of(answers: npt.NDArray[np.bool_]) -> Share:
+    """Return the share of right answers, one per image."""
+    return Share(int(answers.sum()), len(answers))

@@ -11,41 +11,52 @@ import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from code_opt.evaluation.routes import Route
 from code_opt.networks.compat import torch
-from code_opt.networks.multitask import MultiTaskNetwork
+from code_opt.networks.multitask import MultiTaskNetwork, StreamProgram
 
 nn = torch.nn
 Chain = Sequence[nn.Module]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "contiguous": {"memory_format": torch.contiguous_format},
+    "channels last": {"memory_format": torch.channels_last},
+}
+"""What ``Module.to`` and ``Tensor.to`` are told."""
 _LEAST_REPEATS = 5
 _MOST_REPEATS = 2000
 _WARM_UP = 3
 
 
 @dataclass(frozen=True)
-class PathTime:
-    """One task's path on the device; seconds per inference at the batch size."""
+class StreamTime:
+    """The path of one task, or those of an input group, on the device.
 
-    task: str
+    Seconds are per input at the batch size.
+    """
+
+    tasks: str
+    answers: int
+    """Tasks that get an answer from every input."""
     batch: int
     seconds: float
     low: float
     high: float
     """Quartiles."""
     native: float
-    """The task's own network."""
+    """The tasks' own networks (each once)."""
     plain: float
-    """The same layers as one nn.Sequential of their own."""
+    """The same layers written down plainly, as one nn.Sequential (with forks where paths part)."""
     share_of_plain: float
-    """Speed of the assembled network's path as a share of the plain chain's, from pairs timed
-    one right after the other."""
+    """Speed of the assembled network as a share of the plain one's, from pairs timed one right
+    after the other."""
     parts: float
-    """Sum of the path's parts, timed one by one."""
+    """Sum of all parts, timed one by one."""
     flops: float
     native_flops: float
 
@@ -58,10 +69,12 @@ class DeviceReport:
     dtype: str
     mode: str
     """"eager" or "CUDA graph"."""
+    layout: str
+    """"contiguous" or "channels last": the one in which the native networks run faster."""
     batch: int
     halved: int
     """How often the batch was halved for want of memory."""
-    tasks: tuple[PathTime, ...]
+    streams: tuple[StreamTime, ...]
     throughput: float
     """Inferences per second of the assignment's mix."""
     native_throughput: float
@@ -79,7 +92,7 @@ class DeviceReport:
 
 def measure_device(
     network: MultiTaskNetwork,
-    natives: Mapping[str, Chain],
+    natives: Mapping[str, tuple[str, Chain]],
     inputs: Mapping[str, torch.Tensor],
     routes: Sequence[Route],
     native_flops: Mapping[str, float],
@@ -93,10 +106,10 @@ def measure_device(
 
     Args:
         network: the assembled network.
-        natives: modules of every task's own network.
+        natives: name and modules of every task's own network.
         inputs: images of every task, shape (n, channels, height, width).
         routes: tasks with their rates and work.
-        native_flops: work of every task's own network [FLOP].
+        native_flops: work of every network [FLOP], by name.
         device: "cpu" or "cuda".
         dtype: of weights and activations, a key of :data:`DTYPES`.
         batch: images at once; halved as often as the device's memory asks for.
@@ -130,7 +143,7 @@ def measure_device(
 
 def _measure(
     network: MultiTaskNetwork,
-    natives: Mapping[str, Chain],
+    natives: Mapping[str, tuple[str, Chain]],
     inputs: Mapping[str, torch.Tensor],
     routes: Sequence[Route],
     native_flops: Mapping[str, float],
@@ -141,93 +154,190 @@ def _measure(
     seconds: float,
 ) -> DeviceReport:
     kind = DTYPES[dtype]
-    # Changing the type would round the shared weights for everybody else.
-    shared = kind is torch.float32
-    placed = (network if shared else copy.deepcopy(network)).to(device, kind)
-    runs: dict[tuple[str, str], Callable[[], object]] = {}
+    images = {}
+    for route in routes:
+        for task in route.tasks:
+            rows = torch.arange(batch) % len(inputs[task])
+            images[task] = inputs[task][rows].to(device, kind)
+    # Tasks of one input that have the same network run it once, with no coordination too.
+    networks = [
+        {natives[task][0]: (task, natives[task][1]) for task in route.tasks} for route in routes
+    ]
+    runs: dict[tuple[int, str], Callable[[], object]] = {}
     mode = "eager"
     with torch.inference_mode():
-        for route in routes:
-            task = route.task
-            rows = torch.arange(batch) % len(inputs[task])
-            x = inputs[task][rows].to(device, kind)
-            plain = nn.Sequential(*(copy.deepcopy(part) for part in placed.parts(task))).eval()
-            own = nn.Sequential(*natives[task])
-            native = (own if shared else copy.deepcopy(own)).to(device, kind).eval()
-            chosen = placed.path(task)
-            for name, module in (("path", chosen), ("plain", plain), ("native", native)):
-                runs[task, name], mode = _runner(module, x, device)
-            for number, part in enumerate(placed.parts(task)):
-                runs[task, f"part {number}"], _ = _runner(part, x, device)
-                x = part(x)
+        own = [
+            _Side(
+                [
+                    (copy.deepcopy(nn.Sequential(*chain)).to(device, kind).eval(), images[task])
+                    for task, chain in found.values()
+                ]
+            )
+            for found in networks
+        ]
+        layout = _faster_layout(own, [route.rate for route in routes], device)
+        form = LAYOUTS[layout]
+        # A copy: another type or layout would change the shared weights for everybody else. Within
+        # it, blocks are shared as ever.
+        placed = copy.deepcopy(network).to(device, kind).to(**form)
+        for number, route in enumerate(routes):
+            # Differently prepared images of one camera make several programs.
+            programs = {id(p): (p, task) for task in route.tasks for p in [placed.stream(task)]}
+            chosen = [(p, images[task].to(**form)) for p, task in programs.values()]
+            for name, side in (
+                ("path", _Side([(p.run, x) for p, x in chosen])),
+                ("plain", _Side([(_plain(p), x) for p, x in chosen])),
+                ("native", own[number].laid_out(form)),
+            ):
+                runs[number, name], mode = _runner(side, device)
+            for program, (p, x) in enumerate(chosen):
+                outputs: list[torch.Tensor] = []
+                for place, node in enumerate(p.nodes):
+                    value = x if node.parent < 0 else outputs[node.parent]
+                    runs[number, f"part {program} {place}"], _ = _runner(
+                        _Side([(node.module, value)]), device
+                    )
+                    outputs.append(node.module(value))
         times = _in_turns(runs, device, seconds)
     found = []
-    for route in routes:
-        task = route.task
+    for number, route in enumerate(routes):
         middle = {
             name: float(np.median(values)) / batch
             for (other, name), values in times.items()
-            if other == task
+            if other == number
         }
-        low, high = (float(q) / batch for q in np.quantile(times[task, "path"], (0.25, 0.75)))
+        low, high = (float(q) / batch for q in np.quantile(times[number, "path"], (0.25, 0.75)))
         found.append(
-            PathTime(
-                task=task,
+            StreamTime(
+                tasks=route.name,
+                answers=len(route.tasks),
                 batch=batch,
                 seconds=middle["path"],
                 low=low,
                 high=high,
                 native=middle["native"],
                 plain=middle["plain"],
-                share_of_plain=_paired(times[task, "plain"], times[task, "path"]),
+                share_of_plain=_paired(times[number, "plain"], times[number, "path"]),
                 parts=sum(v for name, v in middle.items() if name.startswith("part ")),
                 flops=sum(segment.flops for segment in route.segments),
-                native_flops=native_flops[task],
+                native_flops=sum(native_flops[name] for name in networks[number]),
             )
         )
-    rate = sum(route.rate for route in routes)
+    answers = sum(route.rate * len(route.tasks) for route in routes)
 
-    def total(value: Callable[[PathTime], float]) -> float:
+    def total(value: Callable[[StreamTime], float]) -> float:
         return sum(r.rate * value(t) for r, t in zip(routes, found, strict=True))
 
     return DeviceReport(
         device=device,
         dtype=dtype,
         mode=mode,
+        layout=layout,
         batch=batch,
         halved=halved,
-        tasks=tuple(found),
-        throughput=rate / total(lambda t: t.seconds),
-        native_throughput=rate / total(lambda t: t.native),
+        streams=tuple(found),
+        throughput=answers / total(lambda t: t.seconds),
+        native_throughput=answers / total(lambda t: t.native),
         speedup_flops=total(lambda t: t.native_flops) / total(lambda t: t.flops),
         speedup_parts=total(lambda t: t.native) / total(lambda t: t.parts),
     )
 
 
-def _runner(module: nn.Module, x: torch.Tensor, device: str) -> tuple[Callable[[], object], str]:
-    """Return a call that runs a module on an input, as a CUDA graph where that works."""
+@dataclass(frozen=True)
+class _Side:
+    """Modules with their inputs, run one after the other."""
+
+    calls: Sequence[tuple[Callable[[torch.Tensor], object], torch.Tensor]]
+
+    def __call__(self) -> object:
+        return [module(x) for module, x in self.calls]
+
+    def laid_out(self, form: Mapping[str, Any]) -> _Side:
+        """Return copies of modules (not plain functions) and inputs in another layout."""
+        return _Side(
+            [
+                (copy.deepcopy(module).to(**form), x.to(**form))
+                for module, x in self.calls
+                if isinstance(module, nn.Module)
+            ]
+        )
+
+
+class _Fork(nn.Module):
+    """A chain, and what runs behind it."""
+
+    def __init__(self, trunk: nn.Sequential, branches: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: torch.Tensor) -> list[Any]:
+        x = self.trunk(x)
+        return [branch(x) for branch in self.branches]
+
+
+def _plain(program: StreamProgram) -> nn.Module:
+    """Return copies of a program's modules, written down plainly."""
+    below: dict[int, list[int]] = {}
+    for place, node in enumerate(program.nodes):
+        below.setdefault(node.parent, []).append(place)
+
+    def behind(place: int) -> nn.Module:
+        chain: list[nn.Module] = []
+        while len(below.get(place, ())) == 1:
+            (place,) = below[place]
+            chain.append(copy.deepcopy(program.nodes[place].module))
+        trunk = nn.Sequential(*chain)
+        return _Fork(trunk, [after(p) for p in below[place]]) if place in below else trunk
+
+    def after(place: int) -> nn.Module:
+        return nn.Sequential(copy.deepcopy(program.nodes[place].module), behind(place))
+
+    return behind(-1).eval()
+
+
+def _faster_layout(natives: Sequence[_Side], rates: Sequence[float], device: str) -> str:
+    """Return the layout of activations in which the mix of native paths takes less time.
+
+    Native paths decide for all: chosen paths are never measured against slowed-down ones.
+    """
+    runs: dict[tuple[int, str], Callable[[], object]] = {}
+    for layout, form in LAYOUTS.items():
+        for number, side in enumerate(natives):
+            runs[number, layout], _ = _runner(side.laid_out(form), device)
+    times = _in_turns(runs, device, 0.0)
+    return min(
+        LAYOUTS,
+        key=lambda layout: sum(
+            rate * float(np.median(times[number, layout])) for number, rate in enumerate(rates)
+        ),
+    )
+
+
+def _runner(side: Callable[[], object], device: str) -> tuple[Callable[[], object], str]:
+    """Return a call that does the same, as a CUDA graph where that works."""
     for _ in range(_WARM_UP):
-        module(x)
+        side()
     if device == "cpu":
-        return lambda: module(x), "eager"
+        return side, "eager"
     with contextlib.suppress(RuntimeError):  # some operators cannot be captured
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            module(x)
+            side()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            module(x)
+            side()
         return graph.replay, "CUDA graph"
-    return lambda: module(x), "eager"
+    return side, "eager"
 
 
 def _in_turns(
-    runs: Mapping[tuple[str, str], Callable[[], object]], device: str, seconds: float
-) -> dict[tuple[str, str], list[float]]:
+    runs: Mapping[tuple[int, str], Callable[[], object]], device: str, seconds: float
+) -> dict[tuple[int, str], list[float]]:
     """Time all runs in turns for so many seconds, each at least five times."""
-    times: dict[tuple[str, str], list[float]] = {name: [] for name in runs}
+    times: dict[tuple[int, str], list[float]] = {name: [] for name in runs}
     until = time.perf_counter() + seconds
     names = list(runs)
     for repeat in range(_MOST_REPEATS):

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,7 @@ from code_opt.instance import Instance
 
 Arrivals = Literal["constant", "poisson"]
 Feed = Literal["rates", "saturated", "overloaded"]
+Labels = npt.NDArray[np.int64]
 WARM_UP = 0.25
 """Share of the measured time that runs before it, so that a steady state is reached."""
 OVERLOAD = 1.1
@@ -57,6 +58,10 @@ _START_TIMEOUT = 180.0
 _REPORT_TIMEOUT = 30.0
 _LEAD = 0.05
 """Seconds between the order to begin and the first inference."""
+_LEAST_ANSWERS = 40
+"""Of every task, if need be in a longer time than asked for,"""
+_LONGEST = 10.0
+"""but in so many times that time at most."""
 _LOST = 0.03
 """A steady edge answers all but this share of what it is asked."""
 
@@ -132,11 +137,30 @@ class Stream:
     """A route with the inputs that feed it."""
 
     route: Route
-    inputs: npt.NDArray[np.float32]
-    """Shape (n, channels, height, width); taken in turn, from the first again after the last."""
-    labels: npt.NDArray[np.int64] | None
-    latency: float
-    """Unloaded latency of the model [s]."""
+    inputs: Mapping[int, npt.NDArray[np.float32]]
+    """For every segment without a parent: shape (n, channels, height, width), n the same for
+    all; taken in turn, from the first again after the last."""
+    labels: tuple[Labels | None, ...]
+    """By task of the route."""
+    latency: tuple[float, ...]
+    """Unloaded latency of the model, by task [s]."""
+
+    @property
+    def images(self) -> int:
+        """Number of different inputs."""
+        return len(next(iter(self.inputs.values())))
+
+
+class _Answer(NamedTuple):
+    """One inference of one task, finished."""
+
+    route: int
+    task: int
+    """Place in the route."""
+    number: int
+    born: float
+    ended: float
+    answer: int
 
 
 class Edge(AbstractContextManager["Edge"]):
@@ -158,7 +182,7 @@ class Edge(AbstractContextManager["Edge"]):
         self._answers: dict[str, Pipe] = {}
         self._epoch = 0
         self.seconds: dict[tuple[int, int], float] = {}
-        """Time of one inference alone, by route and segment [s]."""
+        """Time of one inference alone, by route and visit [s]."""
 
     def __enter__(self) -> Self:
         """Start the processes and wait until all are ready."""
@@ -188,10 +212,11 @@ class Edge(AbstractContextManager["Edge"]):
             into[server].append(receiver)
             self._commands[server] = sender
         pairs = {
-            (server, segment.next)
+            (server, there)
             for server, spec in self.specs.items()
-            for segment in spec.segments
-            if segment.next is not None
+            for visit in spec.visits
+            for piece in visit.pieces
+            for there, _ in piece.next
         }
         for here, there in sorted(pairs):
             receiver, sender = context.Pipe(duplex=False)
@@ -219,8 +244,8 @@ class Edge(AbstractContextManager["Edge"]):
         for server in self.specs:
             ready = self._text(server, _START_TIMEOUT)["ready"]
             for name, seconds in ready.items():
-                route, _, segment = name.partition("/")
-                self.seconds[int(route), int(segment)] = seconds
+                route, _, visit = name.partition("/")
+                self.seconds[int(route), int(visit)] = seconds
 
     def _stop(self) -> None:
         for pipe in self._commands.values():
@@ -255,8 +280,9 @@ class Edge(AbstractContextManager["Edge"]):
         busy = dict.fromkeys(self.specs, 0.0)
         for number, stream in enumerate(streams, start=first):
             for k, segment in enumerate(stream.route.segments):
-                each = self.seconds[number, k] + _HANDLING
-                busy[segment.server] += max(peak, 1.0) * stream.route.rate * each
+                if stream.route.visit(k) == k:
+                    each = self.seconds[number, k] + _HANDLING
+                    busy[segment.server] += max(peak, 1.0) * stream.route.rate * each
         cores = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
         # One process cannot use more than a core or two of its own; the coordinator needs some.
         limit = max(max(busy.values(), default=0.0), sum(busy.values()) / cores)
@@ -279,7 +305,8 @@ class Edge(AbstractContextManager["Edge"]):
             first: number of the first stream's route.
             streams: the assignment's routes, numbered from ``first`` on.
             feed: how fast.
-            seconds: how long is measured, on this machine's clock.
+            seconds: how long is measured, on this machine's clock; longer where the slowest
+                task would get too few answers to tell its rate.
             factor: slow motion (see :meth:`slow_motion`).
             arrivals: evenly spaced, or a Poisson process; ``saturated`` takes neither.
             seed: of the Poisson processes.
@@ -288,6 +315,7 @@ class Edge(AbstractContextManager["Edge"]):
             EdgeError: a process died or does not answer.
         """
         full = loads(self.instance, [stream.route for stream in streams])
+        seconds = _long_enough(seconds, [stream.route.rate * factor for stream in streams])
         scale = {
             "rates": 1.0,
             "saturated": 1.0 / full.largest,
@@ -326,9 +354,9 @@ class Edge(AbstractContextManager["Edge"]):
         streams: Sequence[Stream],
         schedule: Iterator[tuple[float, int]],
         window: tuple[float, float],
-    ) -> tuple[list[tuple[int, int, float, float, int]], list[tuple[int, float]]]:
+    ) -> tuple[list[_Answer], list[tuple[int, float]]]:
         """Send on schedule, collect answers until the end of the window."""
-        records: list[tuple[int, int, float, float, int]] = []
+        records: list[_Answer] = []
         sent: list[tuple[int, float]] = []
         counts = [0] * len(streams)
         coming = next(schedule, None)
@@ -352,21 +380,22 @@ class Edge(AbstractContextManager["Edge"]):
         rates: Sequence[float],
         window: tuple[float, float],
         start: float,
-    ) -> tuple[list[tuple[int, int, float, float, int]], list[tuple[int, float]]]:
+    ) -> tuple[list[_Answer], list[tuple[int, float]]]:
         """Send the mix as fast as it is answered, so many at a time that no server idles."""
         # All tasks are held within so many seconds of traffic of the slowest, which keeps the mix.
-        ahead = 3.0 * max(stream.latency for stream in streams) + 4.0 / min(rates)
-        records: list[tuple[int, int, float, float, int]] = []
+        ahead = 3.0 * max(max(stream.latency) for stream in streams) + 4.0 / min(rates)
+        records: list[_Answer] = []
         sent: list[tuple[int, float]] = []
-        counts, answered, seen = [0] * len(streams), [0] * len(streams), 0
+        counts, seen = [0] * len(streams), 0
+        answered = [[0] * len(stream.route.tasks) for stream in streams]
         mix = _schedule(rates, 0.0, float("inf"), "constant", 0)
         coming = next(mix)
         time.sleep(max(0.0, start - time.monotonic()))
         while (now := time.monotonic()) < window[1]:
             for record in records[seen:]:
-                answered[record[0] - first] += 1
+                answered[record.route - first][record.task] += 1
             seen = len(records)
-            slowest = min(n / rate for n, rate in zip(answered, rates, strict=True))
+            slowest = min(min(n) / rate for n, rate in zip(answered, rates, strict=True))
             while coming[0] <= slowest + ahead:
                 which = coming[1]
                 self._send(first + which, streams[which], counts[which], now)
@@ -377,15 +406,16 @@ class Edge(AbstractContextManager["Edge"]):
         return records, sent
 
     def _send(self, number: int, stream: Stream, count: int, born: float) -> None:
-        row = count % len(stream.inputs)
-        head = ITEM.pack(self._epoch, number, 0, count, born)
-        server = stream.route.segments[0].server
-        try:
-            self._commands[server].send_bytes(TAG_ITEM + head + stream.inputs[row].tobytes())
-        except OSError:
-            raise self._death(server) from None
+        for segment, inputs in stream.inputs.items():
+            head = ITEM.pack(self._epoch, number, segment, count, born)
+            content = inputs[count % len(inputs)].tobytes()
+            server = stream.route.segments[segment].server
+            try:
+                self._commands[server].send_bytes(TAG_ITEM + head + content)
+            except OSError:
+                raise self._death(server) from None
 
-    def _collect(self, records: list[tuple[int, int, float, float, int]], patience: float) -> None:
+    def _collect(self, records: list[_Answer], patience: float) -> None:
         """Take the answers that are there, waiting for the first one for so many seconds."""
         names = {id(pipe): server for server, pipe in self._answers.items()}
         for pipe in wait(list(self._answers.values()), patience):
@@ -393,9 +423,9 @@ class Edge(AbstractContextManager["Edge"]):
             while pipe.poll():
                 message = self._received(names[id(pipe)])
                 if message[:1] == TAG_ANSWER:
-                    epoch, route, number, born, ended, answer = ANSWER.unpack_from(message, 1)
+                    epoch, *found = ANSWER.unpack_from(message, 1)
                     if epoch == self._epoch:
-                        records.append((route, number, born, ended, answer))
+                        records.append(_Answer(*found))
 
     # Talking to workers
 
@@ -446,6 +476,11 @@ def _without_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def _long_enough(seconds: float, rates: Sequence[float]) -> float:
+    """Return how long to measure so that the slowest stream gets enough answers."""
+    return min(max(seconds, _LEAST_ANSWERS / min(rates)), _LONGEST * seconds)
+
+
 def _schedule(
     rates: Sequence[float], start: float, end: float, arrivals: Arrivals, seed: int
 ) -> Iterator[tuple[float, int]]:
@@ -476,7 +511,7 @@ def _measured(
     factor: float,
     scale: float,
     window: tuple[float, float],
-    records: Sequence[tuple[int, int, float, float, int]],
+    records: Sequence[_Answer],
     sent: Sequence[tuple[int, float]],
     reports: Mapping[str, Mapping[str, Any]],
     full: Loads,
@@ -486,38 +521,43 @@ def _measured(
     seconds = (end - start) * factor
     tasks = []
     for which, stream in enumerate(streams):
-        mine = [r for r in records if r[0] == first + which and start <= r[3] < end]
-        times = np.array([r[3] - r[2] for r in mine]) * factor if mine else np.array([np.nan])
         fed = sum(1 for k, born in sent if k == which and start <= born < end)
-        right = None
-        if stream.labels is not None:
-            right = sum(1 for r in mine if r[4] == int(stream.labels[r[1] % len(stream.labels)]))
-        middle, high, highest = (float(q) for q in np.quantile(times, (0.5, 0.95, 0.99)))
-        tasks.append(
-            TaskFlow(
-                task=stream.route.task,
-                predicted=stream.route.rate * min(scale, 1.0 / full.largest),
-                offered=fed / seconds,
-                measured=len(mine) / seconds,
-                answered=len(mine),
-                right=right,
-                unloaded=stream.latency,
-                latency_median=middle,
-                latency_p95=high,
-                latency_p99=highest,
+        for place, task in enumerate(stream.route.tasks):
+            mine = [
+                r
+                for r in records
+                if (r.route, r.task) == (first + which, place) and start <= r.ended < end
+            ]
+            times = np.array([r.ended - r.born for r in mine] or [np.nan]) * factor
+            labels, right = stream.labels[place], None
+            if labels is not None:
+                right = sum(1 for r in mine if r.answer == int(labels[r.number % len(labels)]))
+            middle, high, highest = (float(q) for q in np.quantile(times, (0.5, 0.95, 0.99)))
+            tasks.append(
+                TaskFlow(
+                    task=task,
+                    predicted=stream.route.rate * min(scale, 1.0 / full.largest),
+                    offered=fed / seconds,
+                    measured=len(mine) / seconds,
+                    answered=len(mine),
+                    right=right,
+                    unloaded=stream.latency[place],
+                    latency_median=middle,
+                    latency_p95=high,
+                    latency_p99=highest,
+                )
             )
-        )
     offered, measured = sum(t.offered for t in tasks), sum(t.measured for t in tasks)
     if feed == "saturated":
         # What counts is the mix: so much of it as the slowest task gets through. Others may be
         # ahead by what queues before the fullest server have not yet held back.
-        share = min(
-            t.measured / stream.route.rate for t, stream in zip(tasks, streams, strict=True)
-        )
-        measured = share * sum(stream.route.rate for stream in streams)
+        asked = [stream.route.rate for stream in streams for _ in stream.route.tasks]
+        share = min(t.measured / rate for t, rate in zip(tasks, asked, strict=True))
+        measured = share * sum(asked)
     # What is inside at the beginning and at the end of the window: queues must not grow.
+    members = [len(stream.route.tasks) for stream in streams]
     inside = [
-        sum(1 for _, born in sent if born < at) - sum(1 for r in records if r[3] < at)
+        sum(members[k] for k, born in sent if born < at) - sum(1 for r in records if r.ended < at)
         for at in (start, end)
     ]
     grown = inside[1] - inside[0]

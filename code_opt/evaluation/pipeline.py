@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from code_opt.checker import check
 from code_opt.errors import InputError
-from code_opt.evaluation.accuracy import Share
+from code_opt.evaluation.accuracy import share_of
 from code_opt.evaluation.device import DTYPES, DeviceReport, measure_device
 from code_opt.evaluation.edge import Arrivals, Edge, Feed, Flow, Stream
 from code_opt.evaluation.routes import routes
 from code_opt.evaluation.subject import Subject
 from code_opt.evaluation.tuning import PathFits
-from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, judge, ranking
+from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, average, judge, ranking
 from code_opt.files import write_atomically
 from code_opt.instance import Instance, save_instance
 from code_opt.networks.compat import torch
@@ -28,6 +31,7 @@ from code_opt.networks.training import choose_device
 from code_opt.result import Result
 
 Report = Callable[[str, int, int], None]
+Answers = npt.NDArray[np.bool_]
 FEEDS: tuple[Feed, ...] = ("rates", "saturated", "overloaded")
 MOST_IMAGES = 512
 """Test images of a task that go round on the edge (accuracy is measured on all of them)."""
@@ -140,7 +144,7 @@ def evaluate(
         report("accuracy and speed", done, len(runnable))
         if subject.bundle is not None:
             network = fits.network(result)
-            accuracies[name] = _accuracies(subject, fits, result, network, options.device)
+            accuracies[name] = _accuracies(subject, fits, result, network, options)
             devices[name] = _speed(subject, result, network, options)
     if runnable:
         report("accuracy and speed", len(runnable), len(runnable))
@@ -184,18 +188,35 @@ def _refusals(instance: Instance, name: str, result: Result) -> tuple[str, ...]:
 
 
 def _accuracies(
-    subject: Subject, fits: PathFits, result: Result, network: MultiTaskNetwork, device: str
+    subject: Subject,
+    fits: PathFits,
+    result: Result,
+    network: MultiTaskNetwork,
+    options: Options,
 ) -> tuple[TaskAccuracy, ...]:
     """Measure every task's path on its whole test split."""
     bundle = subject.bundle
     assert bundle is not None
     weights = {task.id: task.weight for task in subject.instance.tasks}
-    network.to(device)
+    network.to(options.device)
+    kind = DTYPES[options.dtype]
+    rounded = None if kind is torch.float32 else copy.deepcopy(network).to(kind)
     found = []
     for row in result.tasks:
         images = subject.images(row.task, "test")
-        outputs = run(network.path(row.task), subject.inputs(row.task, images).to(device))
-        right = outputs.argmax(dim=1).cpu() == torch.from_numpy(images.labels)
+        inputs = subject.inputs(row.task, images).to(options.device)
+
+        labels = torch.from_numpy(images.labels)
+
+        def right(chain: torch.nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> Answers:
+            found: Answers = (run(chain, inputs).argmax(dim=1).cpu() == labels).numpy()
+            return found
+
+        answers = right(network.path(row.task), inputs, labels)
+        reduced = None
+        if rounded is not None:
+            reduced = share_of(right(rounded.path(row.task), inputs.to(kind), labels))
+        dataset = bundle.tasks[row.task].dataset
         found.append(
             TaskAccuracy(
                 task=row.task,
@@ -203,9 +224,12 @@ def _accuracies(
                 source=row.accuracy_source,
                 adapters=fits.origin(row.task, row.path),
                 predicted=row.accuracy,
-                measured=Share(int(right.sum()), len(right)),
-                validation_images=bundle.tasks[row.task].dataset.validation,
+                measured=share_of(answers),
+                validation_images=dataset.validation,
                 weight=weights[row.task],
+                reduced=reduced,
+                pictures=f"{dataset.source} {dataset.path} {dataset.name}",
+                answers=answers,
             )
         )
     return tuple(found)
@@ -219,14 +243,14 @@ def _speed(
     found = routes(subject.instance, result)
     if not found:
         return None
-    natives, work = {}, {}
-    for task in subject.instance.tasks:
-        natives[task.id] = bundle.trunk(task.dnn).blocks
-        dnn = next(d for d in subject.instance.dnns if d.id == task.dnn)
-        work[task.id] = sum(block.flops for block in dnn.blocks)
+    natives = {
+        task.id: (task.dnn, bundle.trunk(task.dnn).blocks) for task in subject.instance.tasks
+    }
+    work = {dnn.id: sum(block.flops for block in dnn.blocks) for dnn in subject.instance.dnns}
     inputs = {
-        r.task: subject.inputs(r.task, subject.images(r.task, "test").first(options.batch))
-        for r in found
+        task: subject.inputs(task, subject.images(task, "test").first(options.batch))
+        for route in found
+        for task in route.tasks
     }
     return measure_device(
         network,
@@ -311,6 +335,7 @@ def _results(found: Sequence[Evaluated]) -> pd.DataFrame:
                 "steady": None if flow is None else flow.steady,
                 "accuracy_predicted": one.result.accuracy,
                 "accuracy_measured": one.accuracy,
+                "accuracy_reduced": average(one.tasks, reduced=True),
                 "saturated_predicted": None if saturated is None else saturated.predicted,
                 "saturated_measured": None if saturated is None else saturated.measured,
                 "overload_shows": None if overloaded is None else not overloaded.steady,
@@ -364,8 +389,8 @@ def _device(found: Sequence[Evaluated]) -> pd.DataFrame:
         if one.device is None:
             continue
         # What FLOPs predict needs one number of the device: its speed on the native paths.
-        pace = sum(t.native for t in one.device.tasks) / sum(
-            t.native_flops for t in one.device.tasks
+        pace = sum(t.native for t in one.device.streams) / sum(
+            t.native_flops for t in one.device.streams
         )
         rows += [
             {
@@ -373,10 +398,11 @@ def _device(found: Sequence[Evaluated]) -> pd.DataFrame:
                 "device": one.device.device,
                 "dtype": one.device.dtype,
                 "mode": one.device.mode,
-                **asdict(task),
-                "seconds_by_flops": task.flops * pace,
+                "layout": one.device.layout,
+                **asdict(stream),
+                "seconds_by_flops": stream.flops * pace,
             }
-            for task in one.device.tasks
+            for stream in one.device.streams
         ]
     return pd.DataFrame(rows)
 

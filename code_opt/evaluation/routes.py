@@ -1,21 +1,25 @@
-"""Where the parts of a path run: segments on servers, transfers between them.
+"""Where the parts of paths run: segments on servers, transfers between them.
 
 Taken from the instance alone (design, section 2): a block runs on the server that hosts
 its DNN; an adapter where its source does unless the data says otherwise (entries: where
-the target does).
+the target does). The tasks of an input group make one route: what their paths have in
+common from the input on stands in it once.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from code_opt.instance import Instance
-from code_opt.instance.model import INPUT, OUTPUT
+from code_opt.instance.model import IDENTITY, INPUT, OUTPUT, Task
 from code_opt.result import Result
 
 Ends = tuple[str, str]
+StepKey = tuple[str, str, str]
+"""Source, target, and whose step it is: steps of a group with equal keys, behind equal
+steps, are one step."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,24 @@ class Part:
     ends: Ends | None
     server: str
     flops: float
+    task: str
+    """Task that the part belongs to: the first one where several share it."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive parts of a path on one server."""
+    """Consecutive parts on one server, for the same tasks."""
 
     server: str
     parts: tuple[Part, ...]
+    parent: int
+    """Segment whose output arrives here (an earlier one), -1: the inputs."""
+    size: float
+    """Bytes that the instance says arrive over a link (0 on the same server)."""
+    tasks: tuple[int, ...]
+    """Tasks (places in :attr:`Route.tasks`) whose paths lead through here."""
+    answers: tuple[int, ...]
+    """Tasks among them whose paths end behind this segment."""
 
     @property
     def flops(self) -> float:
@@ -44,59 +58,159 @@ class Segment:
 
 @dataclass(frozen=True)
 class Route:
-    """One task's path over the servers."""
+    """The paths of one task, or of the tasks of an input group, over the servers."""
 
-    task: str
+    tasks: tuple[str, ...]
     rate: float
-    """Inferences per second."""
-    blocks: tuple[str, ...]
+    """Inferences per second, of every task."""
+    paths: tuple[tuple[str, ...], ...]
+    """Block ids, by task."""
     segments: tuple[Segment, ...]
-    sizes: tuple[float, ...]
-    """Bytes that the instance says cross between consecutive segments."""
+    """A tree: parents stand before their children."""
+
+    @property
+    def name(self) -> str:
+        """The tasks' names."""
+        return " + ".join(self.tasks)
+
+    def visit(self, segment: int) -> int:
+        """Return the segment at which inferences enter the server on which a segment runs."""
+        one = self.segments[segment]
+        while one.parent >= 0 and self.segments[one.parent].server == one.server:
+            segment = one.parent
+            one = self.segments[segment]
+        return segment
 
 
-def route(instance: Instance, task_id: str, path: Sequence[str], rate: float) -> Route:
-    """Return where the parts of a path run.
+def step_keys(task: Task, path: Sequence[str]) -> list[StepKey]:
+    """Return the keys of a path's steps; a step without a name of its own belongs to its task."""
+    shares = {(c.source, c.target): c.share for c in task.connections}
+    names = [INPUT, *path, OUTPUT]
+    keys = []
+    for ends in zip(names, names[1:], strict=False):
+        share = shares.get(ends, IDENTITY)
+        keys.append((*ends, f"of task {task.id}" if share is None else f"share {share}"))
+    return keys
+
+
+def route(instance: Instance, paths: Mapping[str, Sequence[str]], rate: float) -> Route:
+    """Return where the parts of paths run.
 
     Args:
         instance: the instance.
-        task_id: id of the task.
-        path: block ids.
-        rate: inferences per second.
+        paths: block ids by task; several tasks: those of one input group.
+        rate: inferences per second of each.
     """
-    task = next(t for t in instance.tasks if t.id == task_id)
-    host = {block.id: dnn.server for dnn in instance.dnns for block in dnn.blocks}
-    blocks = {block.id: block for dnn in instance.dnns for block in dnn.blocks}
-    connections = {(c.source, c.target): c for c in task.connections}
-    segments: list[list[Part]] = []
-    sizes: list[float] = []
+    return _Tree(instance, paths).route(rate)
 
-    def add(part: Part, size: float) -> None:
-        if segments and segments[-1][0].server == part.server:
-            segments[-1].append(part)
-            return
-        if segments:
-            sizes.append(size)
-        segments.append([part])
 
-    names = [INPUT, *path, OUTPUT]
-    for source, target in zip(names, names[1:], strict=False):
-        size = 0.0 if source == INPUT else blocks[source].output_bytes
-        connection = connections.get((source, target))
+@dataclass
+class _Open:
+    """A segment that is being built."""
+
+    server: str
+    parent: int
+    size: float
+    tasks: tuple[int, ...]
+    parts: list[Part] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
+
+
+class _Tree:
+    """The prefix tree of the steps of some tasks, and the segments that it falls into."""
+
+    def __init__(self, instance: Instance, paths: Mapping[str, Sequence[str]]) -> None:
+        self.paths = {task: tuple(path) for task, path in paths.items()}
+        self.host = {block.id: dnn.server for dnn in instance.dnns for block in dnn.blocks}
+        self.blocks = {block.id: block for dnn in instance.dnns for block in dnn.blocks}
+        known = {task.id: task for task in instance.tasks}
+        self.tasks = [known[task] for task in paths]
+        self.keys = [step_keys(task, paths[task.id]) for task in self.tasks]
+        self.segments: list[_Open] = []
+
+    def route(self, rate: float) -> Route:
+        self._follow(list(range(len(self.tasks))), 0, None)
+        return Route(
+            tasks=tuple(self.paths),
+            rate=rate,
+            paths=tuple(self.paths.values()),
+            segments=tuple(
+                Segment(s.server, tuple(s.parts), s.parent, s.size, s.tasks, tuple(s.answers))
+                for s in self.segments
+            ),
+        )
+
+    def _follow(self, places: list[int], depth: int, at: int | None) -> None:
+        """Add the steps from ``depth`` on of tasks whose earlier steps are the same.
+
+        Args:
+            places: the tasks.
+            depth: steps already added.
+            at: segment that they lead out of.
+        """
+        branches: dict[StepKey, list[int]] = {}
+        for place in places:
+            if depth == len(self.keys[place]):
+                assert at is not None
+                self.segments[at].answers.append(place)
+            else:
+                branches.setdefault(self.keys[place][depth], []).append(place)
+        for key, some in branches.items():
+            end = at
+            for part, size in self._parts(self.tasks[some[0]], key[:2]):
+                if end is None or (end == at and len(branches) > 1):
+                    end = self._new(end, part, size, some)
+                else:
+                    end = self._extended(end, part, size, some)
+            self._follow(some, depth + 1, end)
+
+    def _extended(self, at: int, part: Part, size: float, places: list[int]) -> int:
+        """Put a part behind a segment out of which nothing else leads; return where it is."""
+        if self.segments[at].server != part.server:
+            return self._new(at, part, size, places)
+        self.segments[at].parts.append(part)
+        return at
+
+    def _new(self, at: int | None, part: Part, size: float, places: list[int]) -> int:
+        """Begin a segment with a part."""
+        if at is None:
+            opened = _Open(part.server, -1, 0.0, tuple(places))
+        else:
+            crossing = 0.0 if self.segments[at].server == part.server else size
+            opened = _Open(part.server, at, crossing, tuple(places))
+        opened.parts.append(part)
+        self.segments.append(opened)
+        return len(self.segments) - 1
+
+    def _parts(self, task: Task, ends: Ends) -> list[tuple[Part, float]]:
+        """Return the adapter and the block of a step, with the bytes that lead to each."""
+        source, target = ends
+        size = 0.0 if source == INPUT else self.blocks[source].output_bytes
+        found = []
+        connection = next((c for c in task.connections if (c.source, c.target) == ends), None)
         if connection is not None:
-            server = connection.server or host[target if source == INPUT else source]
+            server = connection.server or self.host[target if source == INPUT else source]
             if connection.bytes is not None:
                 size = connection.bytes
-            add(Part("", (source, target), server, connection.flops), size)
+            found.append((Part("", ends, server, connection.flops, task.id), size))
         if target != OUTPUT:
-            add(Part(target, None, host[target], blocks[target].flops), size)
-    found = tuple(Segment(parts[0].server, tuple(parts)) for parts in segments)
-    return Route(task_id, rate, tuple(path), found, tuple(sizes))
+            block = self.blocks[target]
+            found.append((Part(target, None, self.host[target], block.flops, task.id), size))
+        return found
 
 
 def routes(instance: Instance, result: Result) -> list[Route]:
     """Return the routes of a result's tasks that run at all (a rate above 0)."""
-    return [route(instance, row.task, row.path, row.rate) for row in result.tasks if row.rate > 0.0]
+    group = {task.id: task.input_group for task in instance.tasks}
+    together: dict[tuple[str, str], list[str]] = {}
+    rows = {row.task: row for row in result.tasks if row.rate > 0.0}
+    for name in rows:
+        of = group[name]
+        together.setdefault(("task", name) if of is None else ("group", of), []).append(name)
+    return [
+        route(instance, {name: rows[name].path for name in names}, rows[names[0]].rate)
+        for names in together.values()
+    ]
 
 
 @dataclass(frozen=True)
@@ -121,8 +235,9 @@ def loads(instance: Instance, found: Sequence[Route]) -> Loads:
     for one in found:
         for segment in one.segments:
             work[segment.server] += one.rate * segment.flops
-        for here, there, size in zip(one.segments, one.segments[1:], one.sizes, strict=False):
-            traffic[here.server, there.server] += one.rate * size
+            if segment.parent >= 0:
+                ends = (one.segments[segment.parent].server, segment.server)
+                traffic[ends] += one.rate * segment.size
     return Loads(
         {server: load / capacity[server] for server, load in work.items()},
         {

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import safetensors.torch
 
 from code_opt.errors import InputError
-from code_opt.evaluation.edge import Stream
-from code_opt.evaluation.routes import Part, Route, routes
-from code_opt.evaluation.worker import PartSpec, SegmentSpec, WorkerSpec
-from code_opt.instance import Instance
+from code_opt.evaluation.edge import Labels, Stream
+from code_opt.evaluation.routes import Part, routes, step_keys
+from code_opt.evaluation.worker import PartSpec, PieceSpec, VisitSpec, WorkerSpec
+from code_opt.instance import Instance, load_instance
 from code_opt.networks.bundle import Bundle, TaskEntry
 from code_opt.networks.compat import torch
 from code_opt.networks.images import Images, ImageSource, load_images
@@ -80,7 +83,22 @@ class Subject:
         for block in path:
             dnn, _, number = block.rpartition("/")
             blocks.append((dnn, int(number)))
-        return TaskPath(task, native, tuple(blocks), tuple(bundle.adapters(task, path)))
+        known = next(t for t in self.instance.tasks if t.id == task)
+        return TaskPath(
+            task,
+            native,
+            tuple(blocks),
+            tuple(bundle.adapters(task, path)),
+            stream=self._stream(task, known.input_group),
+            steps=tuple(step_keys(known, path)),
+        )
+
+    def _stream(self, task: str, group: str | None) -> str | None:
+        """Return a name that tasks have in common whose networks take the very same tensor."""
+        if group is None:
+            return None
+        entry = self._needed().tasks[task]
+        return f"{group} {self._shape(entry)} {entry.mean} {entry.deviation}"
 
     def _needed(self) -> Bundle:
         if self.bundle is None:
@@ -134,17 +152,56 @@ class Subject:
         Args:
             result: the assignment.
             most_images: of every task, kept in memory.
+
+        Raises:
+            InputError: tasks are said to look at the same input, but their images differ.
         """
-        found = []
         latency = {row.task: row.latency for row in result.tasks}
+        found = []
         for route in routes(self.instance, result):
+            roots = [k for k, segment in enumerate(route.segments) if segment.parent < 0]
+            labels: list[Labels | None]
             if self.bundle is None:
                 noise = np.random.default_rng(0).random((64, *_STAND_IN_INPUT), dtype=np.float32)
-                found.append(Stream(route, noise, None, latency[route.task]))
-                continue
-            images = self.images(route.task, "test").first(most_images)
-            inputs = np.ascontiguousarray(self.inputs(route.task, images).numpy())
-            found.append(Stream(route, inputs, images.labels, latency[route.task]))
+                inputs, labels = dict.fromkeys(roots, noise), [None] * len(route.tasks)
+            else:
+                by_task = self.same_inputs(route.tasks, most_images)
+                inputs = {}
+                for k in roots:
+                    names = [route.tasks[place] for place in route.segments[k].tasks]
+                    inputs[k] = by_task[names[0]][0]
+                    for other in names[1:]:
+                        if not np.array_equal(by_task[other][0], inputs[k]):
+                            raise InputError(
+                                f"tasks {names[0]!r} and {other!r} share the beginning of their "
+                                "paths, but the bundle prepares their images differently"
+                            )
+                labels = [by_task[task][1] for task in route.tasks]
+            found.append(
+                Stream(route, inputs, tuple(labels), tuple(latency[t] for t in route.tasks))
+            )
+        return found
+
+    def same_inputs(
+        self, tasks: Sequence[str], most_images: int
+    ) -> dict[str, tuple[npt.NDArray[np.float32], Labels]]:
+        """Return the first test images of tasks that look at the same ones, and their labels.
+
+        Raises:
+            InputError: the images differ.
+        """
+        found, first = {}, None
+        for task in tasks:
+            images = self.images(task, "test").first(most_images)
+            if first is None:
+                first = images
+            elif len(images) != len(first) or not _same_pictures(images.pixels, first.pixels):
+                raise InputError(
+                    f"tasks {tasks[0]!r} and {task!r} are in one input group, but their test "
+                    "images are not the same"
+                )
+            inputs = np.ascontiguousarray(self.inputs(task, images).numpy())
+            found[task] = (inputs, images.labels)
         return found
 
     def workers(
@@ -167,12 +224,12 @@ class Subject:
             largest_batch: inferences computed at once, at most.
             adapters: of (task, path); None: the bundle's.
         """
-        segments: dict[str, list[SegmentSpec]] = {}
+        visits: dict[str, list[VisitSpec]] = {}
         number = 0
         for streams in assignments:
             for stream in streams:
-                for server, segment in self._segments(number, stream, adapters):
-                    segments.setdefault(server, []).append(segment)
+                for server, visit in self._visits(number, stream, adapters):
+                    visits.setdefault(server, []).append(visit)
                 number += 1
         capacity = {server.id: server.flops for server in self.instance.servers}
         links: dict[str, dict[str, tuple[float | None, float]]] = {s: {} for s in capacity}
@@ -183,57 +240,76 @@ class Subject:
                 server=server,
                 capacity=capacity[server],
                 links=links[server],
-                segments=tuple(found),
+                visits=tuple(found),
                 bundle=None if self.bundle is None else self.bundle.folder.resolve(),
                 device=device,
                 threads=threads,
                 largest_batch=largest_batch,
             )
-            for server, found in sorted(segments.items())
+            for server, found in sorted(visits.items())
         }
 
-    def _segments(
+    def _visits(
         self,
         number: int,
         stream: Stream,
         choice: Callable[[str, Sequence[str]], Sequence[tuple[Step, Any]]] | None,
-    ) -> list[tuple[str, SegmentSpec]]:
+    ) -> list[tuple[str, VisitSpec]]:
         route = stream.route
-        adapters: dict[tuple[str, str], Any] = {}
+        adapters: dict[tuple[str, tuple[str, str]], Any] = {}
         if self.bundle is not None:
-            chosen = (choice or self.bundle.adapters)(route.task, route.blocks)
-            adapters = {(step.source, step.target): adapter for step, adapter in chosen}
-        found = []
-        shape: tuple[int, ...] = stream.inputs.shape[1:]
-        last = len(route.segments) - 1
+            for task, path in zip(route.tasks, route.paths, strict=True):
+                for step, adapter in (choice or self.bundle.adapters)(task, path):
+                    adapters[task, (step.source, step.target)] = adapter
+        below: dict[int, list[int]] = {}
         for k, segment in enumerate(route.segments):
-            specs = [self._part(part, adapters) for part in segment.parts]
-            if self.bundle is None and k < last:
-                # A stand-in hands on as many bytes as the instance says.
-                specs.append(PartSpec(size=max(route.sizes[k], _FLOAT_BYTES)))
+            below.setdefault(segment.parent, []).append(k)
+        leaving: dict[int, tuple[int, ...]] = {}
+        arriving: dict[int, tuple[int, ...]] = {}
+        pieces: dict[int, list[PieceSpec]] = {}
+        places: dict[int, int] = {}
+        for k, segment in enumerate(route.segments):
+            visit = route.visit(k)
+            found = pieces.setdefault(visit, [])
+            entering = stream.inputs[k].shape[1:] if segment.parent < 0 else leaving[segment.parent]
+            if self.bundle is None and visit == k and segment.parent >= 0:
+                entering = (_numbers(segment.size),)
+            if visit == k:
+                arriving[k] = entering
+            places[k] = len(found)
+            away = [c for c in below.get(k, []) if route.visit(c) == c]
             found.append(
-                (
-                    segment.server,
-                    SegmentSpec(
-                        route=number,
-                        segment=k,
-                        parts=tuple(specs),
-                        shape=shape,
-                        flops=segment.flops,
-                        next=None if k == last else route.segments[k + 1].server,
-                    ),
+                PieceSpec(
+                    parts=tuple(self._part(part, adapters) for part in segment.parts),
+                    flops=segment.flops,
+                    parent=-1 if visit == k else places[segment.parent],
+                    next=()
+                    if self.bundle is None
+                    else tuple((route.segments[c].server, c) for c in away),
+                    answers=segment.answers,
                 )
             )
-            shape = self._leaving(segment.parts[-1], adapters, shape, route, k)
-        return found
+            if self.bundle is None:
+                # A stand-in hands on as many bytes as the instance says.
+                for c in away:
+                    size = _FLOAT_BYTES * _numbers(route.segments[c].size)
+                    after = ((route.segments[c].server, c),)
+                    found.append(PieceSpec((PartSpec(size=size),), 0.0, places[k], after, ()))
+                leaving[k] = (1,)
+            else:
+                leaving[k] = self._leaving(segment.parts[-1], adapters, entering)
+        return [
+            (route.segments[k].server, VisitSpec(number, k, arriving[k], tuple(found)))
+            for k, found in pieces.items()
+        ]
 
-    def _part(self, part: Part, adapters: Mapping[tuple[str, str], Any]) -> PartSpec:
+    def _part(self, part: Part, adapters: Mapping[tuple[str, tuple[str, str]], Any]) -> PartSpec:
         if self.bundle is None:
             return PartSpec(flops=part.flops, size=_FLOAT_BYTES)
         if part.ends is None:
             dnn, _, number = part.block.rpartition("/")
             return PartSpec(block=(dnn, int(number)))
-        adapter = adapters.get(part.ends)
+        adapter = adapters.get((part.task, part.ends))
         if adapter is None:  # a native arc that the instance lists for its numbers
             return PartSpec()
         state = {k: v.cpu().contiguous() for k, v in adapter.state_dict().items()}
@@ -244,21 +320,40 @@ class Subject:
     def _leaving(
         self,
         part: Part,
-        adapters: Mapping[tuple[str, str], Any],
-        shape: tuple[int, ...],
-        route: Route,
-        k: int,
+        adapters: Mapping[tuple[str, tuple[str, str]], Any],
+        entering: tuple[int, ...],
     ) -> tuple[int, ...]:
         """Return the shape of what leaves the last part of a segment."""
-        if self.bundle is None:
-            if k >= len(route.sizes):
-                return shape
-            return (max(1, int(np.ceil(max(route.sizes[k], _FLOAT_BYTES) / _FLOAT_BYTES))),)
         if part.ends is None:
             dnn, _, number = part.block.rpartition("/")
-            return self.bundle.trunk(dnn).shapes[int(number) + 1]
-        adapter = adapters.get(part.ends)
-        return shape if adapter is None else adapter.spec.target
+            return self._needed().trunk(dnn).shapes[int(number) + 1]
+        adapter = adapters.get((part.task, part.ends))
+        return entering if adapter is None else tuple(adapter.spec.target)
+
+
+def _numbers(size: float) -> int:
+    """Return how many float32 numbers so many bytes are, at least one."""
+    return max(1, math.ceil(size / _FLOAT_BYTES))
+
+
+def _same_pictures(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> bool:
+    """Return whether images are the same, or may be the same in other sizes."""
+    return one.shape != other.shape or bool(np.array_equal(one, other))
+
+
+def load_subject(path: str | os.PathLike[str], data: str | os.PathLike[str] = "data") -> Subject:
+    """Read an instance and the bundle that it names.
+
+    Args:
+        path: file (or folder of tables) of the instance.
+        data: folder of the data sets.
+
+    Raises:
+        InstanceError: the instance is wrong.
+        InputError: something cannot be read, or instance and bundle do not belong together.
+    """
+    instance = load_instance(path)
+    return Subject(instance, bundle_of(instance, Path(path)), Path(data))
 
 
 def bundle_of(instance: Instance, path: Path) -> Bundle | None:

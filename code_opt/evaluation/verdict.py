@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from code_opt.evaluation.accuracy import Share, allowance
+import numpy as np
+import numpy.typing as npt
+
+from code_opt.evaluation.accuracy import Z95, Share
 from code_opt.evaluation.device import DeviceReport
 from code_opt.evaluation.edge import Flow
 from code_opt.instance import Instance
@@ -36,12 +39,42 @@ class TaskAccuracy:
     validation_images: int
     """Images behind a measured prediction."""
     weight: float
+    reduced: Share | None = None
+    """The same images computed in the type of numbers asked for, where that is not float32."""
 
-    @property
-    def variance(self) -> float:
-        """Variance of measured less predicted, by the numbers of images."""
-        share = self.measured.variance
-        return share + share * self.measured.images / max(1, self.validation_images)
+    pictures: str = ""
+    """What was looked at: tasks with the same value here were measured on the same images."""
+    answers: npt.NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
+    """Which images were answered right, shape (images,)."""
+
+
+def chance(tasks: Sequence[TaskAccuracy]) -> float:
+    """Return by how much measured and predicted averages may differ by chance, at 95 %.
+
+    Test and validation images are both samples. Tasks that look at the same images err
+    together, so the variance is that of every image's weighted score; tasks on different images
+    err independently.
+    """
+    total = sum(t.weight for t in tasks)
+    if total <= 0.0:
+        return 0.0
+    together: dict[str, list[TaskAccuracy]] = {}
+    for number, task in enumerate(tasks):
+        alone = task.answers is None or not task.pictures
+        together.setdefault(f"{number}" if alone else f"of {task.pictures}", []).append(task)
+    variance = 0.0
+    for some in together.values():
+        answers = [task.answers for task in some if task.answers is not None]
+        if len(some) == 1 or len(answers) < len(some):
+            one = sum((t.weight / total) ** 2 * t.measured.variance for t in some)
+        else:
+            score = sum(
+                t.weight / total * a.astype(float) for t, a in zip(some, answers, strict=True)
+            )
+            one = float(np.var(score)) / len(answers[0])
+        images, validation = some[0].measured.images, min(t.validation_images for t in some)
+        variance += one + one * images / max(1, validation)
+    return Z95 * math.sqrt(variance)
 
 
 @dataclass(frozen=True)
@@ -86,12 +119,18 @@ class Evaluated:
         return average(self.tasks)
 
 
-def average(tasks: Sequence[TaskAccuracy]) -> float | None:
-    """Return the weighted mean of measured accuracies."""
+def average(tasks: Sequence[TaskAccuracy], *, reduced: bool = False) -> float | None:
+    """Return the weighted mean of measured accuracies, or None where nothing was measured.
+
+    Args:
+        tasks: of one result.
+        reduced: those in the reduced type of numbers.
+    """
+    shares = [t.reduced if reduced else t.measured for t in tasks]
     weight = sum(t.weight for t in tasks)
-    if weight <= 0.0:
+    if weight <= 0.0 or None in shares:
         return None
-    return sum(t.weight * t.measured.value for t in tasks) / weight
+    return sum(t.weight * s.value for t, s in zip(tasks, shares, strict=True) if s) / weight
 
 
 def judge(
@@ -118,9 +157,7 @@ def judge(
     accuracy: bool | None = None
     measured = average(tasks)
     if measured is not None and result.accuracy is not None:
-        allowed = allowance(
-            [t.variance for t in tasks], [t.weight for t in tasks], ACCURACY_TOLERANCE
-        )
+        allowed = max(ACCURACY_TOLERANCE, chance(tasks))
         off = measured - result.accuracy
         accuracy = abs(off) <= allowed
         if not accuracy:

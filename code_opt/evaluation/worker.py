@@ -12,8 +12,10 @@ these pipes is ever unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import json
+import os
 import queue
 import signal
 import struct
@@ -38,9 +40,9 @@ from code_opt.networks.threads import use_threads
 nn = torch.nn
 
 ITEM = struct.Struct("<HHHQd")
-"""Before an activation: epoch, route, segment, number, time of birth."""
-ANSWER = struct.Struct("<HHQddi")
-"""A finished inference: epoch, route, number, times of birth and end, class."""
+"""Before an activation: epoch, route, visit, number, time of birth."""
+ANSWER = struct.Struct("<HHHQddi")
+"""A finished inference: epoch, route, task of the route, number, times of birth and end, class."""
 TAG_ITEM, TAG_ANSWER, TAG_TEXT = b"I", b"A", b"J"
 _WARM_UP = 3
 _TIMED = 7
@@ -60,17 +62,33 @@ class PartSpec:
 
 
 @dataclass(frozen=True)
-class SegmentSpec:
-    """Parts of one route that run here one after the other."""
+class PieceSpec:
+    """Parts that run one after the other, and where their output goes."""
+
+    parts: tuple[PartSpec, ...]
+    flops: float
+    parent: int
+    """Piece of the same visit (an earlier one) whose output it takes, -1: what arrived."""
+    next: tuple[tuple[str, int], ...]
+    """(server, visit) that the output is sent to."""
+    answers: tuple[int, ...]
+    """Tasks of the route whose answer the output is."""
+
+
+@dataclass(frozen=True)
+class VisitSpec:
+    """What a route does here with one activation that arrives: a tree of pieces."""
 
     route: int
-    segment: int
-    parts: tuple[PartSpec, ...]
+    visit: int
     shape: tuple[int, ...]
     """Of what arrives, without the batch."""
-    flops: float
-    next: str | None
-    """Server that the output goes to; None: the answer."""
+    pieces: tuple[PieceSpec, ...]
+
+    @property
+    def flops(self) -> float:
+        """Work of one inference [FLOP]."""
+        return sum(piece.flops for piece in self.pieces)
 
 
 @dataclass(frozen=True)
@@ -82,7 +100,7 @@ class WorkerSpec:
     """FLOP/s."""
     links: Mapping[str, tuple[float | None, float]]
     """To other servers: (bandwidth in bytes/s or None, latency in s)."""
-    segments: tuple[SegmentSpec, ...]
+    visits: tuple[VisitSpec, ...]
     bundle: Path | None
     device: str
     threads: int
@@ -93,10 +111,11 @@ class WorkerSpec:
 class _Item:
     epoch: int
     route: int
-    segment: int
+    visit: int
     number: int
     born: float
-    due: float
+    begun: float
+    """When a server of the instance's speed would begin with it."""
     content: Any
 
 
@@ -124,10 +143,11 @@ def serve(
     # Ctrl-C goes to the whole group of processes; the coordinator ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_threads(spec.threads)
-    try:
+    # Where the coordinator or a neighbour is gone, it reports, not we.
+    with contextlib.suppress(BrokenPipeError, EOFError, ConnectionResetError):
         _Worker(spec, inboxes, outboxes, answers).run()
-    except (BrokenPipeError, EOFError, ConnectionResetError):
-        return  # the coordinator or a neighbour is gone: it reports, not we
+    # Threads may still be inside of torch, which an orderly end of the interpreter would abort.
+    os._exit(0)
 
 
 class _Worker:
@@ -144,13 +164,16 @@ class _Worker:
         self.answers = answers
         self.answers_lock = threading.Lock()
         bundle = None if spec.bundle is None else Bundle(spec.bundle)
-        self.segments = {(s.route, s.segment): s for s in spec.segments}
+        self.visits = {(v.route, v.visit): v for v in spec.visits}
         self.modules = {
-            key: nn.Sequential(*(_part(part, bundle) for part in segment.parts))
-            .to(spec.device)
-            .eval()
-            .requires_grad_(False)
-            for key, segment in self.segments.items()
+            key: [
+                nn.Sequential(*(_part(part, bundle) for part in piece.parts))
+                .to(spec.device)
+                .eval()
+                .requires_grad_(False)
+                for piece in visit.pieces
+            ]
+            for key, visit in self.visits.items()
         }
         self.todo: queue.Queue[_Item | None] = queue.Queue()
         self.leaving: list[tuple[float, int, str | None, bytes, int]] = []
@@ -198,25 +221,32 @@ class _Worker:
             self.answers.send_bytes(TAG_TEXT + json.dumps(message).encode())
 
     def _seconds(self) -> dict[str, float]:
-        """Return the median time of one inference alone, by "route/segment" [s]."""
+        """Return the median time of one inference alone, by "route/visit" [s]."""
         found = {}
         with torch.inference_mode():
-            for (route, number), module in self.modules.items():
-                segment = self.segments[route, number]
+            for key, visit in self.visits.items():
                 for batch in _batches(self.spec.largest_batch):
-                    module(torch.zeros((batch, *segment.shape), device=self.spec.device))
-                x = np.zeros(segment.shape, np.float32)
+                    self._run(key, [np.zeros(visit.shape, np.float32)] * batch)
+                x = np.zeros(visit.shape, np.float32)
                 times = []
                 for _ in range(_WARM_UP + _TIMED):
                     started = time.perf_counter()
-                    self._run(module, [x])
+                    self._run(key, [x])
                     times.append(time.perf_counter() - started)
-                found[f"{route}/{number}"] = float(np.median(times[_WARM_UP:]))
+                found[f"{key[0]}/{key[1]}"] = float(np.median(times[_WARM_UP:]))
         return found
 
-    def _run(self, module: Any, contents: Sequence[Any]) -> Any:
+    def _run(self, key: tuple[int, int], contents: Sequence[Any]) -> list[Any]:
+        """Return the outputs of all pieces of a visit, None where nobody outside needs one."""
         x = torch.from_numpy(np.stack(contents)).to(self.spec.device)
-        return module(x).float().cpu().numpy()
+        outputs: list[torch.Tensor] = []
+        pieces = self.visits[key].pieces
+        for piece, module in zip(pieces, self.modules[key], strict=True):
+            outputs.append(module(x if piece.parent < 0 else outputs[piece.parent]))
+        return [
+            output.float().cpu().numpy() if piece.next or piece.answers else None
+            for piece, output in zip(pieces, outputs, strict=True)
+        ]
 
     # What comes in
 
@@ -262,20 +292,21 @@ class _Worker:
 
     def _arrived(self, message: bytes) -> None:
         now = time.monotonic()
-        epoch, route, segment, number, born = ITEM.unpack_from(message, 1)
+        epoch, route, visit, number, born = ITEM.unpack_from(message, 1)
         if epoch != self.epoch:
             return
-        known = self.segments[route, segment]
+        known = self.visits[route, visit]
         content = np.frombuffer(message, np.float32, offset=1 + ITEM.size).reshape(known.shape)
         seconds = known.flops / (self.spec.capacity * self.factor)
         begun = max(now, self.free_at)
         self.free_at = begun + seconds
         start, end = self.window
         self.statistics.busy += max(0.0, min(end, self.free_at) - max(start, begun))
-        self.inside += 1
+        with self.changed:
+            self.inside += 1
         if start <= now < end:
             self.statistics.waiting.append(self.inside)
-        self.todo.put(_Item(epoch, route, segment, number, born, self.free_at, content))
+        self.todo.put(_Item(epoch, route, visit, number, born, begun, content))
 
     # What is computed
 
@@ -293,32 +324,43 @@ class _Worker:
             groups: dict[tuple[int, int], list[_Item]] = {}
             for item in items:
                 if item is not None and item.epoch == self.epoch:
-                    groups.setdefault((item.route, item.segment), []).append(item)
+                    groups.setdefault((item.route, item.visit), []).append(item)
             # Whose time comes first is computed first.
             for key, group in groups.items():
-                outputs = self._run(self.modules[key], [item.content for item in group])
+                outputs = self._run(key, [item.content for item in group])
                 done = time.monotonic()
                 self.statistics.batches.append(len(group))
-                for item, output in zip(group, outputs, strict=True):
-                    self._finish(item, output, done)
+                for row, item in enumerate(group):
+                    self._finish(item, [None if o is None else o[row] for o in outputs], done)
 
-    def _finish(self, item: _Item, output: Any, done: float) -> None:
-        start, end = self.window
-        if start <= done < end:
-            self.statistics.lag.append(max(0.0, done - item.due))
-        at = max(done, item.due)
-        target = self.segments[item.route, item.segment].next
-        if target is None:
-            answer = int(output.argmax())
-            message = TAG_ANSWER + ANSWER.pack(
-                item.epoch, item.route, item.number, item.born, at, answer
-            )
-        else:
-            head = ITEM.pack(item.epoch, item.route, item.segment + 1, item.number, item.born)
-            message = TAG_ITEM + head + np.ascontiguousarray(output).tobytes()
+    def _finish(self, item: _Item, outputs: Sequence[Any], done: float) -> None:
+        """Let every output go at the time at which a server of this speed would have it."""
+        pieces = self.visits[item.route, item.visit].pieces
+        due = item.begun
+        last = len(pieces) - 1
+        for number, (piece, output) in enumerate(zip(pieces, outputs, strict=True)):
+            due += piece.flops / (self.spec.capacity * self.factor)
+            at = max(done, due)
+            if number == last:
+                start, end = self.window
+                if start <= done < end:
+                    self.statistics.lag.append(max(0.0, done - due))
+                self._leave(at, None, b"", item.epoch)
+            for task in piece.answers:
+                answer = ANSWER.pack(
+                    item.epoch, item.route, task, item.number, item.born, at, int(output.argmax())
+                )
+                self._leave(at, None, TAG_ANSWER + answer, item.epoch)
+            for server, visit in piece.next:
+                head = ITEM.pack(item.epoch, item.route, visit, item.number, item.born)
+                content = np.ascontiguousarray(output).tobytes()
+                self._leave(at, server, TAG_ITEM + head + content, item.epoch)
+
+    def _leave(self, at: float, target: str | None, message: bytes, epoch: int) -> None:
+        """Let a message go at some time; an empty one only says that an inference is done here."""
         with self.changed:
             self.sequence += 1
-            heapq.heappush(self.leaving, (at, self.sequence, target, message, item.epoch))
+            heapq.heappush(self.leaving, (at, self.sequence, target, message, epoch))
             self.changed.notify()
 
     # What goes out
@@ -332,7 +374,9 @@ class _Worker:
                     at, order, target, message, epoch = heapq.heappop(self.leaving)
                     if epoch != self.epoch:
                         continue
-                    self.inside -= 1
+                    if not message:
+                        self.inside -= 1
+                        continue
                     heapq.heappush(
                         travelling,
                         (self._delivery(at, target, message), order, target, message, epoch),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "code-opt/instance/1"
 INPUT, OUTPUT = "input", "output"
+IDENTITY = "identity"
+"""Value of :attr:`Connection.share` for no adapter at all, as on native arcs."""
 BYTES_PER_PARAMETER = 4
 
 Identifier = Annotated[str, Field(min_length=1, max_length=200)]
@@ -24,6 +26,8 @@ NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+# A float, since tables hold floats; no number of units beyond 1e6 is ever meant.
+Whole = Annotated[float, Field(ge=0.0, le=1e6, multiple_of=1.0, allow_inf_nan=False)]
 
 
 class Record(BaseModel):
@@ -47,6 +51,9 @@ class Server(Record):
     unit_flops: Positive | None = Field(
         None, description="size of one unit of capacity that can be bought [FLOP/s]"
     )
+    max_units: Whole | None = Field(
+        None, description="most units that can be bought; null is unlimited"
+    )
 
 
 class Link(Record):
@@ -56,6 +63,13 @@ class Link(Record):
     target: Identifier
     bandwidth: Positive | None = Field(None, description="B[s,s'] [bytes/s]; null is unlimited")
     latency: NonNegative = Field(0.0, description="delay of one transfer [s]")
+    cost: NonNegative = Field(1.0, description="price of one unit of bandwidth (capacity planning)")
+    unit_bandwidth: Positive | None = Field(
+        None, description="size of one unit of bandwidth that can be bought [bytes/s]"
+    )
+    max_units: Whole | None = Field(
+        None, description="most units that can be bought; null is unlimited"
+    )
 
 
 class Block(Record):
@@ -80,7 +94,8 @@ class Connection(Record):
 
     Where ``bytes`` is null, the source block's ``output_bytes`` cross (an entry: 0).
     Where ``server`` is null, the adapter runs on the server of the source block
-    (an entry: of the target block).
+    (an entry: of the target block). Two tasks of one input group have the same adapter
+    where the ends and ``share`` are the same; where it is null, the adapter is the task's own.
     """
 
     source: Identifier = Field(description="a block id, or 'input' (an entry)")
@@ -90,6 +105,10 @@ class Connection(Record):
     params: NonNegative = Field(0.0, description="parameters of the adapter (4 bytes each)")
     bytes: NonNegative | None = Field(None, description="activation handed on [bytes]")
     server: Identifier | None = Field(None, description="server that runs the adapter")
+    share: Identifier | None = Field(
+        None,
+        description="adapter that tasks of the input group share; 'identity': none is needed",
+    )
 
 
 class MeasuredPath(Record):
@@ -115,7 +134,7 @@ class Task(Record):
     min_accuracy: Fraction = Field(0.0, description="least accuracy of the task's path")
     max_latency: Positive | None = Field(None, description="latency limit L[t], unloaded [s]")
     input_group: Identifier | None = Field(
-        None, description="tasks of one group look at the same input"
+        None, description="tasks of one group look at the same input, at one rate"
     )
     connections: tuple[Connection, ...] = Field((), strict=False)
     measured_paths: tuple[MeasuredPath, ...] = Field((), strict=False)

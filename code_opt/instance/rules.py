@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from code_opt.instance.model import INPUT, OUTPUT, Instance
+from code_opt.instance.model import IDENTITY, INPUT, OUTPUT, Instance
 from code_opt.instance.problems import (
     LISTED,
     InstanceError,
@@ -125,6 +125,7 @@ class _Rules:
             self._refer(("dnns", i, "server"), dnn.get("server"), "server", self.server_ids)
         for i, task in enumerate(self.tasks):
             self._check_task(("tasks", i), task)
+        self._check_groups()
         self._check_weights()
         if not self.issues and not self.broken:
             self._check_rates()
@@ -304,6 +305,8 @@ class _Rules:
             server = connection.get("server")
             if server is not None and server not in servers:
                 self._refer((*location, j, "server"), server, "server", servers)
+            if connection.get("share") is not None:
+                self._check_share((*location, j), connection)
             if source not in known:
                 if source == OUTPUT:
                     self._report((*location, j, "source"), "'output' can only be a target", source)
@@ -326,6 +329,24 @@ class _Rules:
             else:
                 by_ends[source, target] = j
         return by_ends
+
+    def _check_share(self, location: Location, connection: Data) -> None:
+        self._check_text((*location, "share"), connection["share"])
+        if connection["share"] != IDENTITY:
+            return
+        for field in ("flops", "params"):
+            if connection.get(field):
+                self._report(
+                    (*location, field),
+                    "must be 0: the share 'identity' says that there is no adapter",
+                    connection[field],
+                )
+        if connection.get("server") is not None:
+            self._report(
+                (*location, "server"),
+                "must be null: the share 'identity' says that there is no adapter",
+                connection["server"],
+            )
 
     def _check_cycle(self, location: Location, by_ends: Iterable[tuple[str, str]]) -> None:
         """Report one cycle of trunk arcs and connections, if there is one.
@@ -436,6 +457,74 @@ class _Rules:
                 )
         return None
 
+    # Input groups
+
+    def _check_groups(self) -> None:
+        """Check that the tasks of a group can have one rate and agree on what they share."""
+        self.groups: dict[str, list[int]] = {}
+        for i, task in enumerate(self.tasks):
+            if task.get("input_group") is not None:
+                self.groups.setdefault(task["input_group"], []).append(i)
+        for members in self.groups.values():
+            if len(members) > 1:
+                self._check_common_rate(members)
+                self._check_common_adapters(members)
+
+    def _check_common_rate(self, members: list[int]) -> None:
+        demands = [(self.tasks[i]["demand"], i) for i in members if self._number(i, "demand")]
+        if not demands:
+            return
+        least, asking = min(demands)
+        for i in members:
+            floor = self.tasks[i].get("floor")
+            if i != asking and self._number(i, "floor") and floor > least:
+                place = self.locate(("tasks", asking, "demand"))
+                self._report(
+                    ("tasks", i, "floor"),
+                    "the tasks of an input group have one rate: "
+                    f"must be at most the least demand among them, {least:g} ({place})",
+                    floor,
+                )
+
+    def _number(self, task: int, field: str) -> bool:
+        """Whether a task has a number there."""
+        return self.tasks[task].get(field) not in (None, "standalone")
+
+    def _check_common_adapters(self, members: list[int]) -> None:
+        """Report connections that are said to be the same adapter, but differ in a number."""
+        if any("output_bytes" in location for location in self.broken):
+            return
+        first: dict[tuple[Any, ...], tuple[Location, dict[str, Any]]] = {}
+        size_of = {b.get("id"): b.get("output_bytes", 0.0) for bs in self.blocks_of for b in bs}
+        for i in members:
+            for j, connection in enumerate(_records(self.tasks[i], "connections")):
+                here = ("tasks", i, "connections", j)
+                ends = connection.get("source"), connection.get("target")
+                share = connection.get("share")
+                if share is None or None in ends or any(b[:4] == here for b in self.broken):
+                    continue
+                figures = self._figures(connection, size_of)
+                there, known = first.setdefault((*ends, share), (here, figures))
+                for field, value in figures.items():
+                    if there[1] != i and value != known[field]:
+                        self._report(
+                            (*here, field),
+                            f"{self.locate(there)} has the same ends and the share {share!r}: "
+                            f"the same adapter must have the same {field}",
+                            connection.get(field),
+                        )
+
+    def _figures(self, connection: Data, size_of: Mapping[Any, float]) -> dict[str, Any]:
+        """Return what is the same for all tasks with an adapter, defaults filled in."""
+        source, target = connection["source"], connection["target"]
+        size, server = connection.get("bytes"), connection.get("server")
+        if size is None:
+            size = 0.0 if source == INPUT else size_of.get(source, 0.0)
+        if server is None:
+            server = self.server_of.get(target if source == INPUT else source)
+        flops, params = connection.get("flops", 0.0), connection.get("params", 0.0)
+        return {"flops": flops, "params": params, "bytes": size, "server": server}
+
     # Requirements of the whole
 
     def _check_weights(self) -> None:
@@ -457,15 +546,25 @@ class _Rules:
         limited = {
             ends for ends, i in self.listed.items() if self.links[i].get("bandwidth") is not None
         }
+        for members in self._rate_groups():
+            tasks = [self.tasks[i] for i in members]
+            if any(task.get("demand") is not None for task in tasks):
+                continue
+            # One rate for all: what limits one of them limits them all.
+            paths = [self._idle_path(task, idle, size_of, limited) for task in tasks]
+            if all(paths):
+                self._report(
+                    ("tasks", members[0], "demand"),
+                    f"is required: nothing limits the rate of the path {' > '.join(paths[0])}, "
+                    "which has no work and crosses no limited link",
+                )
+
+    def _rate_groups(self) -> Iterator[list[int]]:
+        """Yield the tasks that have one rate: those of an input group, or a single one."""
         for i, task in enumerate(self.tasks):
-            if task.get("demand") is None:
-                path = self._idle_path(task, idle, size_of, limited)
-                if path:
-                    self._report(
-                        ("tasks", i, "demand"),
-                        f"is required: nothing limits the rate of the path {' > '.join(path)}, "
-                        "which has no work and crosses no limited link",
-                    )
+            members = self.groups.get(task.get("input_group") or "", [i])
+            if members[0] == i:
+                yield members
 
     def _idle_path(
         self,

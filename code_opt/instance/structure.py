@@ -58,6 +58,7 @@ _MESSAGES = {
     "greater_than": "must be greater than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than_equal": "must be at most {le:g}",
+    "multiple_of": "must be a whole number",
     "string_type": "must be text, in quotes if it looks like a number",
     "string_unicode": "must be valid Unicode text",
     "string_too_short": "must not be empty",

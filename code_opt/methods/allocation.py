@@ -3,8 +3,10 @@
     max sum_t r[t]   subject to   floor[t] <= r[t] <= demand[t],
                                   sum_t use[t,i] r[t] <= 1 for every server and link i.
 
-With the paths fixed the average accuracy is fixed too, and every reward is
-nondecreasing in the throughput, so these rates are the best for any objective.
+The tasks of an input group have one rate, which counts once for each of them; their use is
+that of all of them together, shared prefixes once. With the paths fixed the average accuracy
+is fixed too, and every reward is nondecreasing in the throughput, so these rates are the best
+for any objective.
 """
 
 from __future__ import annotations
@@ -25,37 +27,38 @@ _FACE_TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Allocation:
-    """Rates [inferences/s] of all tasks and the marginal throughput of each resource.
-
-    ``price[i]`` is d Th / d capacity of resource i, in inferences/s per full capacity.
-    """
+    """Rates [inferences/s] of all tasks and the marginal throughput of each resource."""
 
     rates: FloatArray
     throughput: float
     price: FloatArray
+    """d Th / d capacity of resource i, in inferences/s per full capacity."""
+    group_throughput: FloatArray
+    """Rate times number of tasks of each group [inferences/s]."""
 
 
 class RateAllocator:
     """The rate program of one pool, kept warm while paths change."""
 
     def __init__(self, pool: PathPool) -> None:
-        self._tasks = pool.tasks
-        self._columns = [np.flatnonzero(t.is_rate_resource) for t in pool.tasks]
-        self._rows = [
-            t.resources[c].tolist() for t, c in zip(pool.tasks, self._columns, strict=True)
-        ]
-        self._floor = np.array([t.floor for t in pool.tasks])
-        self._demand = np.array(
-            [np.inf if t.task.demand is None else t.task.demand for t in pool.tasks]
-        )
-        # Rates are scaled by the most that a task can reach, so that columns lie in [0, 1].
-        most = np.array([t.most_rate.max(initial=0.0) for t in pool.tasks])
+        groups = pool.groups
+        self._columns = [np.flatnonzero(g.is_rate_resource) for g in groups]
+        self._rows = [g.resources[c].tolist() for g, c in zip(groups, self._columns, strict=True)]
+        self._floor = np.array([g.floor for g in groups])
+        self._demand = np.array([g.demand for g in groups])
+        self._size = np.array([len(g.tasks) for g in groups])
+        self._group_of = np.empty(len(pool.tasks), dtype=np.int64)
+        for number, group in enumerate(groups):
+            self._group_of[list(group.tasks)] = number
+        # Rates are scaled by the most that a group can reach, so that columns lie in [0, 1].
+        most = np.array([pool.tasks[g.tasks[0]].most_rate.max(initial=0.0) for g in groups])
         self._unit = np.where(most > 0.0, most, 1.0)
         sizes = [len(rows) for rows in self._rows]
         indptr = np.concatenate(([0], np.cumsum(sizes)))
         indices = np.concatenate([np.array(rows, dtype=np.int64) for rows in self._rows])
-        n = len(pool.tasks)
-        self._cost = self._unit / self._unit.max(initial=1.0)
+        n = len(groups)
+        self._worth = self._size * self._unit
+        self._cost = self._worth / self._worth.max(initial=1.0)
         self._lp = LinearProgram(
             cost=self._cost,
             lower=self._floor / self._unit,
@@ -74,23 +77,19 @@ class RateAllocator:
         """Return the best rates, or None where the floors do not fit.
 
         Args:
-            uses: for each task the use of its k resources by its path, shape (k,).
+            uses: for each group the use of its k resources by its paths, shape (k,).
         """
         outcome = self._solve(uses)
-        if outcome is None:
-            return None
-        rates = outcome.x * self._unit
-        price = outcome.row_dual * self._unit.max(initial=1.0)
-        return Allocation(rates, float(rates.sum()), price)
+        return None if outcome is None else self._allocation(outcome.x * self._unit, outcome)
 
     def allocate_canonical(self, uses: Sequence[FloatArray]) -> Allocation | None:
         """Return the best rates, ties broken in favour of the tasks listed first.
 
         Of all rates of greatest throughput these have the largest sum of
-        ``(n - i) r[i] / unit[i]``, i being the task's place in the file and unit its
-        largest rate. The tie is settled on the optimal face itself (columns with a reduced cost and
-        rows with a dual are held), so no throughput is given up for it. Floors that fit
-        only within ``CAPACITY_SLACK`` are accepted.
+        ``(n - i) r[i] / unit[i]``, i being the place in the file (of a group: its first
+        task's) and unit the largest rate. The tie is settled on the optimal face itself
+        (columns with a reduced cost and rows with a dual are held), so no throughput is given
+        up for it. Floors that fit only within ``CAPACITY_SLACK`` are accepted.
         """
         outcome = self._solve(uses)
         slack = 0.0
@@ -119,21 +118,26 @@ class RateAllocator:
         self._set_capacity(1.0)
         x = best.x if tied is None else tied.x
         rates = np.clip(x * self._unit, self._floor, np.maximum(self._demand, self._floor))
-        price = best.row_dual * self._unit.max(initial=1.0)
-        return Allocation(rates, float(rates.sum()), price)
+        return self._allocation(rates, best)
+
+    def _allocation(self, rates: FloatArray, outcome: LpOutcome) -> Allocation:
+        """Return the rates of all tasks, given those of the groups."""
+        of_task = rates[self._group_of]
+        price = outcome.row_dual * self._worth.max(initial=1.0)
+        return Allocation(of_task, float(of_task.sum()), price, rates * self._size)
 
     def _set_capacity(self, capacity: float) -> None:
         for row in range(self._resources):
             self._lp.set_row_bounds(row, -np.inf, capacity)
 
     def _solve(self, uses: Sequence[FloatArray]) -> LpOutcome | None:
-        for task, use in enumerate(uses):
-            known = self._current[task]
+        for group, use in enumerate(uses):
+            known = self._current[group]
             if known is use:
                 continue
-            amounts = use[self._columns[task]] * self._unit[task]
-            for row, amount in zip(self._rows[task], amounts.tolist(), strict=True):
-                self._lp.set_coefficient(row, task, amount)
-            self._current[task] = use
+            amounts = use[self._columns[group]] * self._unit[group]
+            for row, amount in zip(self._rows[group], amounts.tolist(), strict=True):
+                self._lp.set_coefficient(row, group, amount)
+            self._current[group] = use
         self.solves += 1
         return self._lp.solve()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from code_opt.errors import InputError
 from code_opt.methods.allocation import CAPACITY_SLACK, Allocation, RateAllocator
 from code_opt.methods.settings import SMALLEST_GAP, Settings
-from code_opt.paths import PathPool, TaskPaths
+from code_opt.methods.units import Unit, build_units
+from code_opt.paths import PathPool, RateGroup, TaskPaths
 from code_opt.paths.graph import FloatArray
 from code_opt.result import (
     LinkResult,
@@ -100,6 +102,11 @@ class Judge:
         self.settings = settings
         self.allocator = RateAllocator(pool)
 
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """What moves at once in a search."""
+        return build_units(self.pool)
+
     def average_accuracy(self, paths: Sequence[ChosenPath]) -> float:
         """Return A of an assignment."""
         return float(self.pool.weights @ np.array([p.accuracy for p in paths]))
@@ -127,17 +134,32 @@ class Judge:
 
         Servers and links need the rates; without them only memories are filled in.
         """
+        return self.load_of(self.uses(paths), rates)
+
+    def load_of(self, uses: Sequence[FloatArray], rates: FloatArray | None) -> FloatArray:
+        """Return the same from the :meth:`uses` of an assignment's paths."""
         load = np.zeros(len(self.pool.resources))
-        for i, (task, path) in enumerate(zip(self.pool.tasks, paths, strict=True)):
-            rate = 0.0 if rates is None else rates[i]
-            np.add.at(load, task.resources, path.use * np.where(task.is_rate_resource, rate, 1.0))
+        for group, use in zip(self.pool.groups, uses, strict=True):
+            rate = 0.0 if rates is None else rates[group.tasks[0]]
+            load[group.resources] += use * np.where(group.is_rate_resource, rate, 1.0)
         return load
+
+    def uses(self, paths: Sequence[ChosenPath]) -> list[FloatArray]:
+        """Return what one inference of each group uses; k resources of the group, shape (k,)."""
+        return [self.use_of(group, paths) for group in self.pool.groups]
+
+    @staticmethod
+    def use_of(group: RateGroup, paths: Sequence[ChosenPath]) -> FloatArray:
+        """Return what one inference of all tasks of a group uses, given all tasks' paths."""
+        if group.is_shared:
+            return group.use([paths[t].arcs for t in group.tasks])
+        return paths[group.tasks[0]].use
 
     def solution(self, paths: Sequence[ChosenPath]) -> Solution | None:
         """Return an assignment with its canonical rates, or None where a requirement fails."""
         if not self.fits_memory(paths):
             return None
-        allocation = self.allocator.allocate_canonical([p.use for p in paths])
+        allocation = self.allocator.allocate_canonical(self.uses(paths))
         if allocation is None:
             return None
         accuracy = self.average_accuracy(paths)
@@ -260,13 +282,14 @@ def _link_result(
 ) -> LinkResult:
     """Return one link's load; bytes are summed per arc, also where bandwidth is unlimited."""
     load = 0.0
-    for task, path, rate in zip(
-        judge.pool.tasks, solution.paths, solution.allocation.rates, strict=True
-    ):
-        for arc in path.arcs:
-            for hop in task.graph.arcs[arc].hops:
-                if hop[:2] == (source, target):
-                    load += float(rate) * hop[2]
+    for group in judge.pool.groups:
+        rate = float(solution.allocation.rates[group.tasks[0]])
+        paid = group.paid([solution.paths[t].arcs for t in group.tasks])
+        for graph, arcs in zip(group.graphs, paid, strict=True):
+            for arc in arcs:
+                for hop in graph.arcs[arc].hops:
+                    if hop[:2] == (source, target):
+                        load += rate * hop[2]
     return LinkResult(
         source=source,
         target=target,

@@ -107,13 +107,17 @@ def _changes(
 ) -> Iterator[str]:
     """Yield each change of a solved elastic model in words."""
     first = 0
+    named: set[str] = set()
     for task in pool.tasks:
+        group = task.task.input_group
+        what = f"task {task.task.id!r}" if group is None else f"input group {group!r}"
         for number in range(len(task)):
             path = first + number
             share = _value(model.lowered[path])
-            if share > _SMALLEST:
+            if share > _SMALLEST and what not in named:
+                named.add(what)
                 yield (
-                    f"floor of task {task.task.id!r} from {task.floor:.6g} "
+                    f"floor of {what} from {task.floor:.6g} "
                     f"to {task.floor * (1.0 - share):.6g} inferences/s"
                 )
             if data.path_violation[path] > 0.0 and _value(model.choose[path]) > 0.5:

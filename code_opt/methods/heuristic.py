@@ -58,7 +58,7 @@ def search(
     work = Searcher(judge)
     market = PriceMaster(judge, work)
     rng = np.random.default_rng(seed)
-    tasks = len(judge.pool.tasks)
+    tasks = len(work.units)
     if restarts is None:
         restarts = max(_TURNS_TIMES_SERVICES // tasks, _LEAST_TURNS)
     market.converge(clock)

@@ -24,7 +24,8 @@ from code_opt.methods.assignment import (
     path_of,
 )
 from code_opt.methods.settings import Clock
-from code_opt.paths import TaskPaths
+from code_opt.methods.units import Unit
+from code_opt.paths import PathPool, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
 from code_opt.reward import log_value
@@ -35,7 +36,7 @@ TIE_WEIGHT = 1e-5
 """Weight of the other total where only one is the objective: equal ones are told apart."""
 LEAST_GAIN = 1e-7
 """Gain of merit below which a move does not count as one."""
-_FIT_TOLERANCE = 1e-9
+FIT_TOLERANCE = 1e-9
 _PRICES_KEPT, _PRICES_FOR_PAIRS = 48, 16
 _TRIES, _PAIR_TRIES = 60, 40
 """Rate programs solved for single moves and for pairs before a state counts as settled."""
@@ -60,7 +61,7 @@ class SearchOutcome:
 
 @dataclass(frozen=True)
 class State:
-    """An assignment (one path number per task) and its value."""
+    """An assignment (one option of each unit) and its value."""
 
     choice: IntArray
     accuracy: float
@@ -76,42 +77,72 @@ class State:
         return self.value - VIOLATION_WEIGHT * self.violation
 
 
-class Searcher:
-    """Flat arrays over P paths; K is the largest number of resources of a task.
+def objective_value(judge: Judge, accuracy: FloatArray, throughput: FloatArray) -> FloatArray:
+    """Return the objective's logarithm (ties: more of the other total), elementwise."""
+    a, th = np.maximum(accuracy, 1e-9), np.maximum(throughput, 1e-9)
+    objective = judge.settings.objective
+    if objective == "throughput":
+        return np.asarray(np.log(th) + TIE_WEIGHT * np.log(a))
+    if objective == "accuracy":
+        return np.asarray(np.log(a) + TIE_WEIGHT * np.log(th))
+    reward = judge.pool.instance.reward
+    return np.asarray(log_value(reward.accuracy, a) + log_value(reward.throughput, th))
 
-    At first these are all paths of the pool; :meth:`restrict` leaves those out that a bound
-    has excluded. Rows of the (K, P) arrays are the resources of the path's task, so two paths
-    of one task share them; padding uses 0 of resource 0.
+
+def floors_missed(judge: Judge, accuracy: FloatArray, throughput: FloatArray) -> FloatArray:
+    """Return by how much floors on the totals are missed, relative."""
+    settings = judge.settings
+    total = np.zeros(np.broadcast_shapes(accuracy.shape, throughput.shape))
+    for least, value in (
+        (settings.min_accuracy, accuracy),
+        (settings.min_throughput, throughput),
+    ):
+        if least:
+            total = total + np.maximum(0.0, 1.0 - value / least - 1e-9)
+    return total
+
+
+class Searcher:
+    """Flat arrays over P options of T units; K is the largest number of resources of a unit.
+
+    A unit is a task, and its options are its paths; or it is an input group, whose options
+    are paths of all its tasks (:mod:`code_opt.methods.units`). At first these are all options;
+    :meth:`restrict` leaves those out that a bound has excluded. Rows of the (K, P) arrays are
+    the resources of the option's unit, so two options of one unit share them; padding uses 0
+    of resource 0.
     """
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
         self.pool = pool = judge.pool
-        sizes = np.array([len(t) for t in pool.tasks])
-        self._pool_first: IntArray = np.cumsum(sizes) - sizes
+        self.units: tuple[Unit, ...] = judge.units
+        sizes = np.array([len(u) for u in self.units])
+        self._unit_first: IntArray = np.cumsum(sizes) - sizes
         self.number: IntArray = np.arange(int(sizes.sum()))
-        """Number of each path in the pool (all tasks one after the other)."""
+        """Number of each option (all units one after the other), whatever is left out."""
         self.first: IntArray = np.cumsum([0, *sizes])
         self.task: IntArray = np.repeat(np.arange(len(sizes)), sizes)
-        self.floor = np.array([t.floor for t in pool.tasks])
-        self.most = np.concatenate([t.most_rate for t in pool.tasks])
-        self.weight = pool.weights[self.task]
-        self.truth = np.concatenate([t.paths.accuracy for t in pool.tasks])
-        self.asked = np.zeros(len(self.truth), dtype=bool)
-        """Which paths of the pool were measured, by their numbers in the pool."""
-        self.estimate = self._corrected()
-        width = max(1, *(len(t.resources) for t in pool.tasks))
+        """Unit of each option, shape (P,)."""
+        self.floor = np.array([u.floor for u in self.units])
+        """Least throughput of each unit [inferences/s], shape (T,)."""
+        self.most = np.concatenate([u.most for u in self.units])
+        self.weights = np.array([pool.weights[list(u.group.tasks)].sum() for u in self.units])
+        """Share of each unit in the average accuracy, shape (T,)."""
+        self.weight = self.weights[self.task]
+        self.beliefs = Beliefs(pool, self.units)
+        self.estimate = self.beliefs.options(self.number)
+        width = max(1, *(len(u.resources) for u in self.units))
         self.index = np.zeros((width, len(self.task)), dtype=np.int64)
         self.rate_use = np.zeros((width, len(self.task)))
-        """Use of servers and links per inference, (K, P)."""
+        """Use of servers and links per inference that counts in the throughput, (K, P)."""
         self.need = np.zeros((width, len(self.task)))
         """Load that cannot be avoided: the floor's work and the adapters' memory, (K, P)."""
-        for t, task in enumerate(pool.tasks):
-            rows, k = slice(int(self.first[t]), int(self.first[t + 1])), len(task.resources)
-            self.index[:k, rows] = task.resources[:, None]
-            self.rate_use[:k, rows] = np.where(task.is_rate_resource, task.paths.use, 0.0).T
-            per_path = np.where(task.is_rate_resource, self.floor[t], 1.0)
-            self.need[:k, rows] = (task.paths.use * per_path).T
+        for t, unit in enumerate(self.units):
+            rows, k = slice(int(self.first[t]), int(self.first[t + 1])), len(unit.resources)
+            self.index[:k, rows] = unit.resources[:, None]
+            self.rate_use[:k, rows] = np.where(unit.is_rate_resource, unit.use / unit.size, 0.0).T
+            per_option = np.where(unit.is_rate_resource, unit.group.floor, 1.0)
+            self.need[:k, rows] = (unit.use * per_option).T
         self.moves = self.stages = self.assignments = 0
         self._worth = np.empty((_PRICES_KEPT, len(self.task)))
         self._price_sum = np.empty(_PRICES_KEPT)
@@ -121,80 +152,32 @@ class Searcher:
         self._equilibria: set[bytes] = set()
 
     def restrict(self, keep: BoolArray) -> IntArray:
-        """Leave paths out; return the new number of each path, -1 where it is left out.
+        """Leave options out; return the new number of each one, -1 where it is left out.
 
         Args:
-            keep: which paths stay, shape (P,); at least one of each task.
+            keep: which options stay, shape (P,); at least one of each unit.
         """
         rows = np.flatnonzero(keep)
         renumbered = np.full(len(keep), -1)
         renumbered[rows] = np.arange(len(rows))
-        tasks = len(self.pool.tasks)
+        tasks = len(self.units)
         self.number, self.task = self.number[rows], self.task[rows]
         self.first = np.concatenate(([0], np.cumsum(np.bincount(self.task, minlength=tasks))))
         self.most, self.weight = self.most[rows], self.weight[rows]
-        self.truth, self.estimate = self.truth[rows], self.estimate[rows]
+        self.estimate = self.estimate[rows]
         # ``take`` keeps rows contiguous, fancy indexing would transpose them.
         self.index = self.index.take(rows, axis=1)
         self.rate_use = self.rate_use.take(rows, axis=1)
         self.need, self._worth = self.need.take(rows, axis=1), self._worth.take(rows, axis=1)
         return renumbered
 
-    def _corrected(self) -> FloatArray:
-        """Return the accuracy expected of every path before it is measured.
-
-        Where the task has measured paths, the prediction of another one is corrected by
-        their errors, each weighted by the share of connections it has in common
-        (Jaccard), so that a measurement says most about paths like it.
-        """
-        estimates = []
-        for task in self.pool.tasks:
-            paths = task.paths
-            estimate = np.maximum(paths.predicted, 0.0)
-            known = dict(measured_paths(task))
-            if known:
-                used = self._connections_used(task, paths.arcs)
-                used_known = self._connections_used(task, list(known))
-                common = used @ used_known.T
-                union = used.sum(axis=1)[:, None] + used_known.sum(axis=1)[None, :] - common
-                alike = np.divide(common, union, out=np.zeros_like(common), where=union > 0.0)
-                error = [v - path_of(task, arcs).predicted for arcs, v in known.items()]
-                weight = np.maximum(alike.sum(axis=1), 1.0)
-                estimate = np.clip(estimate + alike @ np.array(error) / weight, 0.0, 1.0)
-                estimate = np.where(paths.measured, paths.accuracy, estimate)
-            estimates.append(estimate)
-        return np.concatenate(estimates)
-
-    @staticmethod
-    def _connections_used(task: TaskPaths, paths: Sequence[tuple[int, ...]]) -> FloatArray:
-        """Return which connections each path uses, shape (paths, arcs), 0 or 1."""
-        used = np.zeros((len(paths), len(task.graph.arcs)))
-        for i, arcs in enumerate(paths):
-            used[i, [a for a in arcs if task.graph.arcs[a].is_connection]] = 1.0
-        return used
-
     def value(self, accuracy: FloatArray, throughput: FloatArray) -> FloatArray:
-        """Return the objective's logarithm (ties: more of the other total), elementwise."""
-        a, th = np.maximum(accuracy, 1e-9), np.maximum(throughput, 1e-9)
-        objective = self.judge.settings.objective
-        if objective == "throughput":
-            return np.asarray(np.log(th) + TIE_WEIGHT * np.log(a))
-        if objective == "accuracy":
-            return np.asarray(np.log(a) + TIE_WEIGHT * np.log(th))
-        reward = self.pool.instance.reward
-        return np.asarray(log_value(reward.accuracy, a) + log_value(reward.throughput, th))
+        """See :func:`objective_value`."""
+        return objective_value(self.judge, accuracy, throughput)
 
     def violation(self, accuracy: FloatArray, throughput: FloatArray) -> FloatArray:
-        """Return by how much floors on the totals are missed, relative."""
-        settings = self.judge.settings
-        total = np.zeros(np.broadcast_shapes(accuracy.shape, throughput.shape))
-        for least, value in (
-            (settings.min_accuracy, accuracy),
-            (settings.min_throughput, throughput),
-        ):
-            if least:
-                total = total + np.maximum(0.0, 1.0 - value / least - 1e-9)
-        return total
+        """See :func:`floors_missed`."""
+        return floors_missed(self.judge, accuracy, throughput)
 
     def evaluate(self, choice: IntArray) -> State:
         """Return the value of an assignment; its paths are asked for their measurements.
@@ -205,8 +188,8 @@ class Searcher:
         self.ask(choice)
         self.assignments += 1
         load = self.unavoidable_load(choice)
-        violation = float(np.maximum(load - 1.0 - _FIT_TOLERANCE, 0.0).sum())
-        accuracy = float(self.pool.weights @ self.estimate[choice])
+        violation = float(np.maximum(load - 1.0 - FIT_TOLERANCE, 0.0).sum())
+        accuracy = float(self.weights @ self.estimate[choice])
         allocation = None
         if violation == 0.0:
             allocation = self.judge.allocator.allocate([self._use(p) for p in choice.tolist()])
@@ -218,19 +201,19 @@ class Searcher:
         return State(choice, accuracy, throughput, load, violation, value)
 
     def _use(self, path: int) -> FloatArray:
-        """Return the use of a path; always the same array, by which the allocator knows it."""
+        """Return the use of an option; always the same array: the allocator knows it by that."""
         number = int(self.number[path])
         use = self._uses.get(number)
         if use is None:
-            task = int(self.task[path])
-            use = self.pool.tasks[task].paths.use[number - int(self._pool_first[task])]
+            unit = int(self.task[path])
+            use = self.units[unit].use[number - int(self._unit_first[unit])]
             self._uses[number] = use
         return use
 
     def ask(self, paths: IntArray) -> None:
-        """Measure paths: from here on their accuracy is the instance's own."""
-        self.asked[self.number[paths]] = True
-        self.estimate[paths] = self.truth[paths]
+        """Measure the paths of options: from here on their accuracy is the instance's own."""
+        if self.beliefs.ask(self.number[paths]):
+            self.estimate = self.beliefs.options(self.number)
 
     def unavoidable_load(self, choice: IntArray) -> FloatArray:
         """Return the load of all resources when every task runs at its floor."""
@@ -247,10 +230,10 @@ class Searcher:
         """
         before = load[..., self.index]
         after = before + (self.need - self.need.take(choice[self.task], axis=1))
-        unchanged = np.maximum(load - 1.0 - _FIT_TOLERANCE, 0.0).sum(axis=-1)
+        unchanged = np.maximum(load - 1.0 - FIT_TOLERANCE, 0.0).sum(axis=-1)
         # Padding is resource 0 with no need: before equals after and cancels.
-        change = np.maximum(after - 1.0 - _FIT_TOLERANCE, 0.0)
-        change -= np.maximum(before - 1.0 - _FIT_TOLERANCE, 0.0)
+        change = np.maximum(after - 1.0 - FIT_TOLERANCE, 0.0)
+        change -= np.maximum(before - 1.0 - FIT_TOLERANCE, 0.0)
         return np.asarray(np.maximum(unchanged[..., None] + change.sum(axis=-2), 0.0))
 
     def worth(self, price: FloatArray) -> FloatArray:
@@ -332,7 +315,7 @@ class Searcher:
         d_accuracy = self.weight * (self.estimate - self.estimate[state.choice[self.task]])
         alone = self._merit(state.accuracy + d_accuracy, self._bound(state))
         alone[state.choice] = -np.inf
-        paired = max(_LEAST_PAIRED, _PAIRS_SOUGHT // len(self.pool.tasks))
+        paired = max(_LEAST_PAIRED, _PAIRS_SOUGHT // len(self.units))
         leaders = np.argsort(-alone, kind="stable")[:paired]
         both, short = self._promise_of_pairs(state, leaders, d_accuracy)
         rows = np.arange(len(leaders))
@@ -427,17 +410,100 @@ class Searcher:
         return SearchOutcome(
             solution=self.judge.solution(self.chosen(state.choice)),
             predicted=self.pool.size,
-            measured=int(self.asked.sum()),
+            measured=int(self.beliefs.asked.sum()),
             moves=self.moves,
             stages=self.stages,
             assignments=self.assignments,
         )
 
     def chosen(self, choice: IntArray) -> list[ChosenPath]:
-        """Return an assignment's paths."""
-        return [
-            path_in_pool(task, int(number - first))
-            for task, number, first in zip(
-                self.pool.tasks, self.number[choice], self._pool_first, strict=True
-            )
-        ]
+        """Return an assignment's paths, by task."""
+        found: dict[int, ChosenPath] = {}
+        for unit, number, first in zip(
+            self.units, self.number[choice], self._unit_first, strict=True
+        ):
+            for task, path in zip(unit.group.tasks, unit.paths[number - first], strict=True):
+                found[task] = path_in_pool(self.pool.tasks[task], int(path))
+        return [found[task] for task in range(len(self.pool.tasks))]
+
+
+class Beliefs:
+    """What is known of the accuracies of the pool's paths, and of options made of them.
+
+    Options are numbered through all units, paths through all tasks; an option of a unit with m
+    tasks has m paths.
+    """
+
+    def __init__(self, pool: PathPool, units: Sequence[Unit] = ()) -> None:
+        self.pool = pool
+        self._truth = np.concatenate([t.paths.accuracy for t in pool.tasks])
+        self._estimate = self._corrected()
+        self.asked = np.zeros(len(self._truth), dtype=bool)
+        """Which paths of the pool were measured."""
+        first = np.cumsum([0, *(len(t) for t in pool.tasks)])
+        width = max((u.size for u in units), default=0)
+        options = sum(len(u) for u in units)
+        self._paths = np.zeros((options, width), dtype=np.int64)
+        """Paths of each option; padding repeats the first one with a share of 0."""
+        self._share = np.zeros((options, width))
+        """Weight of each path's task in its unit."""
+        at = 0
+        for unit in units:
+            rows, tasks = slice(at, at + len(unit)), list(unit.group.tasks)
+            weights = pool.weights[tasks]
+            total = weights.sum()
+            self._paths[rows] = (unit.paths + first[tasks])[:, :1]
+            self._paths[rows, : unit.size] = unit.paths + first[tasks]
+            self._share[rows, : unit.size] = weights / total if total > 0.0 else 1.0 / unit.size
+            at += len(unit)
+
+    def of_task(self, task: int) -> FloatArray:
+        """Return the accuracies that are expected of a task's paths."""
+        first = sum(len(t) for t in self.pool.tasks[:task])
+        return self._estimate[first : first + len(self.pool.tasks[task])]
+
+    def options(self, numbers: IntArray) -> FloatArray:
+        """Return the mean accuracy that is expected of options."""
+        return np.asarray((self._estimate[self._paths[numbers]] * self._share[numbers]).sum(axis=1))
+
+    def ask(self, numbers: IntArray) -> bool:
+        """Measure the paths of options; tell whether any of them was not known before."""
+        paths = self._paths[numbers].ravel()
+        if self.asked[paths].all():
+            return False
+        self.asked[paths] = True
+        self._estimate[paths] = self._truth[paths]
+        return True
+
+    def _corrected(self) -> FloatArray:
+        """Return the accuracy expected of every path before it is measured.
+
+        Where the task has measured paths, the prediction of another one is corrected by
+        their errors, each weighted by the share of connections it has in common
+        (Jaccard), so that a measurement says most about paths like it.
+        """
+        estimates = []
+        for task in self.pool.tasks:
+            paths = task.paths
+            estimate = np.maximum(paths.predicted, 0.0)
+            known = dict(measured_paths(task))
+            if known:
+                used = _connections_used(task, paths.arcs)
+                used_known = _connections_used(task, list(known))
+                common = used @ used_known.T
+                union = used.sum(axis=1)[:, None] + used_known.sum(axis=1)[None, :] - common
+                alike = np.divide(common, union, out=np.zeros_like(common), where=union > 0.0)
+                error = [v - path_of(task, arcs).predicted for arcs, v in known.items()]
+                weight = np.maximum(alike.sum(axis=1), 1.0)
+                estimate = np.clip(estimate + alike @ np.array(error) / weight, 0.0, 1.0)
+                estimate = np.where(paths.measured, paths.accuracy, estimate)
+            estimates.append(estimate)
+        return np.concatenate(estimates)
+
+
+def _connections_used(task: TaskPaths, paths: Sequence[tuple[int, ...]]) -> FloatArray:
+    """Return which connections each path uses, shape (paths, arcs), 0 or 1."""
+    used = np.zeros((len(paths), len(task.graph.arcs)))
+    for i, arcs in enumerate(paths):
+        used[i, [a for a in arcs if task.graph.arcs[a].is_connection]] = 1.0
+    return used

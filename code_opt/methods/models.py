@@ -10,11 +10,12 @@ import pyomo.environ as pyo
 
 from code_opt.methods.assignment import ChosenPath, Solution, measured_paths, path_in_pool, path_of
 from code_opt.methods.settings import Settings
-from code_opt.paths import PathPool, TaskPaths
-from code_opt.paths.graph import FloatArray
+from code_opt.paths import PathPool, TaskGraph, TaskPaths
+from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.reward import log_value
 from formulations import (
     FlowData,
+    FlowPair,
     FlowTask,
     Goal,
     PathData,
@@ -22,6 +23,7 @@ from formulations import (
     build_flow_model,
     build_path_model,
 )
+from formulations.path import prefix_most
 
 
 class ModelView(Protocol):
@@ -44,18 +46,22 @@ def throughput_unit(pool: PathPool) -> float:
 
 def path_data(pool: PathPool, goal: Goal) -> PathData:
     """Return the pool as the path formulation takes it."""
-    rate: dict[int, list[tuple[int, float]]] = {}
-    memory: dict[int, list[tuple[int, float]]] = {}
-    first = 0
-    for task in pool.tasks:
-        for column, resource in enumerate(task.resources.tolist()):
-            rows = rate if task.is_rate_resource[column] else memory
-            amounts = task.paths.use[:, column]
-            used = np.flatnonzero(amounts)
-            rows.setdefault(resource, []).extend(
-                zip((used + first).tolist(), amounts[used].tolist(), strict=True)
+    entries: Entries = {}
+    shared: Entries = {}
+    prefixes: list[list[list[int]]] = []
+    first = np.cumsum([0, *(len(t) for t in pool.tasks)]).tolist()
+    for t, (resources, use) in enumerate(_own_use(pool)):
+        for column, resource in enumerate(resources.tolist()):
+            used = np.flatnonzero(use[:, column])
+            entries.setdefault(resource, []).extend(
+                zip((used + first[t]).tolist(), use[used, column].tolist(), strict=True)
             )
-        first += len(task)
+    for group, sharing in zip(pool.groups, pool.sharing, strict=True):
+        for prefix in sharing.prefixes if sharing else ():
+            for column in np.flatnonzero(prefix.use).tolist():
+                resource = int(group.resources[column])
+                shared.setdefault(resource, []).append((len(prefixes), float(prefix.use[column])))
+            prefixes.append([(rows + first[group.tasks[m]]).tolist() for m, rows in prefix.paths])
     return PathData(
         task_names=[t.task.id for t in pool.tasks],
         weight=pool.weights.tolist(),
@@ -63,10 +69,22 @@ def path_data(pool: PathPool, goal: Goal) -> PathData:
         task_of=np.repeat(np.arange(len(pool.tasks)), [len(t) for t in pool.tasks]).tolist(),
         accuracy=np.concatenate([t.paths.accuracy for t in pool.tasks]).tolist(),
         most_rate=np.concatenate([t.most_rate for t in pool.tasks]).tolist(),
-        rate_rows=_rows(pool, rate),
-        memory_rows=_rows(pool, memory),
+        rate_rows=_rows(pool, entries, shared, is_rate=True),
+        memory_rows=_rows(pool, entries, shared, is_rate=False),
         goal=goal,
+        groups=[g.tasks for g in pool.groups if g.is_shared],
+        prefixes=prefixes,
     )
+
+
+def _own_use(pool: PathPool) -> list[tuple[IntArray, FloatArray]]:
+    """Return for each task some resources and their use by its paths beyond shared prefixes."""
+    found = [(task.resources, task.paths.use) for task in pool.tasks]
+    for group, sharing in zip(pool.groups, pool.sharing, strict=True):
+        if sharing:
+            for t, use in zip(group.tasks, sharing.own_use, strict=True):
+                found[t] = (group.resources, use)
+    return found
 
 
 def goal_of(pool: PathPool, settings: Settings) -> Goal:
@@ -79,9 +97,19 @@ def goal_of(pool: PathPool, settings: Settings) -> Goal:
     )
 
 
-def _rows(pool: PathPool, entries: dict[int, list[tuple[int, float]]]) -> Rows:
-    order = sorted(entries)
-    return Rows([pool.resources[r].name for r in order], [entries[r] for r in order])
+Entries = dict[int, list[tuple[int, float]]]
+"""Of each resource: who uses it, and how much."""
+
+
+def _rows(pool: PathPool, entries: Entries, shared: Entries, is_rate: bool) -> Rows:
+    """Return the rows of servers and links, or of memories."""
+    is_wanted = pool.topology.is_rate_resource == is_rate
+    order = sorted(r for r in {*entries, *shared} if is_wanted[r])
+    return Rows(
+        [pool.resources[r].name for r in order],
+        [entries.get(r, []) for r in order],
+        [shared.get(r, []) for r in order] if shared else (),
+    )
 
 
 @dataclass
@@ -101,8 +129,14 @@ class PathView:
     def start_at(self, solution: Solution) -> None:
         """See :class:`ModelView`."""
         model = self.model
-        for variable in (*model.choose.values(), *model.extra.values()):
+        for variable in (
+            *model.choose.values(),
+            *model.extra.values(),
+            *model.prefix_rate.values(),
+            *model.prefix_in_use.values(),
+        ):
             variable.set_value(0.0, skip_validation=True)
+        task_of = self.data.task_of
         for t, (task, path) in enumerate(zip(self.pool.tasks, solution.paths, strict=True)):
             number = self._first[t] + _position(task, path)
             model.choose[number].set_value(1.0, skip_validation=True)
@@ -111,6 +145,16 @@ class PathView:
                 most = self.data.most_rate[number] - task.floor
                 share = min(max(spare / most, 0.0), 1.0)
                 model.extra[number].set_value(share, skip_validation=True)
+        for prefix, paths in enumerate(self.data.prefixes):
+            taken = [p for members in paths for p in members if model.choose[p].value == 1.0]
+            if not taken:
+                continue
+            if prefix in model.prefix_rate:
+                rate = float(solution.allocation.rates[task_of[taken[0]]])
+                share = min(rate / prefix_most(self.data, prefix), 1.0)
+                model.prefix_rate[prefix].set_value(share, skip_validation=True)
+            if prefix in model.prefix_in_use:
+                model.prefix_in_use[prefix].set_value(1.0, skip_validation=True)
         _start_totals(self, self.pool, self.settings, solution)
 
     def paths(self) -> list[ChosenPath]:
@@ -145,7 +189,13 @@ class FlowView:
     def start_at(self, solution: Solution) -> None:
         """See :class:`ModelView`."""
         model = self.model
-        for variable in (*model.choose.values(), *model.rate.values(), *model.is_measured.values()):
+        for variable in (
+            *model.choose.values(),
+            *model.rate.values(),
+            *model.is_measured.values(),
+            *model.follow.values(),
+            *model.saved.values(),
+        ):
             variable.set_value(0.0, skip_validation=True)
         for t, path in enumerate(solution.paths):
             for arc in path.arcs:
@@ -158,7 +208,28 @@ class FlowView:
             for m, (arcs, _) in enumerate(self.data.tasks[t].measured):
                 if arcs == path.arcs:
                     model.is_measured[t, m].set_value(1.0, skip_validation=True)
+        self._start_following(solution)
         _start_totals(self, self.pool, self.settings, solution)
+
+    def _start_following(self, solution: Solution) -> None:
+        """Let every task follow the earlier one with which it has most in common."""
+        model = self.model
+        longest: dict[int, tuple[list[int], int]] = {}
+        for k, pair in enumerate(self.data.pairs):
+            same = dict(pair.arcs)
+            common = []
+            for arc, leaders in zip(
+                solution.paths[pair.task].arcs, solution.paths[pair.leader].arcs, strict=False
+            ):
+                if same.get(arc) != leaders:
+                    break
+                common.append(self._first[pair.task] + arc)
+            if len(common) > len(longest.get(pair.task, ([], k))[0]):
+                longest[pair.task] = (common, k)
+        for common, k in longest.values():
+            for arc in common:
+                model.follow[k, arc].set_value(1.0, skip_validation=True)
+                model.saved[arc].set_value(model.rate[arc].value, skip_validation=True)
 
     def paths(self) -> list[ChosenPath]:
         """See :class:`ModelView`."""
@@ -180,16 +251,14 @@ class FlowView:
 
 def _flow_data(pool: PathPool, goal: Goal) -> FlowData:
     tasks = []
-    rate: dict[int, list[tuple[int, float]]] = {}
-    memory: dict[int, list[tuple[int, float]]] = {}
+    entries: Entries = {}
     first = 0
     for task, weight in zip(pool.tasks, pool.weights.tolist(), strict=True):
         graph = task.graph
         for column, resource in enumerate(task.resources.tolist()):
-            rows = rate if task.is_rate_resource[column] else memory
             amounts = graph.use[:, column]
             used = np.flatnonzero(amounts)
-            rows.setdefault(resource, []).extend(
+            entries.setdefault(resource, []).extend(
                 zip((used + first).tolist(), amounts[used].tolist(), strict=True)
             )
         first += len(graph.arcs)
@@ -210,7 +279,31 @@ def _flow_data(pool: PathPool, goal: Goal) -> FlowData:
                 measured=list(measured_paths(task)),
             )
         )
-    return FlowData(tasks, _rows(pool, rate), _rows(pool, memory), goal)
+    return FlowData(
+        tasks,
+        _rows(pool, entries, {}, is_rate=True),
+        _rows(pool, entries, {}, is_rate=False),
+        goal,
+        groups=[g.tasks for g in pool.groups if g.is_shared],
+        pairs=[
+            FlowPair(task, leader, arcs)
+            for group in pool.groups
+            for place, task in enumerate(group.tasks)
+            for leader in group.tasks[:place]
+            if (arcs := _arcs_in_common(pool.tasks[task].graph, pool.tasks[leader].graph))
+        ],
+    )
+
+
+def _arcs_in_common(graph: TaskGraph, leader: TaskGraph) -> list[tuple[int, int]]:
+    """Return the arcs that are the same for two tasks and that both can reach on such arcs."""
+    same = {arc.step: j for j, arc in enumerate(leader.arcs) if arc.step is not None}
+    pairs, reached = [], set(graph.nodes[:1])
+    for i, arc in enumerate(graph.arcs):  # sorted by head, so every tail is settled before
+        if arc.step in same and arc.tail in reached:
+            pairs.append((i, same[arc.step]))
+            reached.add(arc.head)
+    return pairs
 
 
 def _most_rate_of_arcs(task: TaskPaths) -> FloatArray:

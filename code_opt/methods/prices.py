@@ -38,7 +38,7 @@ class PriceMaster:
     def __init__(self, judge: Judge, work: Searcher) -> None:
         self._judge, self._work = judge, work
         pool = judge.pool
-        self._tasks, self._resources = len(pool.tasks), len(pool.resources)
+        self._tasks, self._resources = len(work.units), len(pool.resources)
         self._unit = max(float(work.most.max(initial=0.0)), 1e-12)
         settings = judge.settings
         self._floors = np.array(
@@ -73,7 +73,7 @@ class PriceMaster:
         self._upper = np.empty(0)
         """Upper bound of each path's columns."""
         self._set_slopes(
-            float(pool.weights @ np.maximum.reduceat(work.estimate, work.first[:-1])),
+            float(work.weights @ np.maximum.reduceat(work.estimate, work.first[:-1])),
             float(np.maximum.reduceat(work.most, work.first[:-1]).sum()) / 2.0,
         )
         self._price = self._price_now = np.zeros(r)
@@ -331,16 +331,16 @@ class PriceMaster:
         """Return those of the paths that load a resource which a service in need could use."""
         near = np.zeros(self._resources, dtype=bool)
         for task in np.flatnonzero(short).tolist():
-            near[self._judge.pool.tasks[task].resources] = True
+            near[self._work.units[task].resources] = True
         loads = near[self._work.index[:, paths]] & (self._work.need[:, paths] > 0.0)
         return paths[loads.any(axis=0)]
 
     def neighbourhood(self, task: int, size: int, rng: np.random.Generator) -> IntArray:
         """Return a service and some of those that can load a server or link which it can load."""
-        mine = set(self._judge.pool.tasks[task].resources.tolist())
+        mine = set(self._work.units[task].resources.tolist())
         near = [
             t
-            for t, other in enumerate(self._judge.pool.tasks)
+            for t, other in enumerate(self._work.units)
             if t != task and not mine.isdisjoint(other.resources.tolist())
         ]
         near = rng.permutation(near)[: size - 1].tolist()

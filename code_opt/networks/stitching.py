@@ -222,17 +222,19 @@ class PathProgram:
         by_ends = {(step.source, step.target): step for step in steps}
         names = [INPUT, *(f"{dnn}/{k}" for dnn, k in blocks), OUTPUT]
         self.steps: list[Step] = []
-        self.parts: list[Step | tuple[str, int]] = []
-        """Connections and blocks as they follow each other."""
+        self._by_step: list[list[Step | tuple[str, int]]] = []
         for i, (tail, head) in enumerate(zip(names, names[1:], strict=False)):
             step = by_ends.pop((tail, head), None)
+            self._by_step.append([])
             if step is not None:
                 self.steps.append(step)
-                self.parts.append(step)
+                self._by_step[-1].append(step)
             elif not self._is_native(tail, head):
                 raise InputError(f"no connection leads from {tail} to {head}")
             if head != OUTPUT:
-                self.parts.append(blocks[i])
+                self._by_step[-1].append(blocks[i])
+        self.parts = [part for parts in self._by_step for part in parts]
+        """Connections and blocks as they follow each other."""
         if by_ends:
             raise InputError(f"connection {next(iter(by_ends))} does not lie on the path")
 
@@ -243,6 +245,10 @@ class PathProgram:
             return tail == f"{self.native}/{len(self.trunks[self.native]) - 1}"
         dnn, _, number = tail.rpartition("/")
         return head == f"{dnn}/{int(number) + 1}"
+
+    def by_step(self) -> list[list[Step | tuple[str, int]]]:
+        """Return the parts of every step, from the input to the output (none: an empty list)."""
+        return self._by_step
 
     @property
     def start(self) -> tuple[str, int, int]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from code_opt.instance.model import (
     BYTES_PER_PARAMETER,
+    IDENTITY,
     INPUT,
     OUTPUT,
     Connection,
@@ -29,6 +30,8 @@ from code_opt.instance.model import (
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 ResourceKind = Literal["server", "link", "memory"]
+Step = tuple[str, str, str]
+"""Ends and adapter of an arc: the same for tasks that can share it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,13 @@ class Arc(NamedTuple):
     """(server, server, bytes) of each transfer over a listed link."""
     is_connection: bool
     """Whether it stands in the task's connections (an adapter, or a changed native arc)."""
+    share: str | None
+    """Name of the adapter, by which tasks of an input group share it; None: the task's own."""
+
+    @property
+    def step(self) -> Step | None:
+        """What makes the arc the same for several tasks, None where it is the task's own."""
+        return None if self.share is None else (self.tail, self.head, self.share)
 
 
 @dataclass(frozen=True)
@@ -166,10 +176,13 @@ class Topology:
         for dnn in instance.dnns:
             dnns_on[dnn.server] += 1
         self._dnns_on = dnns_on
-        tasks_of = dict.fromkeys(self.dnn, 0)
-        for task in instance.tasks:
-            tasks_of[task.dnn] += 1
-        self._tasks_of = tasks_of
+        self.groups = rate_groups(instance)
+        """Tasks that have one rate: those of an input group, or a single one."""
+        users_of = dict.fromkeys(self.dnn, 0)
+        for group in self.groups:
+            for name in {instance.tasks[t].dnn for t in group}:
+                users_of[name] += 1
+        self._users_of = users_of
 
     def _list_resources(self) -> Iterator[Resource]:
         for server in self.instance.servers:
@@ -210,37 +223,69 @@ class Topology:
             use=np.array(use, dtype=float).reshape(len(arcs), len(used)),
         )
 
-    def floor(self, task: Task) -> float:
-        """Return floor[t] in inferences/s, working out ``standalone`` (:meth:`standalone_rate`)."""
-        return self.standalone_rate(task) if task.floor == "standalone" else float(task.floor)
+    def floors(self) -> list[float]:
+        """Return floor[t] of every task [inferences/s]; in a group the largest is that of all.
 
-    def standalone_rate(self, task: Task) -> float:
-        """Return the rate of a task without coordination [inferences/s].
-
-        Its native path at its DNN's equal share of the server (capacity divided by the
-        number of DNNs hosted there), split equally among the DNN's own tasks, capped by
-        demand. 0 where the native path cannot be used.
+        ``standalone`` is worked out (:meth:`standalone_rate`).
         """
-        native = [b.id for b in self.dnn[task.dnn].blocks]
-        ends = [INPUT, *native, OUTPUT]
-        changed = {(c.source, c.target): c for c in task.connections}
-        totals: dict[int, float] = {}
-        for tail, head in zip(ends[:-1], ends[1:], strict=True):
-            arc = self._arc(tail, head, changed.get((tail, head)))
-            if arc is None:
+        floors = [0.0] * len(self.instance.tasks)
+        for group in self.groups:
+            asked = [self.instance.tasks[t].floor for t in group]
+            floor = max((float(f) for f in asked if f != "standalone"), default=0.0)
+            if "standalone" in asked:
+                floor = max(floor, self.standalone_rate(group))
+            for t in group:
+                floors[t] = floor
+        return floors
+
+    def demands(self) -> list[float]:
+        """Return the demand of every task [inferences/s]; in a group the least is that of all."""
+        demands = [np.inf] * len(self.instance.tasks)
+        for group in self.groups:
+            asked = [self.instance.tasks[t].demand for t in group]
+            for t in group:
+                demands[t] = min((d for d in asked if d is not None), default=np.inf)
+        return demands
+
+    def standalone_rate(self, group: Sequence[int]) -> float:
+        """Return the rate of a task, or an input group, without coordination [inferences/s].
+
+        The native paths at an equal share of everything: of a server (capacity divided by the
+        number of DNNs hosted there), then of the DNN and of links among those that the DNN
+        serves, which are single tasks and input groups. Tasks of a group that the same
+        DNN serves share its trunk. Capped by demand; 0 where a native path cannot be used.
+        """
+        tasks = [self.instance.tasks[t] for t in group]
+        rate = min((t.demand for t in tasks if t.demand is not None), default=np.inf)
+        for dnn in dict.fromkeys(task.dnn for task in tasks):
+            walks = [self._native_walk(task) for task in tasks if task.dnn == dnn]
+            usable = [walk for walk in walks if walk is not None]
+            if len(usable) < len(walks):
                 return 0.0
-            for resource, amount in arc.use:
-                totals[resource] = totals.get(resource, 0.0) + amount
-        rate = np.inf if task.demand is None else task.demand
-        for number, total in totals.items():
-            limited = self.resources[number]
-            if total <= 0.0 or limited.kind == "memory":
-                continue
-            sharers = self._tasks_of[task.dnn]
-            if limited.kind == "server":
-                sharers *= max(1, self._dnns_on[limited.key[0]])
-            rate = min(rate, 1.0 / sharers / total)
+            totals: dict[int, float] = {}
+            for walk, positions in zip(usable, paid_steps(usable), strict=True):
+                for position in positions:
+                    for resource, amount in walk[position].use:
+                        totals[resource] = totals.get(resource, 0.0) + amount
+            for number, total in totals.items():
+                limited = self.resources[number]
+                if total <= 0.0 or limited.kind == "memory":
+                    continue
+                sharers = self._users_of[dnn]
+                if limited.kind == "server":
+                    sharers *= max(1, self._dnns_on[limited.key[0]])
+                rate = min(rate, 1.0 / sharers / total)
         return float(rate)
+
+    def _native_walk(self, task: Task) -> list[Arc] | None:
+        """Return the arcs of the native path, or None where it lacks a link."""
+        ends = [INPUT, *(b.id for b in self.dnn[task.dnn].blocks), OUTPUT]
+        changed = {(c.source, c.target): c for c in task.connections}
+        arcs = [
+            self._arc(tail, head, changed.get((tail, head)))
+            for tail, head in zip(ends[:-1], ends[1:], strict=True)
+        ]
+        return None if None in arcs else [arc for arc in arcs if arc is not None]
 
     def _outgoing(self, task: Task) -> dict[str, list[Arc]]:
         """Return the usable arcs by tail, restricted to nodes between input and output."""
@@ -317,7 +362,9 @@ class Topology:
                 hops.append((*hop, size))
         if head != OUTPUT:
             seconds += self._work(use, self.server_of[head], self.block[head].flops)
-        return Arc(tail, head, connection.drop, seconds, tuple(use), tuple(hops), True)
+        return Arc(
+            tail, head, connection.drop, seconds, tuple(use), tuple(hops), True, connection.share
+        )
 
     def _native_arc(self, tail: str, head: str) -> Arc:
         """Return an arc of a trunk, or from input or to output; it is the same for all tasks."""
@@ -328,7 +375,7 @@ class Topology:
             if head != OUTPUT:
                 seconds = self._work(use, self.server_of[head], self.block[head].flops)
             arc = self._native_arcs[tail, head] = Arc(
-                tail, head, 0.0, seconds, tuple(use), (), False
+                tail, head, 0.0, seconds, tuple(use), (), False, IDENTITY
             )
         return arc
 
@@ -358,3 +405,39 @@ def _topological_order(outgoing: dict[str, list[Arc]]) -> list[str]:
             if missing[arc.head] == 0 and arc.head != OUTPUT:
                 order.append(arc.head)
     return [*order, OUTPUT] if order else []
+
+
+def rate_groups(instance: Instance) -> tuple[tuple[int, ...], ...]:
+    """Return the tasks that have one rate, in the order of their first ones.
+
+    Those of an input group are together, every other task is alone.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, task in enumerate(instance.tasks):
+        name = ("task", task.id) if task.input_group is None else ("group", task.input_group)
+        groups.setdefault(name, []).append(number)
+    return tuple(map(tuple, groups.values()))
+
+
+def paid_steps(walks: Sequence[Sequence[Arc]]) -> list[list[int]]:
+    """Return for each walk the positions of the steps that no earlier walk pays for.
+
+    Args:
+        walks: the steps of a path from input, one per task of a group.
+    """
+    root: dict[Step, Any] = {}
+    paid = []
+    for walk in walks:
+        node = root
+        positions: list[int] = []
+        for position, arc in enumerate(walk):
+            step = arc.step
+            if step is None:
+                positions += range(position, len(walk))
+                break
+            if step not in node:
+                positions.append(position)
+                node[step] = {}
+            node = node[step]
+        paid.append(positions)
+    return paid

@@ -13,11 +13,15 @@ sum says), and measured paths are added as they are, whatever became of their pr
 Any other label may be dropped when dominated: the label that dominates it is no prefix
 of a measured path, so each completion of it keeps its predicted value. See
 ``docs/paths.md`` for the proof.
+
+Tasks of an input group share the prefixes of their paths. Labels of such a task are only
+compared with labels that have the same shareable prefix (and have left it): the others
+pay for the same part of both, whatever they do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,6 +31,8 @@ import numpy.typing as npt
 from code_opt.paths.graph import FloatArray, IntArray, TaskGraph
 
 BoolArray = npt.NDArray[np.bool_]
+Trie = Mapping[tuple[int, int], int]
+"""(state, arc of the task) -> next state; state 0 is the input."""
 
 ADMISSION_TOLERANCE = 1e-9
 """Relative slack with which a path is compared to the limits of its task."""
@@ -193,6 +199,7 @@ def label_paths(
     graphs: Sequence[TaskGraph],
     limits: Sequence[Limits],
     latency_matters: Sequence[bool] | None = None,
+    shareable: Sequence[Trie] | None = None,
 ) -> list[PathSet]:
     """Return the nondominated admissible paths of each task, measured paths included.
 
@@ -204,8 +211,11 @@ def label_paths(
         graphs: the tasks' graphs, k resources each (k may differ).
         limits: what each task's paths must respect.
         latency_matters: keep paths of the task that are best in latency alone, too.
+        shareable: prefixes of each task that others share; paths are only compared with
+            those that have the same one. Empty: the task shares nothing.
     """
     flags = [False] * len(graphs) if latency_matters is None else list(latency_matters)
+    tries: list[Trie] = [{} for _ in graphs] if shareable is None else list(shareable)
     found: list[PathSet] = []
     at = 0
     while at < len(graphs):
@@ -215,7 +225,8 @@ def label_paths(
             if stop > at and paths > _PATHS_AT_ONCE:
                 break
             stop += 1
-        found += _Batch(graphs[at:stop], limits[at:stop], flags[at:stop]).paths()
+        rows = slice(at, stop)
+        found += _Batch(graphs[rows], limits[rows], flags[rows], tries[rows]).paths()
         at = stop
     return found
 
@@ -228,9 +239,13 @@ class _Batch:
     """
 
     def __init__(
-        self, graphs: Sequence[TaskGraph], limits: Sequence[Limits], latency_matters: Sequence[bool]
+        self,
+        graphs: Sequence[TaskGraph],
+        limits: Sequence[Limits],
+        latency_matters: Sequence[bool],
+        shareable: Sequence[Trie],
     ) -> None:
-        self.graphs, self.limits = graphs, limits
+        self.graphs, self.limits, self.shareable = graphs, limits, shareable
         nodes = np.array([len(g.nodes) for g in graphs])
         arcs = np.array([len(g.arcs) for g in graphs])
         self.first_node = np.cumsum(nodes) - nodes
@@ -292,7 +307,9 @@ class _Batch:
         """
         tasks, nodes = len(self.graphs), len(self.task_of_node)
         rest = self._least_rest()
-        tree = _Tree(self.measured, self.first_arc.tolist(), len(self.tails))
+        first_arc, total = self.first_arc.tolist(), len(self.tails)
+        tree = _Tree([_trie(paths) for paths in self.measured], first_arc, total)
+        shared = _Tree(self.shareable, first_arc, total)
         filled = self._filled()
         roots = np.array([first for first, _ in filled], dtype=np.int64)
         outputs = np.array([first + len(g.nodes) - 1 for first, g in filled], dtype=np.int64)
@@ -303,6 +320,8 @@ class _Batch:
         came_by = np.full(len(roots), -1)
         came_from = np.arange(len(roots))
         state = tree.roots[self.task_of_node[roots]]
+        inside = shared.roots[self.task_of_node[roots]]
+        prefix = inside  # the longest shareable one of each label; inside: it is all of the label
         first, count = np.zeros(nodes, dtype=np.int64), np.zeros(nodes, dtype=np.int64)
         first[roots], count[roots] = np.arange(len(roots)), 1
         arc_level = self.level[self.heads]
@@ -325,15 +344,19 @@ class _Batch:
             keep = np.flatnonzero(admissible)
             criteria = grown[keep]
             criteria[~self.latency_counts[task[keep]], -1] = 0.0
-            heads, sizes = np.unique(head[keep], return_counts=True)
             free = grown_state[keep] < 0 if tree.is_used else None
-            keep = keep[nondominated_in_groups(criteria, sizes, free)]
+            grown_inside = shared.follow(inside[label], arc)
+            grown_prefix = np.where(grown_inside >= 0, grown_inside, prefix[label])
+            classes = [head[keep], *([grown_prefix[keep]] if shared.is_used else [])]
+            keep = keep[_nondominated_in_classes(criteria, classes, free)]
             heads, sizes = np.unique(head[keep], return_counts=True)
             first[heads], count[heads] = len(sums) + np.cumsum(sizes) - sizes, sizes
             sums = np.concatenate((sums, grown[keep]))
             came_by = np.concatenate((came_by, arc[keep]))
             came_from = np.concatenate((came_from, label[keep]))
             state = np.concatenate((state, grown_state[keep]))
+            inside = np.concatenate((inside, grown_inside[keep]))
+            prefix = np.concatenate((prefix, grown_prefix[keep]))
         sizes = count[outputs]
         found = np.arange(int(sizes.sum())) + np.repeat(
             first[outputs] - np.cumsum(sizes) + sizes, sizes
@@ -385,6 +408,18 @@ class _Batch:
             np.concatenate((values, known))[order],
         )
 
+    def _prefixes(self, owner: IntArray, steps: IntArray) -> IntArray:
+        """Return the state in which each path leaves its task's trie of shareable prefixes."""
+        found = np.zeros(len(owner), dtype=np.int64)
+        for row, (t, arcs) in enumerate(zip(owner.tolist(), steps.tolist(), strict=True)):
+            trie, state = self.shareable[t], 0
+            for arc in arcs if trie else ():
+                if (state, arc) not in trie:
+                    break
+                state = trie[state, arc]
+            found[row] = state
+        return found
+
     def _best(
         self, owner: IntArray, steps: IntArray, totals: FloatArray, values: FloatArray
     ) -> list[PathSet]:
@@ -413,7 +448,10 @@ class _Batch:
         criteria[:, 0] = -accuracy[keep]
         criteria[~self.latency_matters[owner[keep]], -1] = 0.0
         tasks = len(self.graphs)
-        keep = keep[nondominated_in_groups(criteria, np.bincount(owner[keep], minlength=tasks))]
+        classes = [owner[keep]]
+        if any(self.shareable):
+            classes.append(self._prefixes(owner[keep], steps[keep]))
+        keep = keep[_nondominated_in_classes(criteria, classes)]
         ends = np.cumsum(np.bincount(owner[keep], minlength=tasks)).tolist()
         steps, predicted, accuracy = steps[keep], predicted[keep], accuracy[keep]
         measured, totals = measured[keep], totals[keep]
@@ -435,29 +473,21 @@ class _Batch:
 
 
 class _Tree:
-    """The tries of the tasks' measured paths: states are numbered through all tasks."""
+    """The tries of several tasks: their states are numbered through all tasks."""
 
-    def __init__(
-        self, measured: Sequence[dict[tuple[int, ...], float]], first_arc: list[int], arcs: int
-    ) -> None:
+    def __init__(self, tries: Sequence[Trie], first_arc: list[int], arcs: int) -> None:
         self._arcs = max(arcs, 1)
-        self.roots = np.full(len(measured), -1)
-        """State of each task's input, -1 where nothing is measured."""
+        self.roots = np.full(len(tries), -1)
+        """State of each task's input, -1 where its trie is empty."""
         tree: dict[int, int] = {}
         states = 0
-        for t, paths in enumerate(measured):
-            if not paths:
+        for t, trie in enumerate(tries):
+            if not trie:
                 continue
-            self.roots[t] = root = states
-            states += 1
-            for path in paths:
-                state = root
-                for arc in path:
-                    key = state * self._arcs + first_arc[t] + arc
-                    if key not in tree:
-                        tree[key] = states
-                        states += 1
-                    state = tree[key]
+            self.roots[t] = states
+            for (state, arc), following in trie.items():
+                tree[(states + state) * self._arcs + first_arc[t] + arc] = states + following
+            states += 1 + max(trie.values())
         self.is_used = bool(tree)
         self._keys = np.array(sorted(tree), dtype=np.int64)
         self._next = np.array([tree[key] for key in sorted(tree)], dtype=np.int64)
@@ -470,6 +500,37 @@ class _Tree:
         at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         known = (states >= 0) & (self._keys[at] == keys)
         return np.where(known, self._next[at], -1)
+
+
+def _trie(paths: Iterable[tuple[int, ...]]) -> Trie:
+    """Return the trie of the prefixes of some paths."""
+    trie: dict[tuple[int, int], int] = {}
+    for path in paths:
+        state = 0
+        for arc in path:
+            state = trie.setdefault((state, arc), len(trie) + 1)
+    return trie
+
+
+def _nondominated_in_classes(
+    criteria: FloatArray, classes: Sequence[IntArray], may_dominate: BoolArray | None = None
+) -> IntArray:
+    """Return the rows that no other row with the same classes dominates, ascending.
+
+    Args:
+        criteria: shape (n, k); smaller is better.
+        classes: keys of each row, the first one ascending, shape (n,) each.
+        may_dominate: boolean, shape (n,): rows that may remove others (default all).
+    """
+    if len(classes) == 1:
+        sizes = np.unique(classes[0], return_counts=True)[1]
+        return nondominated_in_groups(criteria, sizes, may_dominate)
+    order = np.lexsort(tuple(reversed(classes)))  # stable
+    keys = np.stack(classes)[:, order]
+    new = np.flatnonzero((keys[:, 1:] != keys[:, :-1]).any(axis=0)) + 1
+    sizes = np.diff(np.concatenate(([0], new, [len(order)])))
+    free = None if may_dominate is None else may_dominate[order]
+    return np.sort(order[nondominated_in_groups(criteria[order], sizes, free)])
 
 
 def _measured_arcs(graph: TaskGraph) -> dict[tuple[int, ...], float]:

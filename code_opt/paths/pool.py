@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,8 +11,21 @@ import numpy.typing as npt
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance, Task
-from code_opt.paths.graph import FloatArray, IntArray, Resource, TaskGraph, Topology
-from code_opt.paths.labels import Limits, PathSet, label_paths
+from code_opt.paths.graph import (
+    FloatArray,
+    IntArray,
+    Resource,
+    TaskGraph,
+    Topology,
+    paid_steps,
+)
+from code_opt.paths.groups import (
+    Sharing,
+    find_sharing,
+    shareable_prefixes,
+    undominated_in_group,
+)
+from code_opt.paths.labels import Limits, PathSet, Trie, label_paths
 
 
 @dataclass(frozen=True)
@@ -21,10 +35,15 @@ class TaskPaths:
     task: Task
     graph: TaskGraph
     floor: float
-    """Least rate [inferences/s]."""
+    """Least rate [inferences/s]; in an input group that of the group."""
+    demand: float
+    """Largest rate asked for [inferences/s], infinite if saturated; in a group the group's."""
     paths: PathSet
     most_rate: FloatArray
-    """R[t,p] = min(demand, min over servers and links of 1 / use), shape (n,)."""
+    """R[t,p] = min(demand, min over servers and links of 1 / use), shape (n,).
+
+    In an input group no rate is larger than what every other task of it can reach.
+    """
     is_rate_resource: npt.NDArray[np.bool_]
     """Which of the k resources are paid per inference (servers, links; not memory)."""
 
@@ -46,6 +65,48 @@ class TaskPaths:
 
 
 @dataclass(frozen=True)
+class RateGroup:
+    """Tasks with one rate and k resources: those of an input group, or a single one."""
+
+    tasks: tuple[int, ...]
+    floor: float
+    """Least rate [inferences/s]."""
+    demand: float
+    """Largest rate asked for [inferences/s], infinite if saturated."""
+    graphs: tuple[TaskGraph, ...]
+    resources: IntArray
+    """Global indices of the resources that some arc of a task uses, ascending, shape (k,)."""
+    is_rate_resource: npt.NDArray[np.bool_]
+    """Which of them are paid per inference, shape (k,)."""
+    columns: tuple[IntArray, ...]
+    """Where the resources of each task are among those of the group."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several tasks have this rate."""
+        return len(self.tasks) > 1
+
+    def paid(self, paths: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Return for each task the arcs of its path that no task before it pays for.
+
+        Args:
+            paths: the arcs of one path per task.
+        """
+        walks = [[g.arcs[a] for a in arcs] for g, arcs in zip(self.graphs, paths, strict=True)]
+        return [
+            [arcs[i] for i in positions]
+            for arcs, positions in zip(paths, paid_steps(walks), strict=True)
+        ]
+
+    def use(self, paths: Sequence[Sequence[int]]) -> FloatArray:
+        """Return what one inference of all tasks uses, shared prefixes once, shape (k,)."""
+        total = np.zeros(len(self.resources))
+        for graph, columns, arcs in zip(self.graphs, self.columns, self.paid(paths), strict=True):
+            total[columns] += graph.use[arcs].sum(axis=0)
+        return total
+
+
+@dataclass(frozen=True)
 class PathPool:
     """The candidate paths of all tasks, in the order of the instance."""
 
@@ -61,6 +122,43 @@ class PathPool:
     def resources(self) -> tuple[Resource, ...]:
         """All limited resources; their capacities are 1 in the units of ``use``."""
         return self.topology.resources
+
+    @cached_property
+    def groups(self) -> tuple[RateGroup, ...]:
+        """Every task's group, in the order of their first tasks."""
+        found = []
+        for tasks in self.topology.groups:
+            first, graphs = self.tasks[tasks[0]], tuple(self.tasks[t].graph for t in tasks)
+            resources = first.resources
+            if len(tasks) > 1:
+                resources = np.unique(np.concatenate([g.resources for g in graphs]))
+            found.append(
+                RateGroup(
+                    tasks=tasks,
+                    floor=first.floor,
+                    demand=first.demand,
+                    graphs=graphs,
+                    resources=resources,
+                    is_rate_resource=self.topology.is_rate_resource[resources],
+                    columns=tuple(np.searchsorted(resources, g.resources) for g in graphs),
+                )
+            )
+        return tuple(found)
+
+    @cached_property
+    def sharing(self) -> tuple[Sharing | None, ...]:
+        """What the candidate paths of each group share; None for a single task."""
+        return tuple(
+            find_sharing(
+                group.graphs,
+                [self.tasks[t].paths for t in group.tasks],
+                group.columns,
+                len(group.resources),
+            )
+            if group.is_shared
+            else None
+            for group in self.groups
+        )
 
     @cached_property
     def weights(self) -> FloatArray:
@@ -95,23 +193,12 @@ def build_pool(instance: Instance, relaxed: bool = False) -> PathPool:
             far each limit is from being met.
 
     Raises:
-        InputError: tasks share an input (not supported yet), or some path has neither
-            work nor demand, so that its rate would be unlimited.
+        InputError: some path has neither work nor demand, so that its rate would be
+            unlimited, or an input group can share too many prefixes.
     """
-    groups: dict[str, str] = {}
-    for task in instance.tasks:
-        if task.input_group is None:
-            continue
-        if task.input_group in groups:
-            raise InputError(
-                f"tasks {groups[task.input_group]!r} and {task.id!r} share the input group "
-                f"{task.input_group!r}: shared inputs cannot be solved yet; "
-                "set input_group to null to treat them as separate"
-            )
-        groups[task.input_group] = task.id
     topology = Topology(instance)
     graphs = [topology.task_graph(task) for task in instance.tasks]
-    floors = [topology.floor(task) for task in instance.tasks]
+    floors, demands = topology.floors(), topology.demands()
     limits = []
     for graph, floor in zip(graphs, floors, strict=True):
         task = graph.task
@@ -130,33 +217,62 @@ def build_pool(instance: Instance, relaxed: bool = False) -> PathPool:
             )
         )
     latency_matters = [relaxed and task.max_latency is not None for task in instance.tasks]
-    sets = label_paths(graphs, limits, latency_matters)
+    shareable: list[Trie] = [{} for _ in graphs]
+    for group in topology.groups:
+        if len(group) > 1:
+            for t, trie in zip(group, shareable_prefixes([graphs[t] for t in group]), strict=True):
+                shareable[t] = trie
+    sets = label_paths(graphs, limits, latency_matters, shareable)
+    most_rates: list[FloatArray] = [np.empty(0)] * len(graphs)
+    for group in topology.groups:
+        if len(group) > 1:
+            kept = undominated_in_group(
+                [graphs[t] for t in group],
+                [sets[t] for t in group],
+                [latency_matters[t] for t in group],
+            )
+            for t, rows in zip(group, kept, strict=True):
+                sets[t] = sets[t].subset(rows)
+        for t in group:
+            most_rates[t] = _most_rate(topology, graphs[t], sets[t], demands[t])
+        # Every task of the group takes one of its paths, at the rate of the group.
+        most = min((float(most_rates[t].max()) for t in group if len(most_rates[t])), default=0.0)
+        for t in group:
+            if len(group) > 1:
+                most_rates[t] = np.minimum(most_rates[t], most)
+            _refuse_unlimited(graphs[t], sets[t], most_rates[t])
+            most_rates[t] = np.maximum(most_rates[t], 0.0 if relaxed else floors[t])
     return PathPool(
         topology,
         tuple(
-            _task_paths(topology, graph, floor, paths, relaxed)
-            for graph, floor, paths in zip(graphs, floors, sets, strict=True)
+            TaskPaths(
+                task=graph.task,
+                graph=graph,
+                floor=floors[t],
+                demand=demands[t],
+                paths=sets[t],
+                most_rate=most_rates[t],
+                is_rate_resource=topology.is_rate_resource[graph.resources],
+            )
+            for t, graph in enumerate(graphs)
         ),
     )
 
 
-def _task_paths(
-    topology: Topology, graph: TaskGraph, floor: float, paths: PathSet, relaxed: bool
-) -> TaskPaths:
-    """Return the paths of a task with their largest rates."""
-    task = graph.task
+def _most_rate(topology: Topology, graph: TaskGraph, paths: PathSet, demand: float) -> FloatArray:
+    """Return the largest rate that each path can have on its own, shape (n,)."""
     is_rate = topology.is_rate_resource[graph.resources]
     with np.errstate(divide="ignore"):
         most_rate = 1.0 / paths.use.max(axis=1, initial=0.0, where=is_rate)
-    if task.demand is not None:
-        most_rate = np.minimum(most_rate, task.demand)
-    if not np.isfinite(most_rate).all():
-        free = int(np.flatnonzero(~np.isfinite(most_rate))[0])
-        blocks = " > ".join(graph.arcs[a].head for a in paths.arcs_of(free)[:-1])
-        raise InputError(
-            f"task {task.id!r}: path {blocks} has no work and the task no demand, "
-            "so its rate is unlimited; give it a demand"
-        )
-    return TaskPaths(
-        task, graph, floor, paths, np.maximum(most_rate, 0.0 if relaxed else floor), is_rate
+    return np.asarray(np.minimum(most_rate, demand))
+
+
+def _refuse_unlimited(graph: TaskGraph, paths: PathSet, most_rate: FloatArray) -> None:
+    if np.isfinite(most_rate).all():
+        return
+    free = int(np.flatnonzero(~np.isfinite(most_rate))[0])
+    blocks = " > ".join(graph.arcs[a].head for a in paths.arcs_of(free)[:-1])
+    raise InputError(
+        f"task {graph.task.id!r}: path {blocks} has no work and the task no demand, "
+        "so its rate is unlimited; give it a demand"
     )

@@ -7,10 +7,12 @@ from math import prod
 from typing import Any
 
 from code_opt.instance import Instance, parse_instance
-from code_opt.instance.model import INPUT, OUTPUT
+from code_opt.instance.model import IDENTITY, INPUT, OUTPUT
 from code_opt.networks.cost import FLOAT_BYTES
+from code_opt.profiling.config import ServiceConfig
 from code_opt.profiling.connections import Ends, Path
 from code_opt.profiling.measuring import Connection, Measuring
+from code_opt.profiling.preparation import Preparation
 
 BUNDLE = "bundle"
 
@@ -74,6 +76,7 @@ def make_instance(
                         "flops": float(connection.flops),
                         "params": float(connection.params),
                         "bytes": _crossing(connection),
+                        "share": _share(preparation, settings, connection),
                     }
                     for (source, target), connection in profile.connections.items()
                 ],
@@ -95,6 +98,27 @@ def make_instance(
         "reward": config.reward.model_dump(),
     }
     return parse_instance(data)
+
+
+def _share(preparation: Preparation, service: ServiceConfig, connection: Connection) -> str | None:
+    """Return the name under which tasks of a group have a connection in common, or None.
+
+    Adapters are trained for one task each. What tasks have in common is an input handed on as it
+    is, where all tasks of the group prepare their images in the same way.
+    """
+    spec = connection.spec
+    if (
+        service.input_group is None
+        or connection.ends[0] != INPUT
+        or (spec.kind, spec.source) != ("resize", spec.target)
+    ):
+        return None
+    ways = {
+        (tuple(other.config.input), other.normalization)
+        for other in preparation.services.values()
+        if other.config.input_group == service.input_group
+    }
+    return IDENTITY if len(ways) == 1 else None
 
 
 def _crossing(connection: Connection) -> float | None:

@@ -32,8 +32,8 @@ from code_opt.profiling.connections import (
     candidates,
 )
 from code_opt.profiling.preparation import Place, Preparation, Report, silent
-from code_opt.profiling.store import key_of
 from code_opt.reward import log_value
+from code_opt.store import key_of
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from code_opt.networks.training import (
     train_network,
 )
 from code_opt.profiling.config import ProfileConfig, ServiceConfig, resolve_weights
-from code_opt.profiling.store import Store, key_of
+from code_opt.store import Store, key_of
 
 Report = Callable[[str, int, int], None]
 """Called with (what is going on, steps done, steps in all)."""

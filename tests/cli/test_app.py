@@ -75,7 +75,7 @@ def test_options_reach_the_solver(answer) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("solve", "Missing argument 'INSTANCE'"),
+        ("solve", "Missing argument 'INSTANCE...'"),
         ("solve x.json --gap -1", "--gap"),
         ("solve x.json --gap nan", "'--gap'"),
         ("solve x.json --gap inf", "'--gap'"),
@@ -96,7 +96,7 @@ def test_options_reach_the_solver(answer) -> None:
         ("solve x.json --solver-option =1", "expected NAME=VALUE"),
         ("solve x.json --solver-option a=1 --solver-option a=2", "given twice"),
         ("solve x.json --colour", "No such option"),
-        ("solve x.json y.json", "unexpected extra argument"),
+        ("solve x.json y.json", "x.json: no such file or folder"),
         ("dissolve x.json", "No such command 'dissolve'"),
         ("check x.json", "Missing argument 'INSTANCE'"),
         ("export x.json", "Missing option '--to'"),

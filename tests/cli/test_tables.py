@@ -15,7 +15,7 @@ from code_opt.cli.tables import (
 )
 from tests.cli.examples import HOSTILE, make_instance, make_result
 
-UTF = Glyphs("⇒", "…", "█", "░")
+UTF = Glyphs("⇒", "→", "…", "█", "░")
 RESULTS = [
     make_result("exact", "optimal", reward=1.234567e11, bound=1.3e11, gap=0.1234567, seconds=3600),
     make_result("code", reward=1.2e11, throughput=330.0),

@@ -40,7 +40,7 @@ def test_loads_of_the_shipped_metro_with_links():
 
 
 def test_parts_by_hand(digits: Instance):
-    found = route(digits, "digit", ["alexnet/0", "mobilenet/1", "alexnet/2", "alexnet/3"], 7.0)
+    found = route(digits, {"digit": ["alexnet/0", "mobilenet/1", "alexnet/2", "alexnet/3"]}, 7.0)
     assert [(s.server, len(s.parts)) for s in found.segments] == [
         ("edge-a", 2),  # alexnet/0 and the adapter behind it
         ("edge-b", 2),  # mobilenet/1 and the adapter behind it
@@ -50,12 +50,14 @@ def test_parts_by_hand(digits: Instance):
     there = next(
         c for c in task.connections if c.source == "alexnet/0" and c.target == "mobilenet/1"
     )
-    assert found.sizes[0] == there.bytes
+    assert found.segments[1].size == there.bytes
+    assert [s.parent for s in found.segments] == [-1, 0, 1]
+    assert [s.answers for s in found.segments] == [(), (), (0,)]
     assert found.segments[0].flops == digits.dnns[0].blocks[0].flops + there.flops
 
 
 def test_entries_run_where_they_lead_and_exits_where_they_leave(digits: Instance):
-    found = route(digits, "digit", ["mobilenet/0"], 1.0)
+    found = route(digits, {"digit": ["mobilenet/0"]}, 1.0)
     (segment,) = found.segments
     assert segment.server == "edge-b"
     assert [part.ends for part in segment.parts] == [
@@ -71,7 +73,7 @@ def test_adapters_run_where_the_data_says(digits: Instance):
         if (connection["source"], connection["target"]) == ("alexnet/0", "mobilenet/1"):
             connection["server"] = "edge-b"
     moved = digits.replace(tasks=data)
-    found = route(moved, "digit", ["alexnet/0", "mobilenet/1", "alexnet/2", "alexnet/3"], 1.0)
+    found = route(moved, {"digit": ["alexnet/0", "mobilenet/1", "alexnet/2", "alexnet/3"]}, 1.0)
     assert [len(s.parts) for s in found.segments] == [1, 3, 2]
 
 
@@ -79,4 +81,4 @@ def test_tasks_without_a_rate_do_not_run(digits: Instance):
     result = solve(digits, method="local")
     tasks = (result.tasks[0].model_copy(update={"rate": 0.0}), result.tasks[1])
     found = routes(digits, result.model_copy(update={"tasks": tasks}))
-    assert [r.task for r in found] == ["parity"]
+    assert [r.tasks for r in found] == [("parity",)]

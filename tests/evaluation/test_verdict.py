@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from code_opt.evaluation.accuracy import Share, allowance
+from code_opt.evaluation.accuracy import Share
 from code_opt.evaluation.edge import Flow
-from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, judge, ranking
+from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, chance, judge, ranking
 
 
 def flow(measured: float, predicted: float = 100.0, steady: bool = True) -> Flow:
@@ -47,14 +47,33 @@ def test_wilson_covers_the_truth_as_often_as_it_says():
     assert 0.93 < hits / 4000 < 0.97
 
 
+def task_accuracy(share: Share, *, weight: float = 1.0, **more) -> TaskAccuracy:
+    return TaskAccuracy("t", (), "measured", "native", 0.9, share, share.images, weight, **more)
+
+
 def test_chance_shrinks_with_images_and_tasks():
-    one = Share(90, 100).variance
-    assert allowance([one], [1.0], 0.0) == pytest.approx(1.96 * one**0.5, rel=1e-3)
-    assert allowance([one, one], [1.0, 1.0], 0.0) == pytest.approx(
-        allowance([one], [1.0], 0.0) / 2**0.5
-    )
-    assert allowance([Share(9000, 10000).variance], [1.0], 0.02) == 0.02
-    assert allowance([], [], 0.01) == 0.01
+    one = task_accuracy(Share(90, 100))
+    # Test and validation images are samples of the same size here: twice the variance.
+    assert chance([one]) == pytest.approx(1.96 * (2 * one.measured.variance) ** 0.5, rel=1e-3)
+    assert chance([one, one]) == pytest.approx(chance([one]) / 2**0.5)
+    assert chance([task_accuracy(Share(9000, 10000))]) < chance([one]) / 9
+    assert chance([]) == 0.0
+    assert chance([task_accuracy(Share(1, 2), weight=0.0)]) == 0.0
+
+
+def test_tasks_on_the_same_images_err_together():
+    rng = np.random.default_rng(0)
+    hard = rng.random(4000) < 0.1
+    answers = ~hard
+    share = Share(int(answers.sum()), len(answers))
+    alone = task_accuracy(share)
+    same = [task_accuracy(share, pictures="cifar", answers=answers)] * 2
+    other = [
+        task_accuracy(share, pictures=name, answers=answers) for name in ("cifar", "mnist")
+    ]  # fmt: skip
+    # Twice the same errors: the average is as uncertain as either; independent ones are not.
+    assert chance(same) == pytest.approx(chance([alone]), rel=1e-2)
+    assert chance(other) == pytest.approx(chance([alone]) / 2**0.5, rel=1e-2)
 
 
 def test_what_holds_is_confirmed(results):

@@ -178,6 +178,7 @@ def instances(draw: st.DrawFn) -> dict[str, Any]:
                 "params": draw(nonnegative),
                 "bytes": draw(optional(nonnegative)),
                 "server": draw(optional(hosts)),
+                "share": draw(st.none() | st.sampled_from(["identity", "a", "b"]) | identifiers),
             }
             for source, target in draw(st.lists(st.sampled_from(forward), unique=True, max_size=5))
         ]
@@ -194,13 +195,14 @@ def instances(draw: st.DrawFn) -> dict[str, Any]:
                 "weight": draw(weights),
                 "min_accuracy": draw(fractions),
                 "max_latency": draw(optional(positive)),
-                "input_group": draw(optional(identifiers)),
+                "input_group": draw(st.none() | st.sampled_from(["camera", "door"]) | identifiers),
                 "connections": connections,
                 "measured_paths": [{"blocks": native, "accuracy": draw(fractions)}]
                 if measured
                 else [],
             }
         )
+    make_groups_agree(tasks)
     return {
         "schema": SCHEMA,
         "name": draw(texts),
@@ -212,3 +214,25 @@ def instances(draw: st.DrawFn) -> dict[str, Any]:
         "tasks": tasks,
         "reward": {"accuracy": draw(shapes), "throughput": draw(shapes)},
     }
+
+
+def make_groups_agree(tasks: list[dict[str, Any]]) -> None:
+    """Change the tasks of each input group so that they can have one rate and share adapters."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for task in tasks:
+        for connection in task["connections"]:
+            if connection["share"] == "identity":
+                connection |= {"flops": 0.0, "params": 0.0, "server": None}
+        if task["input_group"] is not None:
+            groups.setdefault(task["input_group"], []).append(task)
+    for members in groups.values():
+        most = min((t["demand"] for t in members if t["demand"] is not None), default=None)
+        adapters: dict[tuple[str, str, str], dict[str, Any]] = {}
+        for task in members:
+            if most is not None and task["floor"] != "standalone":
+                task["floor"] = min(task["floor"], most)
+            for connection in task["connections"]:
+                if connection["share"] is not None:
+                    name = (connection["source"], connection["target"], connection["share"])
+                    same = adapters.setdefault(name, connection)
+                    connection |= {k: same[k] for k in ("flops", "params", "bytes", "server")}

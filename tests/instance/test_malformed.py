@@ -124,6 +124,10 @@ MESSAGES = {
         "  connections.csv:2 drop: is required\n"
         "  connections.csv:2 source = 'alexnet/5': no such block; did you mean 'alexnet/1'?"
     ),
+    "csv-share-differs": (
+        "{}: connections.csv:3 params = 20.0: connections.csv:2 has the same ends and the share "
+        "'head': the same adapter must have the same params"
+    ),
     "csv-table-empty": ("{}: servers.csv: the file is empty; its first row must name the columns"),
     "csv-table-missing": "{}: tasks.csv: this table is required",
     "csv-table-unknown": "{}: connection.csv: no such table; did you mean 'connections'?",
@@ -168,6 +172,10 @@ MESSAGES = {
     ),
     "floor-word.json": (
         "{}: tasks[0].floor = 'alone': must be a number of at least 0, or 'standalone'"
+    ),
+    "group-floor-above-demand.json": (
+        "{}: tasks[1].floor = 6.0: the tasks of an input group have one rate: must be at most "
+        "the least demand among them, 5 (tasks[0].demand)"
     ),
     "group-id-arrow.json": (
         "{}: tasks[0].input_group = 'a>b': an id must not hold '>' (paths are written a > b)"
@@ -279,6 +287,23 @@ MESSAGES = {
         "'mobilenet/2'?\n"
         "  tasks[0].demnd = 3: unknown field; did you mean 'demand'?\n"
         "  tasks[0].dnn = 'alexnett': no such DNN; did you mean 'alexnet'?"
+    ),
+    "share-arrow.json": (
+        "{}: tasks[0].connections[0].share = 'a>b': an id must not hold '>' (paths are written "
+        "a > b)"
+    ),
+    "share-differs.json": (
+        "{}: tasks[1].connections[0].flops = 2000000.0: tasks[0].connections[0] has the same ends "
+        "and the share 'low': the same adapter must have the same flops"
+    ),
+    "share-identity-adapter.json": (
+        "{}: 3 problems\n"
+        "  tasks[0].connections[0].flops = 5.0: must be 0: the share 'identity' says that there is "
+        "no adapter\n"
+        "  tasks[0].connections[0].params = 3.0: must be 0: the share 'identity' says that there "
+        "is no adapter\n"
+        "  tasks[0].connections[0].server = 'edge-a': must be null: the share 'identity' says that "
+        "there is no adapter"
     ),
     "syntax.yaml": "{}: line 6, column 1: not YAML: did not find expected node content",
     "tab.yaml": ("{}: line 5, column 1: not YAML: found character that cannot start any token"),

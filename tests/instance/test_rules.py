@@ -139,6 +139,71 @@ def test_a_limited_link_limits_the_rate_only_if_bytes_cross_it() -> None:
     parse_instance(data)
 
 
+# Input groups
+
+
+def group(*changes: dict[str, Any]) -> dict[str, Any]:
+    """Return an instance of which each change makes a task with the group ``camera``."""
+    data = small()
+    (task,) = data["tasks"]
+    data["tasks"] = [
+        {**copy.deepcopy(task), "id": f"t{i}", "input_group": "camera", **change}
+        for i, change in enumerate(changes)
+    ]
+    return data
+
+
+def test_tasks_of_a_group_may_share_adapters_whose_numbers_agree() -> None:
+    data = group({}, {"floor": "standalone", "demand": 5.0})
+    for drop, size, task in zip((0.1, 0.2), (None, 4096.0), data["tasks"], strict=True):
+        entry = {"source": "input", "target": "mobilenet/0", "share": "identity", "drop": drop}
+        cross = {"share": "low", "flops": 1e6, "bytes": size, "server": "edge-a"}
+        task["connections"][0] |= cross
+        task["connections"].append(entry)
+    data["tasks"][1]["connections"][0]["server"] = None  # the source's own server
+    parse_instance(data)
+    # Other tasks may use the same name for something else.
+    other = copy.deepcopy(data["tasks"][0]) | {"id": "other", "input_group": None}
+    other["connections"][0]["flops"] = 5.0
+    data["tasks"].append(other)
+    parse_instance(data)
+
+
+@pytest.mark.parametrize("field", ["flops", "params", "bytes", "server"])
+def test_the_same_adapter_has_the_same_numbers(field: str) -> None:
+    data = group({}, {}, {})
+    for task in data["tasks"]:
+        task["connections"][1]["share"] = "head"
+    data["tasks"][2]["connections"][1][field] = "edge-a" if field == "server" else 7.0
+    (found,) = problems(data)
+    assert found.startswith(f"tasks[2].connections[1].{field}")
+    assert found.endswith(f"the same adapter must have the same {field}")
+    data["tasks"][2]["input_group"] = None
+    parse_instance(data)
+
+
+def test_the_floors_of_a_group_are_below_the_demands_of_all_its_tasks() -> None:
+    data = group({"demand": 9.0, "floor": 7.0}, {"demand": 8.0}, {"floor": "standalone"})
+    parse_instance(data)
+    data["tasks"][1]["demand"] = 6.0
+    assert len(problems(data)) == 1
+
+
+def test_what_limits_one_task_of_a_group_limits_them_all() -> None:
+    data = group({}, {"demand": 5.0})
+    for dnn in data["dnns"]:
+        for block in dnn["blocks"]:
+            block["flops"] = 0.0
+    parse_instance(data)
+    data["tasks"][1]["demand"] = None
+    assert len(problems(data)) == 1
+    # Every path of one task has work.
+    data["tasks"][1]["connections"] = [
+        {"source": "input", "target": "alexnet/0", "drop": 0.0, "flops": 1.0}
+    ]
+    parse_instance(data)
+
+
 # Cycles
 
 

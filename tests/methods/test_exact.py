@@ -152,15 +152,6 @@ def test_unlimited_rates_are_refused():
         parse_instance(data)
 
 
-def test_shared_inputs_are_refused_for_now():
-    data = one_task().to_dict()
-    data["tasks"] = [
-        {**data["tasks"][0], "id": name, "input_group": "camera"} for name in ("t", "u")
-    ]
-    with pytest.raises(InputError, match="share the input group 'camera'"):
-        solve(parse_instance(data))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

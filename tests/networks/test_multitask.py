@@ -104,7 +104,7 @@ def test_wrong_uses_are_refused(bundle):
     path = path_of(bundle, "digit", PATHS["digit"])
     with pytest.raises(InputError, match="a task stands there twice"):
         MultiTaskNetwork(bundle.trunks, [path, path])
-    with pytest.raises(ValueError, match="1 inputs for 2 tasks"):
+    with pytest.raises(ValueError, match="1 inputs for 2 streams"):
         network_of(bundle)(torch.rand(1, 3, 16, 16))
     broken = TaskPath("digit", "alexnet", (("alexnet", 0), ("alexnet", 3)), ())
     with pytest.raises(InputError, match="no connection leads"):

@@ -1,18 +1,23 @@
-"""What the table of methods says, in sentences computed from the results."""
+"""Results in words: sentences about a set of results, and paths in short."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from code_opt.cli.text import count, percent
+from code_opt.instance.model import IDENTITY, INPUT, OUTPUT
 from code_opt.result import TOLERANCE
+from code_opt.text import count, percent, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from code_opt.instance.model import Instance
     from code_opt.result import Result
 
 HEURISTIC = "code"
+_NUMBERED = re.compile(r"(.*\D)(\d+)")
 
 
 def chosen(results: Sequence[Result]) -> Result | None:
@@ -22,8 +27,13 @@ def chosen(results: Sequence[Result]) -> Result | None:
     return exact or max(solved, key=lambda result: result.value or 0.0, default=None)
 
 
-def reading(results: Sequence[Result]) -> list[str]:
-    """Return true sentences: what is proven, how far the others are from it, what failed."""
+def reading(results: Sequence[Result], confirmed: bool = True) -> list[str]:
+    """Return true sentences: what is proven, how far the others are from it, what failed.
+
+    Args:
+        results: of one instance and one objective.
+        confirmed: whether the independent check found nothing wrong with any of them.
+    """
     lines = [_proof(results)]
     reference = chosen(results)
     if reference is not None:
@@ -37,6 +47,7 @@ def reading(results: Sequence[Result]) -> list[str]:
         if best is not None and best is not reference:
             name = "The best baseline, " + best.method + "," if len(baselines) > 1 else best.method
             lines.append(_comparison(best, name, reference, times=False))
+    if reference is not None and confirmed:
         lines.append(
             "Every assignment shown passed the independent check of all requirements."
             if sum(r.has_solution for r in results) > 1
@@ -99,3 +110,69 @@ def _comparison(result: Result, name: str, reference: Result, times: bool = True
     if times and 0.0 < 2.0 * result.seconds < reference.seconds:
         sentence += f", {reference.seconds / result.seconds:,.0f} times as fast"
     return sentence + "."
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive blocks of one trunk on a path, or an end where a connection begins or ends."""
+
+    blocks: tuple[str, ...]
+    """Block ids; empty for ``input`` and ``output``."""
+    text: str
+    """``alexnet/0…1``, printable as it is."""
+    learned: bool = False
+    """The step into it is a learned connection (not one that hands on what is there)."""
+
+
+class PathWords:
+    """Writes paths as runs of blocks; between two runs lies a connection, mostly a learned one."""
+
+    def __init__(self, instance: Instance, span: str = "…") -> None:
+        """Index the trunks of an instance; ``span`` stands between a run's first and last block."""
+        self._span = span
+        self._trunk = {
+            (a.id, b.id)
+            for dnn in instance.dnns
+            for a, b in zip(dnn.blocks, dnn.blocks[1:], strict=False)
+        }
+        ends = {dnn.id: (dnn.blocks[0].id, dnn.blocks[-1].id) for dnn in instance.dnns}
+        self._ends = {task.id: ends[task.dnn] for task in instance.tasks if task.dnn in ends}
+        self._given = {
+            (task.id, c.source, c.target)
+            for task in instance.tasks
+            for c in task.connections
+            if c.share == IDENTITY
+        }
+
+    def __call__(self, task: str, path: Sequence[str]) -> list[Run]:
+        """Return the runs of a task's path; a single one is the native path.
+
+        ``input`` and ``output`` stand where a connection (an entry or an exit) starts or
+        ends there.
+        """
+        runs: list[list[str]] = []
+        for block in path:
+            if runs and (runs[-1][-1], block) in self._trunk:
+                runs[-1].append(block)
+            else:
+                runs.append([block])
+        first, last = self._ends.get(task, (None, None))
+        found: list[Run] = []
+        before = INPUT
+        if path and path[0] != first:
+            found.append(Run((), INPUT))
+        for run in runs:
+            learned = bool(found) and (task, before, run[0]) not in self._given
+            found.append(Run(tuple(run), self._text(run), learned))
+            before = run[-1]
+        if path and path[-1] != last:
+            found.append(Run((), OUTPUT, (task, before, OUTPUT) not in self._given))
+        return found
+
+    def _text(self, run: list[str]) -> str:
+        if len(run) == 1:
+            return plain(run[0])
+        first, last = _NUMBERED.fullmatch(run[0]), _NUMBERED.fullmatch(run[-1])
+        if first and last and first[1] == last[1]:
+            return plain(run[0]) + self._span + last[2]
+        return f"{plain(run[0])} {self._span} {plain(run[-1])}"

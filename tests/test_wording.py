@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from code_opt.cli.exits import ExitStatus, status_of
-from code_opt.cli.reading import chosen, reading
-from tests.cli.examples import make_result
+from code_opt.instance import Instance
+from code_opt.wording import PathWords, chosen, reading
+from tests.cli.examples import make_instance, make_result
 
 
 def exact(**changes: object):
@@ -112,3 +113,23 @@ def test_the_detailed_result_is_exact_or_else_the_best() -> None:
 )
 def test_exit_status(statuses: list[str], status: ExitStatus) -> None:
     assert status_of([make_result("exact", s) for s in statuses]) is status
+
+
+def test_a_path_says_which_of_its_steps_are_learned() -> None:
+    instance = make_instance()
+    data = instance.to_dict()
+    data["links"] = []
+    data["tasks"][0]["connections"] = [
+        {"source": "input", "target": "mobilenet-v3-small/0", "drop": 0.0, "share": "identity"},
+        {"source": "mobilenet-v3-small/1", "target": "alexnet/2", "drop": 0.01},
+    ]
+    words = PathWords(Instance.model_validate(data, strict=False))
+    path = [f"mobilenet-v3-small/{k}" for k in range(2)] + [f"alexnet/{k}" for k in range(2, 5)]
+    assert [(run.text, run.learned) for run in words("objects", path)] == [
+        ("input", False),
+        ("mobilenet-v3-small/0…1", False),
+        ("alexnet/2…4", True),
+    ]
+    native = [f"alexnet/{k}" for k in range(5)]
+    assert [run.text for run in words("objects", native)] == ["alexnet/0…4"]
+    assert words("objects", []) == []

@@ -1,7 +1,7 @@
-"""What was measured so far: kept at once, found again after a kill.
+"""What is finished so far: kept at once, found again after a kill.
 
-One line of JSON per measurement, appended and flushed to disk before the next one begins.
-A line that a kill cut short is dropped when the file is read; nothing before it can be
+One line of JSON per finished piece of work, appended and flushed to disk before the next
+one begins. A line that a kill cut short is dropped when the file is read; nothing before it can be
 lost. Weights lie beside it and are written before the line that names them.
 """
 
@@ -18,11 +18,11 @@ from code_opt.files import write_atomically
 
 
 class Store:
-    """Measurements by key, in a folder."""
+    """Records by key, in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "measurements.jsonl") -> None:
         self.folder = folder
-        self.path = folder / "measurements.jsonl"
+        self.path = folder / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -40,7 +40,7 @@ class Store:
                 record = json.loads(line)
                 self.records[record["key"]] = record
             except (ValueError, KeyError, TypeError):
-                continue  # damaged: it will be measured again
+                continue  # damaged: that work will be done again
         if len(whole) < len(text):
             write_atomically(self.path, whole)
 
@@ -48,11 +48,11 @@ class Store:
         return key in self.records
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """Return a measurement, or None."""
+        """Return a record, or None."""
         return self.records.get(key)
 
     def add(self, key: str, record: dict[str, Any]) -> dict[str, Any]:
-        """Keep a measurement; it is on disk when this returns."""
+        """Keep a record; it is on disk when this returns."""
         full = {"key": key, **record}
         with self.path.open("ab") as stream:
             stream.write(json.dumps(full, allow_nan=False).encode() + b"\n")

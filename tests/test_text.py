@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from code_opt.cli.text import count, duration, number, percent, plain, plain_lines, product, si
+from code_opt.text import count, duration, number, percent, plain, plain_lines, product, si
 
 
 @pytest.mark.parametrize(

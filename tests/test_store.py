@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from code_opt.errors import InputError
-from code_opt.profiling.store import Store, key_of
+from code_opt.store import Store, key_of
 
 
 def test_what_is_added_is_found_again(tmp_path):

@@ -1,0 +1,373 @@
+"""Many instances by many methods: in parallel, resumable, one failing alone.
+
+Each pair of an instance and a method is a job. A finished job's result is written to the
+output folder at once, then a line that says which content and which options it answers is
+appended to ``batch.jsonl``; a second run takes what is there, if the line's key and the
+result's checksum still hold, and solves the rest. Jobs that failed are tried again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future, as_completed
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import code_opt
+from code_opt.errors import InputError
+from code_opt.executors import executor_of
+from code_opt.files import file_stem, write_atomically
+from code_opt.instance.tables import COLUMNS, REQUIRED_TABLES
+from code_opt.result import Result, load_result
+from code_opt.store import Store, key_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".json", ".yaml", ".yml")
+JOURNAL, TABLE = "batch.jsonl", "batch.csv"
+HEAD_BYTES = 4096
+_OTHER_SCHEMA = re.compile(rb"""["']?schema["']?\s*:\s*["']?code-opt/(?!instance/)""")
+
+Fault = Literal["bad input", "failed"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An instance to solve."""
+
+    label: str
+    """Its name, with as many folders as tell it from the others."""
+    path: Path
+    stem: str
+    """Beginning of the names of its result files."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One instance by one method."""
+
+    source: Source
+    method: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: a result (``fault`` is None), or why there is none."""
+
+    job: Job
+    result: Result | None = None
+    fault: Fault | None = None
+    message: str | None = None
+    kept: bool = False
+    """Found finished, not solved in this run."""
+
+
+Report = Callable[[Outcome, int, int], None]
+"""Called after each job with its outcome, how many are done, how many there are."""
+
+
+def is_table_folder(path: Path) -> bool:
+    """Tell whether a folder is one instance: it holds one of the tables that must be there."""
+    return any((path / f"{table}.csv").is_file() for table in REQUIRED_TABLES)
+
+
+def is_batch(paths: Sequence[Path]) -> bool:
+    """Tell whether arguments mean many instances: several, or a folder that is none itself."""
+    return len(paths) > 1 or (paths[0].is_dir() and not is_table_folder(paths[0]))
+
+
+def find_instances(paths: Iterable[Path]) -> list[Source]:
+    """Return the instances that files and folders stand for, each once, in order.
+
+    In a folder that is no instance itself these are the JSON and YAML files and the folders
+    of CSV tables directly below it, by name. Hidden ones are left out, and so are files that
+    name another of the package's schemas (results, profiles), wherever a folder is searched.
+
+    Raises:
+        InputError: a path is not there, a folder cannot be read or holds no instance.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+        if not path.is_dir() or is_table_folder(path):
+            found[path] = None
+            continue
+        try:
+            entries = sorted(path.iterdir())
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+        inside = [entry for entry in entries if _is_instance(entry)]
+        if not inside:
+            raise InputError(
+                f"{path}: neither an instance (a folder of CSV tables has servers.csv, ...) nor a "
+                "folder of instances (no .json or .yaml file, no folder of CSV tables in it)"
+            )
+        found.update(dict.fromkeys(inside))
+    unique = {path.resolve(): path for path in reversed(found)}
+    files = [path for path in found if unique[path.resolve()] is path]
+    stems: dict[str, int] = {}
+    sources = []
+    for path, label in zip(files, _labels(files), strict=True):
+        stem = file_stem(label)
+        stems[stem] = stems.get(stem, 0) + 1
+        sources.append(Source(label, path, stem if stems[stem] == 1 else f"{stem}-{stems[stem]}"))
+    return sources
+
+
+def run_batch(
+    sources: Sequence[Source],
+    methods: Sequence[str],
+    settings: Mapping[str, Any],
+    *,
+    executor: str = "processes",
+    out: Path | None = None,
+    report: Report | None = None,
+) -> list[Outcome]:
+    """Solve every instance by every method; return the outcomes, by instance, then method.
+
+    Args:
+        sources: see :func:`find_instances`.
+        methods: see :data:`code_opt.methods.METHODS`.
+        settings: options of :func:`code_opt.solve`, as plain data.
+        executor: where jobs run, see :func:`code_opt.executors.executor_of`.
+        out: folder for the results, the journal and the table; it is there already.
+        report: called after each job.
+
+    Raises:
+        InputError: the executor's name or the folder cannot be used.
+    """
+    jobs = [Job(source, method) for source, method in itertools.product(sources, methods)]
+    shelf = None if out is None else _Shelf(out, settings)
+    outcomes: dict[Job, Outcome] = {}
+
+    def done(outcome: Outcome, content: str | None) -> None:
+        if shelf is not None and not outcome.kept:
+            shelf.keep(outcome, content)
+        outcomes[outcome.job] = outcome
+        if report is not None:
+            report(outcome, len(outcomes), len(jobs))
+
+    for job in jobs:
+        kept = None if shelf is None else shelf.find(job)
+        if kept is not None:
+            done(Outcome(job, kept, kept=True), None)
+    open_jobs = [job for job in jobs if job not in outcomes]
+    with closing(_solve_all(open_jobs, settings, executor)) as answers:
+        for job, answer in answers:
+            done(_outcome(job, answer), answer.get("content"))
+    ordered = [outcomes[job] for job in jobs]
+    if out is not None:
+        text = batch_table(ordered).to_csv(index=False, lineterminator="\n")
+        write_atomically(out / TABLE, text)
+    return ordered
+
+
+def batch_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """Return one row per job; ``file`` names the result file within the output folder."""
+    import pandas as pd
+
+    columns = ("objective", "formulation", "reward", "bound", "gap", "throughput", "accuracy")
+    rows = []
+    for outcome in outcomes:
+        job, result = outcome.job, outcome.result
+        row: dict[str, Any] = {"instance": job.source.label, "method": job.method}
+        row["status"] = outcome.fault if result is None else result.status
+        row |= {name: None if result is None else getattr(result, name) for name in columns}
+        row["seconds"] = None if result is None else result.seconds
+        row["message"] = outcome.message if result is None else result.message
+        row["path"] = str(job.source.path)
+        row["file"] = None if result is None else result_file(job)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def result_file(job: Job) -> str:
+    """Return the name of a job's result file."""
+    return f"{job.source.stem}.{file_stem(job.method)}.json"
+
+
+def fingerprint(path: Path) -> str | None:
+    """Return a checksum of an instance's content, None where it cannot be read."""
+    total = hashlib.sha256()
+    files = [path]
+    if path.is_dir():
+        files = [path / f"{t}.csv" for t in COLUMNS if (path / f"{t}.csv").is_file()]
+    try:
+        for file in files:
+            total.update(f"{file.name} {file.stat().st_size}\n".encode("utf-8", "replace"))
+            with file.open("rb") as stream:
+                while chunk := stream.read(2**20):
+                    total.update(chunk)
+    except OSError:
+        return None
+    return total.hexdigest()
+
+
+class _Shelf:
+    """Finished results in the output folder."""
+
+    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
+        self._out = out
+        self._settings = dict(settings)
+        self._store = Store(out, JOURNAL)
+
+    def _key(self, job: Job, content: str) -> str:
+        return key_of(job.source.stem, job.method, content, self._settings, code_opt.__version__)
+
+    def find(self, job: Job) -> Result | None:
+        """Return the result of this content and these options, if it is there, unchanged."""
+        content = fingerprint(job.source.path)
+        record = None if content is None else self._store.get(self._key(job, content))
+        path = self._out / result_file(job)
+        if record is None or record.get("result") != fingerprint(path):
+            return None
+        try:
+            return load_result(path)
+        except InputError:  # a newer format, say
+            return None
+
+    def keep(self, outcome: Outcome, content: str | None) -> None:
+        """Write a result, then the line that says what it answers."""
+        if outcome.result is None:
+            return
+        path = self._out / result_file(outcome.job)
+        code_opt.save_result(outcome.result, path)
+        if content is not None:
+            record = {
+                "instance": outcome.job.source.label,
+                "method": outcome.job.method,
+                "result": fingerprint(path),
+            }
+            self._store.add(self._key(outcome.job, content), record)
+
+
+def _solve(path: str, method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Do one job, wherever this runs; everything that goes wrong is told as plain data."""
+    try:
+        content = fingerprint(Path(path))
+        instance = code_opt.load_instance(path)
+        result = code_opt.solve(instance, method=method, **settings)
+    except InputError as error:
+        return {"fault": "bad input", "message": str(error)}
+    except Exception as error:  # noqa: BLE001
+        return {"fault": "failed", "message": f"{type(error).__name__}: {error}"}
+    # Solved may be what was written after the checksum was taken: then it is not kept.
+    same = content == fingerprint(Path(path))
+    return {"result": result.to_json(), "content": content if same else None}
+
+
+def _outcome(job: Job, answer: Mapping[str, Any]) -> Outcome:
+    if "result" in answer:
+        return Outcome(job, Result.model_validate_json(answer["result"]))
+    return Outcome(job, None, answer["fault"], answer["message"])
+
+
+Answers = Generator[tuple[Job, Mapping[str, Any]], None, None]
+
+
+def _solve_all(jobs: list[Job], settings: Mapping[str, Any], executor: str) -> Answers:
+    """Yield each job with its answer, as they are done.
+
+    A process that dies (out of memory, killed) takes the whole pool with it and leaves open
+    whose fault it was. Then the open jobs run alone, first come first served as in the pool,
+    until one dies alone: that one failed. If as many as could have been running have come
+    through, it was all of them together, and the pool goes on with the rest.
+    """
+    left = list(jobs)
+    while left:
+        whole = True
+        for job, answer in _together(tuple(left), settings, executor):
+            if answer is None:
+                whole = False
+            else:
+                left.remove(job)
+                yield job, answer
+        if whole:
+            return
+        for job in left[: (os.cpu_count() or 1) + 1]:
+            ((_, answer),) = _together([job], settings, _alone(executor))
+            died = answer is None
+            left.remove(job)
+            told = "the process that solved it died (out of memory?)"
+            yield job, {"fault": "failed", "message": told} if answer is None else answer
+            if died:
+                break
+
+
+def _alone(executor: str) -> str:
+    return "processes:1" if executor.startswith("processes") else executor
+
+
+def _together(
+    jobs: Sequence[Job], settings: Mapping[str, Any], executor: str
+) -> Iterator[tuple[Job, Mapping[str, Any] | None]]:
+    """Yield each job with its answer; None where the pool broke before there was one."""
+    with executor_of(executor) as pool:
+        if pool is None:
+            for job in jobs:
+                yield job, _solve(str(job.source.path), job.method, settings)
+            return
+        futures: dict[Future[dict[str, Any]], Job] = {}
+        for job in jobs:
+            try:
+                # Absolute: workers of a cluster may stand in another folder.
+                path = str(job.source.path.absolute())
+                futures[pool.submit(_solve, path, job.method, dict(settings))] = job
+            except BrokenExecutor:
+                yield job, None
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenExecutor:
+                yield futures[future], None
+            except Exception as error:  # noqa: BLE001 - a cluster's own: a worker lost, ...
+                told = f"{type(error).__name__}: {error}"
+                yield futures[future], {"fault": "failed", "message": told}
+
+
+def _is_instance(path: Path) -> bool:
+    """Tell whether something in a folder is an instance, or a file that claims to be one."""
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        return is_table_folder(path)
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as stream:
+            return not _OTHER_SCHEMA.search(stream.read(HEAD_BYTES))
+    except OSError:
+        return True  # trying to read it will say why
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """Return for each path its shortest end that no other one has.
+
+    Suffixes are left out, except where two files differ in nothing else.
+    """
+    places = [path.resolve() if path.name in ("", "..") else path.absolute() for path in paths]
+    bare = [
+        place.with_name(place.stem) if path.is_file() else place
+        for place, path in zip(places, paths, strict=True)
+    ]
+    twice = {place for place, count in Counter(bare).items() if count > 1}
+    parts = [
+        (place if short in twice else short).parts
+        for place, short in zip(places, bare, strict=True)
+    ]
+    labels: dict[int, str] = {}
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        ends = Counter(own[-length:] for own in parts)
+        for k, own in enumerate(parts):
+            if k not in labels and (ends[own[-length:]] == 1 or length >= len(own)):
+                labels[k] = "/".join(own[-length:])
+    return [labels[k] for k in range(len(parts))]

@@ -1,0 +1,118 @@
+"""``solve`` for many instances: progress, one table, one exit status."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from code_opt.cli.exits import ExitStatus
+from code_opt.cli.text import plain, plain_lines, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from code_opt.batch import Outcome
+
+SEVERITY = (
+    ExitStatus.INTERNAL_ERROR,
+    ExitStatus.BAD_INPUT,
+    ExitStatus.NOTHING_FOUND,
+    ExitStatus.INFEASIBLE,
+    ExitStatus.DONE,
+)
+"""The worst first."""
+
+
+def is_batch(paths: Sequence[Path]) -> bool:
+    """Tell whether arguments mean many instances."""
+    if len(paths) == 1 and not paths[0].is_dir():
+        return False  # the common case loads nothing
+    from code_opt import batch
+
+    return batch.is_batch(paths)
+
+
+def solve_batch(
+    paths: Sequence[Path],
+    methods: Sequence[str],
+    settings: Mapping[str, Any],
+    executor: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> ExitStatus:
+    """Solve all instances by all methods, show one table and return the worst exit status."""
+    from code_opt.batch import TABLE, find_instances, run_batch
+    from code_opt.methods import Settings
+
+    Settings(**settings)  # a wrong option is told once, not once per instance
+    sources = find_instances(paths)
+    outcomes = run_batch(
+        sources, methods, settings, executor=executor or "processes", out=out, report=_report
+    )
+    if as_json:
+        print(json.dumps([_data(outcome) for outcome in outcomes], indent=2, allow_nan=False))
+    else:
+        _show(outcomes)
+        if out is not None:
+            print(f"\nThe same table, and every result: {plain(out / TABLE)}")
+    return status_of_batch(outcomes)
+
+
+def status_of_batch(outcomes: Sequence[Outcome]) -> ExitStatus:
+    """Return the worst that became of any instance; within one, its best method counts.
+
+    An instance that a method could not use, or on which one failed, counts as that, whatever
+    the others found.
+    """
+    from code_opt.cli.exits import status_of
+
+    by_instance: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_instance.setdefault(outcome.job.source.stem, []).append(outcome)
+    found = {ExitStatus.DONE}
+    for group in by_instance.values():
+        faults = {outcome.fault for outcome in group}
+        if "failed" in faults:
+            found.add(ExitStatus.INTERNAL_ERROR)
+        if "bad input" in faults:
+            found.add(ExitStatus.BAD_INPUT)
+        results = [outcome.result for outcome in group if outcome.result is not None]
+        if results:
+            found.add(status_of(results))
+    return next(status for status in SEVERITY if status in found)
+
+
+def _report(outcome: Outcome, done: int, jobs: int) -> None:
+    """Say on stderr that one more job is done."""
+    job, result = outcome.job, outcome.result
+    told = str(outcome.fault if result is None else result.status)
+    if outcome.kept:
+        told = f"{told}, found finished"
+    elif result is not None:
+        told = f"{told}, {seconds(result.seconds)} s"
+    line = f"{done}/{jobs} {plain(job.source.label)} {job.method}: {told}"
+    if outcome.message is not None:
+        line += f": {plain_lines(outcome.message)}"
+    print(line, file=sys.stderr, flush=True)
+
+
+def _data(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "instance": outcome.job.source.label,
+        "path": str(outcome.job.source.path),
+        "method": outcome.job.method,
+        "result": None if outcome.result is None else outcome.result.to_dict(),
+        "fault": outcome.fault,
+        "message": outcome.message,
+    }
+
+
+def _show(outcomes: Sequence[Outcome]) -> None:
+    from rich.console import Console
+
+    from code_opt.cli.tables import batch_table
+
+    console = Console(highlight=False)
+    console.print(batch_table(outcomes, console))

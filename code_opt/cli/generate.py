@@ -1,0 +1,154 @@
+"""The command ``generate``: seeded random instances."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from code_opt.cli.exits import ExitStatus
+from code_opt.cli.text import count, plain, si
+from code_opt.errors import InputError
+
+MAX_SEED = 2**31 - 1
+
+
+class Family(StrEnum):
+    """Kinds of edges."""
+
+    HUB_AND_SPOKE = "hub-and-spoke"
+    METRO_RING = "metro-ring"
+    HIERARCHY = "hierarchy"
+    PLAIN = "plain"
+
+
+class Images(StrEnum):
+    """Sizes of what the networks see."""
+
+    LARGE = "224"
+    SMALL = "32"
+    MIXED = "mixed"
+
+
+def generate(
+    services: Annotated[int, typer.Option(min=1, help="Number of services.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="NAME.json (written task by task), NAME.yaml, or a CSV folder."
+        ),
+    ],
+    family: Annotated[Family, typer.Option(help="Kind of edge.")] = Family.HUB_AND_SPOKE,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of all random choices.")] = 0,
+    blocks: Annotated[
+        str, typer.Option(metavar="N|MIN:MAX", help="Blocks per DNN: a number or a range.")
+    ] = "5",
+    hosts: Annotated[
+        int, typer.Option(min=0, help="Other services whose trunks a task may use.")
+    ] = 2,
+    images: Annotated[
+        Images | None, typer.Option(help="Pixels a side of the images.", show_default="224")
+    ] = None,
+    load: Annotated[
+        float | None,
+        typer.Option(help="All demands over what servers are sized for.", show_default="3.0"),
+    ] = None,
+    zipf: Annotated[
+        float | None,
+        typer.Option(help="Exponent of the services' popularity.", show_default="1.0"),
+    ] = None,
+    saturated: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Share of tasks without a demand.", show_default="0, plain: 0.5"
+        ),
+    ] = None,
+    links: Annotated[bool, typer.Option("--links", help="Limit bandwidths, add delays.")] = False,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Limit the latency of half of the tasks.")
+    ] = False,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Limit the memory for adapters.")
+    ] = False,
+    measured: Annotated[int, typer.Option(min=0, help="Measured paths per task, at most.")] = 0,
+    groups: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Share of tasks that share an input.", show_default="0.0"
+        ),
+    ] = None,
+) -> ExitStatus:
+    """Make a random instance that resembles a real edge; the same options, the same file.
+
+    Exit status: 0 written, 2 bad input.
+    """
+    least, most = _range(blocks)
+    from code_opt.generate import Edge, EdgeOptions, generate_edge, write_edge
+    from code_opt.generate import generate as generate_plain
+    from code_opt.instance import save_instance
+
+    given: dict[str, Any] = {
+        name: value
+        for name, value in {
+            "images": None if images is None else images.value,
+            "load": load,
+            "zipf": zipf,
+            "saturated": saturated,
+            "groups": groups,
+        }.items()
+        if value is not None
+    }
+    if family is Family.PLAIN:
+        unknown = [f"--{name}" for name in given if name != "saturated"]
+        if unknown:
+            raise InputError(f"--family plain has no {', '.join(unknown)}")
+        if least != most:
+            raise InputError(f"--blocks: {blocks!r}: --family plain takes one number")
+        try:
+            instance = generate_plain(
+                services,
+                blocks=least,
+                hosts=hosts,
+                seed=seed,
+                limited_demand=0.5 if saturated is None else 1.0 - saturated,
+                links=links,
+                latency=latency,
+                memory=memory,
+                measured=measured,
+            )
+        except ValueError as error:
+            raise InputError(f"generate: {error}") from None
+        save_instance(instance, out)
+    else:
+        options = EdgeOptions(
+            family=family.value,
+            services=services,
+            seed=seed,
+            blocks=(least, most),
+            hosts=hosts,
+            links=links,
+            latency=latency,
+            memory=memory,
+            measured=measured,
+            **given,
+        )
+        if out.suffix.lower() == ".json" and not out.is_dir():
+            write_edge(Edge(options), out)
+        else:
+            save_instance(generate_edge(options), out)
+    size = sum(f.stat().st_size for f in (out.glob("*.csv") if out.is_dir() else [out]))
+    what = f"{count(services)} service{'s' * (services != 1)} ({family.value}, seed {seed})"
+    print(f"{plain(out)}: {what}, {si(size)}B")
+    return ExitStatus.DONE
+
+
+def _range(text: str) -> tuple[int, int]:
+    """Return the least and the greatest number of blocks."""
+    low, _, high = text.partition(":")
+    try:
+        least = int(low)
+        return least, int(high) if ":" in text else least
+    except ValueError:
+        raise InputError(f"--blocks: {text!r}: expected a number, or a range such as 3:6") from None

@@ -1,0 +1,394 @@
+"""Plans for a terminal: the figures that decide, not every column of the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from code_opt.cli.tables import plain_table
+from code_opt.cli.text import number, percent, plain, plain_lines, seconds, si
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from code_opt.planning import Plan
+
+Row = dict[str, Any]
+Column = tuple[str, Callable[[Row], str]]
+MOST_ROWS = 40
+"""Longer tables are cut on a terminal; files hold them whole."""
+
+
+def show_plans(plans: Sequence[Plan], console: Console) -> None:
+    """Print what was found."""
+    for i, plan in enumerate(plans):
+        if i:
+            console.print()
+        _SHOW[plan.kind](plan, console)
+
+
+def _least_cost(plan: Plan, console: Console) -> None:
+    rows = plan.table("summary").records()
+    by_key = {(r["growth"], r["max_loss_points"], r["coordination"], r["method"]): r for r in rows}
+    keys = list(dict.fromkeys((r["growth"], r["max_loss_points"]) for r in rows))
+    names = list(dict.fromkeys(r["coordination"] for r in rows))
+    best = names[0]
+
+    def cost(name: str, method: str) -> Callable[[Row], str]:
+        return lambda r: _outcome(by_key[r["growth"], r["max_loss_points"], name, method])
+
+    columns: list[Column] = [
+        ("growth", lambda r: f"{r['growth']:g}"),
+        ("loss at most\n[points]", lambda r: _optional(r["max_loss_points"], "g", "–")),
+        *((f"cost\n{name}", cost(name, "exact")) for name in reversed(names)),
+        ("gap\n[%]", lambda r: _gap(r["gap"])),
+        ("heuristic", cost(best, "heuristic")),
+        ("saved\n[%]", lambda r: _saved(r)),
+        ("units\nsaved", lambda r: _optional(r["saved_units"], "d", "–")),
+        ("accuracy lost\n[points]", lambda r: _optional(r["accuracy_loss_points"], "+.2f", "–")),
+        ("time\n[s]", lambda r: seconds(r["seconds"])),
+    ]
+    shown = [by_key[g, loss, best, "exact"] for g, loss in keys]
+    _heading(console, f"{plan.instance}: least cost to serve all demand")
+    _print(console, columns, shown)
+    last = next((r for r in reversed(shown) if r["cost"] is not None), None)
+    if last is not None:
+        loss = last["max_loss_points"]
+        about = "" if loss is None else f", at most {loss:g} points lost"
+        _heading(console, f"\nUnits at growth {last['growth']:g}{about} ({best})")
+        _capacities(
+            plan,
+            console,
+            lambda r: (
+                (r["growth"], r["max_loss_points"], r["coordination"], r["method"])
+                == (last["growth"], loss, best, "exact")
+            ),
+        )
+
+
+def _growth(plan: Plan, console: Console) -> None:
+    _heading(console, f"{plan.instance}: growth path")
+    _print(
+        console,
+        [
+            ("coordination", lambda r: plain(r["coordination"])),
+            ("status", lambda r: r["status"]),
+            ("cost", lambda r: _money(r["cost"])),
+            ("present\nvalue", lambda r: _money(r["present_value"])),
+            ("gap\n[%]", lambda r: _gap(r["gap"])),
+            ("units", lambda r: _optional(r["units"], "d", "–")),
+            ("saved", lambda r: _money(r["saved_cost"])),
+            ("time\n[s]", lambda r: seconds(r["seconds"])),
+        ],
+        plan.table("summary").records(),
+    )
+    console.print()
+    _print(
+        console,
+        [
+            ("coordination", lambda r: plain(r["coordination"])),
+            ("period", lambda r: f"{r['period']:d}"),
+            ("growth", lambda r: f"{r['growth']:g}"),
+            ("units\nbought", lambda r: f"{r['units_bought']:d}"),
+            ("cost", lambda r: _money(r["cost"])),
+            ("cost\nso far", lambda r: _money(r["total_cost"])),
+            ("accuracy lost\n[points]", lambda r: f"{r['accuracy_loss_points']:+.2f}"),
+            ("demand\n[1/s]", lambda r: number(r["throughput_per_s"])),
+        ],
+        plan.table("periods").records(),
+    )
+    names = [r["coordination"] for r in plan.table("periods").records()]
+    if names:
+        bought = [
+            r
+            for name in ("servers", "links")
+            for r in plan.table(name).records()
+            if r["coordination"] == names[0] and r["units_bought"]
+        ]
+        if bought:
+            _heading(console, f"\nWhere ({names[0]})")
+            _print(
+                console,
+                [
+                    ("period", lambda r: f"{r['period']:d}"),
+                    ("server or link", _place),
+                    ("units\nbought", lambda r: f"{r['units_bought']:d}"),
+                    ("units", lambda r: f"{r['units']:d}"),
+                    ("utilization\n[%]", lambda r: _share(r["utilization"])),
+                ],
+                sorted(bought, key=lambda r: r["period"]),
+            )
+
+
+def _scenarios(plan: Plan, console: Console) -> None:
+    _heading(console, f"{plan.instance}: uncertain demand")
+    _print(
+        console,
+        [
+            ("planned for", lambda r: _VARIANTS[r["variant"]]),
+            ("status", lambda r: r["status"]),
+            ("cost", lambda r: _money(r["cost"])),
+            ("gap\n[%]", lambda r: _gap(r["gap"])),
+            ("units", lambda r: _optional(r["units"], "d", "–")),
+            ("served,\nexpected [%]", lambda r: _share(r["expected_served_share"])),
+            ("served,\nworst [%]", lambda r: _share(r["worst_served_share"])),
+            (
+                "accuracy lost\n[points]",
+                lambda r: _optional(r["accuracy_loss_points"], "+.2f", "–"),
+            ),
+            ("time\n[s]", lambda r: seconds(r["seconds"])),
+        ],
+        plan.table("summary").records(),
+    )
+    console.print()
+    shown = plan.table("scenarios").records()
+    by_key = {(r["scenario"], r["variant"]): r for r in shown}
+    variants = list(dict.fromkeys(r["variant"] for r in shown))
+
+    def share(variant: str) -> Callable[[Row], str]:
+        return lambda r: _share(by_key[r["scenario"], variant]["served_share"])
+
+    _print(
+        console,
+        [
+            ("scenario", lambda r: plain(r["scenario"])),
+            ("probability", lambda r: f"{r['probability']:.4g}"),
+            ("demand\n[1/s]", lambda r: number(r["demand_per_s"])),
+            *((f"served [%]\n{variant}", share(variant)) for variant in variants),
+        ],
+        [r for r in shown if r["variant"] == variants[0]] if variants else [],
+    )
+    if "expected" in variants:
+        _heading(console, "\nUnits that serve the expected share")
+        _capacities(plan, console, lambda r: r["variant"] == "expected")
+
+
+_VARIANTS = {
+    "mean": "mean demand",
+    "expected": "share of expected demand",
+    "worst": "share in every scenario",
+    "every": "all in every scenario",
+}
+
+
+def _failures(plan: Plan, console: Console) -> None:
+    _heading(console, f"{plan.instance}: failure of any one server")
+    _print(
+        console,
+        [
+            ("plan", lambda r: plain(r["plan"])),
+            ("status", lambda r: r["status"]),
+            ("cost", lambda r: _money(r["cost"])),
+            ("gap\n[%]", lambda r: _gap(r["gap"])),
+            ("units", lambda r: _optional(r["units"], "d", "–")),
+            ("extra\ncost", lambda r: _money(r["extra_cost"])),
+            ("worst case [%]\nfixed", lambda r: _share(r["worst_served_fixed_share"])),
+            ("worst case [%]\nre-routed", lambda r: _share(r["worst_served_rerouted_share"])),
+            ("time\n[s]", lambda r: seconds(r["seconds"])),
+        ],
+        plan.table("summary").records(),
+    )
+    console.print()
+    shown = plan.table("failures").records()
+    later = {r["failed_server"]: r for r in shown if r["plan"] == "survivable"}
+    _heading(console, "Served when a server fails [% of the demand]")
+    _print(
+        console,
+        [
+            ("failed server", lambda r: plain(r["failed_server"])),
+            ("tasks\nhit", lambda r: f"{r['tasks_hit']:d}"),
+            ("lost", lambda r: f"{r['tasks_lost']:d}"),
+            ("fixed", lambda r: _share(r["served_fixed_share"])),
+            ("re-routed", lambda r: _share(r["served_rerouted_share"])),
+            ("floors\nkept", lambda r: "yes" if r["floors_kept"] else "no"),
+            (
+                "survivable:\nre-routed",
+                lambda r: _share(later.get(r["failed_server"], {}).get("served_rerouted_share")),
+            ),
+        ],
+        [r for r in shown if r["plan"] == "normal"],
+    )
+    _heading(console, "\nUnits of the survivable plan")
+    _capacities(plan, console, lambda r: r["plan"] == "survivable")
+
+
+def _front(plan: Plan, console: Console) -> None:
+    complete = plan.settings.get("complete")
+    about = "every point" if complete else "points at even steps of accuracy; --points all for each"
+    _heading(console, f"{plan.instance}: throughput against average accuracy ({about})")
+    _print(
+        console,
+        [
+            ("point", lambda r: f"{r['point']:d}"),
+            ("throughput\n[1/s]", lambda r: number(r["throughput_per_s"])),
+            ("accuracy", lambda r: f"{r['accuracy']:.4f}"),
+            ("lost\n[points]", lambda r: f"{r['accuracy_loss_points']:+.2f}"),
+            ("reward", lambda r: "–" if r["reward"] is None else number(r["reward"])),
+            ("gap\n[%]", lambda r: _gap(r["gap"])),
+            ("on the\nhull", lambda r: "yes" if r["supported"] else "no"),
+            ("status", lambda r: r["status"]),
+        ],
+        plan.table("points").records(),
+    )
+
+
+def _marginal(plan: Plan, console: Console) -> None:
+    objective = plan.settings["objective"]
+    step = plan.settings["step"]
+    assert isinstance(step, int | float)
+    _heading(
+        console, f"{plan.instance}: {objective} gained by {percent(step)} more of one capacity"
+    )
+    rows = sorted(
+        (r for name in ("servers", "links") for r in plan.table(name).records()),
+        key=lambda r: -(r["gain_by_dual"] or 0.0),
+    )
+    _print(
+        console,
+        [
+            ("server or link", _place),
+            (
+                "capacity",
+                lambda r: (
+                    si(r["capacity_flop_per_s" if "server" in r else "capacity_bytes_per_s"])
+                    + (" FLOP/s" if "server" in r else " B/s")
+                ),
+            ),
+            ("utilization\n[%]", lambda r: _share(r["utilization"])),
+            ("by its\ndual", lambda r: _signed(r["gain_by_dual"])),
+            ("same\npaths", lambda r: _signed(r["gain_fixed_paths"])),
+            ("paths\nfree", lambda r: _signed(r["gain_resolved"])),
+            ("gap\n[%]", lambda r: _gap(r["resolved_gap"])),
+        ],
+        rows,
+    )
+
+
+def _sweep(plan: Plan, console: Console) -> None:
+    rows = plan.table("sweep").records()
+    for field in dict.fromkeys(r["field"] for r in rows):
+        _heading(console, f"{plan.instance}: what if {plain(field)} changes")
+        _print(
+            console,
+            [
+                ("value", lambda r: f"{r['value']:.6g}"),
+                ("method", lambda r: plain(r["method"])),
+                ("status", lambda r: r["status"]),
+                ("reward", lambda r: "–" if r["reward"] is None else number(r["reward"])),
+                ("cost", lambda r: _money(r["cost"])),
+                ("gap\n[%]", lambda r: _gap(r["gap"])),
+                (
+                    "throughput\n[1/s]",
+                    lambda r: (
+                        "–" if r["throughput_per_s"] is None else number(r["throughput_per_s"])
+                    ),
+                ),
+                ("accuracy", lambda r: _optional(r["accuracy"], ".4f", "–")),
+            ],
+            [r for r in rows if r["field"] == field],
+        )
+
+
+_SHOW: dict[str, Callable[[Any, Any], None]] = {
+    "least-cost": _least_cost,
+    "growth": _growth,
+    "scenarios": _scenarios,
+    "failures": _failures,
+    "front": _front,
+    "marginal": _marginal,
+    "sweep": _sweep,
+}
+
+
+def _capacities(plan: Plan, console: Console, wanted: Callable[[Row], bool]) -> None:
+    """Print the servers and links of one plan for which units are bought."""
+    rows = [r for name in ("servers", "links") for r in plan.table(name).records() if wanted(r)]
+    bought = [r for r in rows if r["units"]]
+    if not bought:
+        console.print("none: the present capacities are enough")
+        return
+    _print(
+        console,
+        [
+            ("server or link", _place),
+            ("units", lambda r: f"{r['units']:d}"),
+            ("cost", lambda r: _money(r["cost"])),
+            ("before", lambda r: _capacity(r, "present")),
+            ("after", lambda r: _capacity(r, "capacity")),
+            ("utilization\n[%]", lambda r: _share(r["utilization"])),
+        ],
+        bought,
+    )
+
+
+def _place(row: Row) -> str:
+    if "server" in row:
+        return plain(row["server"])
+    return f"{plain(row['source'])} -> {plain(row['target'])}"
+
+
+def _capacity(row: Row, what: str) -> str:
+    if "server" in row:
+        return f"{si(row[f'{what}_flop_per_s'])} FLOP/s"
+    value = row[f"{what}_bytes_per_s"]
+    return "unlimited" if value is None else f"{si(value)} B/s"
+
+
+def _outcome(row: Row) -> str:
+    """Return a cost, or why there is none."""
+    return row["status"] if row["cost"] is None else _money(row["cost"])
+
+
+def _money(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.10g}"
+
+
+def _saved(row: Row) -> str:
+    if row["saved_cost"] is None:
+        return "–"
+    before = row["cost"] + row["saved_cost"]
+    return f"{100.0 * row['saved_cost'] / before:.1f}" if before > 0.0 else "0.0"
+
+
+def _gap(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "0" if value <= 1e-9 else percent(value, up=True).removesuffix(" %")
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100.0 * value:.1f}"
+
+
+def _signed(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "0" if abs(value) < 1e-12 else f"{value:+.4g}"
+
+
+def _optional(value: Any, form: str, missing: str) -> str:
+    return missing if value is None else format(value, form)
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print(Text(plain_lines(text)), soft_wrap=not console.is_terminal)
+
+
+def _print(console: Console, columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    table = plain_table(console)
+    words = {"coordination", "status", "server or link", "failed server", "plan", "planned for"}
+    words |= {"scenario", "method"}
+    for heading, _ in columns:
+        left = heading in words
+        table.add_column(
+            Text(heading), justify="left" if left else "right", no_wrap=not left, overflow="fold"
+        )
+    is_plain = not console.encoding.lower().startswith("utf")
+    for row in rows[:MOST_ROWS]:
+        cells = [cell(row) for _, cell in columns]
+        table.add_row(*(Text("-" if is_plain and c == "–" else c) for c in cells))
+    console.print(table)
+    if len(rows) > MOST_ROWS:
+        console.print(f"... and {len(rows) - MOST_ROWS} more (--out writes all)")

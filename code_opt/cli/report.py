@@ -1,0 +1,58 @@
+"""``code-opt report``: one page from results, evaluations and plans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from code_opt.cli.exits import ExitStatus
+from code_opt.errors import InputError
+from code_opt.files import write_atomically
+
+
+def report(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Result and plan files, evaluation folders, folders of these, the instance.",
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Page to write.")] = None,
+    instance_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--instance", metavar="INSTANCE", help="Their instance, where no FILE holds it."
+        ),
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write every figure as SVG and PNG into DIR."),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(help="Title in place of the instance's name.")
+    ] = None,
+) -> ExitStatus:
+    """Show results, evaluations and plans on one self-contained HTML page.
+
+    Every result is checked against the instance first. Exit status: 0 done, 1 a result does
+    not pass the check (the page says so), 2 bad input.
+    """
+    if out is None and plots is None:
+        raise InputError("nothing to write: name a page with --out, a folder with --plots, or both")
+    from code_opt.report.assemble import assemble
+    from code_opt.report.material import read_material
+
+    material = read_material(paths, instance_path)
+    page = assemble(material, title)
+    if out is not None:
+        from code_opt.report.page import render
+
+        write_atomically(out, render(page))
+    if plots is not None:
+        from code_opt.report.plots import save_plots
+
+        save_plots(page, plots)
+    return ExitStatus.DONE if material.confirmed else ExitStatus.NOT_CONFIRMED

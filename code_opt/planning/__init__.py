@@ -1,0 +1,49 @@
+"""Capacity planning: what to buy where, for which growth, and what else an operator asks."""
+
+from code_opt.planning.case import COORDINATIONS
+from code_opt.planning.demands import Scenarios, load_scenarios, parse_scenarios
+from code_opt.planning.failures import plan_failures
+from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
+from code_opt.planning.front import plan_front
+from code_opt.planning.growth import plan_growth
+from code_opt.planning.least_cost import plan_least_cost
+from code_opt.planning.marginal import plan_marginal
+from code_opt.planning.plan import (
+    Column,
+    Plan,
+    Table,
+    can_write_parquet,
+    export_tables,
+    load_plan,
+    save_plan,
+)
+from code_opt.planning.scenarios import plan_scenarios
+from code_opt.planning.settings import PlanSettings
+from code_opt.planning.sweep import SWEEP_METHODS, plan_sweep
+
+__all__ = [
+    "COORDINATIONS",
+    "SWEEP_METHODS",
+    "Column",
+    "Plan",
+    "PlanSettings",
+    "Scenarios",
+    "Table",
+    "Variation",
+    "can_write_parquet",
+    "check_field",
+    "export_tables",
+    "load_plan",
+    "load_scenarios",
+    "parse_scenarios",
+    "parse_variation",
+    "plan_failures",
+    "plan_front",
+    "plan_growth",
+    "plan_least_cost",
+    "plan_marginal",
+    "plan_scenarios",
+    "plan_sweep",
+    "save_plan",
+    "with_value",
+]

@@ -1,0 +1,343 @@
+"""A planning case: the paths of an instance and what capacity can be bought, as arrays.
+
+Unlike in ``solve``, capacities are not fixed: no path is too slow, since units can be added,
+so rate floors and largest rates exclude nothing. Latency limits are judged at the present
+capacities: units that are bought can only make paths faster, so the limits hold afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from code_opt.errors import InputError
+from code_opt.instance.model import Instance
+from code_opt.methods.baselines import edge_early_pool, local_pool
+from code_opt.paths import PathPool, build_pool
+from code_opt.paths.graph import FloatArray, IntArray, Resource, Topology
+from code_opt.planning.settings import PlanSettings
+
+Coordination = Literal["full", "exits", "none"]
+COORDINATIONS: tuple[Coordination, ...] = ("full", "exits", "none")
+"""All paths; native paths and early exits of the own DNN; native paths only."""
+_POOLS: dict[Coordination, Callable[[Instance], PathPool]] = {
+    "full": build_pool,
+    "exits": edge_early_pool,
+    "none": local_pool,
+}
+LOAD_SLACK = 5e-7
+"""Relative excess of a capacity tolerated where a solver's own tolerance let it pass."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Paths of all tasks (P in all, of T tasks) and what can be bought of I servers and links.
+
+    Paths are numbered through all tasks in the order of the instance.
+    """
+
+    instance: Instance
+    """As it is planned for: every task has a demand, every server its unit."""
+    pool: PathPool
+    resources: tuple[Resource, ...]
+    """The I servers and limited links, servers first, in the order of the instance."""
+    memories: tuple[Resource, ...]
+    task_of: IntArray
+    """Shape (P,), ascending."""
+    first: IntArray
+    """First path of each task, and P; shape (T + 1,)."""
+    accuracy: FloatArray
+    """Shape (P,)."""
+    use: FloatArray
+    """Seconds of each server and link per inference; present capacity is 1; shape (P, I)."""
+    memory: FloatArray
+    """Share of each limited memory, shape (P, M)."""
+    demand: FloatArray
+    """Present demand [inferences/s], shape (T,)."""
+    unit: FloatArray
+    """One unit as a share of the present capacity, 0 where none is sold; shape (I,)."""
+    price: FloatArray
+    """Price of one unit, shape (I,)."""
+    sold: FloatArray
+    """Most units that are sold, inf where unlimited, 0 where none is sold; shape (I,)."""
+    native_accuracy: float
+    """Average accuracy of the native paths."""
+
+    @property
+    def weights(self) -> FloatArray:
+        """w[t], summing to 1, shape (T,)."""
+        return self.pool.weights
+
+    @cached_property
+    def floors(self) -> FloatArray:
+        """Least rates that the tasks ask for [inferences/s], shape (T,)."""
+        return np.array(Topology(self.instance).floors())
+
+    def least_accuracy(self, settings: PlanSettings, max_loss: float | None) -> float | None:
+        """Return the floor on the average accuracy, from both ways to ask for one.
+
+        Args:
+            settings: may hold a floor.
+            max_loss: most points lost against the native paths.
+        """
+        floors = [] if settings.min_accuracy is None else [settings.min_accuracy]
+        if max_loss is not None:
+            floors.append(max(self.native_accuracy - max_loss / 100.0, 0.0))
+        return max(floors, default=None)
+
+    def most_units(self, demand: FloatArray) -> IntArray:
+        """Return N[i]: most units that any choice of paths could need, or that are sold.
+
+        Every task on its most demanding path: ceil((sum_t d[t] max_p use[p,i] - 1) / unit).
+
+        Args:
+            demand: rates [inferences/s], shape (T,).
+        """
+        worst = np.zeros(len(self.unit))
+        for t in range(len(self.pool.tasks)):
+            rows = self.use[self.first[t] : self.first[t + 1]]
+            worst += demand[t] * rows.max(axis=0, initial=0.0)
+        most = np.where(self.unit > 0.0, np.minimum(self.units_for(worst), self.sold), 0.0)
+        return most.astype(np.int64)
+
+    def units_for(self, load: FloatArray) -> FloatArray:
+        """Return the least units that carry loads (inf where none is sold), shape like ``load``.
+
+        Args:
+            load: loads as shares of the present capacities, shape (..., I).
+        """
+        excess = np.maximum(load - 1.0 - LOAD_SLACK * np.maximum(load, 1.0), 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            units = np.ceil(excess / self.unit - 1e-9)
+        return np.where(excess > 0.0, units, 0.0)
+
+    def load(self, paths: IntArray, rates: FloatArray) -> FloatArray:
+        """Return the load of every server and link as a share of its present capacity.
+
+        Args:
+            paths: path of each task, shape (T,).
+            rates: [inferences/s], shape (T,).
+        """
+        return np.asarray(rates @ self.use[paths])
+
+    def average_accuracy(self, paths: IntArray) -> float:
+        """Return the average accuracy of an assignment."""
+        return float(self.weights @ self.accuracy[paths])
+
+    def blocks(self, path: int) -> tuple[str, ...]:
+        """Return the block ids of a path."""
+        task = int(self.task_of[path])
+        return self.pool.tasks[task].blocks(path - int(self.first[task]))
+
+    def is_measured(self, path: int) -> bool:
+        """Tell whether the accuracy of a path is measured."""
+        task = int(self.task_of[path])
+        return bool(self.pool.tasks[task].paths.measured[path - int(self.first[task])])
+
+
+def prepared(instance: Instance, settings: PlanSettings) -> Instance:
+    """Return the instance as it is planned for: demands and units of the settings filled in.
+
+    Raises:
+        InputError: a task has no demand, or tasks share an input.
+    """
+    missing = [task.id for task in instance.tasks if task.demand is None]
+    if missing and settings.demand is None:
+        names = ", ".join(repr(name) for name in missing[:5]) + (", ..." if missing[5:] else "")
+        raise InputError(
+            f"a plan serves the demand, and there is none for task {names}: "
+            "give the tasks a demand, or all that have none one (--demand)"
+        )
+    groups: dict[str, str] = {}
+    for task in instance.tasks:
+        if task.input_group is not None and task.input_group in groups:
+            raise InputError(
+                f"tasks {groups[task.input_group]!r} and {task.id!r} share the input group "
+                f"{task.input_group!r}: shared inputs cannot be planned for yet; "
+                "set input_group to null to plan for them as separate"
+            )
+        if task.input_group is not None:
+            groups[task.input_group] = task.id
+    tasks = tuple(
+        task.model_copy(update={"demand": settings.demand}) if task.demand is None else task
+        for task in instance.tasks
+    )
+    servers = tuple(
+        server.model_copy(update={"unit_flops": settings.unit_flops})
+        if server.unit_flops is None
+        else server
+        for server in instance.servers
+    )
+    links = tuple(
+        link.model_copy(update={"unit_bandwidth": settings.unit_bandwidth})
+        if link.unit_bandwidth is None
+        else link
+        for link in instance.links
+    )
+    return instance.model_copy(update={"tasks": tasks, "servers": servers, "links": links})
+
+
+def build_case(
+    instance: Instance,
+    settings: PlanSettings,
+    coordination: Coordination = "full",
+    visits_count: bool = False,
+) -> Case:
+    """Return the planning case of an instance.
+
+    Args:
+        instance: what to plan for.
+        settings: default demand and units.
+        coordination: which paths there are.
+        visits_count: blocks and adapters without work get a share of 1e-9 of their server,
+            so that a path which visits a server differs from one that does not.
+
+    Raises:
+        InputError: a task has no demand, or tasks share an input.
+    """
+    ready = prepared(instance, settings)
+    planned = _marked(ready) if visits_count else ready
+    pool = _POOLS[coordination](_unhurried(planned))
+    kinds = [r.kind for r in pool.resources]
+    rate = [i for i, kind in enumerate(kinds) if kind != "memory"]
+    kept = [i for i, kind in enumerate(kinds) if kind == "memory"]
+    amounts = np.zeros((pool.size, len(kinds)))
+    sizes = [len(task) for task in pool.tasks]
+    first = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+    for t, task in enumerate(pool.tasks):
+        amounts[first[t] : first[t + 1], task.resources] = task.paths.use
+    servers = {s.id: s for s in ready.servers}
+    links = {(link.source, link.target): link for link in ready.links}
+    unit, price, sold = [], [], []
+    for i in rate:
+        resource = pool.resources[i]
+        if resource.kind == "server":
+            offer = servers[resource.key[0]]
+            size, cost, most = offer.unit_flops, offer.cost, offer.max_units
+        else:
+            link = links[resource.key[0], resource.key[1]]
+            size, cost, most = link.unit_bandwidth, link.cost, link.max_units
+        unit.append(0.0 if size is None else size / resource.capacity)
+        price.append(cost)
+        sold.append(0.0 if size is None else math.inf if most is None else most)
+    return Case(
+        instance=ready,
+        pool=pool,
+        resources=tuple(pool.resources[i] for i in rate),
+        memories=tuple(pool.resources[i] for i in kept),
+        task_of=np.repeat(np.arange(len(sizes)), sizes),
+        first=first,
+        accuracy=np.concatenate([task.paths.accuracy for task in pool.tasks]),
+        use=amounts[:, rate],
+        memory=amounts[:, kept],
+        demand=np.array([float(task.demand or 0.0) for task in ready.tasks]),
+        unit=np.array(unit),
+        price=np.array(price),
+        sold=np.array(sold),
+        native_accuracy=native_accuracy(ready),
+    )
+
+
+def upgraded(
+    case: Case,
+    units: Sequence[int] | FloatArray,
+    demand: FloatArray,
+    floors: FloatArray | None = None,
+) -> Instance:
+    """Return the instance with units added and other demands.
+
+    Args:
+        case: whose instance.
+        units: units bought of each server and link, shape (I,).
+        demand: demands [inferences/s], shape (T,).
+        floors: least rates [inferences/s], shape (T,); None: 0.
+    """
+    bought = {r.key: float(n) for r, n in zip(case.resources, units, strict=True)}
+    instance = case.instance
+    servers = tuple(
+        s.model_copy(update={"flops": s.flops + bought[(s.id,)] * (s.unit_flops or 0.0)})
+        for s in instance.servers
+    )
+    links = tuple(
+        link
+        if link.bandwidth is None
+        else link.model_copy(
+            update={
+                "bandwidth": link.bandwidth
+                + bought[(link.source, link.target)] * (link.unit_bandwidth or 0.0)
+            }
+        )
+        for link in instance.links
+    )
+    tasks = tuple(
+        task.model_copy(
+            update={
+                "demand": float(demand[t]),
+                "floor": 0.0 if floors is None else min(float(floors[t]), float(demand[t])),
+            }
+        )
+        for t, task in enumerate(instance.tasks)
+    )
+    return instance.model_copy(update={"servers": servers, "links": links, "tasks": tasks})
+
+
+def _unhurried(instance: Instance) -> Instance:
+    """Return a copy without rate floors: they would exclude paths by the present capacities."""
+    tasks = tuple(task.model_copy(update={"floor": 0.0}) for task in instance.tasks)
+    return instance.model_copy(update={"tasks": tasks})
+
+
+def _marked(instance: Instance) -> Instance:
+    """Return a copy in which every block and adapter has some work."""
+    capacity = {s.id: s.flops for s in instance.servers}
+    least = (
+        1e-9
+        * min(capacity.values())
+        / max(max(float(t.demand or 0.0), 1.0) for t in instance.tasks)
+    )
+    dnns = tuple(
+        dnn.model_copy(
+            update={
+                "blocks": tuple(
+                    b if b.flops > 0.0 else b.model_copy(update={"flops": least})
+                    for b in dnn.blocks
+                )
+            }
+        )
+        for dnn in instance.dnns
+    )
+    tasks = tuple(
+        task.model_copy(
+            update={
+                "connections": tuple(
+                    # Only where the adapter's place is not that of a block on the way.
+                    c
+                    if c.flops > 0.0 or c.server is None
+                    else c.model_copy(update={"flops": least})
+                    for c in task.connections
+                )
+            }
+        )
+        for task in instance.tasks
+    )
+    return instance.model_copy(update={"dnns": dnns, "tasks": tasks})
+
+
+def native_accuracy(instance: Instance) -> float:
+    """Return the average accuracy of the native paths, whatever their tasks' limits."""
+    dnns = {dnn.id: dnn for dnn in instance.dnns}
+    total, weights = 0.0, 0.0
+    for task in instance.tasks:
+        blocks = tuple(block.id for block in dnns[task.dnn].blocks)
+        measured = {path.blocks: path.accuracy for path in task.measured_paths}
+        ends = set(zip(("input", *blocks), (*blocks, "output"), strict=True))
+        drops = sum(c.drop for c in task.connections if (c.source, c.target) in ends)
+        value = measured.get(blocks, min(1.0, task.accuracy - drops))
+        total += task.weight * max(value, 0.0)
+        weights += task.weight
+    return total / weights

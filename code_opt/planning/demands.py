@@ -1,0 +1,189 @@
+"""Scenarios of demand, read from a CSV table.
+
+Columns: ``scenario``, ``probability`` and either ``demand`` [inferences/s] or ``factor`` (on
+the instance's demand), and ``task``. A row with an empty ``task`` is for all tasks that have
+no row of their own in that scenario; tasks without any row keep the instance's demand.
+``probability`` stands in at least one row of each scenario, the same in all of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from code_opt.errors import InputError
+from code_opt.files import read_text
+from code_opt.instance.model import Instance
+from code_opt.instance.problems import hint
+from code_opt.paths.graph import FloatArray
+
+COLUMNS = ("scenario", "probability", "task", "demand", "factor")
+SUM_TOLERANCE = 1e-6
+MAX_SCENARIOS = 1000
+_LISTED = 20
+
+
+@dataclass(frozen=True)
+class DemandRow:
+    """What one row says: a demand, or a factor on the instance's demand."""
+
+    task: str | None
+    """None: all tasks without a row of their own."""
+    demand: float | None
+    factor: float | None
+
+
+@dataclass(frozen=True)
+class Scenarios:
+    """Scenarios in the order of the table."""
+
+    names: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    rows: tuple[tuple[DemandRow, ...], ...]
+    source: str = "scenarios"
+
+    def demands(self, instance: Instance) -> FloatArray:
+        """Return the demands of all tasks in all scenarios [inferences/s], shape (K, T).
+
+        Args:
+            instance: every task of it has a demand.
+
+        Raises:
+            InputError: a row names a task that the instance does not have.
+        """
+        index = {task.id: t for t, task in enumerate(instance.tasks)}
+        present = np.array([float(task.demand or 0.0) for task in instance.tasks])
+        demands = np.tile(present, (len(self.names), 1))
+        for k, rows in enumerate(self.rows):
+            for row in sorted(rows, key=lambda r: r.task is not None):
+                if row.task is not None and row.task not in index:
+                    raise InputError(
+                        f"{self.source}: scenario {self.names[k]!r}: no task {row.task!r}"
+                        f"{hint(row.task, index)}"
+                    )
+                chosen = slice(None) if row.task is None else index[row.task]
+                if row.demand is not None:
+                    demands[k, chosen] = row.demand
+                else:
+                    demands[k, chosen] = present[chosen] * (row.factor or 0.0)
+        return demands
+
+
+def load_scenarios(path: str | Path) -> Scenarios:
+    """Read scenarios from a CSV file.
+
+    Raises:
+        InputError: the file cannot be read, or something in it is wrong; all of it is told.
+    """
+    return parse_scenarios(read_text(path, newline=""), str(path))
+
+
+def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
+    """Return the scenarios of a CSV text (see the module).
+
+    Raises:
+        InputError: something is wrong; all of it is told.
+    """
+    try:
+        lines = [
+            (number, row) for number, row in _numbered(text) if any(value.strip() for value in row)
+        ]
+    except csv.Error as error:
+        raise InputError(f"{source}: not CSV: {error}") from None
+    if not lines:
+        raise InputError(f"{source}: empty; expected the columns {', '.join(COLUMNS)}")
+    header = [name.strip() for name in lines[0][1]]
+    while header and not header[-1]:
+        header.pop()
+    problems = [
+        f"1: unknown column {name!r}{hint(name, COLUMNS)}" for name in header if name not in COLUMNS
+    ]
+    problems += [f"1: the column {n!r} stands there twice" for n in COLUMNS if header.count(n) > 1]
+    problems += [f"1: the column {n!r} is missing" for n in COLUMNS[:2] if n not in header]
+    if not {"demand", "factor"} & set(header):
+        problems.append("1: a column 'demand' or 'factor' is missing")
+    if problems:
+        raise _error(source, problems)
+    chances: dict[str, float] = {}
+    rows: dict[str, dict[str | None, DemandRow]] = {}
+    for number, cells in lines[1:]:
+        if any(value.strip() for value in cells[len(header) :]):
+            problems.append(f"{number}: more cells than columns")
+            continue
+        row = dict(zip(header, (value.strip() for value in cells), strict=False))
+        name = row.get("scenario", "")
+        if not name:
+            problems.append(f"{number} scenario: is required")
+            continue
+        numbers = {}
+        for column in ("probability", "demand", "factor"):
+            numbers[column] = _number(row.get(column, ""), number, column, problems)
+        chance = numbers["probability"]
+        if chance is not None:
+            if name in chances and not math.isclose(chances[name], chance, rel_tol=1e-9):
+                problems.append(
+                    f"{number} probability: scenario {name!r} has {chances[name]:g} already"
+                )
+            chances.setdefault(name, chance)
+        both = row.get("demand", "") and row.get("factor", "")
+        neither = not row.get("demand", "") and not row.get("factor", "")
+        task = row.get("task", "") or None
+        if both or neither:
+            problems.append(f"{number}: expected either a demand or a factor")
+        elif task in rows.get(name, {}):
+            problems.append(f"{number} task: scenario {name!r} has a row for it already")
+        rows.setdefault(name, {})[task] = DemandRow(task, numbers["demand"], numbers["factor"])
+    problems += [f"scenario {n!r}: no row has its probability" for n in rows if n not in chances]
+    if not rows:
+        problems.append("no scenarios")
+    if len(rows) > MAX_SCENARIOS:
+        problems.append(f"{len(rows)} scenarios, more than {MAX_SCENARIOS}")
+    total = sum(chances.values())
+    if not problems and abs(total - 1.0) > SUM_TOLERANCE:
+        problems.append(f"the probabilities sum to {total:.9g}, not to 1")
+    if problems:
+        raise _error(source, problems)
+    return Scenarios(
+        names=tuple(rows),
+        probabilities=tuple(chances[name] / total for name in rows),
+        rows=tuple(tuple(of.values()) for of in rows.values()),
+        source=source,
+    )
+
+
+def _numbered(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV text with the lines on which they end."""
+    reader = csv.reader(io.StringIO(text), strict=True)
+    for row in reader:
+        yield reader.line_num, row
+
+
+def _number(text: str, line: int, column: str, problems: list[str]) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or "_" in text:
+        problems.append(f"{line} {column} = {text!r}: must be a finite number")
+        return None
+    if value < 0.0 or (column == "probability" and value > 1.0):
+        limits = "must lie in [0, 1]" if column == "probability" else "must be at least 0"
+        problems.append(f"{line} {column} = {text!r}: {limits}")
+        return None
+    return value
+
+
+def _error(source: str, problems: list[str]) -> InputError:
+    shown = problems[:_LISTED]
+    if len(problems) > _LISTED:
+        shown.append(f"... and {len(problems) - _LISTED} more")
+    lines = "\n".join(f"  {problem}" for problem in shown)
+    return InputError(f"{source}: not a table of scenarios\n{lines}")

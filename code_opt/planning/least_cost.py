@@ -1,0 +1,212 @@
+"""Least cost: units and paths together, beside what it costs with less coordination."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from code_opt.errors import InputError
+from code_opt.instance.model import Instance
+from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.planning.case import COORDINATIONS, Case, Coordination, build_case
+from code_opt.planning.columns import table
+from code_opt.planning.diagnosis import why_infeasible
+from code_opt.planning.heuristic import search_plan
+from code_opt.planning.operation import (
+    PlanFailedCheckError,
+    link_cells,
+    operate,
+    path_cells,
+    server_cells,
+    serves_all,
+)
+from code_opt.planning.plan import Cell, Plan, Status, cell, worst_status
+from code_opt.planning.programs import ProgramOutcome, Start, plan_data, solve_program
+from code_opt.planning.settings import PlanSettings, check_growth, check_loss
+from formulations import Situation
+
+_KEYS = "growth max_loss_points coordination method"
+_SERVERS = "units cost present_flop_per_s capacity_flop_per_s load_flop_per_s utilization"
+_LINKS = "units cost present_bytes_per_s capacity_bytes_per_s load_bytes_per_s utilization"
+
+
+@dataclass(frozen=True)
+class LeastCost:
+    """Units and paths for one demand; without a plan ``paths`` is None."""
+
+    outcome: ProgramOutcome
+    seconds: float
+
+    @property
+    def paths(self) -> IntArray | None:
+        """Path of each task, shape (T,)."""
+        return None if self.outcome.paths is None else self.outcome.paths[0]
+
+    @property
+    def units(self) -> FloatArray:
+        """Units of each server and link, shape (I,)."""
+        assert self.outcome.units is not None
+        return self.outcome.units[-1]
+
+
+def solve_least_cost(
+    case: Case, demand: FloatArray, min_accuracy: float | None, settings: PlanSettings
+) -> tuple[LeastCost, LeastCost]:
+    """Return the exact plan and the heuristic one for one demand, at one accuracy floor.
+
+    Args:
+        case: paths and prices.
+        demand: rates that are all served [inferences/s], shape (T,).
+        min_accuracy: floor on the average accuracy.
+        settings: gap, time limit, solver.
+    """
+    begin = time.perf_counter()
+    found = search_plan(case, demand[None, :], min_accuracy, settings.seed)
+    took = time.perf_counter() - begin
+    quick = ProgramOutcome("unknown", message="no plan found")
+    start = None
+    if found is not None and found.is_feasible:
+        start = Start(found.paths[None, :], found.units[None, :], {})
+        quick = ProgramOutcome(
+            "feasible", found.cost, None, found.paths[None, :], found.units[None, :], {}
+        )
+    data = plan_data(case, [Situation(0, 0, demand.tolist())], [min_accuracy])
+    exact = solve_program(case, data, settings, start)
+    if exact.status == "infeasible":
+        quick = ProgramOutcome("unknown", message="no plan found")
+    return LeastCost(exact, time.perf_counter() - begin), LeastCost(quick, took)
+
+
+def plan_least_cost(
+    instance: Instance,
+    settings: PlanSettings | None = None,
+    *,
+    growth: Sequence[float] = (1.0,),
+    max_loss: Sequence[float | None] = (None,),
+    coordinations: Sequence[Coordination] = COORDINATIONS,
+) -> Plan:
+    """Return the least cost of serving all demand, for growth factors and limits of loss.
+
+    Args:
+        instance: what to plan for.
+        settings: options shared by all analyses.
+        growth: factors on all demands.
+        max_loss: most points of average accuracy lost against native paths; None: no limit.
+        coordinations: which paths may be used.
+
+    Raises:
+        InputError: the instance or the settings cannot be used.
+        SolverError: the solver failed.
+    """
+    settings = settings or PlanSettings()
+    factors = [check_growth(g) for g in growth]
+    losses = [check_loss(points) for points in max_loss]
+    if not factors or not losses:
+        raise InputError("a plan needs a growth factor and a limit of loss")
+    begin = time.perf_counter()
+    cases = {name: build_case(instance, settings, name) for name in dict.fromkeys(coordinations)}
+    summary: list[list[Cell]] = []
+    servers: list[tuple[Cell, ...]] = []
+    links: list[tuple[Cell, ...]] = []
+    paths: list[tuple[Cell, ...]] = []
+    reasons: list[str] = []
+    main: list[ProgramOutcome] = []
+    for factor in factors:
+        for loss in losses:
+            alone: ProgramOutcome | None = None
+            block: list[list[Cell]] = []
+            # Without coordination first: the others are compared with it.
+            for name in sorted(cases, key=lambda n: n != "none"):
+                case = cases[name]
+                settings.tell(f"least cost, growth {factor:g}, coordination {name}")
+                demand = case.demand * factor
+                least = case.least_accuracy(settings, loss)
+                exact, quick = solve_least_cost(case, demand, least, settings)
+                if name == "none":
+                    alone = exact.outcome
+                if name == next(iter(cases)):
+                    main.append(exact.outcome)
+                for method, found in (("exact", exact), ("heuristic", quick)):
+                    outcome = found.outcome
+                    message = outcome.message
+                    if method == "exact" and outcome.status == "infeasible":
+                        message = why_infeasible(case, demand, least, settings)
+                        if name == next(iter(cases)):
+                            reasons.append(f"growth {factor:g}: {message}")
+                    key: tuple[Cell, ...] = (factor, loss, name, method)
+                    figures = _summary_cells(case, demand, found, alone)
+                    block.append([*key, outcome.status, *figures, found.seconds, message])
+                    if found.paths is None:
+                        continue
+                    result, _ = operate(
+                        case, found.units, found.paths, demand, demand, min_accuracy=least
+                    )
+                    if not serves_all(result, demand):
+                        raise PlanFailedCheckError("a plan does not serve all demand")
+                    servers += [(*key, *row) for row in server_cells(case, found.units, result)]
+                    links += [(*key, *row) for row in link_cells(case, found.units, result)]
+                    paths += [(*key, *row) for row in path_cells(result)]
+            order = {name: i for i, name in enumerate(cases)}
+            summary += sorted(block, key=lambda row: order[str(row[2])])  # type: ignore[index]
+    gaps = [o.gap for o in main if o.gap is not None]
+    status: Status = worst_status([o.status for o in main])
+    return Plan(
+        schema="code-opt/plan/1",
+        kind="least-cost",
+        instance=instance.name,
+        status=status,
+        gap=max(gaps, default=None),
+        seconds=time.perf_counter() - begin,
+        message="\n".join(reasons) or None,
+        settings={
+            "growth": tuple(factors),
+            "max_loss_points": None
+            if losses == [None]
+            else tuple(points for points in losses if points is not None),
+            **settings.shown(),
+        },
+        tables=(
+            table(
+                "summary",
+                "Least cost to serve all demand",
+                f"{_KEYS} status cost bound gap units accuracy accuracy_loss_points "
+                "throughput_per_s saved_cost saved_units seconds message",
+                summary,
+            ),
+            table("servers", "Servers of each plan", f"{_KEYS} server {_SERVERS}", servers),
+            table("links", "Links of each plan", f"{_KEYS} source target {_LINKS}", links),
+            table(
+                "paths",
+                "Paths of each plan",
+                f"{_KEYS} task path rate_per_s accuracy accuracy_source latency_s",
+                paths,
+            ),
+        ),
+    )
+
+
+def _summary_cells(
+    case: Case,
+    demand: FloatArray,
+    found: LeastCost,
+    alone: ProgramOutcome | None,
+) -> list[Cell]:
+    outcome = found.outcome
+    if found.paths is None or outcome.cost is None:
+        return [None] * 9
+    units = float(found.units.sum())
+    accuracy = case.average_accuracy(found.paths)
+    saved: list[Cell] = [None, None]
+    if alone is not None and alone.cost is not None and alone.units is not None:
+        saved = [alone.cost - outcome.cost, int(alone.units[-1].sum() - units)]
+    return [
+        outcome.cost,
+        cell(outcome.bound),
+        cell(outcome.gap),
+        int(units),
+        accuracy,
+        100.0 * (case.native_accuracy - accuracy),
+        float(demand.sum()),
+        *saved,
+    ]

@@ -1,0 +1,241 @@
+"""The marginal value of capacity: what a little more of each server and link is worth.
+
+With the paths of the best assignment fixed the rates solve a linear program, whose duals
+tell the throughput gained per unit of capacity; the chain rule turns it into reward. A
+dual holds for an instant only, so it is confirmed twice with a step of real size: at the
+same paths, and solved anew with all paths free.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from code_opt.errors import InputError
+from code_opt.instance.model import Instance
+from code_opt.methods import solve
+from code_opt.methods.allocation import RateAllocator
+from code_opt.methods.assignment import Judge, path_of
+from code_opt.methods.settings import Settings
+from code_opt.paths import PathPool, build_pool
+from code_opt.paths.graph import FloatArray, Resource, Topology
+from code_opt.planning.columns import table
+from code_opt.planning.plan import Cell, Plan, Status, cell, worst_status
+from code_opt.planning.settings import PlanSettings
+from code_opt.result import Result
+from code_opt.reward import log_reward, log_slope
+
+_REST = "dual {} gain_by_dual gain_fixed_paths gain_resolved resolved_status resolved_gap"
+
+
+@dataclass(frozen=True)
+class FixedPaths:
+    """The rate program of one assignment."""
+
+    pool: PathPool
+    uses: tuple[FloatArray, ...]
+    accuracy: float
+
+    @staticmethod
+    def of(instance: Instance, result: Result) -> FixedPaths:
+        """Return the rate program with the paths of a result."""
+        pool = build_pool(instance)
+        chosen = []
+        for task, row in zip(pool.tasks, result.tasks, strict=True):
+            arcs = task.graph.path_arcs(row.path)
+            assert arcs is not None
+            chosen.append(path_of(task, tuple(arcs)))
+        assert result.accuracy is not None
+        uses = Judge(pool, Settings()).uses(chosen)
+        return FixedPaths(pool, tuple(uses), result.accuracy)
+
+    def allocate(self, factor: FloatArray | None = None) -> tuple[float, FloatArray]:
+        """Return the most throughput and its duals (per whole capacity, shape (I,)).
+
+        Args:
+            factor: capacities as multiples of the present ones, shape (I,).
+        """
+        uses = self.uses
+        if factor is not None:
+            uses = tuple(
+                use / factor[group.resources]
+                for use, group in zip(self.uses, self.pool.groups, strict=True)
+            )
+        found = RateAllocator(self.pool).allocate(uses)
+        if found is None:  # floors that fit within the solver's tolerance only
+            return math.nan, np.full(len(self.pool.resources), math.nan)
+        return found.throughput, found.price
+
+
+def plan_marginal(
+    instance: Instance,
+    settings: PlanSettings | None = None,
+    *,
+    objective: Literal["reward", "throughput"] = "reward",
+    step: float = 0.05,
+    executor: Executor | None = None,
+) -> Plan:
+    """Return the marginal value of every server and every limited link.
+
+    Args:
+        instance: what to solve, at its present capacities.
+        settings: gap, time limit and floor on the accuracy of each solve.
+        objective: what capacity is worth something for.
+        step: how much more capacity confirms a dual, as a share of it.
+        executor: where the confirming solves run.
+
+    Raises:
+        InputError: the instance or the settings cannot be used.
+        SolverError: the solver failed.
+    """
+    settings = settings or PlanSettings()
+    if not 0.0 < step <= 10.0:
+        raise InputError(f"step {step}: must lie in (0, 10]")
+    begin = time.perf_counter()
+    options: dict[str, Any] = {
+        "objective": objective,
+        "min_accuracy": settings.min_accuracy,
+        "gap": settings.gap,
+        "time_limit": settings.time_limit,
+        "solver": settings.solver,
+        "threads": settings.threads,
+        "seed": settings.seed,
+        "solver_options": dict(settings.solver_options),
+    }
+    settings.tell("marginal values: the best assignment")
+    base = solve(instance, **options)
+    servers: list[list[Cell]] = []
+    links: list[list[Cell]] = []
+    statuses: list[Status] = [base.status]
+    gaps = [base.gap]
+    if base.has_solution:
+        fixed = FixedPaths.of(instance, base)
+        resources = [r for r in fixed.pool.resources if r.kind != "memory"]
+        jobs = [(grown(instance, resource, step), options) for resource in resources]
+        if executor is None:
+            solved = []
+            for number, job in enumerate(jobs, start=1):
+                settings.tell(f"marginal values: {number} of {len(jobs)}")
+                solved.append(_solve(job))
+        else:
+            settings.tell(f"marginal values: {len(jobs)} servers and links")
+            solved = list(executor.map(_solve, jobs))
+        for (resource, row), again in zip(
+            _rows(instance, fixed, base, resources, objective, step), solved, strict=True
+        ):
+            statuses.append(again.status)
+            gaps.append(again.gap)
+            gain = None
+            if again.value is not None and base.value is not None:
+                gain = again.value - base.value
+            cells = [*row, gain, again.status, again.gap]
+            (servers if resource.kind == "server" else links).append(cells)
+    return Plan(
+        schema="code-opt/plan/1",
+        kind="marginal",
+        instance=instance.name,
+        status=worst_status(statuses),
+        gap=max((gap for gap in gaps if gap is not None), default=None),
+        seconds=time.perf_counter() - begin,
+        message=base.message,
+        settings={"objective": objective, "value": base.value, "step": step, **settings.shown()},
+        tables=(
+            table(
+                "servers",
+                "Marginal value of the servers",
+                f"server capacity_flop_per_s utilization {_REST.format('step_flop_per_s')}",
+                servers,
+            ),
+            table(
+                "links",
+                "Marginal value of the links",
+                f"source target capacity_bytes_per_s utilization "
+                f"{_REST.format('step_bytes_per_s')}",
+                links,
+            ),
+        ),
+    )
+
+
+def grown(instance: Instance, resource: Resource, step: float) -> Instance:
+    """Return the instance with more of one server or link; what floors mean stays as it was.
+
+    A floor ``standalone`` would grow with the capacity: it is kept at its present rate.
+    """
+    tasks = tuple(
+        task.model_copy(update={"floor": floor})
+        for task, floor in zip(instance.tasks, Topology(instance).floors(), strict=True)
+    )
+    servers, links = instance.servers, instance.links
+    if resource.kind == "server":
+        servers = tuple(
+            s.model_copy(update={"flops": s.flops * (1.0 + step)}) if (s.id,) == resource.key else s
+            for s in servers
+        )
+    else:
+        links = tuple(
+            link.model_copy(update={"bandwidth": (link.bandwidth or 0.0) * (1.0 + step)})
+            if (link.source, link.target) == resource.key
+            else link
+            for link in links
+        )
+    return instance.model_copy(update={"servers": servers, "links": links, "tasks": tasks})
+
+
+def _solve(job: tuple[Instance, dict[str, Any]]) -> Result:
+    instance, options = job
+    return solve(instance, **options)
+
+
+def _rows(
+    instance: Instance,
+    fixed: FixedPaths,
+    base: Result,
+    resources: list[Resource],
+    objective: str,
+    step: float,
+) -> list[tuple[Resource, list[Cell]]]:
+    """Return for each server and link the cells up to the gain at fixed paths."""
+    throughput, price = fixed.allocate()
+    shape = instance.reward.throughput
+
+    def value(rate: float) -> float:
+        if objective == "throughput":
+            return rate
+        return math.exp(log_reward(instance.reward, fixed.accuracy, rate))
+
+    slope = 1.0
+    if objective == "reward":
+        # d F / d Th = F * (log zeta)'(Th)
+        slope = value(throughput) * log_slope(shape, throughput)
+    utilization: dict[tuple[str, ...], float | None] = {
+        **{(s.server,): s.utilization for s in base.servers},
+        **{(link.source, link.target): link.utilization for link in base.links},
+    }
+    rows: list[tuple[Resource, list[Cell]]] = []
+    for resource in resources:
+        i = fixed.pool.resources.index(resource)
+        dual = float(price[i]) * slope / resource.capacity
+        factor = np.ones(len(fixed.pool.resources))
+        factor[i] = 1.0 + step
+        more, _ = fixed.allocate(factor)
+        rows.append(
+            (
+                resource,
+                [
+                    *resource.key,
+                    resource.capacity,
+                    utilization[resource.key],
+                    cell(dual),
+                    step * resource.capacity,
+                    cell(dual * step * resource.capacity),
+                    cell(value(more) - value(throughput)),
+                ],
+            )
+        )
+    return rows

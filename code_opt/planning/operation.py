@@ -1,0 +1,176 @@
+"""A plan in operation: the upgraded edge with its paths and rates, checked as any result.
+
+Whatever a planning model says, the plan is turned into an upgraded instance and a result for
+it, which the independent checker recomputes from data: that is what the tables show.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from code_opt.checker import check
+from code_opt.errors import CodeOptError
+from code_opt.instance.model import Instance
+from code_opt.paths.graph import FloatArray, IntArray, Topology
+from code_opt.planning.case import Case, upgraded
+from code_opt.planning.plan import Cell
+from code_opt.result import TOLERANCE, LinkResult, Result, ServerResult, TaskResult
+from code_opt.reward import log_reward
+
+PATH_SEPARATOR = " > "
+
+
+class PlanFailedCheckError(CodeOptError):
+    """A plan did not pass the independent check: an error of this package."""
+
+
+def operate(
+    case: Case,
+    units: FloatArray,
+    paths: IntArray,
+    rates: FloatArray,
+    demand: FloatArray,
+    *,
+    min_accuracy: float | None = None,
+    floors: FloatArray | None = None,
+) -> tuple[Result, Instance]:
+    """Return the result of operating a plan, and the upgraded instance that it is for.
+
+    Args:
+        case: what was planned for.
+        units: units bought of each server and link, shape (I,).
+        paths: path of each task, shape (T,).
+        rates: [inferences/s], shape (T,).
+        demand: [inferences/s], shape (T,).
+        min_accuracy: floor that was asked of the average accuracy.
+        floors: rates that were promised [inferences/s], shape (T,).
+
+    Raises:
+        PlanFailedCheckError: a requirement does not hold (never expected).
+    """
+    instance = upgraded(case, units, demand, floors)
+    topology = Topology(instance)
+    capacity = {s.id: s.flops for s in instance.servers}
+    loads = dict.fromkeys(capacity, 0.0)
+    traffic = {(link.source, link.target): 0.0 for link in instance.links}
+    rows = []
+    for t, task in enumerate(instance.tasks):
+        graph, path, rate = topology.task_graph(task), int(paths[t]), float(rates[t])
+        seconds = 0.0
+        for arc in graph.path_arcs(case.blocks(path)) or ():
+            step = graph.arcs[arc]
+            seconds += step.seconds
+            for resource, amount in step.use:
+                limited = topology.resources[resource]
+                if limited.kind == "server":
+                    loads[limited.key[0]] += rate * amount * limited.capacity
+            for source, target, size in step.hops:
+                traffic[source, target] += rate * size
+        rows.append(
+            TaskResult(
+                task=task.id,
+                path=case.blocks(path),
+                rate=rate,
+                accuracy=float(case.accuracy[path]),
+                accuracy_source="measured" if case.is_measured(path) else "predicted",
+                latency=seconds,
+            )
+        )
+    accuracy, throughput = case.average_accuracy(paths), float(rates.sum())
+    log_f = log_reward(instance.reward, accuracy, throughput)
+    # Rewards that no number holds are of no interest here.
+    is_shown = log_f < 700.0
+    result = Result(
+        schema="code-opt/result/1",
+        instance=instance.name,
+        method="plan",
+        status="feasible",
+        reward=float(np.exp(log_f)) if is_shown else None,
+        throughput=throughput,
+        accuracy=accuracy,
+        tasks=tuple(rows),
+        servers=tuple(
+            ServerResult(server=s, load=loads[s], capacity=c, utilization=loads[s] / c)
+            for s, c in capacity.items()
+        ),
+        links=tuple(
+            LinkResult(
+                source=link.source,
+                target=link.target,
+                load=traffic[link.source, link.target],
+                capacity=link.bandwidth,
+                utilization=None
+                if link.bandwidth is None
+                else traffic[link.source, link.target] / link.bandwidth,
+            )
+            for link in instance.links
+        ),
+        gap_tolerance=None,
+        min_accuracy=min_accuracy,
+        min_throughput=None,
+        message=None,
+    )
+    violations = check(result, instance) if is_shown else []
+    if violations:
+        found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:5])
+        raise PlanFailedCheckError(f"the plan does not pass the check: {found}")
+    return result, instance
+
+
+def serves_all(result: Result, demand: FloatArray) -> bool:
+    """Tell whether every rate is the task's demand, within the tolerance of results."""
+    rates = np.array([row.rate for row in result.tasks])
+    return bool((rates >= demand * (1.0 - TOLERANCE)).all())
+
+
+def server_cells(case: Case, units: FloatArray, result: Result) -> list[tuple[Cell, ...]]:
+    """Return rows of server, units, cost, present and planned capacity, load, utilization."""
+    bought = {r.key: float(n) for r, n in zip(case.resources, units, strict=True)}
+    return [
+        (
+            server.id,
+            int(bought[(server.id,)]),
+            bought[(server.id,)] * server.cost,
+            server.flops,
+            row.capacity,
+            row.load,
+            row.utilization,
+        )
+        for server, row in zip(case.instance.servers, result.servers, strict=True)
+    ]
+
+
+def link_cells(case: Case, units: FloatArray, result: Result) -> list[tuple[Cell, ...]]:
+    """Return rows of source, target, units, cost, present and planned bandwidth, load, share."""
+    bought = {r.key: float(n) for r, n in zip(case.resources, units, strict=True)}
+    cells: list[tuple[Cell, ...]] = []
+    for link, row in zip(case.instance.links, result.links, strict=True):
+        count = bought.get((link.source, link.target), 0.0)
+        cells.append(
+            (
+                link.source,
+                link.target,
+                int(count),
+                count * link.cost,
+                link.bandwidth,
+                row.capacity,
+                row.load,
+                row.utilization,
+            )
+        )
+    return cells
+
+
+def path_cells(result: Result) -> list[tuple[Cell, ...]]:
+    """Return rows of task, path, rate, accuracy, its source, latency."""
+    return [
+        (
+            row.task,
+            PATH_SEPARATOR.join(row.path),
+            row.rate,
+            row.accuracy,
+            row.accuracy_source,
+            row.latency,
+        )
+        for row in result.tasks
+    ]

@@ -1,0 +1,296 @@
+"""Plans: what an analysis found, as one typed file and as tables (`docs/planning.md`)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from code_opt.errors import InputError
+from code_opt.files import read_text, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["least-cost", "growth", "scenarios", "failures", "front", "marginal", "sweep"]
+Status = Literal["optimal", "feasible", "unknown", "infeasible"]
+ColumnType = Literal["number", "integer", "text", "boolean"]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Cell = bool | int | Number | str | None
+Row = Annotated[tuple[Cell, ...], Field(strict=False)]
+Setting = bool | int | Number | str | None | Annotated[tuple[Number, ...], Field(strict=False)]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_RANK: dict[Status, int] = {"optimal": 0, "feasible": 1, "unknown": 2, "infeasible": 3}
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Column(_Record):
+    """One column: its name is stable, its unit is part of the format."""
+
+    name: str
+    type: ColumnType
+    unit: str | None = None
+    description: str = ""
+
+
+class Table(_Record):
+    """A table: rows in the order of the columns, None where there is no value."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...] = Field(strict=False, min_length=1)
+    rows: tuple[Row, ...] = Field((), strict=False)
+
+    @model_validator(mode="after")
+    def _check(self) -> Table:
+        names = [column.name for column in self.columns]
+        for name in (self.name, *names):
+            # Names of tables become names of files, names of columns those of a database.
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"name {name!r}: small letters, digits and underscores only")
+        if len(set(names)) < len(names):
+            raise ValueError(f"table {self.name!r}: a column stands there twice")
+        for number, row in enumerate(self.rows):
+            if len(row) != len(names):
+                raise ValueError(f"table {self.name!r}: row {number} has {len(row)} cells")
+            for column, cell in zip(self.columns, row, strict=True):
+                if cell is not None and not isinstance(cell, _TYPES[column.type]):
+                    raise ValueError(f"table {self.name!r}: row {number} {column.name} = {cell!r}")
+                if column.type in ("number", "integer") and isinstance(cell, bool):
+                    raise ValueError(f"table {self.name!r}: row {number} {column.name} = {cell!r}")
+        return self
+
+    def frame(self) -> pd.DataFrame:
+        """Return the table as a DataFrame (numbers float64, integers Int64, NA where empty)."""
+        import pandas as pd
+
+        dtypes = {"number": "float64", "integer": "Int64", "text": "object", "boolean": "boolean"}
+        return pd.DataFrame(
+            {
+                column.name: pd.Series([row[i] for row in self.rows], dtype=dtypes[column.type])
+                for i, column in enumerate(self.columns)
+            }
+        )
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the rows as dictionaries by column name."""
+        names = [column.name for column in self.columns]
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+    def csv(self) -> str:
+        """Return the table as CSV: numbers in full precision, empty cells where there is none."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([column.name for column in self.columns])
+        writer.writerows([_csv_cell(cell) for cell in row] for row in self.rows)
+        return text.getvalue()
+
+
+class Plan(_Record):
+    """Outcome of one analysis of one instance.
+
+    ``status`` is the worst of all parts (optimal, feasible, unknown, infeasible); ``gap`` the
+    largest proven gap of the exact parts, None where nothing is proven.
+    """
+
+    schema_: Literal["code-opt/plan/1"] = Field("code-opt/plan/1", alias="schema")
+    kind: Kind
+    instance: str
+    status: Status
+    gap: Number | None = None
+    seconds: Number = 0.0
+    message: str | None = None
+    settings: dict[str, Setting] = Field(default_factory=dict)
+    tables_: tuple[Table, ...] = Field((), alias="tables", strict=False)
+
+    @model_validator(mode="after")
+    def _check(self) -> Plan:
+        names = [table.name for table in self.tables_]
+        if len(set(names)) < len(names):
+            raise ValueError("two tables have the same name")
+        return self
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return all tables as DataFrames, by name and in order."""
+        return {table.name: table.frame() for table in self.tables_}
+
+    def table(self, name: str) -> Table:
+        """Return one table.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        for table in self.tables_:
+            if table.name == name:
+                return table
+        raise KeyError(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_json(self) -> str:
+        """Return the plan file's text."""
+        return self.model_dump_json(by_alias=True, indent=1) + "\n"
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "number": (int, float),
+    "integer": (int,),
+    "text": (str,),
+    "boolean": (bool,),
+}
+
+
+def worst_status(statuses: Sequence[Status]) -> Status:
+    """Return the worst of some statuses, ``optimal`` if there is none."""
+    return max(statuses, key=_RANK.__getitem__, default="optimal")
+
+
+def load_plan(path: str | Path) -> Plan:
+    """Read one plan file.
+
+    Raises:
+        InputError: the file is missing, not JSON, or not a plan; every problem is named.
+    """
+    text = read_text(path)
+    try:
+        return Plan.model_validate_json(text)
+    except ValidationError as error:
+        problems = "\n".join(
+            f"  {'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}"
+            for item in error.errors(include_url=False)[:20]
+        )
+        raise InputError(f"{path}: not a plan\n{problems}") from None
+
+
+def save_plan(plan: Plan, path: str | Path) -> None:
+    """Write one plan file, whole or not at all."""
+    write_atomically(path, plan.to_json())
+
+
+def export_tables(
+    plan: Plan, folder: str | Path, stem: str, *, parquet: bool = True, xlsx: bool = False
+) -> list[Path]:
+    """Write the tables of a plan as files named ``stem.TABLE.csv`` and so on.
+
+    Args:
+        plan: what to write.
+        folder: an existing folder.
+        stem: begin of all names; no folders in it.
+        parquet: also as Parquet files, with units and descriptions in their metadata.
+        xlsx: also as one workbook ``stem.xlsx`` with a sheet per table.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: a file cannot be written, or a library that is needed is not installed.
+    """
+    folder = Path(folder)
+    written: dict[Path, str | bytes] = {}
+    for table in plan.tables_:
+        written[folder / f"{stem}.{table.name}.csv"] = table.csv()
+        if parquet:
+            written[folder / f"{stem}.{table.name}.parquet"] = _parquet(table)
+    if xlsx:
+        written[folder / f"{stem}.xlsx"] = _workbook(plan)
+    for path, content in written.items():
+        write_atomically(path, content)
+    return list(written)
+
+
+def can_write_parquet() -> bool:
+    """Tell whether the library for Parquet files is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("pyarrow") is not None
+
+
+def _csv_cell(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return repr(cell) if isinstance(cell, float) else str(cell)
+
+
+def _parquet(table: Table) -> bytes:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise InputError("Parquet files need pyarrow: pip install 'code-opt[tables]'") from None
+    kinds = {
+        "number": pa.float64(),
+        "integer": pa.int64(),
+        "text": pa.string(),
+        "boolean": pa.bool_(),
+    }
+    fields, arrays = [], []
+    for i, column in enumerate(table.columns):
+        cells = [row[i] for row in table.rows]
+        if column.type == "number":
+            cells = [None if cell is None else float(cell) for cell in cells]
+        about = {"unit": column.unit or "", "description": column.description}
+        fields.append(pa.field(column.name, kinds[column.type], metadata=about))
+        arrays.append(pa.array(cells, type=kinds[column.type]))
+    sink = io.BytesIO()
+    pq.write_table(pa.table(arrays, schema=pa.schema(fields)), sink)
+    return sink.getvalue()
+
+
+_SHEET_NAME, _LARGEST_SHEET = 31, 1_048_575
+
+
+def _workbook(plan: Plan) -> bytes:
+    try:
+        import xlsxwriter
+    except ImportError:
+        raise InputError("--xlsx needs XlsxWriter: pip install 'code-opt[tables]'") from None
+    sink = io.BytesIO()
+    # Text stays text: a name that begins with "=" is no formula, one with "http:" no link.
+    options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    with xlsxwriter.Workbook(sink, options) as book:
+        bold = book.add_format({"bold": True})
+        for table in plan.tables_:
+            if len(table.rows) > _LARGEST_SHEET:
+                raise InputError(f"--xlsx: table {table.name!r} has more rows than a sheet holds")
+            sheet = book.add_worksheet(table.name[:_SHEET_NAME])
+            sheet.freeze_panes(1, 0)
+            for i, column in enumerate(table.columns):
+                sheet.write_string(0, i, column.name, bold)
+                about = column.description + (f" [{column.unit}]" if column.unit else "")
+                if about:
+                    sheet.write_comment(0, i, about)
+                sheet.set_column(i, i, min(max(len(column.name) + 2, 10), 40))
+            for r, row in enumerate(table.rows, start=1):
+                for i, cell in enumerate(row):
+                    if isinstance(cell, bool):
+                        sheet.write_boolean(r, i, cell)
+                    elif isinstance(cell, int | float):
+                        sheet.write_number(r, i, cell)
+                    elif cell is not None:
+                        sheet.write_string(r, i, cell[:32767])
+    return sink.getvalue()
+
+
+def cell(value: Any) -> Cell:
+    """Return a value as a cell: numpy numbers as Python's, what is not finite as None."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,274 @@
+"""From a case to the planning model and back, solved to a proven gap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyomo.environ as pyo
+
+from code_opt.methods.settings import SMALLEST_GAP
+from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.planning.case import Case
+from code_opt.planning.plan import Status
+from code_opt.planning.settings import PlanSettings
+from code_opt.solvers import MipSession, Termination, open_session
+from formulations import Failure, PlanData, Rows, Situation, build_plan_model, prefer
+
+
+@dataclass(frozen=True)
+class Start:
+    """A plan to start from: paths (choices, T), units (H, I), backups by (failure, task)."""
+
+    paths: IntArray
+    units: FloatArray
+    backups: dict[tuple[int, int], int]
+
+
+@dataclass(frozen=True)
+class ProgramOutcome:
+    """What a planning model gave; without a plan only status and message."""
+
+    status: Status
+    cost: float | None = None
+    """As the objective counts it (discounted)."""
+    bound: float | None = None
+    """Proven lower bound of it."""
+    paths: IntArray | None = None
+    """Path of each task in each choice, shape (choices, T)."""
+    units: FloatArray | None = None
+    """Units that stand in each period, shape (H, I)."""
+    backups: dict[tuple[int, int], int] | None = None
+    """Backup path by (failure, task)."""
+    message: str | None = None
+
+    @property
+    def gap(self) -> float | None:
+        """(cost - bound) / cost: the share of the cost that may be too much."""
+        if self.cost is None or self.bound is None:
+            return None
+        return gap_of(self.cost, self.bound)
+
+
+def gap_of(cost: float, bound: float) -> float:
+    """Return (cost - bound) / cost, 0 where both are equal."""
+    return 0.0 if cost <= bound or cost <= 0.0 else (cost - bound) / cost
+
+
+def plan_data(
+    case: Case,
+    situations: Sequence[Situation],
+    min_accuracy: Sequence[float | None],
+    factor: Sequence[float] = (1.0,),
+    expected_share: float | None = None,
+    failures: Sequence[Failure] = (),
+) -> PlanData:
+    """Return a case as the planning model takes it."""
+    demand = np.max([s.demand for s in situations], axis=0)
+    kept = [failure.keep for failure in failures]
+    # Under a failure a task runs on one path only, so what is needed is bounded as without.
+    largest = np.max([demand, *kept], axis=0) if kept else demand
+    most = case.most_units(largest)
+    prices = case.price[(case.unit > 0.0) & (most > 0)]
+    return PlanData(
+        task_names=[task.id for task in case.instance.tasks],
+        weight=case.weights.tolist(),
+        task_of=case.task_of.tolist(),
+        accuracy=case.accuracy.tolist(),
+        rate_rows=_rows([r.name for r in case.resources], case.use),
+        memory_rows=_rows([r.name for r in case.memories], case.memory),
+        unit=case.unit.tolist(),
+        price=case.price.tolist(),
+        most_units=most.tolist(),
+        factor=factor,
+        min_accuracy=min_accuracy,
+        situations=situations,
+        expected_share=expected_share,
+        failures=failures,
+        cost_unit=max(float(prices.max(initial=0.0)), 1e-12) if prices.any() else 1.0,
+    )
+
+
+def solve_program(
+    case: Case, data: PlanData, settings: PlanSettings, start: Start | None = None
+) -> ProgramOutcome:
+    """Solve a planning model.
+
+    Args:
+        case: what ``data`` was made from.
+        data: the model's data.
+        settings: gap, time limit, solver.
+        start: a plan to start from, if one is known.
+
+    Raises:
+        SolverError: the solver failed.
+    """
+    if any(first == after for first, after in zip(case.first[:-1], case.first[1:], strict=True)):
+        return ProgramOutcome("infeasible")
+    model = build_plan_model(data)
+    if start is not None:
+        _start_at(model, data, start)
+    outcome = _session(model, settings).solve(
+        time_limit=settings.time_limit,
+        relative_gap=max(settings.gap, SMALLEST_GAP),
+        absolute_gap=1e-7,
+        start=start is not None,
+    )
+    if outcome.termination is Termination.INFEASIBLE:
+        return ProgramOutcome("infeasible")
+    bound = -outcome.bound * data.cost_unit if math.isfinite(outcome.bound) else 0.0
+    bound = max(bound, 0.0)
+    stopped = outcome.termination is not Termination.OPTIMAL
+    message = f"stopped by {outcome.termination.value}" if stopped else None
+    if outcome.value is None:
+        return ProgramOutcome("unknown", message=message)
+    found = _read(model, case, data)
+    cost = _cost(data, found[1])
+    found = _preferred(model, case, data, settings, cost) or found
+    paths, units, backups = found
+    if not any(situation.adapts for situation in data.situations):
+        # A limit, or a price of 0, may leave units that nothing needs.
+        units = np.minimum(units, needed_units(case, data, paths, backups))
+    cost = _cost(data, units)
+    bound = min(bound, cost)
+    gap = gap_of(cost, bound)
+    # The solver stops within its own tolerances.
+    is_optimal = gap <= max(settings.gap, SMALLEST_GAP) or cost - bound <= 1e-6 * data.cost_unit
+    return ProgramOutcome(
+        "optimal" if is_optimal else "feasible", cost, bound, paths, units, backups, message
+    )
+
+
+def needed_units(
+    case: Case, data: PlanData, paths: IntArray, backups: dict[tuple[int, int], int]
+) -> FloatArray:
+    """Return the least units of each period that carry all demand, kept once bought; (H, I)."""
+    units = np.zeros((len(data.factor), len(data.unit)))
+    for situation in data.situations:
+        load = case.load(paths[situation.choice], np.asarray(situation.demand))
+        needed = case.units_for(load)
+        units[situation.period] = np.maximum(units[situation.period], needed)
+    for f, failure in enumerate(data.failures):
+        load = load_under_failure(case, failure, paths[0], backups, f)
+        units[0] = np.maximum(units[0], case.units_for(load))
+    return np.maximum.accumulate(units, axis=0)
+
+
+def load_under_failure(
+    case: Case,
+    failure: Failure,
+    paths: IntArray,
+    backups: dict[tuple[int, int], int],
+    number: int,
+) -> FloatArray:
+    """Return the loads while a server is gone and hit tasks run on their backups, shape (I,)."""
+    total = np.zeros(case.use.shape[1])
+    for t, path in enumerate(paths.tolist()):
+        if case.use[path, failure.server] > 0.0:
+            if (number, t) not in backups:
+                continue
+            path = backups[number, t]
+        total += failure.keep[t] * case.use[path]
+    return total
+
+
+def _session(model: pyo.ConcreteModel, settings: PlanSettings) -> MipSession:
+    return open_session(
+        model,
+        settings.solver,
+        threads=settings.threads,
+        seed=settings.seed,
+        options=settings.solver_options,
+        log=settings.solver_log,
+    )
+
+
+def _cost(data: PlanData, units: FloatArray) -> float:
+    bought = np.diff(units, axis=0, prepend=np.zeros((1, units.shape[1])))
+    return float(np.asarray(data.factor) @ (bought @ np.asarray(data.price)))
+
+
+def _read(
+    model: pyo.ConcreteModel, case: Case, data: PlanData
+) -> tuple[IntArray, FloatArray, dict[tuple[int, int], int]]:
+    choices = range(len(data.min_accuracy))
+    paths = np.array(
+        [
+            [
+                _chosen(case, t, [model.choose[c, p].value for p in _paths(case, t)])
+                for t in range(len(data.task_names))
+            ]
+            for c in choices
+        ],
+        dtype=np.int64,
+    )
+    units = np.array(
+        [
+            [float(round(model.units[h, i].value or 0.0)) for i in range(len(data.unit))]
+            for h in range(len(data.factor))
+        ]
+    )
+    backups = {
+        (f, int(case.task_of[p])): p
+        for (f, p), variable in model.backup.items()
+        if (variable.value or 0.0) > 0.5
+    }
+    return paths, units, backups
+
+
+def _paths(case: Case, task: int) -> range:
+    return range(int(case.first[task]), int(case.first[task + 1]))
+
+
+def _chosen(case: Case, task: int, values: Sequence[float | None]) -> int:
+    return int(case.first[task]) + int(np.argmax([value or 0.0 for value in values]))
+
+
+def _preferred(
+    model: pyo.ConcreteModel, case: Case, data: PlanData, settings: PlanSettings, cost: float
+) -> tuple[IntArray, FloatArray, dict[tuple[int, int], int]] | None:
+    """Return the plan of the same cost that buys latest and is most accurate, if one is found.
+
+    Without discounting it costs nothing to buy everything at once, and the cheapest plan may
+    give up accuracy that it need not: nobody would want that.
+    """
+    prefer(model, data, cost + 1e-6 * data.cost_unit)
+    limit = settings.time_limit
+    outcome = _session(model, settings).solve(
+        time_limit=None if limit is None else _SHARE_FOR_PREFERENCE * limit,
+        absolute_gap=1e-6,
+        start=True,
+    )
+    return None if outcome.value is None else _read(model, case, data)
+
+
+_SHARE_FOR_PREFERENCE = 0.25
+"""Of the time limit, for choosing among plans of the same cost."""
+
+
+def _start_at(model: pyo.ConcreteModel, data: PlanData, start: Start) -> None:
+    for group in (model.choose, model.units, model.serve, model.backup):
+        for variable in group.values():
+            variable.set_value(0, skip_validation=True)
+    for c, row in enumerate(start.paths):
+        for p in row.tolist():
+            model.choose[c, p].set_value(1, skip_validation=True)
+    for (h, i), variable in model.units.items():
+        variable.set_value(int(start.units[h, i]), skip_validation=True)
+    for k, situation in enumerate(data.situations):
+        if situation.adapts:
+            for p in start.paths[situation.choice].tolist():
+                model.serve[k, p].set_value(1.0, skip_validation=True)
+    for (f, _), p in start.backups.items():
+        model.backup[f, p].set_value(1, skip_validation=True)
+
+
+def _rows(names: list[str], amounts: npt.NDArray[np.float64]) -> Rows:
+    entries = []
+    for column in amounts.T:
+        used = np.flatnonzero(column)
+        entries.append(list(zip(used.tolist(), column[used].tolist(), strict=True)))
+    return Rows(names, entries)

@@ -1,0 +1,49 @@
+"""Rates for fixed units and paths: the most throughput within demands and capacities."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from code_opt.errors import SolverError
+from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.planning.case import LOAD_SLACK, Case
+from code_opt.solvers import LinearProgram
+
+
+def most_rates(
+    case: Case, units: FloatArray, paths: IntArray, demand: FloatArray, floor: FloatArray
+) -> FloatArray:
+    """Return the rates of greatest sum, shape (T,).
+
+    Args:
+        case: paths and units.
+        units: units of each server and link, shape (I,).
+        paths: path of each task, shape (T,).
+        demand: most of each rate [inferences/s], shape (T,).
+        floor: least of each rate [inferences/s], shape (T,).
+
+    Raises:
+        SolverError: the floors do not fit (never expected of a plan).
+    """
+    capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
+    use = case.use[paths] / capacity
+    if (demand @ use <= 1.0 + LOAD_SLACK).all():
+        return demand.copy()
+    unit = np.where(demand > 0.0, demand, 1.0)
+    scaled = use * unit[:, None]
+    tasks, resources = np.nonzero(scaled)
+    indptr = np.concatenate(([0], np.cumsum(np.bincount(tasks, minlength=len(paths)))))
+    for slack in (0.0, LOAD_SLACK):
+        program = LinearProgram(
+            cost=unit / unit.max(),
+            lower=floor / unit,
+            upper=demand / unit,
+            indptr=indptr.astype(np.int64),
+            indices=resources.astype(np.int64),
+            data=scaled[tasks, resources],
+            rhs=np.full(use.shape[1], 1.0 + slack),
+        )
+        outcome = program.solve()
+        if outcome is not None:
+            return np.clip(outcome.x * unit, floor, demand)
+    raise SolverError("the floors of a plan do not fit its capacities")

@@ -1,0 +1,80 @@
+"""What a user asks of a plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from code_opt.errors import InputError
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """Options that all analyses share, validated on construction.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    min_accuracy: float | None = None
+    """Floor on the average accuracy, in [0, 1]."""
+    demand: float | None = None
+    """Demand of tasks that have none [inferences/s]."""
+    unit_flops: float | None = None
+    """Size of one unit of servers that have none [FLOP/s]."""
+    unit_bandwidth: float | None = None
+    """Size of one unit of limited links that have none [bytes/s]."""
+    gap: float = 1e-4
+    """Relative gap that ends an exact search."""
+    time_limit: float | None = 60.0
+    """Seconds for each mixed-integer program."""
+    solver: str = "highs"
+    threads: int = 1
+    seed: int = 0
+    solver_options: Mapping[str, Any] = field(default_factory=dict)
+    solver_log: bool = False
+    progress: Callable[[str], None] | None = None
+    """Called with what is being done now."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.min_accuracy is not None and not 0.0 <= self.min_accuracy <= 1.0:
+            raise InputError(f"min_accuracy {self.min_accuracy}: must lie in [0, 1]")
+        for name in ("unit_flops", "unit_bandwidth", "time_limit"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0.0):
+                raise InputError(f"{name} {value}: must be a number above 0")
+        if self.demand is not None and not (math.isfinite(self.demand) and self.demand >= 0.0):
+            raise InputError(f"demand {self.demand}: must be finite and at least 0")
+        if not 0.0 <= self.gap < 1.0:
+            raise InputError(f"gap {self.gap}: must lie in [0, 1)")
+        if self.threads < 1:
+            raise InputError(f"threads {self.threads}: must be at least 1")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"seed {self.seed}: must lie in [0, 2^31)")
+
+    def tell(self, what: str) -> None:
+        """Report what is being done now."""
+        if self.progress is not None:
+            self.progress(what)
+
+    def shown(self) -> dict[str, Any]:
+        """Return the options that a plan file names."""
+        names = ("min_accuracy", "demand", "unit_flops", "unit_bandwidth", "gap", "time_limit")
+        return {name: getattr(self, name) for name in names}
+
+
+def check_growth(growth: float) -> float:
+    """Return a growth factor, or refuse it."""
+    if not (math.isfinite(growth) and growth >= 0.0):
+        raise InputError(f"growth {growth}: must be finite and at least 0")
+    return float(growth)
+
+
+def check_loss(points: float | None) -> float | None:
+    """Return a limit on the loss of accuracy in points, or refuse it."""
+    if points is not None and not (math.isfinite(points) and 0.0 <= points <= 100.0):
+        raise InputError(f"max loss {points}: must lie in [0, 100] points")
+    return None if points is None else float(points)

@@ -1,0 +1,143 @@
+"""What-if sweeps: one field of the instance takes a range of values, all else stays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any, cast
+
+from code_opt.errors import InputError
+from code_opt.instance.model import Instance
+from code_opt.methods import METHODS, solve
+from code_opt.planning.columns import table
+from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
+from code_opt.planning.least_cost import plan_least_cost
+from code_opt.planning.plan import Cell, Plan, Status, worst_status
+from code_opt.planning.settings import PlanSettings
+
+SWEEP_METHODS = ("exact", "code", "local")
+PLAN = "plan"
+"""Stands for the least cost among the methods of a sweep."""
+
+Job = tuple[str, float, Instance, str, dict[str, Any], PlanSettings, float | None]
+
+
+def plan_sweep(
+    instance: Instance,
+    settings: PlanSettings | None = None,
+    *,
+    vary: Sequence[str | Variation],
+    methods: Sequence[str] = SWEEP_METHODS,
+    objective: str = "reward",
+    max_loss: float | None = None,
+    executor: Executor | None = None,
+) -> Plan:
+    """Return what happens while a field takes other values, one field at a time.
+
+    Args:
+        instance: what is varied.
+        settings: gap and time limit of each solve.
+        vary: fields and values, as in ``servers[edge-a].flops=1e9:4e9:7``.
+        methods: methods of ``solve``, and ``plan`` for the least cost.
+        objective: what the methods of ``solve`` maximise.
+        max_loss: most points of average accuracy lost (of ``plan`` alone).
+        executor: where the solves run.
+
+    Raises:
+        InputError: a field or a method is unknown, or a value is refused.
+        SolverError: the solver failed.
+    """
+    settings = settings or PlanSettings()
+    for method in methods:
+        if method not in (*METHODS, PLAN):
+            raise InputError(f"method {method!r}: use {', '.join(METHODS)} or {PLAN}")
+    variations = [parse_variation(v) if isinstance(v, str) else v for v in vary]
+    if not variations:
+        raise InputError("a sweep needs a field to vary")
+    begin = time.perf_counter()
+    options: dict[str, Any] = {
+        "objective": objective,
+        "min_accuracy": settings.min_accuracy,
+        "gap": settings.gap,
+        "time_limit": settings.time_limit,
+        "solver": settings.solver,
+        "threads": settings.threads,
+        "seed": settings.seed,
+        "solver_options": dict(settings.solver_options),
+    }
+    # What reports progress stays here: it need not be fit to travel to another process.
+    quiet = replace(settings, progress=None)
+    jobs: list[Job] = []
+    for variation in variations:
+        check_field(instance, variation.field)
+        for value in variation.values:
+            varied = with_value(instance, variation.field, value)
+            jobs += [(variation.field, value, varied, m, options, quiet, max_loss) for m in methods]
+    rows: list[list[Cell]] = []
+    if executor is None:
+        for number, job in enumerate(jobs, start=1):
+            settings.tell(f"sweep: {number} of {len(jobs)}")
+            rows.append(_row(job))
+    else:
+        settings.tell(f"sweep: {len(jobs)} solves")
+        rows = list(executor.map(_row, jobs))
+    proven = [row for row in rows if row[2] in ("exact", PLAN)]
+    return Plan(
+        schema="code-opt/plan/1",
+        kind="sweep",
+        instance=instance.name,
+        status=worst_status([cast(Status, row[3]) for row in proven or rows]),
+        gap=max((float(row[6]) for row in proven if row[6] is not None), default=None),
+        seconds=time.perf_counter() - begin,
+        settings={"objective": objective, "methods": ", ".join(methods), **settings.shown()},
+        tables=(
+            table(
+                "sweep",
+                "What happens while a field varies",
+                "field value method status reward bound gap throughput_per_s accuracy cost units "
+                "seconds message",
+                rows,
+            ),
+        ),
+    )
+
+
+def _row(job: Job) -> list[Cell]:
+    """Solve one job and return its row."""
+    field, value, instance, method, options, settings, max_loss = job
+    if method == PLAN:
+        plan = plan_least_cost(instance, settings, max_loss=(max_loss,), coordinations=("full",))
+        row = plan.table("summary").records()[0]
+        return [
+            field,
+            value,
+            method,
+            plan.status,
+            None,
+            row["bound"],
+            row["gap"],
+            row["throughput_per_s"],
+            row["accuracy"],
+            row["cost"],
+            row["units"],
+            plan.seconds,
+            row["message"],
+        ]
+    result = solve(instance, method=method, **options)
+    return [
+        field,
+        value,
+        method,
+        result.status,
+        result.reward,
+        result.bound,
+        result.gap,
+        result.throughput,
+        result.accuracy,
+        None,
+        None,
+        result.seconds,
+        result.message,
+    ]

@@ -1,0 +1,168 @@
+"""What a report shows: results, evaluations and plans of one instance, read and checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from code_opt.checker import Violation, check
+from code_opt.errors import InputError
+from code_opt.instance import Instance, load_instance
+from code_opt.instance.model import SCHEMA
+from code_opt.report.evaluations import EVALUATION_FILE, EvaluationTables, read_evaluation
+from code_opt.report.reading import read_json
+from code_opt.result import Result, load_result
+from code_opt.text import plain
+
+ORDER = ("exact", "code", "local", "host", "edge-early", "greedy", "random")
+"""Order of methods; others follow as they come."""
+_RESULT = "code-opt/result/"
+_PLAN = "code-opt/plan/"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One result with what the independent check found wrong with it."""
+
+    label: str
+    """Its method, or another name where two results have the same method."""
+    file: str
+    result: Result
+    violations: tuple[Violation, ...]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that a report is made from."""
+
+    instance: Instance
+    results: tuple[Shown, ...] = ()
+    evaluations: tuple[EvaluationTables, ...] = ()
+    sources: tuple[str, ...] = ()
+    """Names of the files."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the independent check found nothing wrong with any result."""
+        return not any(shown.violations for shown in self.results)
+
+
+@dataclass(frozen=True)
+class _Found:
+    path: Path
+    kind: str
+    """instance | result | plan | evaluation"""
+
+
+def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> Material:
+    """Read files and folders, and check every result against the instance.
+
+    Args:
+        paths: result files, plan files, evaluation folders (or their ``evaluation.json``),
+            or folders that hold such files; an instance file may stand among them.
+        instance_path: the instance, where it is not among ``paths``.
+
+    Raises:
+        InputError: a file cannot be read or is none of these, there is not exactly one
+            instance, or something is about another instance.
+    """
+    found = _find(paths)
+    instances = [f.path for f in found if f.kind == "instance"]
+    if instance_path is not None:
+        instances = [p for p in instances if p.resolve() != instance_path.resolve()]
+        instances.insert(0, instance_path)
+    if not instances:
+        raise InputError(
+            "no instance: name the file of the instance that the results belong to with "
+            "--instance, or among the files"
+        )
+    if len(instances) > 1:
+        names = ", ".join(map(str, instances))
+        raise InputError(f"several instances ({names}): a report is about one")
+    instance = load_instance(instances[0])
+    results = [(f.path, load_result(f.path)) for f in found if f.kind == "result"]
+    evaluations = tuple(read_evaluation(f.path) for f in found if f.kind == "evaluation")
+    for path, name in [(p, r.instance) for p, r in results] + [
+        (e.path, e.instance) for e in evaluations
+    ]:
+        if name != instance.name:
+            raise InputError(
+                f"{path}: about the instance {name!r}, not {instance.name!r} ({instances[0]})"
+            )
+    others = [f.path for f in found if f.kind != "instance"]
+    if not others:
+        raise InputError("nothing to show: name result files, evaluation folders or plan files")
+    return Material(
+        instance=instance,
+        results=tuple(_label(results, instance)),
+        evaluations=evaluations,
+        sources=tuple(plain(p.name) for p in [instances[0], *others]),
+    )
+
+
+def _find(paths: Sequence[Path]) -> list[_Found]:
+    """Return the files to read, each once, with what they hold."""
+    found: dict[Path, _Found] = {}
+    for path in paths:
+        if path.is_dir():
+            inside = [
+                _Found(p, kind)
+                for p in sorted(path.glob("*.json"))
+                if (kind := _kind(p)) is not None and kind != "instance"
+            ]
+            if not inside:
+                raise InputError(f"{path}: holds no result, evaluation or plan")
+        else:
+            kind = _kind(path)
+            if kind is None:
+                raise InputError(
+                    f"{path}: not a result, a plan, an evaluation or an instance "
+                    f"(a JSON file with a schema of code-opt)"
+                )
+            inside = [_Found(path, kind)]
+        for one in inside:
+            found.setdefault(one.path.resolve(), one)
+    return list(found.values())
+
+
+def _kind(path: Path) -> str | None:
+    """Return what a file holds, None where it is none of ours.
+
+    Raises:
+        InputError: it cannot be read, or is no JSON.
+    """
+    if path.suffix.lower() in {".yaml", ".yml"}:
+        return "instance"
+    data = read_json(path)
+    if not isinstance(data, dict):
+        return None
+    schema = data.get("schema")
+    if path.name == EVALUATION_FILE:
+        return "evaluation"
+    if schema == SCHEMA:
+        return "instance"
+    if isinstance(schema, str) and schema.startswith(_RESULT):
+        return "result"
+    if isinstance(schema, str) and schema.startswith(_PLAN):
+        return "plan"
+    return None
+
+
+def _label(results: Sequence[tuple[Path, Result]], instance: Instance) -> list[Shown]:
+    """Name the results, put them in order, and check each."""
+    methods = Counter(result.method for _, result in results)
+    taken: Counter[str] = Counter()
+    named = []
+    for path, result in results:
+        label = result.method
+        if methods[label] > 1:
+            label = path.stem.removeprefix(f"{instance.name}.")
+        taken[label] += 1
+        if taken[label] > 1:
+            label += f" ({taken[label]})"
+        violations = tuple(check(result, instance))
+        named.append(Shown(plain(label), plain(path.name), result, violations))
+    known = {method: i for i, method in enumerate(ORDER)}
+    return sorted(named, key=lambda shown: known.get(shown.result.method, len(known)))

@@ -1,0 +1,612 @@
+"""Sections about results: summary, the edge drawn, methods compared, paths, utilisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from code_opt.instance import Instance
+from code_opt.report.blocks import (
+    Block,
+    Callout,
+    Cell,
+    Choice,
+    Chooser,
+    Column,
+    Figure,
+    Items,
+    Listing,
+    More,
+    Pair,
+    Paragraph,
+    Row,
+    Run,
+    Section,
+    Side,
+    Table,
+    Tile,
+    Tiles,
+)
+from code_opt.report.charts import Axis, Dot, RowSeries, Series, Value, row_chart, xy_chart
+from code_opt.report.drawing import Drawing
+from code_opt.report.edge import draw_edge
+from code_opt.report.material import ORDER, Material, Shown
+from code_opt.report.numbers import figure, gap, points, relative, short
+from code_opt.result import TOLERANCE
+from code_opt.text import amount, duration, number, percent, plain, seconds, si
+from code_opt.wording import PathWords, chosen, reading
+
+MOST_DRAWN = 24
+"""Most tasks (or DNNs) that are drawn in one picture; beyond, each task has its own."""
+MOST_OWN_DRAWINGS = 120
+"""Most tasks that get pictures of their own; beyond, paths are written."""
+MAIN = ("exact", "code", "local")
+NAMES = {
+    "exact": "Exact",
+    "code": "CoDE",
+    "local": "No coordination",
+    "host": "Host",
+    "edge-early": "Early exits",
+    "greedy": "Greedy",
+    "random": "Random",
+}
+"""Methods in a heading; ``local`` and ``exact`` stay as they are in tables."""
+
+
+def heading(shown: Shown) -> str:
+    """Return how a result is called in a heading."""
+    name = NAMES.get(shown.result.method, shown.label)
+    return name if shown.label == shown.result.method else f"{name}: {shown.label}"
+
+
+def index_of(shown: Shown, results: Sequence[Shown]) -> int:
+    """Return the colour and sign of a result in charts: a method's own where it has one."""
+    if shown.label == shown.result.method and shown.label in ORDER:
+        return ORDER.index(shown.label)
+    return len(ORDER) + [r.label for r in results].index(shown.label)
+
+
+def results_sections(material: Material) -> list[Section]:
+    """Return the sections about results, those without content left out."""
+    if not material.results:
+        return []
+    found = [
+        Section("edge", "The edge and its paths", tuple(_edge(material))),
+        Section("methods", "Methods compared", tuple(_methods(material))),
+        Section("paths", "Paths of every task", tuple(_paths(material))),
+        Section("load", "Load of servers and links", tuple(_load(material))),
+    ]
+    return [section for section in found if section.blocks]
+
+
+def introduction(material: Material) -> list[Block]:
+    """Return what a reader in a hurry should see: warnings, large figures, sentences."""
+    blocks: list[Block] = []
+    for shown in material.results:
+        if shown.violations:
+            texts = [plain(violation) for violation in shown.violations]
+            few = 12
+            if len(texts) > few:
+                texts = [*texts[:few], f"and {len(texts) - few} more"]
+            blocks.append(
+                Callout(
+                    f"{shown.label} ({shown.file}) does not pass the independent check: do not "
+                    "act on it",
+                    tuple(texts),
+                )
+            )
+    results = [shown.result for shown in material.results]
+    best = chosen(results)
+    local = next((r for r in results if r.method == "local" and r.has_solution), None)
+    if best is not None:
+        tiles = []
+        if best.reward is not None:
+            proof = (
+                "proven optimal"
+                if best.status == "optimal"
+                else "not proven"
+                if best.gap is None
+                else f"at most {percent(best.gap, up=True)} below the best"
+            )
+            value = {"reward": best.reward, "throughput": best.throughput}.get(best.objective)
+            tiles.append(
+                Tile(
+                    short(value if value is not None else best.accuracy or 0.0),
+                    f"{best.objective} of {best.method}",
+                    proof,
+                )
+            )
+        if best.throughput is not None:
+            tiles.append(
+                Tile(
+                    f"{short(best.throughput)}/s",
+                    "throughput",
+                    f"{relative(best.throughput, local.throughput)} against no coordination"
+                    if local is not None and local is not best and local.throughput
+                    else "inferences per second, all tasks",
+                )
+            )
+        if best.accuracy is not None:
+            tiles.append(
+                Tile(
+                    f"{best.accuracy:.4f}",
+                    "average accuracy",
+                    f"{points(best.accuracy, local.accuracy)} points against no coordination"
+                    if local is not None and local is not best and local.accuracy is not None
+                    else "weighted over the tasks",
+                )
+            )
+        heuristic = next((r for r in results if r.method == "code" and r.has_solution), None)
+        if (
+            heuristic is not None
+            and heuristic is not best
+            and heuristic.value is not None
+            and best.value
+        ):
+            off = 1.0 - heuristic.value / best.value
+            tiles.append(
+                Tile(
+                    "same" if abs(off) <= TOLERANCE else f"−{percent(off)}",
+                    f"{best.objective} of CoDE",
+                    f"against {best.method}, in {seconds(heuristic.seconds)} s "
+                    f"instead of {seconds(best.seconds)} s",
+                )
+            )
+        blocks.append(Tiles(tuple(tiles)))
+    if results:
+        blocks.append(Items(tuple(reading(results, material.confirmed))))
+        messages = [
+            (shown.label, line)
+            for shown in material.results
+            if shown.result.message
+            for line in [shown.result.message]
+        ]
+        if messages:
+            blocks.append(
+                Callout(
+                    "What the methods say",
+                    tuple(f"{label}: {text}" for label, text in dict(messages).items()),
+                    "note",
+                )
+            )
+    return blocks
+
+
+# ---- the edge --------------------------------------------------------------------------------
+
+
+def main_results(material: Material) -> list[Shown]:
+    """Return the results that are drawn beside each other: exact, CoDE, no coordination."""
+    solved = [shown for shown in material.results if shown.result.has_solution]
+    preferred = [s for s in solved if s.result.method in MAIN]
+    others = [s for s in solved if s.result.method not in MAIN]
+    picked = preferred[:3] if len(preferred) >= 2 else (preferred + others)[:3]
+    return sorted(picked, key=material.results.index)
+
+
+def _edge(material: Material) -> list[Block]:
+    instance = material.instance
+    shown = main_results(material)
+    small = len(instance.tasks) <= MOST_DRAWN and len(instance.dnns) <= MOST_DRAWN
+    blocks: list[Block] = []
+    chooser = Chooser(
+        tuple(
+            Choice(i, task.id, tuple(_line(s, task.id, material) for s in shown))
+            for i, task in enumerate(instance.tasks)
+        ),
+        filters=not small,
+    )
+    if small:
+        blocks.append(
+            Paragraph(
+                "Every server is a band with the blocks of its networks; the bar shows how much of "
+                "it is used. A task's path begins at its number and ends at a square. A double "
+                "line with a diamond is a learned connection: a skip, a crossing into another "
+                "network, an entry or an early exit."
+                + (
+                    " Arcs on the right are links, as wide as they are loaded."
+                    if instance.links
+                    else ""
+                ),
+                note=True,
+            )
+        )
+        if shown:
+            blocks.append(chooser)
+            blocks.append(_side(material, shown, "edge"))
+            rest = [s for s in material.results if s.result.has_solution and s not in shown]
+            if rest:
+                blocks.append(
+                    More(
+                        "Paths of " + ", ".join(s.label for s in rest),
+                        (_side(material, rest, "edge"),),
+                    )
+                )
+        else:
+            drawing = draw_edge(
+                instance, None, name="The edge", description="No result has an assignment."
+            )
+            blocks.append(Figure("edge", drawing, "The edge; no result has an assignment."))
+        return blocks
+    if not shown:
+        return []
+    blocks.append(
+        Paragraph(
+            f"{len(instance.tasks)} tasks are too many for one picture: search for a task and "
+            "open it to see its path. Load per server stands below.",
+            note=True,
+        )
+    )
+    blocks.append(chooser)
+    reference = shown[0]
+    pictures: list[Block] = []
+    for i, task in enumerate(instance.tasks[:MOST_OWN_DRAWINGS]):
+        used = {task.dnn}
+        host = {b.id: d.id for d in instance.dnns for b in d.blocks}
+        for s in shown:
+            for row in s.result.tasks:
+                if row.task == task.id:
+                    used |= {host[b] for b in row.path if b in host}
+        line = _line(reference, task.id, material)
+        pictures.append(
+            More(
+                f"{i + 1}. {task.id}: {line}",
+                (_side(material, shown, "edge", tasks={task.id}, dnns=used, key=i),),
+                task=i,
+            )
+        )
+    blocks.append(Listing(tuple(pictures)))
+    if len(instance.tasks) > MOST_OWN_DRAWINGS:
+        blocks.append(
+            Paragraph(
+                f"The first {MOST_OWN_DRAWINGS} tasks have pictures; the paths of all stand in "
+                "the table.",
+                note=True,
+            )
+        )
+    return blocks
+
+
+def _side(
+    material: Material,
+    shown: Sequence[Shown],
+    prefix: str,
+    tasks: set[str] | None = None,
+    dnns: set[str] | None = None,
+    key: int | None = None,
+) -> Side:
+    figures = []
+    for s in shown:
+        result = s.result
+        description = "; ".join(
+            f"{row.task}: {_line(s, row.task, material).removeprefix(s.label + ': ')}"
+            for row in result.tasks
+            if tasks is None or row.task in tasks
+        )
+        drawing = draw_edge(
+            material.instance,
+            result,
+            name=heading(s),
+            tasks=tasks,
+            dnns=dnns,
+            beside=[other.result for other in shown],
+            description=description,
+        )
+        detail = ""
+        if tasks is None and result.throughput is not None and result.accuracy is not None:
+            detail = f"{short(result.throughput)}/s at accuracy {result.accuracy:.4f}"
+        elif tasks is not None:
+            row = next((r for r in result.tasks if r.task in tasks), None)
+            if row is not None:
+                detail = f"{short(row.rate)}/s at accuracy {row.accuracy:.4f}"
+        suffix = "" if key is None else f"-task{key + 1}"
+        figures.append(Figure(f"{prefix}-{s.label}{suffix}", drawing, heading(s), detail))
+    return Side(tuple(figures), "Paths by method, side by side")
+
+
+def path_text(words: PathWords, task: str, path: Sequence[str]) -> str:
+    """Return a path in a line of text."""
+    runs = words(task, path)
+    text = runs[0].text if runs else ""
+    for run in runs[1:]:
+        text += (" ⇒ " if run.learned else " → ") + run.text
+    return f"{text} (native)" if len(runs) == 1 else text
+
+
+def _line(shown: Shown, task: str, material: Material) -> str:
+    row = next((r for r in shown.result.tasks if r.task == task), None)
+    if row is None:
+        return f"{shown.label}: no path"
+    words = PathWords(material.instance)
+    return (
+        f"{shown.label}: {path_text(words, task, row.path)}, {short(row.rate)}/s, "
+        f"accuracy {row.accuracy:.4f} ({row.accuracy_source}), {duration(row.latency)}"
+    )
+
+
+# ---- methods ---------------------------------------------------------------------------------
+
+
+def _methods(material: Material) -> list[Block]:
+    results = material.results
+    local = next((s.result for s in results if s.label == "local" and s.result.has_solution), None)
+    columns = [
+        Column("Method"),
+        Column("Status"),
+        Column("Reward", figures=True),
+        Column("Gap", "%", figures=True),
+        Column("Throughput", "1/s", figures=True),
+        *([Column("against local", "%", figures=True)] if local else []),
+        Column("Accuracy", figures=True),
+        *([Column("against local", "points", figures=True)] if local else []),
+        Column("Time", "s", figures=True),
+        Column("Check"),
+    ]
+    best = max((s.result.value for s in results if s.result.value is not None), default=None)
+    rows = []
+    for s in results:
+        r = s.result
+        is_best = (
+            best is not None and r.value is not None and r.value >= best - TOLERANCE * abs(best)
+        )
+        cells = [
+            Cell(s.label),
+            Cell(r.status, "bad" if r.status == "infeasible" else ""),
+            Cell(figure(r.reward)),
+            Cell(gap(r.gap)),
+            Cell(figure(r.throughput)),
+            *([Cell(relative(r.throughput, local.throughput, unit=False))] if local else []),
+            Cell("–" if r.accuracy is None else f"{r.accuracy:.4f}"),
+            *([Cell(points(r.accuracy, local.accuracy))] if local else []),
+            Cell(seconds(r.seconds)),
+            _verdict(s),
+        ]
+        rows.append(Row(tuple(cells), strong=is_best))
+    caption = "Methods side by side; the best value of the objective is set bold"
+    blocks: list[Block] = [Table(caption, tuple(columns), tuple(rows))]
+    solved = [
+        s for s in results if s.result.throughput is not None and s.result.accuracy is not None
+    ]
+    if len(solved) > 1:
+        caption = "Throughput against accuracy: up and to the right is better."
+        charts: list[Block] = [Figure("methods", _plane(solved, results), caption)]
+        if len(material.instance.tasks) <= MOST_DRAWN:
+            charts.append(_rates(material))
+        blocks.append(Pair(tuple(charts)))
+    blocks.append(
+        Paragraph(
+            "The gap is proven: no assignment at all is better by more. A method without a gap "
+            "proves nothing. Check: every figure recomputed from the instance alone.",
+            note=True,
+        )
+    )
+    return blocks
+
+
+def method_series(shown: Sequence[Shown], results: Sequence[Shown]) -> list[Series]:
+    """Return methods as points of throughput and accuracy; those at one place share a label."""
+    places: dict[tuple[str, str], list[Shown]] = {}
+    for s in shown:
+        if s.result.throughput is not None and s.result.accuracy is not None:
+            key = (f"{s.result.throughput:.5g}", f"{s.result.accuracy:.5f}")
+            places.setdefault(key, []).append(s)
+    series = []
+    for group in places.values():
+        first = group[0]
+        throughput, accuracy = first.result.throughput or 0.0, first.result.accuracy or 0.0
+        label = ", ".join(s.label for s in group)
+        dot = Dot(throughput, accuracy, label, f"{label}: {number(throughput)}/s at {accuracy:.4f}")
+        series.append(Series("", (dot,), index=index_of(first, results)))
+    return series
+
+
+def _plane(solved: Sequence[Shown], results: Sequence[Shown]) -> Drawing:
+    series = method_series(solved, results)
+    description = "; ".join(
+        f"{s.label}: {number(s.result.throughput or 0.0)} inferences/s at accuracy "
+        f"{s.result.accuracy:.4f}"
+        for s in solved
+    )
+    return xy_chart(
+        "Methods: throughput against average accuracy",
+        Axis("throughput [inferences/s]"),
+        Axis("average accuracy"),
+        series,
+        description=description,
+    )
+
+
+def _rates(material: Material) -> Figure:
+    """Return who gets how much: the rate of every task by method."""
+    shown = main_results(material)
+    tasks = [task.id for task in material.instance.tasks]
+    series = []
+    for s in shown:
+        rates = {row.task: row.rate for row in s.result.tasks}
+        values = tuple(
+            Value(rates.get(t), f"{t}, {s.label}: {number(rates[t])}/s")
+            if t in rates
+            else Value(None)
+            for t in tasks
+        )
+        series.append(RowSeries(s.label, values, index_of(s, material.results)))
+    drawing = row_chart(
+        "Rate of every task by method",
+        [f"{i + 1}. {task}" for i, task in enumerate(tasks)],
+        series,
+        Axis("rate [inferences/s]", zero=True),
+        description="Rates by task and method; the table of paths holds the values.",
+    )
+    return Figure("rates", drawing, "Rate of every task by method.")
+
+
+def _verdict(shown: Shown) -> Cell:
+    if shown.violations:
+        return Cell(f"✗ {len(shown.violations)} wrong", "bad")
+    return Cell("✓ passed" if shown.result.has_solution else "✓ no assignment", "good")
+
+
+# ---- paths -----------------------------------------------------------------------------------
+
+
+def _paths(material: Material) -> list[Block]:
+    instance = material.instance
+    solved = [s for s in material.results if s.result.has_solution]
+    if not solved:
+        return []
+    main = main_results(material)
+    others = [s for s in solved if s not in main]
+    blocks: list[Block] = [
+        _path_table(material, main, "Paths by task; ⇒ marks a learned connection")
+    ]
+    if len(instance.tasks) > MOST_DRAWN:
+        blocks = [More(f"All paths of {len(instance.tasks)} tasks", tuple(blocks))]
+    if others:
+        names = ", ".join(s.label for s in others)
+        blocks.append(
+            More(f"Paths of {names}", (_path_table(material, others, f"Paths of {names}"),))
+        )
+    return blocks
+
+
+def runs_of(
+    words: PathWords, instance: Instance, task: str, path: Sequence[str]
+) -> tuple[Run, ...]:
+    """Return a path as runs with their servers."""
+    host = {b.id: d.server for d in instance.dnns for b in d.blocks}
+    return tuple(
+        Run(run.text, host.get(run.blocks[0], "?") if run.blocks else None, run.learned)
+        for run in words(task, path)
+    )
+
+
+def _path_table(material: Material, shown: Sequence[Shown], caption: str) -> Table:
+    instance = material.instance
+    words = PathWords(instance)
+    limits = any(task.max_latency is not None for task in instance.tasks)
+    columns = (
+        Column("Task"),
+        Column("Method"),
+        Column("Path"),
+        Column("Rate", "1/s", figures=True),
+        Column("Accuracy", figures=True),
+        Column("Source"),
+        Column("Latency", figures=True),
+        *([Column("Limit", figures=True)] if limits else []),
+    )
+    by_task = [{r.task: r for r in s.result.tasks} for s in shown]
+    rows = []
+    for i, task in enumerate(instance.tasks):
+        here = [
+            (s, found[task.id]) for s, found in zip(shown, by_task, strict=True) if task.id in found
+        ]
+        for number_here, (s, row) in enumerate(here):
+            limit = "–" if task.max_latency is None else duration(task.max_latency)
+            rows.append(
+                Row(
+                    (
+                        Cell(f"{i + 1}. {task.id}", span=0 if number_here else len(here)),
+                        Cell(s.label),
+                        Cell(runs=runs_of(words, instance, task.id, row.path)),
+                        Cell(figure(row.rate)),
+                        Cell(f"{row.accuracy:.4f}"),
+                        Cell(row.accuracy_source),
+                        Cell(duration(row.latency)),
+                        *([Cell(limit)] if limits else []),
+                    ),
+                    task=i,
+                )
+            )
+    return Table(caption, columns, tuple(rows), keys=2)
+
+
+# ---- load ------------------------------------------------------------------------------------
+
+
+def _load(material: Material) -> list[Block]:
+    shown = main_results(material)
+    if not shown:
+        return []
+    blocks: list[Block] = []
+    rows = [s.id for s in material.instance.servers]
+    series = []
+    for s in shown:
+        found = {r.server: r for r in s.result.servers}
+        series.append(
+            RowSeries(
+                s.label,
+                tuple(
+                    Value(
+                        found[name].utilization,
+                        f"{name}, {s.label}: {100 * found[name].utilization:.1f} % of "
+                        f"{amount(found[name].capacity, 'FLOP/s')}",
+                    )
+                    if name in found
+                    else Value(None)
+                    for name in rows
+                ),
+                index_of(s, material.results),
+            )
+        )
+    axis = Axis("utilisation of the server", percent=True, zero=True, most=1.0)
+    drawing = row_chart(
+        "Utilisation of servers",
+        rows,
+        series,
+        axis,
+        limit=1.0,
+        description="Utilisation of every server by method; the table below holds the values.",
+    )
+    chart = Figure("servers", drawing, "Utilisation of servers; the dashed line is full.")
+    blocks.append(Pair((chart, _server_table(shown, rows))))
+    links = [(k.source, k.target) for k in material.instance.links]
+    if links:
+        blocks += _links(shown, links)
+    return blocks
+
+
+def _server_table(shown: Sequence[Shown], rows: Sequence[str]) -> Block:
+    found = [{r.server: r for r in s.result.servers} for s in shown]
+    columns = [Column("Server"), Column("Capacity", "FLOP/s", figures=True)]
+    columns += [Column(s.label) for s in shown]
+    lines = []
+    for name in rows:
+        known = [f[name] for f in found if name in f]
+        cells = [Cell(name), Cell(si(known[0].capacity) if known else "–")]
+        cells += [_share(f[name].utilization) if name in f else Cell("–") for f in found]
+        lines.append(Row(tuple(cells)))
+    table = Table("Utilisation of servers by method", tuple(columns), tuple(lines))
+    return table if len(rows) <= MOST_DRAWN else More(f"Load of all {len(rows)} servers", (table,))
+
+
+def _links(shown: Sequence[Shown], links: Sequence[tuple[str, str]]) -> list[Block]:
+    found = [{(r.source, r.target): r for r in s.result.links} for s in shown]
+    used = [k for k in links if any(k in f and f[k].load > 0 for f in found)]
+    if not used:
+        return [Paragraph("No path crosses a link.")]
+    columns = [Column("Link"), Column("Capacity", "B/s", figures=True)]
+    columns += [Column(s.label) for s in shown]
+    lines = []
+    for key in used:
+        known = [f[key] for f in found if key in f]
+        capacity = known[0].capacity if known else None
+        cells = [
+            Cell(f"{key[0]} → {key[1]}"),
+            Cell("unlimited" if capacity is None else si(capacity)),
+        ]
+        for f in found:
+            row = f.get(key)
+            if row is None:
+                cells.append(Cell("–"))
+            elif row.utilization is None:
+                cells.append(Cell(amount(row.load, "B/s")))
+            else:
+                cells.append(_share(row.utilization))
+        lines.append(Row(tuple(cells)))
+    caption = f"Utilisation of the {len(used)} links in use, of {len(links)}"
+    table = Table(caption, tuple(columns), tuple(lines))
+    return [table if len(used) <= MOST_DRAWN else More(caption, (table,))]
+
+
+def _share(value: float) -> Cell:
+    full = value >= 1.0 - TOLERANCE
+    return Cell(f"{100 * value:.1f} %", "strong" if full else "", share=value)

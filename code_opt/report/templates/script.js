@@ -1,0 +1,98 @@
+(() => {
+  "use strict";
+  const all = (selector, root = document) => Array.from(root.querySelectorAll(selector));
+  const page = document.documentElement;
+  page.classList.add("js");
+  const readout = document.querySelector(".readout");
+  const told = new Map(all(".told").map((list) => [list.dataset.task, list]));
+  const parts = new Map();
+  for (const part of all("g[data-task], tr[data-task], button[data-task]")) {
+    const task = part.dataset.task;
+    if (!parts.has(task)) parts.set(task, []);
+    parts.get(task).push(part);
+  }
+  let chosen = null;
+  let shown = null;
+
+  const show = (task) => {
+    if (task === shown) return;
+    for (const part of parts.get(shown) || []) part.classList.remove("on");
+    for (const part of parts.get(task) || []) part.classList.add("on");
+    page.classList.toggle("choosing", task !== null);
+    shown = task;
+    if (readout) {
+      const list = task === null ? null : told.get(task);
+      readout.replaceChildren();
+      if (list) {
+        const copy = list.cloneNode(true);
+        copy.hidden = false;
+        readout.append(copy);
+      }
+    }
+  };
+  const choose = (task) => {
+    chosen = task === chosen ? null : task;
+    for (const button of all("button.choice")) {
+      button.setAttribute("aria-pressed", String(button.dataset.task === chosen));
+    }
+    show(chosen);
+  };
+
+  for (const span of all("span.choice")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "choice";
+    button.dataset.task = span.dataset.task;
+    button.setAttribute("aria-pressed", "false");
+    button.append(...span.childNodes);
+    span.replaceWith(button);
+    const task = button.dataset.task;
+    if (!parts.has(task)) parts.set(task, []);
+    parts.get(task).push(button);
+  }
+  const taskAt = (target) => {
+    const part = target instanceof Element && target.closest("g.path[data-task], button.choice");
+    return part ? part.dataset.task : null;
+  };
+  document.addEventListener("click", (event) => {
+    const task = taskAt(event.target);
+    if (task !== null && document.querySelector("button.choice")) choose(task);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && chosen !== null) choose(chosen);
+  });
+  if (window.matchMedia("(hover: hover)").matches && document.querySelector("button.choice")) {
+    document.addEventListener("pointerover", (event) => {
+      const task = taskAt(event.target);
+      show(task === null ? chosen : task);
+    });
+  }
+
+  // Many tasks: find one by a part of its name.
+  const search = document.querySelector("#search");
+  if (search) {
+    search.closest("[hidden]").hidden = false;
+    const count = document.querySelector(".count");
+    const tasks = all("details.task");
+    search.addEventListener("input", () => {
+      const wanted = search.value.trim().toLowerCase();
+      let found = 0;
+      for (const task of tasks) {
+        const name = task.querySelector("summary").textContent.toLowerCase();
+        task.hidden = wanted !== "" && !name.includes(wanted);
+        if (!task.hidden) found += 1;
+      }
+      count.textContent = wanted === "" ? "" : `${found} of ${tasks.length} tasks`;
+    });
+  }
+
+  // On paper nothing can be opened.
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    opened = all("details:not(.task):not([open])");
+    for (const part of opened) part.open = true;
+  });
+  window.addEventListener("afterprint", () => {
+    for (const part of opened) part.open = false;
+  });
+})();

@@ -1,0 +1,440 @@
+"""Capacity planning: integer units of capacity and paths together, at least cost.
+
+Demand is served in *situations*: the one demand of a least-cost plan, the periods of a
+growth path, the scenarios of an uncertain demand. A situation belongs to a period (which
+units stand then) and to a *choice* (which paths are set then). Where a situation adapts, only
+a share of its demand is served; elsewhere all of it. *Failures* take one server away:
+tasks whose path visits it go to a backup path, everybody else stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyomo.environ as pyo
+
+from formulations.data import Rows
+from formulations.parts import weighted
+
+
+@dataclass(frozen=True)
+class Situation:
+    """One demand that has to be met."""
+
+    period: int
+    choice: int
+    demand: Sequence[float]
+    """d[k,t] of each task [inferences/s]."""
+    adapts: bool = False
+    """Whether only a share of the demand may be served."""
+    floor: Sequence[float] = ()
+    """Least rate of each task [inferences/s], at most its demand (where it adapts)."""
+    least_share: float | None = None
+    """Least share of the total demand that is served (where it adapts)."""
+    probability: float = 1.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One server is gone."""
+
+    server: int
+    """Its index among the rate rows."""
+    keep: Sequence[float]
+    """Rate of each task that is kept while it is gone [inferences/s]."""
+
+
+@dataclass(frozen=True)
+class PlanData:
+    """Data of the planning model: P paths of T tasks, I servers and links, H periods."""
+
+    task_names: Sequence[str]
+    weight: Sequence[float]
+    """w[t], summing to 1."""
+    task_of: Sequence[int]
+    """t(p), ascending."""
+    accuracy: Sequence[float]
+    """A[p]."""
+    rate_rows: Rows
+    """Use of servers and links, per inference; present capacities are 1."""
+    memory_rows: Rows
+    """Use of the adapters' memory, per chosen path; memory cannot be bought."""
+    unit: Sequence[float]
+    """v[i]: one unit of server or link i as a share of its present capacity; 0: none sold."""
+    price: Sequence[float]
+    """c[i]: price of one unit."""
+    most_units: Sequence[int]
+    """N[i]: most units that can be bought, or could ever be needed."""
+    factor: Sequence[float]
+    """f[h]: what money of period h counts (discount factors)."""
+    min_accuracy: Sequence[float | None]
+    """Floor on the average accuracy of each choice; its length is the number of choices."""
+    situations: Sequence[Situation]
+    expected_share: float | None = None
+    """Least share of the expected demand that is served."""
+    failures: Sequence[Failure] = ()
+    """Of choice 0, in period 0."""
+    cost_unit: float = 1.0
+    """The cost is modelled in this unit, so that numbers stay near 1."""
+
+
+def build_plan_model(data: PlanData) -> pyo.ConcreteModel:
+    """Return the planning model of ``data`` (symbols: MODEL.md); its goal is minus the cost."""
+    model = pyo.ConcreteModel("plan")
+    plan_variables(model, data)
+    backup_variables(model, data)
+
+    one_path_per_task_and_choice(model, data)
+    served_share_needs_path(model, data)
+    units_are_kept(model, data)
+    capacity_in_situations(model, data)
+    memory_of_choices(model, data)
+    accuracy_of_choices(model, data)
+    floors_are_served(model, data)
+    share_of_each_situation(model, data)
+    share_of_expected_demand(model, data)
+
+    backup_where_hit(model, data)
+    capacity_under_failure(model, data)
+    memory_under_failure(model, data)
+
+    least_cost(model, data)
+    return model
+
+
+def build_rerouting_model(data: PlanData, failed: int) -> pyo.ConcreteModel:
+    """Return the model of the most demand that is served without one server, units fixed.
+
+    Capacities are those with all units; its goal is the served share of the demand of
+    situation 0.
+
+    Args:
+        data: one situation that adapts.
+        failed: index of the server that is gone.
+    """
+    model = pyo.ConcreteModel("rerouting")
+    plan_variables(model, data)
+    for variable in model.units.values():
+        variable.setub(0)
+    for path in _visits(data, failed):
+        model.serve[0, path].setub(0.0)
+
+    at_most_one_path(model, data)
+    served_share_needs_path(model, data)
+    capacity_in_situations(model, data)
+    memory_of_choices(model, data)
+
+    most_served(model, data)
+    return model
+
+
+def plan_variables(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """x[c,p] in {0, 1}, n[h,i] in {0, ..., N[i]}, s[k,p] in [0, 1].
+
+    x: choice c sets path p; n: units of server or link i that stand in period h; s: share of
+    its task's demand that is served on p in situation k (only where the situation adapts).
+    """
+    paths = range(len(data.task_of))
+    model.choose = pyo.Var(range(len(data.min_accuracy)), paths, domain=pyo.Binary)
+    model.units = pyo.Var(
+        range(len(data.factor)),
+        range(len(data.unit)),
+        domain=pyo.NonNegativeIntegers,
+        bounds=lambda _, _period, i: (0, data.most_units[i] if data.unit[i] > 0.0 else 0),
+    )
+    adapting = [k for k, situation in enumerate(data.situations) if situation.adapts]
+    model.serve = pyo.Var(adapting, paths, bounds=(0.0, 1.0))
+
+
+def backup_variables(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """y[f,p] in {0, 1}: when the server of f fails, a task that it hits goes to path p.
+
+    Only for paths that avoid the server, of tasks that also have one that visits it.
+    """
+    visits = [_visits(data, failure.server) for failure in data.failures]
+    index = []
+    for f, visiting in enumerate(visits):
+        hit = {data.task_of[p] for p in visiting}
+        index += [(f, p) for p, t in enumerate(data.task_of) if t in hit and p not in visiting]
+    model.backup = pyo.Var(index, domain=pyo.Binary)
+
+
+def one_path_per_task_and_choice(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p of t: x[c,p] = 1."""
+    of_task = _paths_by_task(data)
+
+    def rule(m: pyo.ConcreteModel, c: int, t: int) -> Any:
+        if not of_task[t]:
+            return pyo.Constraint.Infeasible
+        return (1.0, weighted([1.0] * len(of_task[t]), [m.choose[c, p] for p in of_task[t]]), 1.0)
+
+    model.one_path_per_task_and_choice = pyo.Constraint(
+        range(len(data.min_accuracy)), range(len(data.task_names)), rule=rule
+    )
+
+
+def at_most_one_path(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p of t: x[c,p] <= 1: a task that has lost all paths is not served."""
+    of_task = _paths_by_task(data)
+    model.at_most_one_path = pyo.Constraint(
+        range(len(data.min_accuracy)),
+        range(len(data.task_names)),
+        rule=lambda m, c, t: _at_most([(1.0, m.choose[c, p]) for p in of_task[t]], 1.0),
+    )
+
+
+def served_share_needs_path(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """s[k,p] <= x[c(k),p]: its big-M is 1, since a share is at most all of the demand."""
+
+    def rule(m: pyo.ConcreteModel, k: int, p: int) -> Any:
+        choice = data.situations[k].choice
+        return (None, weighted([1.0, -1.0], [m.serve[k, p], m.choose[choice, p]]), 0.0)
+
+    model.served_share_needs_path = pyo.Constraint(list(model.serve), rule=rule)
+
+
+def units_are_kept(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """n[h,i] >= n[h-1,i]: what was bought stays."""
+    model.units_are_kept = pyo.Constraint(
+        range(1, len(data.factor)),
+        range(len(data.unit)),
+        rule=lambda m, h, i: (0.0, weighted([1.0, -1.0], [m.units[h, i], m.units[h - 1, i]]), None),
+    )
+
+
+def capacity_in_situations(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p: use[p,i] d[k,t(p)] s[k,p] <= 1 + v[i] n[h(k),i] (s = x where all is served)."""
+
+    def rule(m: pyo.ConcreteModel, k: int, i: int) -> Any:
+        situation = data.situations[k]
+        pairs = []
+        for p, amount in data.rate_rows.entries[i]:
+            load = amount * situation.demand[data.task_of[p]]
+            if load > 0.0:
+                served = m.serve[k, p] if situation.adapts else m.choose[situation.choice, p]
+                pairs.append((load, served))
+        return _within_capacity(m, data, i, situation.period, pairs)
+
+    model.capacity_in_situations = pyo.Constraint(
+        range(len(data.situations)), range(len(data.unit)), rule=rule
+    )
+
+
+def memory_of_choices(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p: mem[p,i] x[c,p] <= 1."""
+
+    def rule(m: pyo.ConcreteModel, c: int, i: int) -> Any:
+        pairs = [(amount, m.choose[c, p]) for p, amount in data.memory_rows.entries[i]]
+        return _at_most(pairs, 1.0)
+
+    model.memory_of_choices = pyo.Constraint(
+        range(len(data.min_accuracy)), range(len(data.memory_rows.entries)), rule=rule
+    )
+
+
+def accuracy_of_choices(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p: w[t(p)] A[p] x[c,p] >= the floor of choice c on the average accuracy."""
+    coefficients = [
+        data.weight[task] * accuracy
+        for task, accuracy in zip(data.task_of, data.accuracy, strict=True)
+    ]
+
+    def rule(m: pyo.ConcreteModel, c: int) -> Any:
+        if data.min_accuracy[c] is None:
+            return pyo.Constraint.Skip
+        chosen = [m.choose[c, p] for p in range(len(coefficients))]
+        return (data.min_accuracy[c], weighted(coefficients, chosen), None)
+
+    model.accuracy_of_choices = pyo.Constraint(range(len(data.min_accuracy)), rule=rule)
+
+
+def floors_are_served(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p of t: s[k,p] >= floor[k,t] / d[k,t], where the situation adapts."""
+    of_task = _paths_by_task(data)
+
+    def rule(m: pyo.ConcreteModel, k: int, t: int) -> Any:
+        situation = data.situations[k]
+        if not situation.adapts or not situation.floor or situation.floor[t] <= 0.0:
+            return pyo.Constraint.Skip
+        share = min(situation.floor[t] / situation.demand[t], 1.0)
+        served = [m.serve[k, p] for p in of_task[t]]
+        return (share, weighted([1.0] * len(served), served), None)
+
+    model.floors_are_served = pyo.Constraint(
+        range(len(data.situations)), range(len(data.task_names)), rule=rule
+    )
+
+
+def share_of_each_situation(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p: d[k,t(p)] s[k,p] >= least share of k * sum over t: d[k,t]."""
+
+    def rule(m: pyo.ConcreteModel, k: int) -> Any:
+        situation = data.situations[k]
+        total = sum(situation.demand)
+        if not situation.adapts or situation.least_share is None or total <= 0.0:
+            return pyo.Constraint.Skip
+        return (situation.least_share, _served_share(m, data, {k: 1.0}, total), None)
+
+    model.share_of_each_situation = pyo.Constraint(range(len(data.situations)), rule=rule)
+
+
+def share_of_expected_demand(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over k, p: prob[k] d[k,t(p)] s[k,p] >= share * sum over k, t: prob[k] d[k,t]."""
+    likely = {k: data.situations[k].probability for k, _ in model.serve}
+    total = sum(chance * sum(data.situations[k].demand) for k, chance in likely.items())
+    if data.expected_share is not None and total > 0.0:
+        model.share_of_expected_demand = pyo.Constraint(
+            expr=(data.expected_share, _served_share(model, data, likely, total), None)
+        )
+
+
+def backup_where_hit(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p of t that avoid f: y[f,p] = sum over p of t that visit f: x[0,p].
+
+    For tasks that have a path which avoids the server; nothing can be asked for the others.
+    """
+    backups: dict[tuple[int, int], list[int]] = {}
+    for f, p in model.backup:
+        backups.setdefault((f, data.task_of[p]), []).append(p)
+    visits = [_visits(data, failure.server) for failure in data.failures]
+
+    def rule(m: pyo.ConcreteModel, f: int, t: int) -> Any:
+        hit = [p for p in sorted(visits[f]) if data.task_of[p] == t]
+        signs = [1.0] * len(backups[f, t]) + [-1.0] * len(hit)
+        variables = [m.backup[f, p] for p in backups[f, t]] + [m.choose[0, p] for p in hit]
+        return (0.0, weighted(signs, variables), 0.0)
+
+    model.backup_where_hit = pyo.Constraint(list(backups), rule=rule)
+
+
+def capacity_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p avoiding f: use[p,i] keep[f,t(p)] (x[0,p] + y[f,p]) <= 1 + v[i] n[0,i].
+
+    Left out where no backup uses server or link i: the load is then part of the load
+    without a failure, since no task keeps more than its demand.
+    """
+    visits = [_visits(data, failure.server) for failure in data.failures]
+
+    def rule(m: pyo.ConcreteModel, f: int, i: int) -> Any:
+        failure = data.failures[f]
+        backups, others = [], []
+        for p, amount in data.rate_rows.entries[i]:
+            load = amount * failure.keep[data.task_of[p]]
+            if load <= 0.0 or p in visits[f]:
+                continue
+            others.append((load, m.choose[0, p]))
+            if (f, p) in m.backup:
+                backups.append((load, m.backup[f, p]))
+        if not backups or i == failure.server:
+            return pyo.Constraint.Skip
+        return _within_capacity(m, data, i, 0, backups + others)
+
+    model.capacity_under_failure = pyo.Constraint(
+        range(len(data.failures)), range(len(data.unit)), rule=rule
+    )
+
+
+def memory_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p avoiding f: mem[p,i] (x[0,p] + y[f,p]) <= 1: adapters in use then."""
+    visits = [_visits(data, failure.server) for failure in data.failures]
+
+    def rule(m: pyo.ConcreteModel, f: int, i: int) -> Any:
+        pairs = []
+        for p, amount in data.memory_rows.entries[i]:
+            if p not in visits[f]:
+                pairs.append((amount, m.choose[0, p]))
+                if (f, p) in m.backup:
+                    pairs.append((amount, m.backup[f, p]))
+        return _at_most(pairs, 1.0)
+
+    model.memory_under_failure = pyo.Constraint(
+        range(len(data.failures)), range(len(data.memory_rows.entries)), rule=rule
+    )
+
+
+def least_cost(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """Maximise -(sum over h, i: f[h] c[i] (n[h,i] - n[h-1,i])), in units of ``cost_unit``."""
+    pairs = []
+    last = len(data.factor) - 1
+    for h, i in model.units:
+        # n[h,i] is bought at f[h] and stands against what f[h+1] would have paid for it.
+        factor = data.factor[h] - (data.factor[h + 1] if h < last else 0.0)
+        pairs.append((-factor * data.price[i] / data.cost_unit, model.units[h, i]))
+    model.goal = pyo.Objective(
+        expr=weighted([c for c, _ in pairs], [v for _, v in pairs]), sense=pyo.maximize
+    )
+
+
+def most_served(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """Maximise sum over p: d[0,t(p)] s[0,p] / sum over t: d[0,t]."""
+    total = sum(data.situations[0].demand)
+    model.goal = pyo.Objective(expr=_served_share(model, data, {0: 1.0}, total), sense=pyo.maximize)
+
+
+def prefer(model: pyo.ConcreteModel, data: PlanData, most_cost: float) -> None:
+    """Of all plans that cost at most ``most_cost``: those that buy latest, the most accurate.
+
+    Maximise -(sum over h, i: c[i] n[h,i]) + e (sum over c, p: w[t(p)] A[p] x[c,p]), e being
+    small. Money that is spent later stands for less in the first sum; with one period it is
+    the cost itself, which is least already.
+
+    Args:
+        model: a planning model; its goal is replaced.
+        data: what it was built from.
+        most_cost: largest cost allowed, in the units of the prices.
+    """
+    model.cost_is_kept = pyo.Constraint(expr=(-most_cost / data.cost_unit, model.goal.expr, None))
+    model.goal.deactivate()
+    pairs = [(-data.price[i] / data.cost_unit, n) for (_, i), n in model.units.items()]
+    pairs += [
+        (_TIE * data.weight[data.task_of[p]] * data.accuracy[p], x)
+        for (_, p), x in model.choose.items()
+    ]
+    model.preference = pyo.Objective(
+        expr=weighted([c for c, _ in pairs], [v for _, v in pairs]), sense=pyo.maximize
+    )
+
+
+_TIE = 1e-2
+"""Weight of the average accuracy beside the cost of a unit."""
+
+
+def _paths_by_task(data: PlanData) -> list[list[int]]:
+    found: list[list[int]] = [[] for _ in data.task_names]
+    for path, task in enumerate(data.task_of):
+        found[task].append(path)
+    return found
+
+
+def _visits(data: PlanData, server: int) -> frozenset[int]:
+    """Return the paths with work on a server."""
+    return frozenset(p for p, amount in data.rate_rows.entries[server] if amount > 0.0)
+
+
+def _within_capacity(
+    model: pyo.ConcreteModel, data: PlanData, i: int, period: int, pairs: list[tuple[float, Any]]
+) -> Any:
+    if not pairs:
+        return pyo.Constraint.Skip
+    if data.unit[i] > 0.0:
+        pairs = [*pairs, (-data.unit[i], model.units[period, i])]
+    return _at_most(pairs, 1.0)
+
+
+def _at_most(pairs: list[tuple[float, Any]], most: float) -> Any:
+    if not pairs:
+        return pyo.Constraint.Skip
+    return (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), most)
+
+
+def _served_share(
+    model: pyo.ConcreteModel, data: PlanData, factor: dict[int, float], total: float
+) -> Any:
+    pairs = [
+        (factor[k] * data.situations[k].demand[data.task_of[p]] / total, model.serve[k, p])
+        for k, p in model.serve
+        if k in factor
+    ]
+    return weighted([c for c, _ in pairs], [v for _, v in pairs])

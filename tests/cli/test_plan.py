@@ -1,0 +1,163 @@
+"""``code-opt plan``: what it prints, what it writes, how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from code_opt.cli.app import main
+from code_opt.instance import parse_instance, save_instance
+from code_opt.planning import load_plan
+from tests.planning.conftest import PLENTY
+
+SCENARIOS = "scenario,probability,factor\nlow,0.5,0.5\nhigh,0.5,2\n"
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("CODE_OPT_DEBUG", raising=False)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    file = tmp_path / "plenty.json"
+    save_instance(parse_instance(PLENTY), file)
+    return str(file)
+
+
+def test_the_least_cost_is_shown(path: str, capsys) -> None:
+    status = main(["plan", path, "--unit-flops", "20", "--growth", "1,2", "--max-loss", "0,10"])
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    assert "plenty: least cost to serve all demand" in out
+    rows = [line.split() for line in out.splitlines() if line.strip()[:1].isdigit()]
+    assert [row[:2] for row in rows] == [["1", "0"], ["1", "10"], ["2", "0"], ["2", "10"]]
+    # At growth 2 server a needs 200 of 100: five units of 20; with the exit 120: one.
+    assert rows[2][2:5] == ["5", "5", "5"]
+    assert rows[3][2:5] == ["5", "1", "1"]
+    assert "80.0" in rows[3]
+    assert "Units at growth 2, at most 10 points lost (full)" in out
+    assert "\x1b" not in out
+
+
+def test_all_analyses_in_one_run(path: str, tmp_path: Path, capsys) -> None:
+    table = tmp_path / "s.csv"
+    table.write_text(SCENARIOS, encoding="utf-8")
+    out_dir = tmp_path / "out"
+    status = main(
+        f"plan {path} --unit-flops 20 --least-cost --growth-path --scenarios {table} --failures "
+        f"--front --points 3 --marginal --vary servers[a].flops=50:100:2 --out {out_dir}".split()
+    )
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    for heading in (
+        "least cost to serve all demand",
+        "growth path",
+        "uncertain demand",
+        "failure of any one server",
+        "throughput against average accuracy",
+        "reward gained by 5 % more",
+        "what if servers[a].flops changes",
+    ):
+        assert heading in out
+    kinds = ["failures", "front", "growth", "least-cost", "marginal", "scenarios", "sweep"]
+    files = sorted(out_dir.glob("*.json"))
+    assert [f.name for f in files] == [f"plenty.plan-{kind}.json" for kind in kinds]
+    for file, kind in zip(files, kinds, strict=True):
+        plan = load_plan(file)
+        assert plan.kind == kind
+        for name in plan.tables():
+            assert (out_dir / f"plenty.plan-{kind}.{name}.csv").is_file()
+
+
+def test_json_is_all_there_is_on_stdout(path: str, capsys) -> None:
+    assert main(["plan", path, "--marginal", "--json"]) == 0
+    (plan,) = json.loads(capsys.readouterr().out)
+    assert plan["kind"] == "marginal"
+    assert plan["schema"] == "code-opt/plan/1"
+
+
+def test_a_workbook_is_written(path: str, tmp_path: Path, capsys) -> None:
+    pytest.importorskip("xlsxwriter")
+    assert main(["plan", path, "--out", str(tmp_path), "--xlsx"]) == 0
+    assert (tmp_path / "plenty.plan-least-cost.xlsx").read_bytes()[:2] == b"PK"
+
+
+def test_an_executor_runs_a_sweep(path: str, capsys) -> None:
+    arguments = ["plan", path, "--vary", "servers[a].flops=50,80", "--sweep-method", "exact"]
+    assert main([*arguments, "--executor", "processes:1"]) == 0
+    assert capsys.readouterr().out.count("optimal") == 2
+
+
+def test_infeasible_at_any_size_is_told(path: str, capsys) -> None:
+    assert main(["plan", path, "--growth", "5"]) == 3
+    out, err = capsys.readouterr()
+    assert "infeasible" in out
+    assert err.startswith(
+        "least-cost: infeasible at any size: growth 5: the demand is too large for what can be"
+    )
+    assert "server a: 300 FLOP/s are needed, present 100, no units are sold" in err
+
+
+def test_part_of_a_grid_may_be_infeasible(path: str, capsys) -> None:
+    assert main(["plan", path, "--growth", "1,5"]) == 0
+    out, err = capsys.readouterr()
+    assert "infeasible" in out
+    assert "growth 5" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--growth", "1,x"], "--growth '1,x': 'x' is no number of at least 0"),
+        (["--growth", "-1"], "--growth '-1'"),
+        (["--max-loss", "nan"], "--max-loss 'nan'"),
+        (["--max-loss", "101"], "max loss 101"),
+        (["--failures", "--growth", "1,2"], "--failures: takes one --growth, 2 are given"),
+        (["--growth-path", "--max-loss", "1,2"], "--growth-path: takes one --max-loss"),
+        (["--front", "--points", "1"], "--points '1': expected all, or a number from 2"),
+        (["--vary", "servers[c].flops=1"], "no servers[c]"),
+        (["--vary", "servers[a].flops"], "expected FIELD=START:STOP:COUNT"),
+        (["--xlsx"], "--xlsx: names no folder: add --out DIR"),
+        (["--unit-flops", "0"], "unit_flops 0.0: must be a number above 0"),
+        (["--time-limit", "0"], "--time-limit 0.0"),
+        (["--scenarios", "missing.csv"], "missing.csv: no such file"),
+        (["--executor", "cloud", "--front"], "--executor 'cloud'"),
+        (["--marginal", "--step", "0"], "step 0"),
+        (["--sweep-method", "magic"], "'magic' is not one of"),
+        (["--solver", "magic"], "solver 'magic'"),
+    ],
+)
+def test_bad_arguments_end_with_one_message(
+    path: str, arguments: list[str], expected: str, capsys
+) -> None:
+    assert main(["plan", path, *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert expected in err
+    assert "Traceback" not in err
+
+
+def test_an_instance_without_demands_is_refused(tmp_path: Path, capsys) -> None:
+    data = json.loads(json.dumps(PLENTY))
+    del data["tasks"][0]["demand"]
+    file = tmp_path / "x.json"
+    save_instance(parse_instance(data), file)
+    assert main(["plan", str(file)]) == 2
+    assert "there is none for task 'ta'" in capsys.readouterr().err
+    assert main(["plan", str(file), "--demand", "5"]) == 0
+
+
+def test_names_from_files_cannot_act_on_the_terminal(tmp_path: Path, capsys) -> None:
+    data = json.loads(json.dumps(PLENTY))
+    data["servers"][0]["id"] = data["dnns"][0]["server"] = "[bold]a[/bold]"
+    data["name"] = "[red]x"
+    file = tmp_path / "x.json"
+    save_instance(parse_instance(data), file)
+    assert main(["plan", str(file), "--unit-flops", "50", "--growth", "2", "--max-loss", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "[red]x: least cost" in out
+    assert "[bold]a[/bold]" in out

@@ -1,0 +1,83 @@
+"""``code-opt report``: what it writes, what it says, its exit status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("jinja2", reason="needs the extra `report`")
+
+from code_opt import save_instance, save_result, solve
+from code_opt.cli.app import main
+from code_opt.instance import load_instance
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli-report")
+    instance = load_instance(ROOT / "data" / "two-services.json")
+    for method in ("exact", "local"):
+        save_result(solve(instance, method=method), folder / f"two-services.{method}.json")
+    save_instance(instance, folder / "instance.json")
+    return folder
+
+
+def test_a_page_is_written(folder: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "report.html"
+    arguments = ["report", str(folder), "--instance", str(folder / "instance.json")]
+    assert main([*arguments, "--out", str(out), "--title", "Two & more"]) == 0
+    text = out.read_text(encoding="utf-8")
+    assert "<h1>Two &amp; more</h1>" in text
+    assert capsys.readouterr().err == ""
+
+
+def test_figures_are_written_as_files_that_stay_the_same(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    arguments = ["report", str(folder), str(folder / "instance.json"), "--plots"]
+    for name in ("one", "two"):
+        assert main([*arguments, str(tmp_path / name)]) == 0
+    first = {p.name: p.read_bytes() for p in (tmp_path / "one").iterdir()}
+    second = {p.name: p.read_bytes() for p in (tmp_path / "two").iterdir()}
+    assert first == second
+    names = ["edge-exact", "edge-local", "methods", "rates", "servers"]
+    assert sorted(first) == sorted(f"{n}.{suffix}" for n in names for suffix in ("svg", "png"))
+    assert all(first[f"{n}.png"].startswith(b"\x89PNG") for n in names)
+    for name in names:
+        assert b"http" not in first[f"{name}.svg"].replace(b"http://www.w3.org/2000/svg", b"")
+
+
+def test_a_result_that_fails_the_check_gives_status_1(folder: Path, tmp_path: Path) -> None:
+    data = json.loads((folder / "two-services.exact.json").read_text())
+    data["throughput"] *= 2
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps(data))
+    out = tmp_path / "report.html"
+    assert main(["report", str(bad), str(folder / "instance.json"), "--out", str(out)]) == 1
+    assert "does not pass the independent check" in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["FOLDER", "--instance", "INSTANCE"], "nothing to write"),
+        (["FOLDER", "--out", "OUT"], "no instance"),
+        (["missing.json", "--out", "OUT"], "missing.json: no such file"),
+        (["FOLDER", "--instance", "missing.json", "--out", "OUT"], "missing.json"),
+        (["FOLDER", "INSTANCE", "--out", "nowhere/x.html"], "cannot be written"),
+        (["--out", "OUT"], "Missing argument"),
+    ],
+)
+def test_bad_input_gives_one_message_and_status_2(
+    folder: Path, tmp_path: Path, capsys, arguments: list[str], message: str
+) -> None:
+    out = tmp_path / "report.html"
+    known = {"FOLDER": folder, "INSTANCE": folder / "instance.json", "OUT": out}
+    assert main(["report", *(str(known.get(a, a)) for a in arguments)]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+    assert not out.exists()

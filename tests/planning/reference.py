@@ -1,0 +1,393 @@
+"""Plans by trying everything, and plans checked from data: nothing shared with the package.
+
+Paths come from :mod:`tests.reference`, which walks the graphs by itself; capacities, units and
+loads are worked out here in FLOP and bytes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp
+
+from code_opt.instance import Instance, parse_instance
+from tests.reference import ReferencePath, reference_pool
+from tests.strategies import random_data
+
+Array = NDArray[np.float64]
+SLACK = 1e-6
+
+
+def planning_instance(seed: int, **options: Any) -> Instance:
+    """Return a random instance with demands, units, prices and limits on what is sold."""
+    options = {"max_combinations": 300, **options}
+    data = random_data(seed, **options)
+    rng = np.random.default_rng(seed + 1_000_000)
+    for server in data["servers"]:
+        server["cost"] = float(rng.choice([0.0, 1.0, 1.0, 2.0, 3.5, 7.0]))
+        server["unit_flops"] = (
+            None
+            if rng.random() < 0.1
+            else server["flops"] * float(rng.choice([0.1, 0.3, 0.5, 1.0]))
+        )
+        server["max_units"] = float(rng.integers(0, 12)) if rng.random() < 0.3 else None
+    for link in data["links"]:
+        link["cost"] = float(rng.choice([0.5, 1.0, 2.0]))
+        if link["bandwidth"] is not None and rng.random() < 0.7:
+            link["unit_bandwidth"] = link["bandwidth"] * float(rng.choice([0.5, 1.0]))
+            link["max_units"] = float(rng.integers(0, 8)) if rng.random() < 0.3 else None
+    speed = {server["id"]: server["flops"] for server in data["servers"]}
+    for task in data["tasks"]:
+        if task["demand"] is None:
+            (dnn,) = (d for d in data["dnns"] if d["id"] == task["dnn"])
+            work = sum(block["flops"] for block in dnn["blocks"]) or 1e6
+            floor = task["floor"] if isinstance(task["floor"], float) else 0.0
+            task["demand"] = max(speed[dnn["server"]] / work * float(rng.uniform(0.2, 2.0)), floor)
+    return parse_instance(data)
+
+
+def with_units(instance: Instance, unit: float) -> Instance:
+    """Return an instance whose servers sell units of one size [FLOP/s]."""
+    servers = [{**s.model_dump(mode="json"), "unit_flops": unit} for s in instance.servers]
+    return instance.replace(servers=servers)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Capacities and prices of an instance: servers first, then the links with a bandwidth."""
+
+    instance: Instance
+
+    @property
+    def links(self) -> list[int]:
+        return [i for i, link in enumerate(self.instance.links) if link.bandwidth is not None]
+
+    @property
+    def names(self) -> list[tuple[str, ...]]:
+        links = self.instance.links
+        servers: list[tuple[str, ...]] = [(s.id,) for s in self.instance.servers]
+        return servers + [(links[i].source, links[i].target) for i in self.links]
+
+    @property
+    def capacity(self) -> Array:
+        links = self.instance.links
+        return np.array(
+            [s.flops for s in self.instance.servers] + [links[i].bandwidth for i in self.links]
+        )
+
+    @property
+    def unit(self) -> Array:
+        links = self.instance.links
+        return np.array(
+            [s.unit_flops or 0.0 for s in self.instance.servers]
+            + [links[i].unit_bandwidth or 0.0 for i in self.links]
+        )
+
+    @property
+    def price(self) -> Array:
+        links = self.instance.links
+        return np.array(
+            [s.cost for s in self.instance.servers] + [links[i].cost for i in self.links]
+        )
+
+    @property
+    def sold(self) -> Array:
+        records = [*self.instance.servers, *(self.instance.links[i] for i in self.links)]
+        most = [math.inf if r.max_units is None else r.max_units for r in records]
+        return np.where(self.unit > 0.0, most, 0.0)
+
+    @property
+    def memory(self) -> Array:
+        return np.array([math.inf if s.memory is None else s.memory for s in self.instance.servers])
+
+    def use(self, path: ReferencePath) -> Array:
+        """FLOP and bytes of one inference."""
+        return np.concatenate((path.work, path.traffic[self.links]))
+
+    def units(self, load: Array) -> Array | None:
+        """Least units that carry a load, None where they are not sold."""
+        over = np.maximum(load - self.capacity * (1 + 1e-9), 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            units = np.where(over > 0.0, np.ceil(over / self.unit - 1e-9), 0.0)
+        return None if (units > self.sold).any() else units
+
+
+def assignments(
+    instance: Instance, min_accuracy: float | None, allowed: Any = lambda task, path: True
+) -> Iterator[tuple[list[ReferencePath], float]]:
+    """Yield every admissible assignment that fits the memories, with its average accuracy."""
+    tables = Tables(instance)
+    pool = [
+        [p for p in paths if allowed(task, p)]
+        for task, paths in zip(instance.tasks, reference_pool(instance).values(), strict=True)
+    ]
+    weights = np.array([task.weight for task in instance.tasks])
+    for chosen in itertools.product(*pool):
+        accuracy = float(weights @ [p.accuracy for p in chosen]) / weights.sum()
+        if min_accuracy is not None and accuracy < min_accuracy * (1 - 1e-9):
+            continue
+        if (sum(p.memory for p in chosen) > tables.memory * (1 + 1e-9)).any():
+            continue
+        yield list(chosen), accuracy
+
+
+def cheapest(
+    instance: Instance, demands: Sequence[Array], min_accuracy: float | None, allowed: Any = None
+) -> float:
+    """Return the least cost that serves every one of some demands, inf where there is none."""
+    tables = Tables(instance)
+    best = math.inf
+    options = {} if allowed is None else {"allowed": allowed}
+    for chosen, _ in assignments(instance, min_accuracy, **options):
+        use = np.array([tables.use(p) for p in chosen])
+        units = tables.units(np.max([d @ use for d in demands], axis=0))
+        if units is not None:
+            best = min(best, float(units @ tables.price))
+    return best
+
+
+def unit_vectors(
+    instance: Instance, demand: Array, min_accuracy: float | None
+) -> list[tuple[float, ...]]:
+    """Return the undominated vectors of units that serve a demand."""
+    tables = Tables(instance)
+    found = set()
+    for chosen, _ in assignments(instance, min_accuracy):
+        units = tables.units(demand @ np.array([tables.use(p) for p in chosen]))
+        if units is not None:
+            found.add(tuple(units.tolist()))
+    return undominated(found)
+
+
+def undominated(vectors: set[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    return [
+        v
+        for v in vectors
+        if not any(w != v and all(a <= b for a, b in zip(w, v, strict=True)) for w in vectors)
+    ]
+
+
+def cheapest_growth(
+    instance: Instance, demands: Sequence[Array], min_accuracy: float | None, value: Sequence[float]
+) -> float:
+    """Return the least present value of a growth path, inf where there is none."""
+    price = Tables(instance).price
+    options = [unit_vectors(instance, d, min_accuracy) for d in demands]
+    best = math.inf
+    for chain in itertools.product(*options):
+        standing = np.maximum.accumulate(np.array(chain), axis=0)
+        bought = np.diff(standing, axis=0, prepend=0.0)
+        best = min(best, float(np.asarray(value) @ (bought @ price)))
+    return best
+
+
+def cheapest_adapting(
+    instance: Instance,
+    demands: Array,
+    probability: Array,
+    floors: Array,
+    min_accuracy: float | None,
+    *,
+    expected: float | None = None,
+    worst: float | None = None,
+) -> float:
+    """Return the least cost of serving shares of uncertain demands, inf where there is none."""
+    tables = Tables(instance)
+    resources, (scenarios, tasks) = len(tables.capacity), demands.shape
+    most = np.minimum(tables.sold, 1e4)
+    best = math.inf
+    columns = resources + scenarios * tasks
+    for chosen, _ in assignments(instance, min_accuracy):
+        use = np.array([tables.use(p) for p in chosen]) / tables.capacity
+        rows, low, high = [], [], []
+        for k in range(scenarios):
+            block = slice(resources + k * tasks, resources + (k + 1) * tasks)
+            for i in range(resources):
+                row = np.zeros(columns)
+                row[block] = use[:, i]
+                row[i] = -tables.unit[i] / tables.capacity[i]
+                rows.append(row)
+                low.append(-np.inf)
+                high.append(1.0)
+            if worst is not None:
+                row = np.zeros(columns)
+                row[block] = 1.0
+                rows.append(row)
+                low.append(worst * demands[k].sum())
+                high.append(np.inf)
+        if expected is not None:
+            row = np.zeros(columns)
+            for k in range(scenarios):
+                row[resources + k * tasks : resources + (k + 1) * tasks] = probability[k]
+            rows.append(row)
+            low.append(expected * float(probability @ demands.sum(axis=1)))
+            high.append(np.inf)
+        answer = milp(
+            np.concatenate((tables.price, np.zeros(scenarios * tasks))),
+            integrality=np.concatenate((np.ones(resources), np.zeros(scenarios * tasks))),
+            bounds=Bounds(
+                np.concatenate((np.zeros(resources), floors.ravel())),
+                np.concatenate((most, demands.ravel())),
+            ),
+            constraints=LinearConstraint(np.array(rows), low, high),
+            options={"mip_rel_gap": 1e-9},
+        )
+        if answer.status == 0:
+            best = min(best, float(answer.fun))
+    return best
+
+
+def visited(instance: Instance, task: Any, path: ReferencePath) -> set[str]:
+    """Return the servers that a path visits: those of its blocks and of its adapters."""
+    home = {b.id: d.server for d in instance.dnns for b in d.blocks}
+    servers = {home[block] for block in path.blocks}
+    nodes = ["input", *path.blocks, "output"]
+    connections = {(c.source, c.target): c for c in task.connections}
+    for pair in itertools.pairwise(nodes):
+        connection = connections.get(pair)
+        if connection is not None and connection.server is not None:
+            servers.add(connection.server)
+    return servers
+
+
+def cheapest_survivable(
+    instance: Instance, demand: Array, keep: Array, min_accuracy: float | None
+) -> float:
+    """Return the least cost of a plan that keeps rates under every failure of one server."""
+    tables = Tables(instance)
+    pool = list(reference_pool(instance).values())
+    tasks = range(len(pool))
+    places = [[visited(instance, instance.tasks[t], p) for p in pool[t]] for t in tasks]
+    best = math.inf
+    index = [{id(p): n for n, p in enumerate(paths)} for paths in pool]
+    servers = {s.id for s in instance.servers}
+    for chosen, _ in assignments(instance, min_accuracy):
+        numbers = [index[t].get(id(p)) for t, p in enumerate(chosen)]
+        if None in numbers:  # another pool object: compare by blocks
+            numbers = [
+                next(n for n, q in enumerate(pool[t]) if q.blocks == p.blocks)
+                for t, p in enumerate(chosen)
+            ]
+        use = np.array([tables.use(p) for p in chosen])
+        units = tables.units(demand @ use)
+        if units is None or float(units @ tables.price) >= best:
+            continue
+        vectors = {tuple(units.tolist())}
+        for server in servers:
+            hit = [t for t in tasks if server in places[t][numbers[t]]]
+            options = []
+            for t in hit:
+                other = [p for n, p in enumerate(pool[t]) if server not in places[t][n]]
+                options.append(other or [None])
+            found = set()
+            for backups in itertools.product(*options):
+                load = np.zeros(len(tables.capacity))
+                memory = np.zeros(len(tables.memory))
+                for t in tasks:
+                    path = chosen[t] if t not in hit else backups[hit.index(t)]
+                    if path is not None:
+                        load = load + keep[t] * tables.use(path)
+                        memory = memory + path.memory
+                needed = tables.units(load)
+                if needed is not None and (memory <= tables.memory * (1 + 1e-9)).all():
+                    found.add(tuple(needed.tolist()))
+            vectors = set(
+                undominated(
+                    {tuple(np.maximum(v, w).tolist()) for v in vectors for w in undominated(found)}
+                )
+            )
+        for vector in vectors:
+            best = min(best, float(np.asarray(vector) @ tables.price))
+    return best
+
+
+def exhaustive_front(instance: Instance) -> list[tuple[float, float]]:
+    """Return all undominated (throughput, accuracy), from most throughput on."""
+    tables = Tables(instance)
+    floors = _floors(instance)
+    demand = [task.demand for task in instance.tasks]
+    values = []
+    for chosen, accuracy in assignments(instance, None):
+        use = np.array([tables.use(p) for p in chosen]) / tables.capacity
+        answer = linprog(
+            -np.ones(len(chosen)),
+            A_ub=use.T,
+            b_ub=np.ones(use.shape[1]),
+            bounds=list(zip(floors, demand, strict=True)),
+            method="highs",
+        )
+        if answer.status == 0:
+            values.append((-float(answer.fun), accuracy))
+    front: list[tuple[float, float]] = []
+    for throughput, accuracy in sorted(values, reverse=True):
+        if not front or accuracy > front[-1][1] + 1e-9:
+            front.append((throughput, accuracy))
+    return front
+
+
+def _floors(instance: Instance) -> list[float]:
+    from tests.reference import _Tables
+
+    tables = _Tables(instance)
+    return [tables.floor([task]) for task in instance.tasks]
+
+
+floors_of = _floors
+
+
+def path_of(instance: Instance, task: str, blocks: str) -> ReferencePath:
+    """Return a path that a table names."""
+    (found,) = (p for p in reference_pool(instance)[task] if p.blocks == tuple(blocks.split(" > ")))
+    return found
+
+
+def loads(instance: Instance, paths: dict[str, str], rates: dict[str, float]) -> dict[Any, float]:
+    """Return the load of every server and limited link [FLOP/s, bytes/s] by its key."""
+    tables = Tables(instance)
+    total = sum(
+        (rates[t] * tables.use(path_of(instance, t, blocks)) for t, blocks in paths.items()),
+        np.zeros(len(tables.capacity)),
+    )
+    return dict(zip(tables.names, total.tolist(), strict=True))
+
+
+def fits(
+    instance: Instance, units: dict[Any, float], load: dict[Any, float], slack: float = SLACK
+) -> bool:
+    """Tell whether loads stay within the capacities with the units bought."""
+    tables = Tables(instance)
+    for name, capacity, unit in zip(tables.names, tables.capacity, tables.unit, strict=True):
+        if load[name] > (capacity + units.get(name, 0.0) * unit) * (1.0 + slack):
+            return False
+    return True
+
+
+def average(instance: Instance, paths: dict[str, str]) -> float:
+    """Return the average accuracy of paths that a table names."""
+    weights = np.array([task.weight for task in instance.tasks])
+    values = [path_of(instance, t.id, paths[t.id]).accuracy for t in instance.tasks]
+    return float(weights @ values) / float(weights.sum())
+
+
+def native_average(instance: Instance) -> float:
+    """Return the average accuracy of the native paths."""
+    weights = np.array([task.weight for task in instance.tasks])
+    values = [native_accuracy(instance, task) for task in instance.tasks]
+    return float(weights @ values) / float(weights.sum())
+
+
+def native_accuracy(instance: Instance, task: Any) -> float:
+    (dnn,) = (d for d in instance.dnns if d.id == task.dnn)
+    blocks = tuple(block.id for block in dnn.blocks)
+    for path in task.measured_paths:
+        if path.blocks == blocks:
+            return path.accuracy
+    steps = set(zip(("input", *blocks), (*blocks, "output"), strict=True))
+    drops = sum(c.drop for c in task.connections if (c.source, c.target) in steps)
+    return max(min(1.0, task.accuracy - drops), 0.0)
