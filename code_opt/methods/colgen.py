@@ -105,8 +105,9 @@ class ColumnGeneration:
         """Tell whether some assignment may have a reward above 0 (one that has a logarithm)."""
         (_, accuracy), (_, throughput) = self.table.range_of_totals
         reward = self.judge.pool.instance.reward
-        logs = log_value(reward.accuracy, accuracy), log_value(
-            reward.throughput, throughput * self.table.unit
+        logs = (
+            log_value(reward.accuracy, accuracy),
+            log_value(reward.throughput, throughput * self.table.unit),
         )
         return bool(np.isfinite(logs).all())
 
@@ -218,7 +219,9 @@ class ColumnGeneration:
         """
         table = self.table
         entries = np.flatnonzero(keep[table.row])
-        pairs = np.unique(np.column_stack((table.task[table.row[entries]], table.column[entries])), axis=0)
+        pairs = np.unique(
+            np.column_stack((table.task[table.row[entries]], table.column[entries])), axis=0
+        )
         by_task = np.split(pairs[:, 1], np.searchsorted(pairs[:, 0], np.arange(1, len(loss))))
         order = np.lexsort((pairs[:, 0], pairs[:, 1]))
         by_resource = np.split(
@@ -249,9 +252,7 @@ class ColumnGeneration:
             self.details[name] = loop.details.get(name)
         return status
 
-    def _program(
-        self, keep: BoolArray, gap: float, clock: Clock
-    ) -> tuple[PathView, TangentLoop]:
+    def _program(self, keep: BoolArray, gap: float, clock: Clock) -> tuple[PathView, TangentLoop]:
         """Prepare the path formulation over some of the paths, with the present cuts."""
         table, keep = self.table, keep.copy()
         if self.best is not None:

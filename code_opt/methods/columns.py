@@ -140,6 +140,8 @@ class PathTable:
         low_a = max(lows, self.settings.min_accuracy or 0.0)
         low_th = max(self.base_throughput, (self.settings.min_throughput or 0.0) / self.unit)
         high_th = float(self.most_of_task.sum()) / self.unit
+        # Beyond what any mix of paths reaches, with room for the tolerance of requirements.
+        self.is_out_of_reach = low_a > highs * (1.0 + 1e-6) or low_th > high_th * (1.0 + 1e-6)
         return (low_a, max(low_a, highs)), (low_th, max(low_th, high_th))
 
     def first_answers(self) -> IntArray:

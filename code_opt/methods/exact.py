@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -32,9 +33,18 @@ _MOST_PATHS = 1000
 
 
 def choose_formulation(pool: PathPool, settings: Settings) -> tuple[str, str]:
-    """Return the formulation to use and why."""
+    """Return the formulation to use and why.
+
+    Raises:
+        InputError: ``colgen`` was asked for where tasks share inputs.
+    """
+    shares = any(group.is_shared for group in pool.groups)
+    if settings.formulation == "colgen" and shares:
+        raise InputError("formulation 'colgen': not for input groups; use path, flow or auto")
     if settings.formulation != "auto":
         return settings.formulation, "asked for"
+    if shares:
+        return "path", "input groups pay common prefixes once: only path and flow know them"
     if settings.solver != "highs":
         return "path", f"column generation needs HiGHS, not {settings.solver}"
     if pool.size <= _MOST_PATHS:
@@ -52,6 +62,8 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
     pool = build_pool(instance)
     formulation, reason = choose_formulation(pool, settings)
+    if settings.solver_log:
+        print(f"formulation {formulation}: {reason}", file=sys.stderr)
     settings = replace(settings, formulation=formulation)
     judge = Judge(pool, settings)
     counts: dict[str, Any] = {

@@ -206,6 +206,8 @@ class RestrictedMaster:
         Phase 1: the tasks that no path serves are minimised by the same rounds of pricing, with
         nothing else in the objective. A bound that stays above 0 is a proof.
         """
+        if self.table.is_out_of_reach:
+            return True
         missing = np.array(self._missing)
         self._lp.set_upper(missing, np.ones(len(missing)))
         self._lp.set_cost(self._costs(-1.0))

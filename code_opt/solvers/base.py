@@ -69,9 +69,7 @@ class MipSession(Protocol):
             SolverError: the solver failed (not a limit, not infeasibility).
         """
 
-    def tighten(
-        self, cutoff: float, time_limit: float | None = None, left_out: int = 0
-    ) -> int:
+    def tighten(self, cutoff: float, time_limit: float | None = None, left_out: int = 0) -> int:
         """Fix binaries that no solution with a value of at least ``cutoff`` can use.
 
         Args:

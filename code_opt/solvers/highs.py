@@ -70,9 +70,7 @@ class HighsSession:
             lower, upper, index, value = self._compiled.row(constraint)
             self._highs.addRow(lower, upper, len(index), index, value)
 
-    def tighten(
-        self, cutoff: float, time_limit: float | None = None, left_out: int = 0
-    ) -> int:
+    def tighten(self, cutoff: float, time_limit: float | None = None, left_out: int = 0) -> int:
         """Fix binaries by reduced costs at the LP relaxation (Dantzig, Fulkerson, Johnson 1954).
 
         A binary at 0 whose reduced cost lowers the LP bound below ``cutoff`` is 0 in
