@@ -47,8 +47,8 @@ _TURNS = 4
 
 
 @dataclass(frozen=True)
-class Prices:
-    """What a search pays for."""
+class Valuation:
+    """What resources, accuracy and throughput are worth to a search."""
 
     resources: FloatArray
     """Price of every resource's full capacity."""
@@ -127,12 +127,12 @@ class Unit:
             rate = 1.0 / use.max(axis=-1, initial=0.0, where=self.is_rate_resource)
         return np.asarray(self.size * np.maximum(np.minimum(rate, reach), self.group.floor))
 
-    def worth(self, at: Prices) -> FloatArray:
+    def worth(self, at: Valuation) -> FloatArray:
         """Return what the options are worth at prices, shape (n,)."""
         return self.worth_at(at, self.accuracy, self.use, self.most)
 
     def worth_at(
-        self, at: Prices, accuracy: FloatArray, use: FloatArray, most: FloatArray
+        self, at: Valuation, accuracy: FloatArray, use: FloatArray, most: FloatArray
     ) -> FloatArray:
         """Return what accuracies, uses and largest throughputs are worth, shape (...)."""
         own = at.resources[self.resources]
@@ -147,7 +147,7 @@ class Unit:
             at.accuracy * accuracy + self.floor * margin + extra - held - _SHORT * short
         )
 
-    def answers(self, at: Prices) -> Unit:
+    def answers(self, at: Valuation) -> Unit:
         """Return the unit with good options at some prices added.
 
         At a given rate r the best option has the least ``r price use - accuracy A``, subject to
@@ -165,7 +165,7 @@ class Unit:
             improved.append(found._exchanged(aside, start))
         return found.with_options(np.concatenate(improved))
 
-    def _exchanged(self, at: Prices, start: IntArray) -> IntArray:
+    def _exchanged(self, at: Valuation, start: IntArray) -> IntArray:
         """Exchange paths of two tasks at a time; return what was best on the way, (options, m)."""
         assert self.sharing is not None
         present, found = start.copy(), []
@@ -187,7 +187,7 @@ class Unit:
                 present[s], present[t] = np.unravel_index(top, worth.shape)
         return np.concatenate(found)
 
-    def _worth_of_pairs(self, at: Prices, present: IntArray, s: int, t: int) -> FloatArray:
+    def _worth_of_pairs(self, at: Valuation, present: IntArray, s: int, t: int) -> FloatArray:
         """Return what all paths of two tasks are worth together, the others as they are."""
         assert self.sharing is not None
         through, prefix_use = self.sharing.through, self.sharing.prefix_use
@@ -216,7 +216,7 @@ class Unit:
         most = self.most_at(uses, np.minimum(reaches, reach))
         return self.worth_at(at, accuracies, uses, most)
 
-    def _drawn(self, at: Prices) -> IntArray:
+    def _drawn(self, at: Valuation) -> IntArray:
         """Return the best options at some rates and drawn prices of their limits, (options, m)."""
         assert self.sharing is not None
         rng = np.random.default_rng(len(self))
