@@ -100,7 +100,7 @@ def main() -> None:
         "",
         "Loss against the optimum where it is proven, else against the bound named; the",
         "relaxation lies about 2 % above the optimum at every size, so most of a distance to it is",
-        "not a loss. *exact / CoDE*: median ratio of CPU times, exact's includes its start from CoDE.",
+        "not a loss. *exact / CoDE*: median ratio of CPU times; exact's start from CoDE counts.",
     ]
     text = "\n".join([*opening, "", ""]) + table(rows)
     print(text, end="")
