@@ -10,6 +10,7 @@ at the rate phi[v] at which any of them does. Only such prefixes need a variable
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyomo.environ as pyo
@@ -196,6 +197,27 @@ def throughput_definition(model: pyo.ConcreteModel, data: PathData) -> None:
     )
 
 
+def add_cut(
+    model: pyo.ConcreteModel,
+    paths: Sequence[int],
+    on_path: Sequence[float],
+    on_extra: Sequence[float],
+    limit: float,
+) -> Any:
+    """sum over paths of (on_path x[p] + on_extra u[p]) <= limit, valid for every assignment."""
+    if not hasattr(model, "cuts"):
+        model.cuts = pyo.ConstraintList()
+    pairs = [(a, model.choose[p]) for p, a in zip(paths, on_path, strict=True) if a != 0.0]
+    pairs += [
+        (b, model.extra[p])
+        for p, b in zip(paths, on_extra, strict=True)
+        if b != 0.0 and p in model.extra
+    ]
+    if not pairs:
+        return None
+    return model.cuts.add((None, weighted([c for c, _ in pairs], [v for _, v in pairs]), limit))
+
+
 def extra_rate(data: PathData, path: int) -> float:
     """Return R[p] - f[t(p)], what path p can do beyond the floor [inferences/s]."""
     return data.most_rate[path] - data.floor[data.task_of[path]]
@@ -211,8 +233,12 @@ def rate_terms(model: pyo.ConcreteModel, data: PathData, path: int) -> list[tupl
 
 
 def prefix_most(data: PathData, prefix: int) -> float:
-    """Return R[v], the largest R[p] of a shared prefix's paths [inferences/s]."""
-    most = max(data.most_rate[p] for paths in data.prefixes[prefix] for p in paths)
+    """Return R[v], the largest R[p] of a shared prefix's paths [inferences/s].
+
+    At least the floor, which no capacity may allow where capacities can give way.
+    """
+    paths = [p for members in data.prefixes[prefix] for p in members]
+    most = max(max(data.most_rate[p], data.floor[data.task_of[p]]) for p in paths)
     return most if most > 0.0 else 1.0
 
 

@@ -35,6 +35,8 @@ from code_opt.methods.prices import PriceMaster, Prices
 from code_opt.methods.settings import Clock
 from code_opt.paths.graph import IntArray
 
+_JOINT_ROUNDS = 12
+"""Most rounds in which input groups find new options at the prices of the last one."""
 _CLOSE = 5e-4
 """Distance of the objective (log reward) from its bound within which the search is content."""
 _TURNS_PER_SERVICE, _LEAST_TURNS, _MOST_TURNS = 2, 20, 250
@@ -61,6 +63,12 @@ def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = Non
     market = PriceMaster(judge, work)
     tasks = len(work.units)
     market.converge(clock)
+    for _ in range(_JOINT_ROUNDS):
+        if clock.is_over or not market.answer_jointly():
+            break
+        work = Searcher(judge)
+        market = PriceMaster(judge, work)
+        market.converge(clock)
     bound, prices = market.bound()[0], market.prices
     # The dive runs to its end whatever the clock says: without it there is no answer.
     best = work.evaluate(market.dive(Clock(None)))

@@ -9,6 +9,7 @@ import numpy as np
 from code_opt.methods.assignment import Judge
 from code_opt.methods.local_search import VIOLATION_WEIGHT, Searcher
 from code_opt.methods.settings import Clock
+from code_opt.methods.units import Valuation
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
 from code_opt.solvers import LinearProgram
@@ -213,6 +214,24 @@ class PriceMaster:
         a, th = self._slopes
         least_a, least_th = self._totals_price.tolist()
         return Prices(self._price_now, (a, th / self._unit), (-least_a, -least_th / self._unit))
+
+    def answer_jointly(self) -> bool:
+        """Let input groups find new options at the present prices; tell whether some are better.
+
+        If so, the judge has new units, for which search and master must be made anew.
+        """
+        units, prices = self._work.units, self.prices
+        at = Valuation(prices.resource, *prices.gains)
+        found = tuple(unit.answers(at) for unit in units)
+        gains = [
+            new.worth(at).max() - old.worth(at).max()
+            for old, new in zip(units, found, strict=True)
+            if new is not old
+        ]
+        if max(gains, default=0.0) <= _LEAST_ADVANTAGE / self._tasks:
+            return False
+        self._judge.units = found
+        return True
 
     def bound(self) -> tuple[float, FloatArray]:
         """Return a bound of the objective at the present prices, and what each path takes off it.
