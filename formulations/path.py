@@ -10,6 +10,7 @@ at the rate phi[v] at which any of them does. Only such prefixes need a variable
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyomo.environ as pyo
@@ -194,6 +195,27 @@ def throughput_definition(model: pyo.ConcreteModel, data: PathData) -> None:
             -sum(data.floor) / unit,
         )
     )
+
+
+def add_cut(
+    model: pyo.ConcreteModel,
+    paths: Sequence[int],
+    on_path: Sequence[float],
+    on_extra: Sequence[float],
+    limit: float,
+) -> Any:
+    """sum over paths of (on_path x[p] + on_extra u[p]) <= limit, valid for every assignment."""
+    if not hasattr(model, "cuts"):
+        model.cuts = pyo.ConstraintList()
+    pairs = [(a, model.choose[p]) for p, a in zip(paths, on_path, strict=True) if a != 0.0]
+    pairs += [
+        (b, model.extra[p])
+        for p, b in zip(paths, on_extra, strict=True)
+        if b != 0.0 and p in model.extra
+    ]
+    if not pairs:
+        return None
+    return model.cuts.add((None, weighted([c for c, _ in pairs], [v for _, v in pairs]), limit))
 
 
 def extra_rate(data: PathData, path: int) -> float:

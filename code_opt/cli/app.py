@@ -67,7 +67,16 @@ class Method(StrEnum):
 
 
 class Formulation(StrEnum):
-    """Mixed-integer formulations."""
+    """How the exact method works."""
+
+    AUTO = "auto"
+    PATH = "path"
+    FLOW = "flow"
+    COLGEN = "colgen"
+
+
+class ExportedFormulation(StrEnum):
+    """Mixed-integer formulations that are one model."""
 
     PATH = "path"
     FLOW = "flow"
@@ -223,8 +232,9 @@ def solve(
         typer.Option("--method", "-m", help="Method to run; may be repeated. Default: all."),
     ] = None,
     formulation: Annotated[
-        Formulation, typer.Option(help="Formulation of the exact method.")
-    ] = Formulation.PATH,
+        Formulation,
+        typer.Option(help="Formulation of the exact method; auto takes path or colgen by size."),
+    ] = Formulation.AUTO,
     objective: Annotated[Objective, typer.Option(help="What to maximise.")] = Objective.REWARD,
     min_accuracy: Annotated[
         float | None,
@@ -542,8 +552,8 @@ def export(
     instance_path: InstanceArgument,
     to: Annotated[Path, typer.Option("--to", help="File to write: NAME.mps or NAME.lp.")],
     formulation: Annotated[
-        Formulation, typer.Option(help="Which model to write.")
-    ] = Formulation.PATH,
+        ExportedFormulation, typer.Option(help="Which model to write.")
+    ] = ExportedFormulation.PATH,
     objective: Annotated[Objective, typer.Option(help="What it maximises.")] = Objective.REWARD,
     min_accuracy: Annotated[
         float | None,

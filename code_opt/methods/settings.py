@@ -14,6 +14,10 @@ SMALLEST_GAP = 1e-7
 """Relative gap below which solver tolerances decide; a smaller one is taken as this."""
 
 
+FORMULATIONS = ("auto", "path", "flow", "colgen")
+"""How the exact method can work; ``auto`` takes path or colgen by the number of paths."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """State of a running solve; bounds and values are those of the objective itself."""
@@ -36,7 +40,7 @@ class Settings:
     objective: Objective = "reward"
     min_accuracy: float | None = None
     min_throughput: float | None = None
-    formulation: str = "path"
+    formulation: str = "auto"
     solver: str = "highs"
     time_limit: float | None = None
     gap: float = 1e-4
@@ -50,8 +54,10 @@ class Settings:
         """Check the ranges."""
         if self.objective not in ("reward", "throughput", "accuracy"):
             raise InputError(f"objective {self.objective!r}: use reward, throughput or accuracy")
-        if self.formulation not in ("path", "flow"):
-            raise InputError(f"formulation {self.formulation!r}: use path or flow")
+        if self.formulation not in FORMULATIONS:
+            raise InputError(f"formulation {self.formulation!r}: use {', '.join(FORMULATIONS)}")
+        if self.formulation == "colgen" and self.solver != "highs":
+            raise InputError(f"formulation 'colgen': needs the solver highs, not {self.solver!r}")
         if self.min_accuracy is not None and not 0.0 <= self.min_accuracy <= 1.0:
             raise InputError(f"min_accuracy {self.min_accuracy}: must lie in [0, 1]")
         if self.min_throughput is not None and not 0.0 <= self.min_throughput < float("inf"):

@@ -69,8 +69,14 @@ class MipSession(Protocol):
             SolverError: the solver failed (not a limit, not infeasibility).
         """
 
-    def tighten(self, cutoff: float, time_limit: float | None = None) -> int:
+    def tighten(self, cutoff: float, time_limit: float | None = None, left_out: int = 0) -> int:
         """Fix binaries that no solution with a value of at least ``cutoff`` can use.
+
+        Args:
+            cutoff: value of a known solution.
+            time_limit: seconds, None for no limit.
+            left_out: binaries that the model does not even hold because of ``cutoff``: what
+                they say of how near it is to the optimum counts, too.
 
         Returns the number of variables fixed; 0 where the solver offers no such thing.
         """

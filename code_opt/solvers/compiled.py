@@ -20,6 +20,7 @@ class CompiledModel:
         form = LinearStandardFormCompiler().write(model, mixed_form=True, set_sense=pyo.minimize)
         self.variables: list[Any] = list(form.columns)
         self.index = {id(var): i for i, var in enumerate(self.variables)}
+        self.row_index = {id(row.constraint): i for i, row in enumerate(form.rows)}
         n, m = len(self.variables), len(form.rows)
         kinds = np.array([row.bound_type for row in form.rows], dtype=int)
         rhs = np.asarray(form.rhs, dtype=float)

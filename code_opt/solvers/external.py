@@ -108,7 +108,12 @@ class PyomoSession:
     def add_constraints(self, constraints: Sequence[Any]) -> None:
         """Nothing to do: the next solve reads the whole model."""
 
-    def tighten(self, cutoff: float, time_limit: float | None = None) -> int:  # noqa: ARG002
+    def tighten(
+        self,
+        cutoff: float,  # noqa: ARG002
+        time_limit: float | None = None,  # noqa: ARG002
+        left_out: int = 0,  # noqa: ARG002
+    ) -> int:
         """Not offered: Pyomo gives no reduced costs of a MIP's relaxation."""
         return 0
 

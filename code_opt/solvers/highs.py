@@ -70,7 +70,7 @@ class HighsSession:
             lower, upper, index, value = self._compiled.row(constraint)
             self._highs.addRow(lower, upper, len(index), index, value)
 
-    def tighten(self, cutoff: float, time_limit: float | None = None) -> int:
+    def tighten(self, cutoff: float, time_limit: float | None = None, left_out: int = 0) -> int:
         """Fix binaries by reduced costs at the LP relaxation (Dantzig, Fulkerson, Johnson 1954).
 
         A binary at 0 whose reduced cost lowers the LP bound below ``cutoff`` is 0 in
@@ -97,7 +97,7 @@ class HighsSession:
                 highs.changeColBounds(column, 0.0, 0.0)
             for column in columns[to_one].tolist():
                 highs.changeColBounds(column, 1.0, 1.0)
-        self._trusts_start = fixed >= _NEAR_OPTIMAL * len(columns)
+        self._trusts_start = fixed + left_out >= _NEAR_OPTIMAL * (len(columns) + left_out)
         integer = np.full(len(columns), highspy.HighsVarType.kInteger)
         highs.changeColsIntegrality(len(columns), columns, integer)
         highs.clearSolver()

@@ -1,15 +1,19 @@
-"""Small linear programs in arrays, kept warm: one matrix, changing columns."""
+"""Linear programs in arrays, kept warm: one matrix, changing columns and rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import highspy
 import numpy as np
 import numpy.typing as npt
+import pyomo.environ as pyo
 from highspy import HighsModelStatus as Status
 
 from code_opt.errors import SolverError
+from code_opt.solvers.compiled import CompiledModel
 from code_opt.solvers.highs import new_highs
 
 FloatArray = npt.NDArray[np.float64]
@@ -63,6 +67,9 @@ class LinearProgram:
         lp.a_matrix_.start_ = np.asarray(indptr, dtype=np.int32)
         lp.a_matrix_.index_ = np.asarray(indices, dtype=np.int32)
         lp.a_matrix_.value_ = data
+        self._open(lp, instead_of)
+
+    def _open(self, lp: highspy.HighsLp, instead_of: LinearProgram | None = None) -> None:
         if instead_of is None:
             self._highs = new_highs()
             self._highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
@@ -96,6 +103,25 @@ class LinearProgram:
             data,
         )
 
+    def add_rows(
+        self, rhs: FloatArray, starts: IntArray, columns: IntArray, data: FloatArray
+    ) -> None:
+        """Add rows ``a x <= rhs``; ``starts`` tells where the entries of each begin."""
+        self._highs.addRows(
+            len(rhs),
+            np.full(len(rhs), -np.inf),
+            rhs,
+            len(columns),
+            np.asarray(starts, dtype=np.int32),
+            np.asarray(columns, dtype=np.int32),
+            data,
+        )
+
+    def delete_rows(self, rows: IntArray) -> None:
+        """Remove rows; those behind them move up."""
+        index = np.sort(rows).astype(np.int32)
+        self._highs.deleteRows(len(index), index)
+
     def delete_columns(self, columns: IntArray) -> None:
         """Remove columns; those behind them move up."""
         index = np.sort(columns).astype(np.int32)
@@ -127,18 +153,25 @@ class LinearProgram:
         for row, value in zip(rows, values, strict=True):
             self._highs.changeCoeff(row, column, value)
 
+    def limit_time(self, seconds: float | None) -> None:
+        """Let every later solve stop after so many seconds."""
+        limit = np.inf if seconds is None else self._highs.getRunTime() + max(seconds, 0.01)
+        self._highs.setOptionValue("time_limit", limit)
+
     def solve(self) -> LpOutcome | None:
-        """Return the optimum, or None where the program is infeasible.
+        """Return the optimum, or None where the program is infeasible or time is over.
 
         Raises:
             SolverError: HiGHS stopped for any other reason.
         """
         status = self._run()
-        if status not in _SOLVED:
+        if status not in _SOLVED and status != Status.kTimeLimit:
             # A warm start can end in numerical trouble, or in a wrong "infeasible": ask afresh,
             # and with presolve and looser tolerances before giving up.
             self._highs.clearSolver()
             status = self._run()
+        if status == Status.kTimeLimit:
+            return None
         if status not in _SOLVED and status not in _INFEASIBLE:
             self._highs.clearSolver()
             self._highs.setOptionValue("presolve", "on")
@@ -161,3 +194,73 @@ class LinearProgram:
     def _run(self) -> Status:
         self._highs.run()
         return self._highs.getModelStatus()
+
+
+class ModelRelaxation(LinearProgram):
+    """The linear relaxation of a Pyomo model (a maximisation), extended by columns and rows."""
+
+    def __init__(self, model: pyo.ConcreteModel) -> None:
+        """Hand a model over."""
+        self._compiled = CompiledModel(model)
+        lp = self._compiled.lp
+        lp.integrality_ = []
+        self.columns, self.rows = lp.num_col_, lp.num_row_
+        """Columns and rows of the model itself; what is added later comes behind them."""
+        self.cost = -np.array(lp.col_cost_)
+        """The model's objective, shape (columns,)."""
+        self._open(lp)
+
+    def column_of(self, variable: Any) -> int:
+        """Return the column of a variable of the model, or -1 where no row uses it."""
+        return self._compiled.index.get(id(variable), -1)
+
+    def row_of(self, constraint: Any) -> int:
+        """Return the row of a constraint of the model, or -1 where all of it is 0."""
+        return self._compiled.row_index.get(id(constraint), -1)
+
+    def add_constraints(self, constraints: Iterable[Any]) -> None:
+        """Add constraints ``body <= upper`` that the Pyomo model has got since."""
+        for constraint in constraints:
+            _, upper, index, value = self._compiled.row(constraint)
+            self.add_rows(np.array([upper]), np.zeros(1, dtype=np.int64), index, value)
+
+
+class Polar:
+    """Asks, again and again, whether a point lies in the convex hull of 0 and some points."""
+
+    def __init__(self, largest: float = 1e3) -> None:
+        """Take the largest coefficient of an answer."""
+        self._largest = largest
+        self._highs = new_highs()
+        self._highs.setOptionValue("presolve", "off")
+
+    def separate(self, points: FloatArray, target: FloatArray) -> tuple[float, FloatArray]:
+        """Return max a @ target over all a with a @ v <= 1 for every point v, and an optimal a.
+
+        More than 1 proves that the target lies outside, and ``a x <= 1`` cuts it off.
+
+        Args:
+            points: shape (n, k).
+            target: shape (k,).
+
+        Raises:
+            SolverError: HiGHS stopped without an optimum.
+        """
+        n, k = points.shape
+        row, column = np.nonzero(points)
+        lp = highspy.HighsLp()
+        lp.num_col_, lp.num_row_ = k, n
+        lp.col_cost_ = -np.asarray(target, dtype=float)
+        lp.col_lower_, lp.col_upper_ = np.full(k, -self._largest), np.full(k, self._largest)
+        lp.row_lower_, lp.row_upper_ = np.full(n, -np.inf), np.ones(n)
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        lp.a_matrix_.start_ = np.searchsorted(row, np.arange(n + 1)).astype(np.int32)
+        lp.a_matrix_.index_ = column.astype(np.int32)
+        lp.a_matrix_.value_ = points[row, column]
+        self._highs.passModel(lp)
+        self._highs.run()
+        if self._highs.getModelStatus() != Status.kOptimal:
+            raise SolverError("HiGHS could not separate a point")
+        return -self._highs.getInfo().objective_function_value, np.array(
+            self._highs.getSolution().col_value
+        )

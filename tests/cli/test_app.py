@@ -32,7 +32,7 @@ def test_every_method_runs_by_default_and_is_shown(answer, capsys) -> None:
     assert all(callable(call.pop("progress")) for call in calls)
     assert calls[0].pop("method") == "exact"
     assert calls[0] == {
-        "formulation": "path",
+        "formulation": "auto",
         "objective": "reward",
         "min_accuracy": None,
         "min_throughput": None,
@@ -90,7 +90,8 @@ def test_options_reach_the_solver(answer) -> None:
         ("solve x.json --seed 1.5", "'--seed'"),
         ("solve x.json --threads 0", "--threads"),
         ("solve x.json --method simplex", "'simplex' is not one of"),
-        ("solve x.json --formulation colgen", "'colgen' is not one of"),
+        ("solve x.json --formulation simplex", "'simplex' is not one of"),
+        ("export x.json --to m.lp --formulation colgen", "'colgen' is not one of"),
         ("solve x.json --objective cost", "'cost' is not one of"),
         ("solve x.json --solver-option threads", "expected NAME=VALUE"),
         ("solve x.json --solver-option =1", "expected NAME=VALUE"),

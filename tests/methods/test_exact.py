@@ -57,8 +57,8 @@ def test_a_case_worked_by_hand():
     assert result.gap <= 1e-4
 
 
-@pytest.mark.parametrize("formulation", ["path", "flow"])
-def test_both_formulations_prove_the_same_optimum(six, constrained, formulation):
+@pytest.mark.parametrize("formulation", ["path", "flow", "colgen"])
+def test_all_formulations_prove_the_same_optimum(six, constrained, formulation):
     for instance in (six, constrained):
         result = solve(instance, formulation=formulation, gap=1e-6)
         other = solve(instance, formulation="path", gap=1e-6)
@@ -157,6 +157,7 @@ def test_unlimited_rates_are_refused():
     [
         ({"objective": "cost"}, "objective 'cost'"),
         ({"formulation": "magic"}, "formulation 'magic'"),
+        ({"formulation": "colgen", "solver": "scip"}, "'colgen': needs the solver highs"),
         ({"gap": -1.0}, "gap -1.0"),
         ({"gap": math.nan}, "gap nan"),
         ({"time_limit": 0.0}, "time_limit 0.0"),
@@ -184,7 +185,7 @@ def test_an_unknown_method_is_refused():
 def test_a_solver_option_reaches_the_solver():
     # One node is not enough for this instance, so the option shows in the outcome.
     instance = generate(20, seed=5)
-    result = solve(instance, solver_options={"mip_max_nodes": "1"})
+    result = solve(instance, formulation="path", solver_options={"mip_max_nodes": "1"})
     assert result.status == "feasible"
     assert result.gap > 1e-4
 

@@ -1,0 +1,149 @@
+"""A mixed-integer program inside a loop of tangents.
+
+Each round solves the program, values its assignment by the true reward (lower bound),
+takes the solver's dual bound (upper bound) and adds tangents where the assignment lies,
+until the gap of the true reward is within tolerance (:mod:`code_opt.methods.tangents`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyomo.environ as pyo
+
+from code_opt.methods.assignment import Judge, Solution, relative_gap
+from code_opt.methods.models import ModelView, throughput_unit
+from code_opt.methods.settings import SMALLEST_GAP, Clock, Progress
+from code_opt.methods.tangents import Tangents
+from code_opt.result import Status
+from code_opt.solvers import MipSession, SolverProgress, Termination, open_session
+
+
+class TangentLoop:
+    """State of one mixed-integer solve over a pool: best assignment, bound, counts."""
+
+    def __init__(
+        self, judge: Judge, clock: Clock, best: Solution | None = None, left_out: int = 0
+    ) -> None:
+        """Take an assignment to start from, if there is one.
+
+        ``left_out`` counts the paths that its value has already kept out of the pool.
+        """
+        self.judge = judge
+        self.settings = judge.settings
+        self.clock = clock
+        self.is_log = self.settings.objective == "reward"
+        self.gap = max(self.settings.gap, SMALLEST_GAP)
+        # The model's goal is in this unit: Th is scaled there, log F and A are not.
+        is_throughput = self.settings.objective == "throughput"
+        self.unit = throughput_unit(judge.pool) if is_throughput else 1.0
+        self.best = best
+        self._left_out = left_out
+        self.bound = math.inf
+        self.message: str | None = None
+        self.details: dict[str, Any] = {"rounds": 0, "nodes": 0, "lp_iterations": 0}
+
+    def add_tangents(self, view: ModelView) -> None:
+        """Give a new model its first tangents, dense around the best known solution."""
+        self.tangents = Tangents(self.judge.pool, view.model, view.throughput_unit, self.gap)
+        if self.is_log and not self.tangents.spread(self.best):
+            self.bound = -math.inf
+
+    def solve(self, view: ModelView) -> Status:
+        """Run to the gap, the time limit or a proof; return the status."""
+        settings = self.settings
+        self.add_tangents(view)
+        session = open_session(
+            view.model,
+            settings.solver,
+            threads=settings.threads,
+            seed=settings.seed,
+            options=settings.solver_options,
+            log=settings.solver_log,
+        )
+        fixed = 0
+        if self.best is not None and math.isfinite(self.best.log_value):
+            fixed = session.tighten(
+                self.best.log_value / self.unit, self.clock.left, self._left_out
+            )
+        self.details["binaries_fixed"] = fixed
+        precision = 0.7
+        while True:
+            status = self._round(view, session, precision)
+            if status is not None:
+                self.details["tangents"] = len(self.tangents)
+                return status
+            precision = max(precision / 2, 0.2)
+
+    def _round(self, view: ModelView, session: MipSession, precision: float) -> Status | None:
+        """Solve once; return the final status, or None to go on."""
+        if self.best is not None:
+            view.start_at(self.best)
+        outcome = session.solve(
+            time_limit=self.clock.left,
+            absolute_gap=precision * self.gap if self.is_log else 0.0,
+            relative_gap=0.0 if self.is_log else precision * self.gap,
+            start=self.best is not None,
+            progress=self._report if self.settings.progress else None,
+        )
+        self.details["rounds"] += 1
+        self.details["nodes"] += outcome.nodes
+        self.details["lp_iterations"] += outcome.lp_iterations
+        if outcome.termination is Termination.INFEASIBLE:
+            if self.best is None:
+                return "infeasible"
+            # Nothing is better than the incumbent that the model was tightened with.
+            self.bound = self.best.log_value
+            return "optimal"
+        new_tangents = 0
+        if outcome.value is not None:
+            found = self.judge.solution(view.paths())
+            if found is not None and (self.best is None or found.log_value > self.best.log_value):
+                self.best = found
+            if self.is_log:
+                new_tangents = self._cut(view, session)
+        value = -math.inf if self.best is None else self.best.log_value
+        self.bound = max(min(self.bound, outcome.bound * self.unit), value)
+        gap = relative_gap(self.is_log, value, self.bound)
+        if self.best is not None and gap <= self.gap:
+            return "optimal"
+        if outcome.termination is not Termination.OPTIMAL or self.clock.is_over:
+            self.message = f"stopped by {outcome.termination.value}"
+            return self._stopped()
+        if new_tangents == 0 and precision <= 0.2:
+            self.message = "stopped at the solver's own tolerance"
+            return self._stopped()
+        return None
+
+    def _stopped(self) -> Status:
+        if self.best is None:
+            self.message = f"{self.message} before any assignment was found"
+            return "unknown"
+        return "feasible"
+
+    def _cut(self, view: ModelView, session: MipSession) -> int:
+        """Add tangents at the program's solution, to the model and to the living session."""
+        model = view.model
+        added = self.tangents.add_at(
+            float(pyo.value(model.average_accuracy)),
+            float(pyo.value(model.throughput)) * view.throughput_unit,
+            (float(pyo.value(model.log_accuracy)), float(pyo.value(model.log_throughput))),
+        )
+        session.add_constraints(added)
+        return len(added)
+
+    def _report(self, progress: SolverProgress) -> None:
+        assert self.settings.progress is not None
+        value = None if self.best is None else self.best.log_value
+        bound = min(self.bound, progress.bound * self.unit)
+
+        def true(x: float | None) -> float | None:
+            if x is None or not math.isfinite(x):
+                return None
+            return math.exp(x) if self.is_log else x
+
+        gap = None
+        if value is not None and math.isfinite(bound):
+            gap = relative_gap(self.is_log, value, bound)
+        self.settings.progress(Progress("exact", self.clock.seconds, true(value), true(bound), gap))
