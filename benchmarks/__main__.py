@@ -1,185 +1,179 @@
-"""Compare the exact method, CoDE and other solvers on generated instances.
+"""Compare the exact method, the heuristics and other solvers on generated instances.
 
-    python -m benchmarks --sizes 2,5,10,20,50 --seeds 5 --time-limit 60 --out benchmarks/results
+    python -m benchmarks                 # everything; --plan says how long that can take
+    python -m benchmarks --quick         # up to 50 services, minutes
+    python -m benchmarks --sizes 2,5,10 --seeds 5 --time-limit 60
 
-Writes ``results.csv`` (one row per run) and ``results.md`` (the tables, with commit,
-versions, machine and protocol). See benchmarks/README.md.
+Writes ``results.csv`` (one row per run), ``results.md`` (the tables, with commit, versions,
+machine and protocol) and ``profile.svg`` and ``.png`` (performance profiles). See README.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import importlib.util
-import os
-import platform
-import shlex
-import subprocess
+import math
 import sys
-import time
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from benchmarks.peers import PEERS, Answer
-from code_opt.checker import check
+from benchmarks.contenders import GAPS, HEURISTICS, contenders, missing
+from benchmarks.plots import performance_profiles
+from benchmarks.report import FIRST_SEED, header, report
+from benchmarks.running import Step, instance_file, run_apart
 from code_opt.files import write_atomically
-from code_opt.generate import generate
-from code_opt.instance import Instance
-from code_opt.methods import Settings, solve
-from code_opt.methods.assignment import Judge, make_result, path_in_pool
-from code_opt.result import Result
+from code_opt.generate import FAMILIES, PLAIN
 
-FIRST_SEED = 1000
-"""Seeds below it were used while tuning."""
-GAP = 1e-4
-OURS: dict[str, dict[str, str]] = {
-    "exact (path)": {"method": "exact"},
-    "exact (flow)": {"method": "exact", "formulation": "flow"},
-    "CoDE": {"method": "code"},
-    "greedy": {"method": "greedy"},
-}
-PACKAGES = ("highspy", "pyomo", "numpy", "scipy", "ortools", "pyscipopt")
+FULL = (
+    Step(2, 5, 20.0),
+    Step(5, 5, 20.0),
+    Step(10, 5, 30.0),
+    Step(20, 5, 60.0),
+    Step(50, 5, 120.0),
+    Step(100, 3, 180.0),
+    Step(300, 2, 300.0),
+    Step(1000, 1, 600.0),
+)
+QUICK = (Step(2, 2, 5.0), Step(5, 2, 5.0), Step(10, 2, 10.0), Step(20, 2, 10.0), Step(50, 1, 20.0))
+HEURISTIC_LIMIT = 60.0
+OVERHEAD = 4.0
+"""Seconds of a process beside its solve: starting, importing, warming up."""
+COLUMNS = [
+    *("family", "services", "seed", "method", "limit", "status", "reward", "bound", "gap"),
+    *("cpu", "wall", *(f"cpu to {gap:g}" for gap in GAPS), "peak", "base"),
+    *("nodes", "paths_in_pool"),
+]
 
 
-def run_ours(options: dict[str, str], limit: float) -> Callable[[Instance], Result]:
-    """Return a function that solves by one of our methods (checked inside)."""
-    return lambda instance: solve(instance, time_limit=limit, gap=GAP, **options)
+def most_seconds(steps: tuple[Step, ...], families: list[str], methods: list[str]) -> float:
+    """Return how long the runs can take if every one uses its limit."""
+    heuristics = sum(method in HEURISTICS for method in methods)
+    provers = len(methods) - heuristics
+    return len(families) * sum(
+        step.instances
+        * (
+            provers * (step.limit + OVERHEAD)
+            + heuristics * (min(step.limit, HEURISTIC_LIMIT) + OVERHEAD)
+        )
+        for step in steps
+    )
 
 
-def run_peer(
-    peer: Callable[[Instance, float, float], Answer], limit: float
-) -> Callable[[Instance], Result]:
-    """Return a function that solves by a peer, values its paths as ours and checks them."""
+def within(
+    steps: tuple[Step, ...], families: list[str], methods: list[str], hours: float
+) -> tuple[Step, ...]:
+    """Return the steps with limits cut alike, so that the runs take at most so many hours."""
 
-    def run(instance: Instance) -> Result:
-        answer = peer(instance, GAP, limit)
-        judge = Judge(answer.pool, Settings(gap=GAP))
-        solution = None
-        if answer.choice is not None:
-            pairs = zip(answer.pool.tasks, answer.choice, strict=True)
-            solution = judge.solution([path_in_pool(task, path) for task, path in pairs])
-        status = "unknown" if solution is None else "feasible"
-        result = make_result(judge, "peer", status, 0.0, solution, bound=answer.bound)
-        violations = check(result, instance)
-        if violations:
-            raise RuntimeError(f"a peer's result does not pass the check: {violations}")
-        return result
+    def cut(share: float) -> tuple[Step, ...]:
+        return tuple(replace(step, limit=share * step.limit) for step in steps)
 
-    return run
+    least, most = 0.0, 1.0
+    for _ in range(40):
+        share = (least + most) / 2
+        if most_seconds(cut(share), families, methods) > 3600.0 * hours:
+            most = share
+        else:
+            least = share
+    found = tuple(replace(step, limit=math.floor(10 * step.limit) / 10) for step in cut(most))
+    if min(step.limit for step in found) <= 0.0:
+        start = most_seconds(cut(0.0), families, methods)
+        raise SystemExit(f"--hours {hours:g} is too little: starting alone takes {start:.0f} s")
+    return found
+
+
+def run_all(
+    steps: tuple[Step, ...], families: list[str], methods: list[str], out: Path
+) -> tuple[pd.DataFrame, list[str]]:
+    """Run everything; return the rows and what was left out. The rows so far are kept on disk."""
+    rows: list[dict[str, Any]] = []
+    notes = []
+    for family in families:
+        left = list(methods)
+        for step in steps:
+            before = len(rows)
+            for seed in range(FIRST_SEED, FIRST_SEED + step.instances):
+                with instance_file(family, step.services, seed) as path:
+                    for name in left:
+                        limit = step.limit
+                        if name in HEURISTICS:
+                            limit = min(limit, HEURISTIC_LIMIT)
+                        found = run_apart(name, path, limit)
+                        rows.append(
+                            {
+                                "family": family,
+                                "services": step.services,
+                                "seed": seed,
+                                "method": name,
+                                "limit": step.limit,
+                                **found,
+                            }
+                        )
+                        cpu = f"{found['cpu']:.2f} s" if "cpu" in found else ""
+                        told = f"{family} {step.services}, seed {seed}, {name}: {found['status']}"
+                        print(told, cpu, file=sys.stderr, flush=True)
+                        table = pd.DataFrame(rows).reindex(columns=COLUMNS)
+                        text = table.to_csv(index=False, float_format="%.9g")
+                        write_atomically(out / "results.csv", text)
+            fresh = pd.DataFrame(rows[before:]).reindex(columns=COLUMNS)
+            for name in [n for n in left if n not in HEURISTICS]:
+                own = fresh[fresh.method == name]
+                if own[f"cpu to {GAPS[0]:g}"].isna().all() and step is not steps[-1]:
+                    left.remove(name)
+                    notes.append(
+                        f"{name} on more than {step.services} services ({family}): it proved "
+                        f"{GAPS[0]:g} on none of {step.services}"
+                    )
+    return pd.DataFrame(rows).reindex(columns=COLUMNS), notes
 
 
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("--sizes", default="2,5,10,20,50", help="services, comma-separated")
-    parser.add_argument("--seeds", default="5", help="instances per size: one number, or a list")
-    parser.add_argument("--time-limit", type=float, default=60.0, help="seconds per solve")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--quick", action="store_true", help="small sizes, short limits")
+    parser.add_argument("--plan", action="store_true", help="say how long it can take, run nothing")
+    parser.add_argument("--hours", type=float, help="cut all limits so that it takes no longer")
+    parser.add_argument("--sizes", help="services, comma-separated, instead of the usual ones")
+    parser.add_argument("--seeds", default="5", help="with --sizes: one number, or one per size")
+    parser.add_argument("--time-limit", type=float, default=60.0, help="with --sizes: seconds")
+    parser.add_argument("--families", default=PLAIN, help=f"of {', '.join(FAMILIES)}")
+    parser.add_argument("--methods", help="comma-separated, instead of all")
+    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    sizes = [int(size) for size in arguments.sizes.split(",")]
-    counts = [int(count) for count in arguments.seeds.split(",")]
-    counts = counts * len(sizes) if len(counts) == 1 else counts
-    methods = {name: run_ours(options, arguments.time_limit) for name, options in OURS.items()}
-    missing = []
-    for name, (peer, package) in PEERS.items():
-        if importlib.util.find_spec(package) is None:
-            missing.append(f"{name} (needs {package})")
-        else:
-            methods[name] = run_peer(peer, arguments.time_limit)
-    for run in methods.values():
-        run(generate(2, seed=0))  # imports and first-use costs are nobody's solve time
-
-    rows = []
-    for size, count in zip(sizes, counts, strict=True):
-        for seed in range(FIRST_SEED, FIRST_SEED + count):
-            instance = generate(size, seed=seed)
-            for name, run in methods.items():
-                start = time.perf_counter()
-                result = run(instance)
-                seconds = time.perf_counter() - start
-                proven = result.gap is not None and result.gap <= GAP * (1 + 1e-6)
-                rows.append((size, seed, name, seconds, result.reward, result.bound, proven))
-                print(f"{size} services, seed {seed}, {name}: {seconds:.3f} s", file=sys.stderr)
-    columns = ["services", "seed", "method", "seconds", "reward", "bound", "proven"]
-    runs = pd.DataFrame(rows, columns=columns)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.out / "results.csv", runs.to_csv(index=False, float_format="%.9g"))
-    text = report(runs, arguments.time_limit, missing)
-    write_atomically(arguments.out / "results.md", text)
+    steps = QUICK if arguments.quick else FULL
+    if arguments.sizes:
+        sizes = [int(size) for size in arguments.sizes.split(",")]
+        counts = [int(count) for count in arguments.seeds.split(",")]
+        counts = counts * len(sizes) if len(counts) == 1 else counts
+        steps = tuple(
+            Step(size, count, arguments.time_limit)
+            for size, count in zip(sizes, counts, strict=True)
+        )
+    families = arguments.families.split(",")
+    methods = arguments.methods.split(",") if arguments.methods else list(contenders())
+    for given, known in ((families, FAMILIES), (methods, contenders())):
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
+    if arguments.hours is not None:
+        steps = within(steps, families, methods, arguments.hours)
+    runs = len(families) * len(methods) * sum(step.instances for step in steps)
+    most = most_seconds(steps, families, methods)
+    print(f"{runs} runs, at most {most / 3600:.2f} h if all use their limits", file=sys.stderr)
+    for step in steps:
+        print(f"  {step.services} services: {step.instances} x {step.limit:g} s", file=sys.stderr)
+    if arguments.plan:
+        return
+    out = arguments.out or Path("benchmarks/results") / ("quick" if arguments.quick else ".")
+    out.mkdir(parents=True, exist_ok=True)
+    table, notes = run_all(steps, families, methods, out)
+    if not arguments.methods:
+        notes += missing()
+    text = report(table, header("benchmarks", None), notes)
+    performance_profiles(table, out / "profile")
+    write_atomically(out / "results.md", text)
     print(text, end="")
-
-
-def report(runs: pd.DataFrame, limit: float, missing: list[str]) -> str:
-    """Return the tables of all runs as Markdown."""
-    key = ["services", "seed"]
-    best = runs.groupby(key)["reward"].max().rename("best")
-    ours = runs[runs.method == "exact (path)"].set_index(key)["seconds"].rename("exact")
-    runs = runs.join(best, on=key).join(ours, on=key)
-    runs["loss"] = 1.0 - runs.reward.fillna(0.0) / runs.best
-    runs["ratio"] = runs.seconds / runs.exact
-    runs["gap"] = runs.bound / runs.reward - 1.0
-    order = list(dict.fromkeys(runs.method))
-    lines = [
-        "# Benchmark of the exact method, CoDE and other solvers",
-        "",
-        *header("benchmarks", limit),
-        "",
-        "Times in seconds; *ratio* is the median over instances of the time divided by that of",
-        "exact (path) on the same instance; *proven* counts gaps of 1e-4 reached within the limit;",
-        "*loss* is relative to the best reward that any method found on the instance.",
-        "",
-    ]
-    for size, group in runs.groupby("services"):
-        lines += [
-            f"## {size} services, {group.seed.nunique()} instances",
-            "",
-            "| method | median | max | ratio | proven | worst gap | median loss | worst loss |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|",
-        ]
-        for name in order:
-            own = group[group.method == name]
-            proves = bool(own.bound.notna().any())
-            gap = f"{own.gap.max():.1e}" if proves else "–"
-            proven = f"{int(own.proven.sum())}/{len(own)}" if proves else "–"
-            lines.append(
-                f"| {name} | {own.seconds.median():.3f} | {own.seconds.max():.3f} "
-                f"| {own.ratio.median():.2f} | {proven} | {gap} "
-                f"| {100 * own.loss.median():.3f} % | {100 * own.loss.max():.3f} % |"
-            )
-        lines.append("")
-    if missing:
-        lines += [f"Not run because not installed: {', '.join(missing)}.", ""]
-    code = runs[(runs.method == "CoDE") & (runs.services >= 10)]
-    if len(code):
-        lines += [
-            f"CoDE from 10 services on: loss {100 * code.loss.median():.3f} % at the median, "
-            f"{100 * code.loss.max():.3f} % at worst; its time is 1/{1 / code.ratio.median():.1f} "
-            "of the exact time at the median.",
-            "",
-        ]
-    return "\n".join(lines)
-
-
-def header(module: str, limit: float) -> list[str]:
-    """Return what ran where."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    versions = []
-    for package in PACKAGES:
-        try:
-            versions.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            versions.append(f"{package} missing")
-    command = f"python -m {module} " + shlex.join(sys.argv[1:])
-    return [
-        f"- commit {commit or 'unknown'}; Python {platform.python_version()}",
-        f"- {', '.join(versions)}",
-        f"- {platform.machine()}, {os.cpu_count()} cores; one thread per solver; limit {limit:g} s",
-        f"- seeds from {FIRST_SEED} on; gap {GAP:g}; command `{command.strip()}`",
-    ]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 Each takes an instance, makes its own pool of paths by our label-setting (a shared part,
 timed for everyone), solves, and returns paths and a bound of the logarithm of the reward.
+On the way it tells a watcher the value and the bound of that logarithm as they get better.
 None starts from CoDE's solution. All run on one thread.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import highspy
 import numpy as np
@@ -23,6 +25,14 @@ from formulations import Goal, PathData
 
 PRECISION = 0.7
 """Share of the gap given to the solver; the rest is left to the tangents."""
+
+
+Watch = Callable[[float, float], None]
+"""Called with the value of the best assignment and the bound, both of log F."""
+
+
+def unwatched(value: float, bound: float) -> None:
+    """Watch nothing."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +118,7 @@ def _choice(model: _Model, chosen: FloatArray) -> list[int]:
     return [int(np.argmax(chosen[a:b])) for a, b in zip(first[:-1], first[1:], strict=True)]
 
 
-def plain_highs(instance: Instance, gap: float, limit: float) -> Answer:
+def plain_highs(instance: Instance, gap: float, limit: float, watch: Watch = unwatched) -> Answer:
     """HiGHS, straight from arrays: the floor under what modelling in Pyomo can cost."""
     model = _model(instance, gap)
     paths, tasks = len(model.floor), len(model.pool.tasks)
@@ -159,7 +169,14 @@ def plain_highs(instance: Instance, gap: float, limit: float) -> Answer:
         ("mip_abs_gap", PRECISION * gap),
     ):
         highs.setOptionValue(name, setting)
+
+    def told(event: Any) -> None:
+        watch(-event.data_out.mip_primal_bound, -event.data_out.mip_dual_bound)
+
     highs.passModel(lp)
+    highs.cbMipLogging.subscribe(told)
+    highs.cbMipImprovingSolution.subscribe(told)
+    highs.cbMipInterrupt.subscribe(told)
     highs.run()
     info = highs.getInfo()
     if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
@@ -168,7 +185,7 @@ def plain_highs(instance: Instance, gap: float, limit: float) -> Answer:
     return Answer(model.pool, _choice(model, values[x:u]), -info.mip_dual_bound)
 
 
-def cp_sat(instance: Instance, gap: float, limit: float) -> Answer:
+def cp_sat(instance: Instance, gap: float, limit: float, watch: Watch = unwatched) -> Answer:
     """OR-Tools CP-SAT on the scaled path model, one worker.
 
     Shares of extra rates are whole steps of 1e-5, capacities are scaled by 1e12, totals and
@@ -219,10 +236,22 @@ def cp_sat(instance: Instance, gap: float, limit: float) -> Answer:
         terms.append(term)
     cp.maximize(sum(terms))
     solver = cp_model.CpSolver()
+    state = [-np.inf, np.inf]
+
+    class Told(cp_model.CpSolverSolutionCallback):
+        def on_solution_callback(self) -> None:
+            state[:] = [self.objective_value / scale, self.best_objective_bound / scale]
+            watch(*state)
+
+    def bounded(bound: float) -> None:
+        state[1] = bound / scale
+        watch(*state)
+
+    solver.best_bound_callback = bounded
     solver.parameters.num_workers = 1
     solver.parameters.max_time_in_seconds = limit
     solver.parameters.absolute_gap_limit = PRECISION * gap * scale
-    status = solver.solve(cp)
+    status = solver.solve(cp, Told())
     bound = solver.best_objective_bound / scale
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return Answer(model.pool, None, bound)
@@ -230,9 +259,9 @@ def cp_sat(instance: Instance, gap: float, limit: float) -> Answer:
     return Answer(model.pool, _choice(model, chosen), bound)
 
 
-def scip(instance: Instance, gap: float, limit: float) -> Answer:
+def scip(instance: Instance, gap: float, limit: float, watch: Watch = unwatched) -> Answer:
     """SCIP on the nonlinear reward itself (power rewards), no tangents of ours."""
-    from pyscipopt import Model, log, quicksum
+    from pyscipopt import SCIP_EVENTTYPE, Eventhdlr, Model, log, quicksum
 
     model = _model(instance, gap)
     solver = Model()
@@ -268,8 +297,20 @@ def scip(instance: Instance, gap: float, limit: float) -> Answer:
     solver.setParam("limits/time", limit)
     solver.setParam("limits/absgap", PRECISION * gap)
     solver.setParam("limits/gap", 0.0)
-    solver.optimize()
     offset = getattr(reward.throughput, "exponent") * np.log(unit)  # noqa: B009
+
+    class Told(Eventhdlr):
+        def eventinit(self) -> None:
+            self.model.catchEvent(SCIP_EVENTTYPE.GAPUPDATED, self)
+
+        def eventexit(self) -> None:
+            self.model.dropEvent(SCIP_EVENTTYPE.GAPUPDATED, self)
+
+        def eventexec(self, event: Any) -> None:  # noqa: ARG002
+            watch(self.model.getPrimalbound() + offset, self.model.getDualbound() + offset)
+
+    solver.includeEventhdlr(Told(), "told", "tells the watcher")
+    solver.optimize()
     bound = solver.getDualbound() + offset
     if solver.getNSols() == 0:
         return Answer(model.pool, None, bound)
@@ -278,7 +319,7 @@ def scip(instance: Instance, gap: float, limit: float) -> Answer:
     return Answer(model.pool, _choice(model, chosen), bound)
 
 
-PEERS: dict[str, tuple[Callable[[Instance, float, float], Answer], str]] = {
+PEERS: dict[str, tuple[Callable[[Instance, float, float, Watch], Answer], str]] = {
     "plain highspy": (plain_highs, "highspy"),
     "CP-SAT": (cp_sat, "ortools"),
     "SCIP (nonlinear)": (scip, "pyscipopt"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         load_instance,
         parse_instance,
         save_instance,
+        without_sharing,
     )
     from code_opt.methods import Progress, solve
     from code_opt.planning import (
@@ -70,6 +71,7 @@ __all__ = [
     "save_plan",
     "save_result",
     "solve",
+    "without_sharing",
 ]
 
 _HOME = {
@@ -101,6 +103,7 @@ _HOME = {
     "save_plan": "code_opt.planning",
     "save_result": "code_opt.result",
     "solve": "code_opt.methods",
+    "without_sharing": "code_opt.instance",
 }
 
 

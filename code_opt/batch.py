@@ -8,6 +8,7 @@ result's checksum still hold, and solves the rest. Jobs that failed are tried ag
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import os
@@ -219,13 +220,14 @@ class _Shelf:
         self._out = out
         self._settings = dict(settings)
         self._store = Store(out, JOURNAL)
+        self._content = functools.cache(fingerprint)
 
     def _key(self, job: Job, content: str) -> str:
         return key_of(job.source.stem, job.method, content, self._settings, code_opt.__version__)
 
     def find(self, job: Job) -> Result | None:
         """Return the result of this content and these options, if it is there, unchanged."""
-        content = fingerprint(job.source.path)
+        content = self._content(job.source.path)
         record = None if content is None else self._store.get(self._key(job, content))
         path = self._out / result_file(job)
         if record is None or record.get("result") != fingerprint(path):

@@ -293,6 +293,62 @@ def infeasible() -> Record:
     }
 
 
+def shared_input() -> Record:
+    """Return the instance of one camera that docs/shared-inputs.md works by hand."""
+    return {
+        "schema": "code-opt/instance/1",
+        "name": "shared-input",
+        "description": (
+            "Textbook instance, worked by hand in docs/shared-inputs.md: two tasks look at the "
+            "pictures of one camera, each has a DNN on the same server. All numbers are "
+            "illustrative and round."
+        ),
+        "servers": [{"id": "edge", "flops": 120 * GIGA}],
+        "dnns": [
+            {
+                "id": "large",
+                "server": "edge",
+                "blocks": [
+                    {"id": "large/0", "flops": 6_000_000_000, "output_bytes": 400_000},
+                    {"id": "large/1", "flops": 2_000_000_000, "output_bytes": 40},
+                ],
+            },
+            {
+                "id": "small",
+                "server": "edge",
+                "blocks": [
+                    {"id": "small/0", "flops": 3_000_000_000, "output_bytes": 200_000},
+                    {"id": "small/1", "flops": 1_000_000_000, "output_bytes": 40},
+                ],
+            },
+        ],
+        "tasks": [
+            {
+                "id": "faces",
+                "dnn": "large",
+                "accuracy": 0.90,
+                "floor": "standalone",
+                "input_group": "camera",
+                "connections": [_plain("large/0", "output", 0.10, 500_000_000)],
+            },
+            {
+                "id": "counts",
+                "dnn": "small",
+                "accuracy": 0.80,
+                "floor": "standalone",
+                "input_group": "camera",
+                "connections": [
+                    _plain("small/0", "output", 0.03, 0),
+                    _plain("input", "large/0", 0.0, 0) | {"share": "identity"},
+                    _plain("large/0", "output", 0.02, 500_000_000),
+                    _plain("large/1", "output", 0.05, 250_000_000),
+                ],
+            },
+        ],
+        "reward": power(4.0, 1.0),
+    }
+
+
 def one_provider() -> Record:
     """Return one provider with three DNNs on one server (the paper's Fig. 1)."""
     alexnet = service("alexnet", "alexnet", 20, "edge", "objects", 0.80)
@@ -513,7 +569,14 @@ LOADS = {"balanced": balanced, "uneven": uneven}
 
 # --- Files ---------------------------------------------------------------------------------
 
-INSTANCES = (two_services, infeasible, one_provider, metro_links, measured_overturn)
+INSTANCES = (
+    two_services,
+    infeasible,
+    shared_input,
+    one_provider,
+    metro_links,
+    measured_overturn,
+)
 
 
 def pretty(value: Any, indent: str = "") -> str:

@@ -233,8 +233,12 @@ def rate_terms(model: pyo.ConcreteModel, data: PathData, path: int) -> list[tupl
 
 
 def prefix_most(data: PathData, prefix: int) -> float:
-    """Return R[v], the largest R[p] of a shared prefix's paths [inferences/s]."""
-    most = max(data.most_rate[p] for paths in data.prefixes[prefix] for p in paths)
+    """Return R[v], the largest R[p] of a shared prefix's paths [inferences/s].
+
+    At least the floor, which no capacity may allow where capacities can give way.
+    """
+    paths = [p for members in data.prefixes[prefix] for p in members]
+    most = max(max(data.most_rate[p], data.floor[data.task_of[p]]) for p in paths)
     return most if most > 0.0 else 1.0
 
 

@@ -282,10 +282,15 @@ class _Draw:
                 members.setdefault(name, []).append(tasks[k])
         for group in members.values():
             self.let_share(group)
+            if self.saturated and self.chance(0.6):
+                for task in group:
+                    task["demand"] = None
             most = min((t["demand"] for t in group if t["demand"] is not None), default=None)
             for task in group:
                 if most is not None and task["floor"] != "standalone":
                     task["floor"] = min(task["floor"], most)
+                if most is None or self.chance(0.5):
+                    task["floor"] = 0.0  # the group has the largest floor of its tasks
 
     def let_share(self, group: list[Data]) -> None:
         """Draw the connections of a group anew, many of them common to several tasks."""
@@ -306,6 +311,10 @@ class _Draw:
                     ends = ("input", self.trunks[other["dnn"]][0])
                     identity = {"flops": 0.0, "params": 0.0, "server": None, "share": "identity"}
                     lists[ends] = self.draw_connection(*ends) | identity
+                    source = self.one_of(self.trunks[other["dnn"]])
+                    later = [b for b in self.trunks[task["dnn"]] if place[b] > place[source]]
+                    target = self.one_of(later) if later and self.chance(0.4) else "output"
+                    lists.setdefault((source, target), self.draw_connection(source, target))
             for ends, connection in lists.items():
                 if connection.get("share") is None and self.chance(0.7):
                     first = adapters.setdefault(ends, connection)

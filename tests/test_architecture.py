@@ -38,12 +38,6 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "pyomo"},
     ),
     "generate": ({"errors", "files", "instance"}, {"numpy"}),
-    "text": (set(), set()),
-    "wording": ({"instance", "result", "text"}, set()),
-    "report": (
-        {"checker", "code_opt", "errors", "files", "instance", "result", "text", "wording"},
-        {"jinja2", "markupsafe", "matplotlib"},
-    ),
     "planning": (
         {
             "checker",
@@ -58,6 +52,22 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "solvers",
         },
         {"numpy", "pandas", "pyarrow", "pydantic", "pyomo", "xlsxwriter"},
+    ),
+    "text": (set(), set()),
+    "wording": ({"instance", "result", "text"}, set()),
+    "report": (
+        {
+            "checker",
+            "code_opt",
+            "errors",
+            "files",
+            "instance",
+            "planning",
+            "result",
+            "text",
+            "wording",
+        },
+        {"jinja2", "markupsafe", "matplotlib"},
     ),
     "networks": (
         {"errors", "files", "instance"},

@@ -16,7 +16,7 @@ from code_opt.instance.model import Instance
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
-FILES = ["two-services", "one-provider", "metro-links", "measured-overturn"]
+FILES = ["two-services", "shared-input", "one-provider", "metro-links", "measured-overturn"]
 
 
 def optimum(instance: Instance):
@@ -78,7 +78,7 @@ def work_of(instance: Instance, task_id: str, blocks: list[str]) -> tuple[float,
             work[server[step[1]]] += flops[step[1]] / 1e9
         if step in extra:
             accuracy -= extra[step].drop
-            work[server[step[0]]] += extra[step].flops / 1e9
+            work[server[step[1] if step[0] == "input" else step[0]]] += extra[step].flops / 1e9
     return accuracy, work
 
 

@@ -1,4 +1,4 @@
-"""Folders and names of output files."""
+"""Folders of output files."""
 
 from __future__ import annotations
 

@@ -2,7 +2,9 @@
 
 Every service has a server, a DNN of ``blocks`` blocks and one task. A task may use the
 trunks of ``hosts`` other services: cross-connections into them and back, exits from
-them, and skips and exits within its own DNN. The figures are illustrative: block work
+them, and skips and exits within its own DNN. Tasks can be put into input groups: then all
+of a group may use the trunk of its first task, from the first block on. The figures are
+illustrative: block work
 follows the log-normal spread of common vision networks (about 0.1 to 10 GFLOP per
 inference), drops grow with the share of the native network that a connection replaces.
 """
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from code_opt.instance import Instance, parse_instance
-from code_opt.instance.model import INPUT, OUTPUT, SCHEMA
+from code_opt.instance.model import IDENTITY, INPUT, OUTPUT, SCHEMA
 
 
 def generate(
@@ -28,6 +30,7 @@ def generate(
     latency: bool = False,
     memory: bool = False,
     measured: int = 0,
+    groups: tuple[int, int] | None = None,
 ) -> Instance:
     """Return a random instance; the same arguments give the same instance.
 
@@ -41,6 +44,8 @@ def generate(
         latency: limit the latency of half of the tasks.
         memory: limit the memory for adapters.
         measured: measured paths per task (random paths, accuracy off by about 0.01).
+        groups: least and most tasks of an input group; all tasks are put into groups of random
+            sizes between (what is left over at the end may be a smaller one).
 
     Raises:
         ValueError: an argument is out of range.
@@ -49,6 +54,8 @@ def generate(
         raise ValueError("need services >= 1, blocks >= 2, hosts >= 0 and measured >= 0")
     if not 0.0 <= limited_demand <= 1.0:
         raise ValueError("limited_demand must lie in [0, 1]")
+    if groups is not None and not 1 <= groups[0] <= groups[1]:
+        raise ValueError("groups must be the least and the most tasks of a group, at least 1")
     rng = np.random.default_rng(np.random.SeedSequence([seed, services, blocks, hosts]))
     names = [f"s{i:0{len(str(services - 1))}d}" for i in range(services)]
     work = _significant(np.exp(rng.normal(np.log(1e9), 0.9, services)))
@@ -78,10 +85,16 @@ def generate(
         }
         for i, n in enumerate(names)
     ]
+    if groups is not None:
+        group_of = _groups(services, groups, np.random.default_rng([seed, services, *groups]))
     tasks: list[dict[str, Any]] = []
     link_pairs: dict[tuple[str, str], None] = {}
     for i, name in enumerate(names):
-        others = rng.permutation([j for j in range(services) if j != i])[:hosts]
+        others = rng.permutation([j for j in range(services) if j != i])
+        if groups is not None:
+            leader = int(np.flatnonzero(group_of == group_of[i])[0])
+            others = others[np.argsort(others != leader, kind="stable")]
+        others = others[:hosts]
         for j in sorted(others.tolist()):
             for pair in ((name, names[j]), (names[j], name)):
                 link_pairs[pair] = None
@@ -128,6 +141,8 @@ def generate(
             "throughput": {"kind": "power", "exponent": 1.0},
         },
     }
+    if groups is not None:
+        _share(data, group_of.tolist())
     if measured:
         _measure(rng, data, measured)
     return parse_instance(data, source=data["name"])
@@ -180,6 +195,44 @@ def _connections(
                 add((j, b), None, loss * rng.uniform(0.6, 1.4))
         add((j, blocks - 1), None, 0.02 * alike * rng.uniform(0.6, 1.4))
     return found
+
+
+def _groups(services: int, sizes: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Return the number of each service's input group, shape (services,)."""
+    drawn = rng.integers(sizes[0], sizes[1] + 1, services)
+    return np.repeat(np.arange(services), drawn)[:services]
+
+
+def _share(data: dict[str, Any], group_of: list[int]) -> None:
+    """Put the tasks into input groups; let those of a group share entries and trunks."""
+    first = {d["id"]: d["blocks"][0]["id"] for d in data["dnns"]}
+    adapters: dict[tuple[int, str], dict[str, Any]] = {}
+    for task, group in zip(data["tasks"], group_of, strict=True):
+        task["input_group"] = f"camera-{group}"
+        mates = [t["dnn"] for t, g in zip(data["tasks"], group_of, strict=True) if g == group]
+        hosts = {c["target"].rpartition("/")[0] for c in task["connections"]} - {task["dnn"]}
+        for connection in task["connections"]:
+            # The same entry into the same trunk is the same adapter for all tasks of a group.
+            if connection["source"] == INPUT:
+                known = adapters.setdefault((group, connection["target"]), connection)
+                connection |= {k: known[k] for k in ("flops", "params", "bytes")}
+                connection["share"] = "entry"
+        task["connections"] = [
+            c
+            for c in task["connections"]
+            if c["source"] != INPUT or c["target"] not in {first[m] for m in mates}
+        ]
+        task["connections"] += [
+            {"source": INPUT, "target": first[mate], "drop": 0.01, "share": IDENTITY}
+            for mate in mates
+            if mate in hosts
+        ]
+    for group in set(group_of):
+        members = [t for t, g in zip(data["tasks"], group_of, strict=True) if g == group]
+        demands = [t["demand"] for t in members if t["demand"] is not None]
+        for task in members:
+            # The demand of a group is the least of its tasks: let all have it.
+            task["demand"] = max(demands) if demands else None
 
 
 def _measure(rng: np.random.Generator, data: dict[str, Any], count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from code_opt.instance.changes import without_sharing
 from code_opt.instance.files import load_instance, save_instance
 from code_opt.instance.model import (
     Block,
@@ -40,4 +41,5 @@ __all__ = [
     "load_instance",
     "parse_instance",
     "save_instance",
+    "without_sharing",
 ]

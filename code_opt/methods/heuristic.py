@@ -9,81 +9,165 @@ and keep the best. What the paper does for two services is done here for any num
 * the services first answer *prices* of the servers, links and memories that they share,
   until no answer improves (:mod:`code_opt.methods.prices`); a dive through the answers
   gives one path to each;
-* then they move in turns, the most promising move first, until no promise holds
-  (:mod:`code_opt.methods.local_search`);
-* since such an equilibrium can be poor, the best one is left again and again: one service
-  after the other is barred from its present path and answers anew together with few or more
-  of those around it, and all move in turns from there.
+* then they answer anew in turns, stage by stage: the service that has most to gain at those
+  prices, together with some of those around it, by a search over all of their paths against
+  the loads that the others leave (:mod:`code_opt.methods.neighbourhood`). Only what it would
+  take is measured, and kept if it is better.
 
-The prices bound the objective, too (Lagrangian duality): paths that cannot be part of
-anything better than the best end are left out on the way, and the search ends when the
-bound is met.
+The prices bound the objective, too (Lagrangian duality): they say who has most to gain, which
+paths cannot pay, and the search ends when the bound is met.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from code_opt.methods.assignment import Judge
-from code_opt.methods.local_search import Searcher, SearchOutcome
-from code_opt.methods.prices import PriceMaster
+from code_opt.methods.local_search import (
+    FIT_TOLERANCE,
+    VIOLATION_WEIGHT,
+    Searcher,
+    SearchOutcome,
+    State,
+)
+from code_opt.methods.neighbourhood import Neighbourhood
+from code_opt.methods.prices import PriceMaster, Prices
 from code_opt.methods.settings import Clock
+from code_opt.paths.graph import IntArray
 
+_JOINT_ROUNDS = 12
+"""Most rounds in which input groups find new options at the prices of the last one."""
 _CLOSE = 5e-4
 """Distance of the objective (log reward) from its bound within which the search is content."""
-_LEAST_PATIENCE, _MOST_PATIENCE, _GAP_PER_TURN = 4, 10, 1e-2
-"""Turns without gain that end the search: at least and at most, one more for each such part
-of the distance from the bound, since little can be gained near to it."""
-_TURNS_TIMES_SERVICES, _LEAST_TURNS = 3000, 2
-"""Most turns: with many services a turn takes long."""
-_FEWEST_FREED, _SIZES, _TASKS_PER_FREED = 3, 6, 8
-"""Services freed in a turn: at least so many, in so many sizes, more with many services."""
-_WORTH_RESTRICTING = 0.7
-"""Share of the paths that remain below which leaving the others out pays."""
+_TURNS_PER_SERVICE, _MOST_TURNS = 2, 250
+"""Turns by default: with many services the most promising ones alone."""
+_LEAST_PATIENCE, _SERVICES_PER_PATIENCE = 3, 4
+"""Turns in vain, one after the other, that end the search: at least, and one more for so many."""
+_FEWEST_FREED, _MORE_FREED, _MOST_FREED = 6, 2, 10
+"""Services that answer anew together: more each time that one leads in vain."""
+_NODES, _NODES_FOR_ALL = 100, 500
+"""Linear programs solved in a turn, at most; more where it frees all services."""
 
 
-def search(
-    judge: Judge, clock: Clock, *, seed: int = 0, restarts: int | None = None
-) -> SearchOutcome:
+def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = None) -> SearchOutcome:
     """Run CoDE's heuristic; deterministic for a seed (unless the clock ends it).
 
     Args:
         judge: pool, objective and floors.
         clock: ends the search early.
-        seed: seed of the choice of what answers anew.
-        restarts: most turns after the first equilibrium (default by the number of services).
+        seed: seed of the choice of who answers anew together.
+        turns: most turns after the dive (default by the number of services).
     """
     work = Searcher(judge)
     market = PriceMaster(judge, work)
-    rng = np.random.default_rng(seed)
     tasks = len(work.units)
-    if restarts is None:
-        restarts = max(_TURNS_TIMES_SERVICES // tasks, _LEAST_TURNS)
     market.converge(clock)
-    bound, less = market.bound()
-    # The first dive runs to its end whatever the clock says: without it there is no answer.
-    best = work.settle(work.evaluate(market.dive(Clock(None))), clock)
-    order, in_vain = rng.permutation(tasks), 0
-    for turn in range(restarts):
-        distance = bound - best.merit
-        patience = min(_LEAST_PATIENCE + distance / _GAP_PER_TURN, _MOST_PATIENCE)
-        if clock.is_over or in_vain >= patience or distance <= _CLOSE:
+    for _ in range(_JOINT_ROUNDS):
+        if clock.is_over or not market.answer_jointly():
             break
-        keep = less < distance
-        if keep.mean() < _WORTH_RESTRICTING:
-            keep[best.choice] = True
-            renumbered = work.restrict(keep)
-            market.restrict(renumbered)
-            less, best = less[keep], replace(best, choice=renumbered[best.choice])
-        if turn > 0 and turn % tasks == 0:
-            order = rng.permutation(tasks)
-        size = _FEWEST_FREED + tasks // _TASKS_PER_FREED + turn % _SIZES
-        freed = market.neighbourhood(int(order[turn % tasks]), min(size, tasks), rng)
-        start = market.dive(clock, best.choice, freed, barred=best.choice[freed[:1]])
-        end = work.settle(work.evaluate(start), clock)
+        work = Searcher(judge)
+        market = PriceMaster(judge, work)
+        market.converge(clock)
+    bound, prices = market.bound()[0], market.prices
+    # The dive runs to its end whatever the clock says: without it there is no answer.
+    best = work.evaluate(market.dive(Clock(None)))
+    agenda = _Agenda(work, prices, np.random.default_rng(seed))
+    if turns is None:
+        turns = min(_TURNS_PER_SERVICE * tasks, _MOST_TURNS)
+    there: Neighbourhood | None = None
+    # The options of groups are many, and found as needed: a long search among them pays less.
+    most_for_all = _NODES if any(unit.size > 1 for unit in work.units) else _NODES_FOR_ALL
+    in_vain, patience = 0, _LEAST_PATIENCE + tasks // _SERVICES_PER_PATIENCE
+    for _ in range(turns):
+        if clock.is_over or bound - best.merit <= _CLOSE or in_vain >= patience:
+            break
+        work.stages += 1
+        freed = agenda.next(best)
+        frees_all = len(freed) == tasks
+        there = Neighbourhood(work, best, freed, prices, instead_of=there)
+        found = there.search(most_for_all if frees_all else _NODES)
+        if found is not None:
+            work.ask(found.choice)
+            end = work.state(found.choice, found.rates)
+            if work.is_better(end, best):
+                best = end
+                work.moves += 1
+                agenda.reopen()
+                in_vain = 0
+                continue
+        elif frees_all:
+            break
+        agenda.close()
         in_vain += 1
-        if work.is_better(end, best):
-            best, in_vain = end, 0
     return work.outcome(best)
+
+
+class _Agenda:
+    """Who answers anew: the service that loses most at the prices, with some around it.
+
+    At any prices, the bound exceeds what an assignment is worth by a sum of losses: of the
+    services, whose paths are not their best answers, and of the resources, which are paid for
+    and idle. A service leads whose resources see most of them; its standing halves each
+    time that it leads in vain.
+    """
+
+    def __init__(self, work: Searcher, prices: Prices, rng: np.random.Generator) -> None:
+        self._work, self._prices, self._rng = work, prices, rng
+        tasks = work.units
+        width = max(1, *(len(t.resources) for t in tasks))
+        none = len(work.pool.resources)
+        self._reach = np.full((len(tasks), width), none)
+        """Resources that each service can load, then a number that stands for none."""
+        for t, task in enumerate(tasks):
+            self._reach[t, : len(task.resources)] = task.resources
+        self._best = np.maximum.reduceat(prices.worth(work), work.first[:-1])
+        self._in_vain = np.zeros(len(tasks), dtype=np.int64)
+        self._freed: IntArray = np.empty(0, dtype=np.int64)
+        self._leader = 0
+
+    def next(self, state: State) -> IntArray:
+        """Return the services that answer anew, ascending."""
+        work, reach = self._work, self._reach
+        gain_a, gain_th = self._prices.gains
+        now = state.choice
+        paid = (self._prices.resource[work.index[:, now]] * work.loads_of(now, state.rates)).sum(
+            axis=0
+        )
+        have = gain_a * work.weight[now] * work.estimate[now] + gain_th * state.rates - paid
+        loss = np.maximum(self._best - have, 0.0)
+        idle = np.zeros(len(state.load) + 1)
+        idle[:-1] = self._prices.resource * np.maximum(1.0 - state.load, 0.0)
+        idle[:-1] += VIOLATION_WEIGHT * np.maximum(state.load - 1.0 - FIT_TOLERANCE, 0.0)
+        heat = idle.copy()
+        np.add.at(heat, reach, loss[:, None])
+        heat[-1] = 0.0
+        standing = heat[reach].sum(axis=1) * 0.5**self._in_vain
+        self._leader = int(np.argmax(standing))
+        size = _FEWEST_FREED + _MORE_FREED * int(self._in_vain[self._leader])
+        size = min(size, _MOST_FREED, len(now))
+        loss += 0.5 * idle[reach].sum(axis=1)
+        loss += loss.mean()
+        chosen = [self._leader]
+        common = np.zeros(len(heat))
+        while len(chosen) < size:
+            common[reach[chosen[-1]]] += 1.0
+            common[-1] = 0.0
+            chance = common[reach].sum(axis=1) * loss
+            chance[chosen] = 0.0
+            total = np.cumsum(chance)
+            if total[-1] <= 0.0:
+                break
+            chosen.append(int(np.searchsorted(total, self._rng.random() * total[-1], "right")))
+        self._freed = np.sort(np.array(chosen))
+        return self._freed
+
+    def close(self) -> None:
+        """The last answer brought nothing: others lead first."""
+        self._in_vain[self._leader] += 1
+
+    def reopen(self) -> None:
+        """The last answer changed something: all around it may lead again."""
+        changed = np.zeros(len(self._work.pool.resources) + 1, dtype=bool)
+        changed[self._reach[self._freed]] = True
+        changed[-1] = False
+        self._in_vain[changed[self._reach].any(axis=1)] = 0

@@ -1,11 +1,9 @@
-"""Local search over assignments: services move while a move pays, alone or in pairs.
+"""Assignments as flat arrays: their loads, rates and merit, and what is measured of them.
 
-A move is judged by prices first. The rate program of an assignment has a dual for every
-server and link, and for any price vector the throughput of any assignment is at most the
-sum of prices plus, over tasks, the worth of their paths, ``f (1 - price use) + (R - f)
-max(0, 1 - price use)`` (Lagrangian duality). So every rate program that was solved leaves
-a bound on all moves behind, and only moves that every remembered price finds promising
-are solved for. Floors and memories fit exactly when the loads that cannot be avoided do.
+Everything that an assignment costs goes through :meth:`Searcher.load`,
+:meth:`Searcher.unavoidable_load` and :meth:`Searcher.evaluate`; who searches knows the options
+of units (:mod:`code_opt.methods.units`: a task's paths, or those of an input group's tasks
+together) by their numbers only.
 """
 
 from __future__ import annotations
@@ -23,12 +21,10 @@ from code_opt.methods.assignment import (
     path_in_pool,
     path_of,
 )
-from code_opt.methods.settings import Clock
 from code_opt.methods.units import Unit
 from code_opt.paths import PathPool, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
-from code_opt.paths.labels import BoolArray
-from code_opt.reward import log_value
+from code_opt.reward import log_slope, log_value
 
 VIOLATION_WEIGHT = 1e3
 """Merit lost per unit of relative violation: far more than any reward differs by."""
@@ -36,12 +32,8 @@ TIE_WEIGHT = 1e-5
 """Weight of the other total where only one is the objective: equal ones are told apart."""
 LEAST_GAIN = 1e-7
 """Gain of merit below which a move does not count as one."""
-FIT_TOLERANCE = 1e-9
-_PRICES_KEPT, _PRICES_FOR_PAIRS = 48, 16
-_TRIES, _PAIR_TRIES = 60, 40
-"""Rate programs solved for single moves and for pairs before a state counts as settled."""
-_LEAST_PAIRED, _PAIRS_SOUGHT, _COMPANIONS = 12, 200, 2
-"""Companions are sought for so many moves, or more with few services, when it costs little."""
+FIT_TOLERANCE = 1e-8
+"""Excess of a capacity, as a share of it, that rounding explains."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +46,24 @@ class SearchOutcome:
     measured: int
     """Paths whose measurement was asked for (each once)."""
     moves: int
+    """Changes of the assignment that were kept."""
     stages: int
+    """Turns in which services answered anew."""
     assignments: int
     """Assignments whose value was worked out."""
 
 
 @dataclass(frozen=True)
 class State:
-    """An assignment (one option of each unit) and its value."""
+    """An assignment (one option of each unit), its rates and its value."""
 
     choice: IntArray
+    rates: FloatArray
+    """Throughput of each unit [inferences/s], its floor where the floors do not fit."""
+    load: FloatArray
+    """Load of each resource as a share of its capacity."""
     accuracy: float
     throughput: float
-    load: FloatArray
-    """Load that cannot be avoided, as a share of each capacity."""
     violation: float
     value: float
 
@@ -106,10 +102,9 @@ class Searcher:
     """Flat arrays over P options of T units; K is the largest number of resources of a unit.
 
     A unit is a task, and its options are its paths; or it is an input group, whose options
-    are paths of all its tasks (:mod:`code_opt.methods.units`). At first these are all options;
-    :meth:`restrict` leaves those out that a bound has excluded. Rows of the (K, P) arrays are
-    the resources of the option's unit, so two options of one unit share them; padding uses 0
-    of resource 0.
+    are paths of all its tasks (:mod:`code_opt.methods.units`); its rate here is its throughput.
+    Rows of the (K, P) arrays are the resources of the option's unit, so two options of one unit
+    share them; padding uses 0 of resource 0.
     """
 
     def __init__(self, judge: Judge) -> None:
@@ -117,9 +112,6 @@ class Searcher:
         self.pool = pool = judge.pool
         self.units: tuple[Unit, ...] = judge.units
         sizes = np.array([len(u) for u in self.units])
-        self._unit_first: IntArray = np.cumsum(sizes) - sizes
-        self.number: IntArray = np.arange(int(sizes.sum()))
-        """Number of each option (all units one after the other), whatever is left out."""
         self.first: IntArray = np.cumsum([0, *sizes])
         self.task: IntArray = np.repeat(np.arange(len(sizes)), sizes)
         """Unit of each option, shape (P,)."""
@@ -130,7 +122,9 @@ class Searcher:
         """Share of each unit in the average accuracy, shape (T,)."""
         self.weight = self.weights[self.task]
         self.beliefs = Beliefs(pool, self.units)
-        self.estimate = self.beliefs.options(self.number)
+        self.estimate = self.beliefs.options(np.arange(len(self.task)))
+        self.unit = max(float(self.most.max(initial=0.0)), 1e-12)
+        """Unit of rates: the largest of all options [inferences/s]."""
         width = max(1, *(len(u.resources) for u in self.units))
         self.index = np.zeros((width, len(self.task)), dtype=np.int64)
         self.rate_use = np.zeros((width, len(self.task)))
@@ -144,32 +138,7 @@ class Searcher:
             per_option = np.where(unit.is_rate_resource, unit.group.floor, 1.0)
             self.need[:k, rows] = (unit.use * per_option).T
         self.moves = self.stages = self.assignments = 0
-        self._worth = np.empty((_PRICES_KEPT, len(self.task)))
-        self._price_sum = np.empty(_PRICES_KEPT)
-        self._remembered = 0
-        self.remember(np.zeros(len(pool.resources)))
         self._uses: dict[int, FloatArray] = {}
-        self._equilibria: set[bytes] = set()
-
-    def restrict(self, keep: BoolArray) -> IntArray:
-        """Leave options out; return the new number of each one, -1 where it is left out.
-
-        Args:
-            keep: which options stay, shape (P,); at least one of each unit.
-        """
-        rows = np.flatnonzero(keep)
-        renumbered = np.full(len(keep), -1)
-        renumbered[rows] = np.arange(len(rows))
-        tasks = len(self.units)
-        self.number, self.task = self.number[rows], self.task[rows]
-        self.first = np.concatenate(([0], np.cumsum(np.bincount(self.task, minlength=tasks))))
-        self.most, self.weight = self.most[rows], self.weight[rows]
-        self.estimate = self.estimate[rows]
-        # ``take`` keeps rows contiguous, fancy indexing would transpose them.
-        self.index = self.index.take(rows, axis=1)
-        self.rate_use = self.rate_use.take(rows, axis=1)
-        self.need, self._worth = self.need.take(rows, axis=1), self._worth.take(rows, axis=1)
-        return renumbered
 
     def value(self, accuracy: FloatArray, throughput: FloatArray) -> FloatArray:
         """See :func:`objective_value`."""
@@ -179,226 +148,82 @@ class Searcher:
         """See :func:`floors_missed`."""
         return floors_missed(self.judge, accuracy, throughput)
 
+    def slopes(self, accuracy: float, throughput: float) -> tuple[float, float]:
+        """Return d objective / dA and d objective / dTh (per inference/s), in the log domain."""
+        a, th = max(accuracy, 1e-6), max(throughput, 1e-6 * self.unit)
+        objective = self.judge.settings.objective
+        if objective == "throughput":
+            return TIE_WEIGHT / a, 1.0 / th
+        if objective == "accuracy":
+            return 1.0 / a, TIE_WEIGHT / th
+        reward = self.pool.instance.reward
+        return log_slope(reward.accuracy, a), log_slope(reward.throughput, th)
+
     def evaluate(self, choice: IntArray) -> State:
-        """Return the value of an assignment; its paths are asked for their measurements.
+        """Return an assignment at its best rates; its paths are asked for their measurements.
 
         The floors fit exactly when the load that cannot be avoided does, so the rate
         program is only solved where it has a solution.
         """
         self.ask(choice)
-        self.assignments += 1
-        load = self.unavoidable_load(choice)
-        violation = float(np.maximum(load - 1.0 - FIT_TOLERANCE, 0.0).sum())
-        accuracy = float(self.weights @ self.estimate[choice])
-        allocation = None
-        if violation == 0.0:
+        rates = self.floor
+        if (self.unavoidable_load(choice) <= 1.0 + FIT_TOLERANCE).all():
             allocation = self.judge.allocator.allocate([self._use(p) for p in choice.tolist()])
-        throughput = float(self.floor.sum()) if allocation is None else allocation.throughput
-        if allocation is not None:
-            self.remember(allocation.price)
-        violation += float(self.violation(np.array(accuracy), np.array(throughput)))
-        value = float(self.value(np.array(accuracy), np.array(throughput)))
-        return State(choice, accuracy, throughput, load, violation, value)
+            if allocation is not None:
+                rates = allocation.group_throughput
+        return self.state(choice, rates)
 
-    def _use(self, path: int) -> FloatArray:
+    def state(self, choice: IntArray, rates: FloatArray) -> State:
+        """Return an assignment at given rates, valued by the accuracies estimated now."""
+        self.assignments += 1
+        load = self.load(choice, rates)
+        accuracy = np.array(self.weights @ self.estimate[choice])
+        throughput = np.array(rates.sum())
+        violation = float(np.maximum(load - 1.0 - FIT_TOLERANCE, 0.0).sum())
+        violation += float(self.violation(accuracy, throughput))
+        value = float(self.value(accuracy, throughput))
+        return State(choice, rates, load, float(accuracy), float(throughput), violation, value)
+
+    def _use(self, option: int) -> FloatArray:
         """Return the use of an option; always the same array: the allocator knows it by that."""
-        number = int(self.number[path])
-        use = self._uses.get(number)
+        use = self._uses.get(option)
         if use is None:
-            unit = int(self.task[path])
-            use = self.units[unit].use[number - int(self._unit_first[unit])]
-            self._uses[number] = use
+            unit = int(self.task[option])
+            use = self.units[unit].use[option - int(self.first[unit])]
+            self._uses[option] = use
         return use
 
-    def ask(self, paths: IntArray) -> None:
+    def ask(self, options: IntArray) -> None:
         """Measure the paths of options: from here on their accuracy is the instance's own."""
-        if self.beliefs.ask(self.number[paths]):
-            self.estimate = self.beliefs.options(self.number)
+        if self.beliefs.ask(options):
+            alike = self.options_of(np.unique(self.task[options]))
+            self.estimate[alike] = self.beliefs.options(alike)
 
     def unavoidable_load(self, choice: IntArray) -> FloatArray:
-        """Return the load of all resources when every task runs at its floor."""
+        """Return the load of all resources when every unit runs at its floor."""
+        return self.load(choice, self.floor)
+
+    def load(self, choice: IntArray, rates: FloatArray) -> FloatArray:
+        """Return the load of all resources as a share of their capacities."""
         load = np.zeros(len(self.pool.resources))
-        np.add.at(load, self.index[:, choice], self.need[:, choice])
+        np.add.at(load, self.index[:, choice], self.loads_of(choice, rates))
         return load
 
-    def excess_after(self, choice: IntArray, load: FloatArray) -> FloatArray:
-        """Return by how much loads exceed capacities if one task moves, for each path.
+    def loads_of(self, options: IntArray, rates: FloatArray) -> FloatArray:
+        """Return how much each option loads the resources of its unit at a rate, (K, options)."""
+        extra = rates - self.floor[self.task[options]]
+        return np.asarray(self.need[:, options] + self.rate_use[:, options] * extra)
 
-        Args:
-            choice: the present path of each task.
-            load: load of each resource that cannot be avoided, shape (..., resources).
-        """
-        before = load[..., self.index]
-        after = before + (self.need - self.need.take(choice[self.task], axis=1))
-        unchanged = np.maximum(load - 1.0 - FIT_TOLERANCE, 0.0).sum(axis=-1)
-        # Padding is resource 0 with no need: before equals after and cancels.
-        change = np.maximum(after - 1.0 - FIT_TOLERANCE, 0.0)
-        change -= np.maximum(before - 1.0 - FIT_TOLERANCE, 0.0)
-        return np.asarray(np.maximum(unchanged[..., None] + change.sum(axis=-2), 0.0))
+    def options_of(self, units: IntArray) -> IntArray:
+        """Return the numbers of all options of some units, unit by unit."""
+        return np.concatenate([np.arange(self.first[u], self.first[u + 1]) for u in units.tolist()])
 
-    def worth(self, price: FloatArray) -> FloatArray:
-        """Return the throughput that each path is worth at the prices of the resources."""
-        paid = (price[self.index] * self.rate_use).sum(axis=0)
-        floor = self.floor[self.task]
-        return np.asarray(floor * (1.0 - paid) + (self.most - floor) * np.maximum(1.0 - paid, 0.0))
-
-    def remember(self, price: FloatArray) -> None:
-        """Keep a price vector: it bounds the throughput of every assignment (duality)."""
-        place = self._remembered % _PRICES_KEPT
-        self._worth[place] = self.worth(price)
-        self._price_sum[place] = price.sum()
-        self._remembered += 1
-
-    def _latest(self, count: int) -> tuple[FloatArray, FloatArray]:
-        """Return the worths of all paths at the latest prices, (prices, P), and their sums."""
-        if self._remembered <= count or count == _PRICES_KEPT:
-            rows: slice | IntArray = slice(0, min(self._remembered, _PRICES_KEPT))
-        else:
-            rows = np.arange(self._remembered - count, self._remembered) % _PRICES_KEPT
-        return self._worth[rows], self._price_sum[rows]
-
-    def settle(self, state: State, clock: Clock) -> State:
-        """Let the most promising service move until no promise holds (an equilibrium).
-
-        It moves alone or together with a second one that makes room for it.
-        """
-        while not clock.is_over:
-            name = self.number[state.choice].tobytes()
-            if name in self._equilibria:
-                break
-            self.stages += 1
-            moved = self._move_one(state) or self._move_two(state)
-            if moved is None:
-                self._equilibria.add(name)
-                break
-            state = moved
-            self.moves += 1
-        return state
-
-    def _bound(self, state: State, latest: int = _PRICES_KEPT) -> FloatArray:
-        """Return what Th can be at most after each move, by the latest prices remembered.
-
-        For any price vector, Th <= sum of prices + sum over tasks of the worth of their
-        paths, so each row of the result bounds the throughput after moving to path p.
-        """
-        worth, total = self._latest(latest)
-        present = worth[:, state.choice]
-        # The bound of a task's paths, less what its present path is worth, for each price.
-        spare = (total + present.sum(axis=1))[:, None] - present
-        return np.asarray((worth + spare[:, self.task]).min(axis=0))
-
-    def _move_one(self, state: State) -> State | None:
-        """Return the state after the best single move that pays, or None.
-
-        Every try that fails leaves its prices behind, which take back what was promised
-        too much; when the list ends, the prices prove that no single move pays.
-        """
-        d_accuracy = self.weight * (self.estimate - self.estimate[state.choice[self.task]])
-        short = VIOLATION_WEIGHT * self.excess_after(state.choice, state.load)
-        failed = list(state.choice)
-        bound = self._bound(state)
-        for _ in range(_TRIES):
-            promise = self._merit(state.accuracy + d_accuracy, bound) - short
-            promise[failed] = -np.inf
-            path = int(np.argmax(promise))
-            if promise[path] <= state.merit + LEAST_GAIN:
-                return None
-            moved = self._try(state, [path])
-            if moved is not None:
-                return moved
-            failed.append(path)
-            bound = np.minimum(bound, self._bound(state, latest=1))
-        return None
-
-    def _move_two(self, state: State) -> State | None:
-        """Return the state after a pair of moves that pays together, or None."""
-        d_accuracy = self.weight * (self.estimate - self.estimate[state.choice[self.task]])
-        alone = self._merit(state.accuracy + d_accuracy, self._bound(state))
-        alone[state.choice] = -np.inf
-        paired = max(_LEAST_PAIRED, _PAIRS_SOUGHT // len(self.units))
-        leaders = np.argsort(-alone, kind="stable")[:paired]
-        both, short = self._promise_of_pairs(state, leaders, d_accuracy)
-        rows = np.arange(len(leaders))
-        found: list[tuple[IntArray, IntArray, FloatArray]] = []
-        for _ in range(_COMPANIONS):
-            others = both.argmax(axis=1)
-            promising = both[rows, others] > state.merit + LEAST_GAIN
-            found.append((leaders[promising], others[promising], short[rows, others][promising]))
-            both[rows, others] = -np.inf
-        one, two, short = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        accuracy = state.accuracy + d_accuracy[one] + d_accuracy[two]
-        bound = self._bound_of_pairs(state, one, two)
-        for _ in range(min(_PAIR_TRIES, len(one))):
-            promise = self._merit(accuracy, bound) - short
-            at = int(np.argmax(promise))
-            if promise[at] <= state.merit + LEAST_GAIN:
-                break
-            moved = self._try(state, [int(one[at]), int(two[at])])
-            if moved is not None:
-                return moved
-            # The prices of the failure take back what like pairs promised too much.
-            bound = np.minimum(bound, self._bound_of_pairs(state, one, two, latest=1))
-            short[at] = np.inf
-        return None
-
-    def _bound_of_pairs(
-        self, state: State, one: IntArray, two: IntArray, latest: int = _PRICES_KEPT
-    ) -> FloatArray:
-        """Return what Th can be at most after each pair of moves, by the latest prices."""
-        worth, total = self._latest(latest)
-        present = worth[:, state.choice]
-        base = total + present.sum(axis=1)
-        gain = worth[:, one] - present[:, self.task[one]]
-        gain += worth[:, two] - present[:, self.task[two]]
-        return np.asarray((base[:, None] + gain).min(axis=0))
-
-    def _promise_of_pairs(
-        self, state: State, leaders: IntArray, d_accuracy: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return what each leader's move promises with each other one, shape (leaders, P).
-
-        Returns:
-            The merits promised, and what they lack for resources that are short.
-        """
-        worth, total = self._latest(_PRICES_FOR_PAIRS)
-        present = worth[:, state.choice]
-        base = total + present.sum(axis=1)
-        gain = worth - present[:, self.task]
-        bound = (base[0] + gain[0, leaders])[:, None] + gain[0]
-        for k in range(1, len(worth)):
-            np.minimum(bound, (base[k] + gain[k, leaders])[:, None] + gain[k], out=bound)
-        both = self._merit(state.accuracy + d_accuracy[leaders][:, None] + d_accuracy, bound)
-        moved = self.task[leaders]
-        load = np.repeat(state.load[None, :], len(leaders), axis=0)
-        shift = self.need[:, leaders] - self.need[:, state.choice[moved]]
-        np.add.at(load, (np.arange(len(leaders)), self.index[:, leaders]), shift)
-        short = VIOLATION_WEIGHT * self.excess_after(state.choice, load)
-        both -= short
-        both[self.task == moved[:, None]] = -np.inf
-        return both, short
-
-    def _merit(self, accuracy: FloatArray, throughput: FloatArray) -> FloatArray:
-        """Return the merit at given totals, but for resources that are short."""
-        value = self.value(accuracy, throughput)
-        settings = self.judge.settings
-        if settings.min_accuracy is None and settings.min_throughput is None:
-            return value
-        return np.asarray(value - VIOLATION_WEIGHT * self.violation(accuracy, throughput))
-
-    def _try(self, state: State, paths: list[int]) -> State | None:
-        choice = state.choice.copy()
-        choice[self.task[paths]] = paths
-        moved = self.evaluate(choice)
-        return moved if self.is_better(moved, state) else None
-
-    def most_accurate(self) -> IntArray:
-        """Return for each task its most accurate path (the first of equals)."""
-        return np.array(
-            [
-                int(a) + int(np.argmax(self.estimate[a:b]))
-                for a, b in zip(self.first[:-1], self.first[1:], strict=True)
-            ]
-        )
+    def best_of_each(self, worth: FloatArray) -> IntArray:
+        """Return for each unit its option of greatest worth (the first of equals)."""
+        best = np.maximum.reduceat(worth, self.first[:-1])
+        hits = np.flatnonzero(worth == best[self.task])
+        task = self.task[hits]
+        return np.asarray(hits[np.concatenate(([True], task[1:] != task[:-1]))])
 
     @staticmethod
     def is_better(state: State, other: State) -> bool:
@@ -419,10 +244,8 @@ class Searcher:
     def chosen(self, choice: IntArray) -> list[ChosenPath]:
         """Return an assignment's paths, by task."""
         found: dict[int, ChosenPath] = {}
-        for unit, number, first in zip(
-            self.units, self.number[choice], self._unit_first, strict=True
-        ):
-            for task, path in zip(unit.group.tasks, unit.paths[number - first], strict=True):
+        for unit, number in zip(self.units, (choice - self.first[:-1]).tolist(), strict=True):
+            for task, path in zip(unit.group.tasks, unit.paths[number], strict=True):
                 found[task] = path_in_pool(self.pool.tasks[task], int(path))
         return [found[task] for task in range(len(self.pool.tasks))]
 

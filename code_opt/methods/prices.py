@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from code_opt.methods.assignment import Judge
-from code_opt.methods.local_search import TIE_WEIGHT, VIOLATION_WEIGHT, Searcher
+from code_opt.methods.local_search import VIOLATION_WEIGHT, Searcher
 from code_opt.methods.settings import Clock
+from code_opt.methods.units import Valuation
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
-from code_opt.reward import log_slope
 from code_opt.solvers import LinearProgram
 
 _PRICE_ROUNDS, _RESLOPES = 40, 3
 """Most rounds of answers, and of changes of the objective's slopes."""
-_DIVE_ROUNDS = 2
+ALL = slice(None)
+_DIVE_ROUNDS = 1
 """Most rounds of new answers after each service that a dive decides."""
 _LEAST_ADVANTAGE = 1e-4
 """Advantage of an answer (log reward, over all services) below which a dive ignores it."""
-_DECIDED_SHARE, _CLEAR = 8, 0.6
-"""Of so many open services one is decided at a time, if its mix is that clear."""
 _WHOLE = 1.0 - 1e-6
 """Share of a path in the mix from which the mix counts as this path alone."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What resources, accuracy and throughput are worth, in units of the log objective."""
+
+    resource: FloatArray
+    """Price of each resource's whole capacity, shape (resources,), nowhere negative."""
+    slopes: tuple[float, float]
+    """d objective / dA and d objective / dTh (per inference/s)."""
+    floors: tuple[float, float] = (0.0, 0.0)
+    """What A and Th (per inference/s) are worth beyond the slopes for the floors on them."""
+
+    @property
+    def gains(self) -> tuple[float, float]:
+        """What A and Th (per inference/s) are worth in all."""
+        return self.slopes[0] + self.floors[0], self.slopes[1] + self.floors[1]
+
+    def worth(self, work: Searcher, paths: IntArray | slice = ALL) -> FloatArray:
+        """Return what paths are worth to their services, resources paid, at their best rates."""
+        index, rate_use, need = work.index[:, paths], work.rate_use[:, paths], work.need[:, paths]
+        a, th = self.gains
+        price = self.resource[index]
+        margin = th - (price * rate_use).sum(axis=0)
+        floor = work.floor[work.task[paths]]
+        worth = a * work.weight[paths] * work.estimate[paths] + th * floor
+        worth += (work.most[paths] - floor) * np.maximum(margin, 0.0)
+        return np.asarray(worth - (price * need).sum(axis=0))
 
 
 class PriceMaster:
@@ -39,7 +68,7 @@ class PriceMaster:
         self._judge, self._work = judge, work
         pool = judge.pool
         self._tasks, self._resources = len(work.units), len(pool.resources)
-        self._unit = max(float(work.most.max(initial=0.0)), 1e-12)
+        self._unit = work.unit
         settings = judge.settings
         self._floors = np.array(
             [settings.min_accuracy or 0.0, (settings.min_throughput or 0.0) / self._unit]
@@ -76,27 +105,17 @@ class PriceMaster:
             float(work.weights @ np.maximum.reduceat(work.estimate, work.first[:-1])),
             float(np.maximum.reduceat(work.most, work.first[:-1]).sum()) / 2.0,
         )
-        self._price = self._price_now = np.zeros(r)
+        self._price_now = np.zeros(r)
         self._share = np.zeros(n)
         self._totals_price = np.zeros(2)
-        cheapest = self._best_answers(-work.rate_use.sum(axis=0))
-        self._add(np.unique(np.concatenate((self._best_answers(work.estimate), cheapest))))
+        cheapest = work.best_of_each(-work.rate_use.sum(axis=0))
+        self._add(np.unique(np.concatenate((work.best_of_each(work.estimate), cheapest))))
 
     def _set_slopes(self, accuracy: float, throughput: float) -> None:
         """Take d objective / dA and d objective / dTh (per unit of rate), in the log domain."""
-        a, th = max(accuracy, 1e-6), max(throughput, 1e-6 * self._unit)
-        self._at = (a, th)
-        objective = self._judge.settings.objective
-        if objective == "throughput":
-            self._slopes = TIE_WEIGHT / a, self._unit / th
-        elif objective == "accuracy":
-            self._slopes = 1.0 / a, TIE_WEIGHT * self._unit / th
-        else:
-            reward = self._judge.pool.instance.reward
-            self._slopes = (
-                log_slope(reward.accuracy, a),
-                log_slope(reward.throughput, th) * self._unit,
-            )
+        self._at = max(accuracy, 1e-6), max(throughput, 1e-6 * self._unit)
+        slope_a, slope_th = self._work.slopes(accuracy, throughput)
+        self._slopes = slope_a, slope_th * self._unit
 
     def _add(self, paths: IntArray) -> None:
         """Add both answers of each path that is not in the master yet."""
@@ -140,14 +159,6 @@ class PriceMaster:
         rates = np.column_stack((work.floor[work.task[paths]], work.most[paths]))
         return np.asarray((accuracy[:, None] + th / self._unit * rates).ravel())
 
-    def _best_answers(self, worth: FloatArray) -> IntArray:
-        """Return for each task its path of greatest worth (the first of equals)."""
-        work = self._work
-        best = np.maximum.reduceat(worth, work.first[:-1])
-        hits = np.flatnonzero(worth == best[work.task])
-        task = work.task[hits]
-        return np.asarray(hits[np.concatenate(([True], task[1:] != task[:-1]))])
-
     def _solve(self) -> FloatArray:
         """Solve the master; return its columns' values and take its duals."""
         outcome = self._program.solve()
@@ -175,10 +186,10 @@ class PriceMaster:
             advantage: least gain of an answer over what the service has.
             excluded: answers that are not wanted, shape (P,).
         """
-        worth = self._worth(self._price_now)
+        worth = self.prices.worth(self._work)
         if excluded is not None:
             worth[excluded] = -np.inf
-        best = self._best_answers(worth)
+        best = self._work.best_of_each(worth)
         better = best[(worth[best] - self._share > advantage) & ~self._is_in[best]]
         self._add(better)
         return len(better) > 0
@@ -196,17 +207,31 @@ class PriceMaster:
             reslopes += 1
             if reslopes > _RESLOPES or not self._reslope(x):
                 break
-        self._price = self._price_now
 
-    def _worth(self, price: FloatArray) -> FloatArray:
-        """Return what each path is worth to its service at the prices of the resources."""
-        work = self._work
-        a, th = self._slopes[0] - self._totals_price[0], self._slopes[1] - self._totals_price[1]
-        margin = th / self._unit - (price[work.index] * work.rate_use).sum(axis=0)
-        floor = work.floor[work.task]
-        worth = a * work.weight * work.estimate
-        worth += th / self._unit * floor + (work.most - floor) * np.maximum(margin, 0.0)
-        return np.asarray(worth - (price[work.index] * work.need).sum(axis=0))
+    @property
+    def prices(self) -> Prices:
+        """Present prices and slopes."""
+        a, th = self._slopes
+        least_a, least_th = self._totals_price.tolist()
+        return Prices(self._price_now, (a, th / self._unit), (-least_a, -least_th / self._unit))
+
+    def answer_jointly(self) -> bool:
+        """Let input groups find new options at the present prices; tell whether some are better.
+
+        If so, the judge has new units, for which search and master must be made anew.
+        """
+        units, prices = self._work.units, self.prices
+        at = Valuation(prices.resource, *prices.gains)
+        found = tuple(unit.answers(at) for unit in units)
+        gains = [
+            new.worth(at).max() - old.worth(at).max()
+            for old, new in zip(units, found, strict=True)
+            if new is not old
+        ]
+        if max(gains, default=0.0) <= _LEAST_ADVANTAGE / self._tasks:
+            return False
+        self._judge.units = found
+        return True
 
     def bound(self) -> tuple[float, FloatArray]:
         """Return a bound of the objective at the present prices, and what each path takes off it.
@@ -217,19 +242,10 @@ class PriceMaster:
         bound less the second result's entry p. Both rest on the accuracies estimated now.
         """
         work = self._work
-        worth = self._worth(self._price_now)
+        worth = self.prices.worth(work)
         best = np.maximum.reduceat(worth, work.first[:-1])
         value = self._tangent_at_zero() + float(best.sum() + self._price_now.sum())
         return value + float(self._totals_price @ self._floors), best[work.task] - worth
-
-    def restrict(self, renumbered: IntArray) -> None:
-        """Follow :meth:`Searcher.restrict`: paths that it left out leave the master."""
-        renamed = renumbered[self._paths]
-        left_out = self._tasks + 2 * np.flatnonzero(renamed < 0)
-        self._program.delete_columns(np.concatenate((left_out, left_out + 1)))
-        self._paths, self._upper = renamed[renamed >= 0], self._upper[renamed >= 0]
-        self._is_in = np.zeros(len(self._work.task), dtype=bool)
-        self._is_in[self._paths] = True
 
     def _reslope(self, x: FloatArray) -> bool:
         """Take the slopes of the objective at the master's totals; tell whether they moved."""
@@ -257,13 +273,7 @@ class PriceMaster:
         self._program.set_upper(np.concatenate((columns, columns + 1)), np.tile(upper[at], 2))
         self._upper = upper
 
-    def dive(
-        self,
-        clock: Clock,
-        present: IntArray | None = None,
-        freed: IntArray | None = None,
-        barred: IntArray | None = None,
-    ) -> IntArray:
+    def dive(self, clock: Clock) -> IntArray:
         """Return an assignment: fix the service whose mix is nearest to one path, solve, repeat.
 
         The undecided services answer the new prices after every decision. A decision after
@@ -271,20 +281,10 @@ class PriceMaster:
 
         Args:
             clock: ends the dive early; the services still undecided take their best answers.
-            present: an assignment to keep for the services that are not freed.
-            freed: the services that may change (default all).
-            barred: paths that are not to be taken.
         """
         work, n = self._work, self._tasks
         choice = np.full(n, -1)
-        if present is not None and freed is not None:
-            self._add(present)
-            keep = np.ones(n, dtype=bool)
-            keep[freed] = False
-            choice[keep] = present[keep]
         closed = np.zeros(len(work.task), dtype=bool)
-        if barred is not None:
-            closed[barred] = True
         last: IntArray = np.empty(0, dtype=np.int64)
         returns, was_short, at_once = n, False, n
         while not clock.is_over:
@@ -316,16 +316,16 @@ class PriceMaster:
             undecided = np.flatnonzero((choice[work.task[self._paths]] < 0) & (self._upper > 0.0))
             if not len(undecided):
                 break
-            # Far from the end several services are decided at once, if their mixes are clear.
+            # Half of the services are decided at once, those with the largest shares.
             open_services = int((choice < 0).sum())
             order = undecided[np.argsort(-mix[undecided], kind="stable")]
-            order = order[: max(1, min(at_once, open_services // _DECIDED_SHARE))]
-            last = self._paths[order[(mix[order] >= _CLEAR) | (np.arange(len(order)) == 0)]]
+            order = order[np.sort(np.unique(work.task[self._paths[order]], return_index=True)[1])]
+            last = self._paths[order[: max(1, min(at_once, open_services // 2))]]
             choice[work.task[last]] = last
             at_once = n
         # So does a service whose paths in the master are all closed.
-        worth = np.where(closed, -np.inf, self._worth(self._price_now))
-        return np.where(choice < 0, self._best_answers(worth), choice)
+        worth = np.where(closed, -np.inf, self.prices.worth(work))
+        return np.where(choice < 0, work.best_of_each(worth), choice)
 
     def _near_shortage(self, paths: IntArray, short: BoolArray) -> IntArray:
         """Return those of the paths that load a resource which a service in need could use."""
@@ -334,19 +334,3 @@ class PriceMaster:
             near[self._work.units[task].resources] = True
         loads = near[self._work.index[:, paths]] & (self._work.need[:, paths] > 0.0)
         return paths[loads.any(axis=0)]
-
-    def neighbourhood(self, task: int, size: int, rng: np.random.Generator) -> IntArray:
-        """Return a service and some of those that can load a server or link which it can load."""
-        mine = set(self._work.units[task].resources.tolist())
-        near = [
-            t
-            for t, other in enumerate(self._work.units)
-            if t != task and not mine.isdisjoint(other.resources.tolist())
-        ]
-        near = rng.permutation(near)[: size - 1].tolist()
-        if len(near) + 1 < size:
-            others = [
-                t for t in rng.permutation(self._tasks).tolist() if t != task and t not in near
-            ]
-            near += others[: size - 1 - len(near)]
-        return np.array([task, *near])

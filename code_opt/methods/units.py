@@ -2,47 +2,74 @@
 
 Tasks of an input group have one rate and share prefixes, so what one of them gains by a path
 depends on the paths of the others. A search therefore sees a group as one *unit* whose options
-are combinations of its tasks' paths: every move of the group is a joint one, and its best
-answer to prices is the best joint answer. Options are made task by task; a combination
-is dropped as soon as another one is no less accurate, uses no more, and pays for the
-same prefixes that the tasks still to come could share. So nothing is lost, unless there are
-more combinations than ``_MOST_COMBINATIONS`` or options than ``_MOST_OPTIONS``: then
-those stay that are best at some of many random prices.
+are combinations of its tasks' paths: every move of the group is a joint one. Where there are
+few combinations they are all made, else those that are best at some prices: at random ones
+first, then at those that the search comes to (:meth:`Unit.answers`, which makes this column
+generation). The best combination at given prices is found exactly, by a dynamic program
+over the trie of shared prefixes and the subsets of tasks that go through each of its nodes.
 
 A unit's *throughput* is its rate times its number of tasks.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from code_opt.paths import PathPool, RateGroup, Sharing, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
-from code_opt.paths.labels import BoolArray, nondominated
+from code_opt.paths.labels import nondominated
 
-_MOST_COMBINATIONS, _MOST_OPTIONS = 100_000, 2_000
-"""Most combinations looked at for one task more, and most options of a unit."""
-_SCALES = 400
-"""Random prices at which combinations must be best to stay where there are too many."""
+_FEW = 20_000
+"""Combinations of paths up to which a group's options are all that no other one dominates."""
+_SAMPLES = 1_000
+"""Random prices whose best combinations a group starts with where there are more."""
+_RATES = 12
+"""Rates at which a group answers prices: its best combination depends on its rate."""
+_DRAWS, _SHAKEN = 30, 0.02
+"""Draws of prices for each such rate; size of the noise on paths' costs, of their spread."""
+_KEPT = 20
+"""Options kept of all that the paths of two tasks make."""
+_ASIDE = (1.0, 0.5, 2.0)
+"""What accuracy is worth, as a factor, where exchanges start from: they end in other places."""
+_SHORT = 1e3
+"""Worth lost by an option for each capacity, or part of it, that it lacks at the floor."""
+_MOST_SUBSETS = 3**8
+"""Splits of a group's tasks that the dynamic program may try at a node; in larger groups the
+tasks answer each other in turns."""
+_TURNS = 4
+
+
+@dataclass(frozen=True)
+class Valuation:
+    """What resources, accuracy and throughput are worth to a search."""
+
+    resources: FloatArray
+    """Price of every resource's full capacity."""
+    accuracy: float
+    """What one more unit of average accuracy is worth."""
+    throughput: float
+    """What one more inference per second is worth."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A task or an input group: n options, k resources."""
+    """A task or an input group: m tasks, n options, k resources."""
 
     group: RateGroup
+    tasks: tuple[TaskPaths, ...]
+    sharing: Sharing | None
+    """None for a single task."""
+    weights: FloatArray
+    """w[t] of its tasks, shape (m,)."""
     paths: IntArray
-    """Number of each task's path among its own, shape (n, tasks of the unit)."""
-    accuracy: FloatArray
-    """Mean accuracy by the weights of the tasks, shape (n,)."""
-    use: FloatArray
-    """Use of the resources when all tasks make one inference, shape (n, k)."""
-    most: FloatArray
-    """Largest throughput of each option [inferences/s], shape (n,)."""
+    """Number of each task's path among its own, shape (n, m)."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -67,114 +94,331 @@ class Unit:
         """Which of the resources are paid per inference, shape (k,)."""
         return self.group.is_rate_resource
 
+    @cached_property
+    def use(self) -> FloatArray:
+        """Use of the resources when all tasks make one inference, shape (n, k)."""
+        if self.sharing is None:
+            return self.tasks[0].paths.use
+        return _use(self.sharing, self.paths)
+
+    @cached_property
+    def accuracy(self) -> FloatArray:
+        """Sum of weight times accuracy, shape (n,)."""
+        columns = zip(self.tasks, self.weights.tolist(), self.paths.T, strict=True)
+        return np.asarray(sum(w * task.paths.accuracy[rows] for task, w, rows in columns))
+
+    @cached_property
+    def most(self) -> FloatArray:
+        """Largest throughput of each option [inferences/s], shape (n,)."""
+        if self.sharing is None:
+            return self.tasks[0].most_rate
+        columns = zip(self.tasks, self.paths.T, strict=True)
+        reach = np.min([task.most_rate[rows] for task, rows in columns], axis=0)
+        return self.most_at(self.use, reach)
+
+    def most_at(self, use: FloatArray, reach: FloatArray) -> FloatArray:
+        """Return the largest throughput [inferences/s], shape (...).
+
+        Args:
+            use: of the resources when all tasks make one inference, shape (..., k).
+            reach: largest rate that each task's path allows on its own, shape (...).
+        """
+        with np.errstate(divide="ignore"):
+            rate = 1.0 / use.max(axis=-1, initial=0.0, where=self.is_rate_resource)
+        return np.asarray(self.size * np.maximum(np.minimum(rate, reach), self.group.floor))
+
+    def worth(self, at: Valuation) -> FloatArray:
+        """Return what the options are worth at prices, shape (n,)."""
+        return self.worth_at(at, self.accuracy, self.use, self.most)
+
+    def worth_at(
+        self, at: Valuation, accuracy: FloatArray, use: FloatArray, most: FloatArray
+    ) -> FloatArray:
+        """Return what accuracies, uses and largest throughputs are worth, shape (...)."""
+        own = at.resources[self.resources]
+        paid = use @ np.where(self.is_rate_resource, own, 0.0) / self.size
+        held = use @ np.where(self.is_rate_resource, 0.0, own)
+        margin = at.throughput - paid
+        extra = (most - self.floor) * np.maximum(margin, 0.0)
+        # An option that cannot run at the floor is worth nothing (k resources, capacities 1).
+        limit = np.where(self.is_rate_resource, self.group.floor, 1.0)
+        short = np.maximum(use * limit - 1.0, 0.0).sum(axis=-1)
+        return np.asarray(
+            at.accuracy * accuracy + self.floor * margin + extra - held - _SHORT * short
+        )
+
+    def answers(self, at: Valuation) -> Unit:
+        """Return the unit with good options at some prices added.
+
+        At a given rate r the best option has the least ``r price use - accuracy A``, subject to
+        ``r use <= 1`` for every resource. The prices of these constraints are drawn, and
+        the best option that comes out is improved by exchanging the paths of two tasks at a time
+        as long as that pays (with two tasks this is exact).
+        """
+        if self.sharing is None or self.is_complete:
+            return self
+        found = self.with_options(self._drawn(at))
+        improved = []
+        for factor in _ASIDE:
+            aside = replace(at, accuracy=factor * at.accuracy)
+            start = found.paths[int(found.worth(aside).argmax())]
+            improved.append(found._exchanged(aside, start))
+        return found.with_options(np.concatenate(improved))
+
+    def _exchanged(self, at: Valuation, start: IntArray) -> IntArray:
+        """Exchange paths of two tasks at a time; return what was best on the way, (options, m)."""
+        assert self.sharing is not None
+        present, found = start.copy(), []
+        best = -np.inf
+        pairs = list(itertools.combinations(range(self.size), 2))
+        in_vain, turn = 0, 0
+        while in_vain < len(pairs):
+            s, t = pairs[turn % len(pairs)]
+            turn += 1
+            worth = self._worth_of_pairs(at, present, s, t)
+            leaders = np.argpartition(-worth, min(_KEPT, worth.size - 1), axis=None)[:_KEPT]
+            rows = np.tile(present, (len(leaders), 1))
+            rows[:, s], rows[:, t] = np.unravel_index(leaders, worth.shape)
+            found.append(rows)
+            top = int(worth.argmax())
+            in_vain += 1
+            if worth.flat[top] > best + 1e-9 * abs(worth.flat[top]):
+                best, in_vain = float(worth.flat[top]), 0
+                present[s], present[t] = np.unravel_index(top, worth.shape)
+        return np.concatenate(found)
+
+    def _worth_of_pairs(self, at: Valuation, present: IntArray, s: int, t: int) -> FloatArray:
+        """Return what all paths of two tasks are worth together, the others as they are."""
+        assert self.sharing is not None
+        through, prefix_use = self.sharing.through, self.sharing.prefix_use
+        paid = np.zeros(len(prefix_use), dtype=bool)
+        use = np.zeros(len(self.resources))
+        accuracy, reach = 0.0, np.inf
+        for other in range(self.size):
+            if other not in (s, t):
+                path = int(present[other])
+                paid |= through[other][path]
+                use += self.sharing.own_use[other][path]
+                accuracy += self.weights[other] * self.tasks[other].paths.accuracy[path]
+                reach = min(reach, float(self.tasks[other].most_rate[path]))
+        use += prefix_use[paid].sum(axis=0)
+        unpaid = np.where(paid[:, None], 0.0, prefix_use)
+        one = self.sharing.own_use[s] + through[s] @ unpaid
+        two = self.sharing.own_use[t] + through[t] @ unpaid
+        uses = use + one[:, None, :] + two[None, :, :]
+        for k in np.flatnonzero(unpaid.any(axis=0)).tolist():
+            uses[:, :, k] -= (through[s] * unpaid[:, k]) @ through[t].T
+        accuracies = accuracy + np.add.outer(
+            self.weights[s] * self.tasks[s].paths.accuracy,
+            self.weights[t] * self.tasks[t].paths.accuracy,
+        )
+        reaches = np.minimum.outer(self.tasks[s].most_rate, self.tasks[t].most_rate)
+        most = self.most_at(uses, np.minimum(reaches, reach))
+        return self.worth_at(at, accuracies, uses, most)
+
+    def _drawn(self, at: Valuation) -> IntArray:
+        """Return the best options at some rates and drawn prices of their limits, (options, m)."""
+        assert self.sharing is not None
+        rng = np.random.default_rng(len(self))
+        most = min(float(task.most_rate.max()) for task in self.tasks)
+        rates = np.append(most * np.geomspace(1.0 / 64.0, 1.0, _RATES - 1), self.group.floor)
+        rates = np.repeat(rates, _DRAWS)[:, None]
+        drawn = _few_large(rng, len(rates), len(self.resources))
+        drawn *= self.size * at.throughput * rng.uniform(0.0, 2.0, (len(rates), 1))
+        drawn[::_DRAWS] = 0.0
+        own = at.resources[self.resources]
+        prices = np.where(self.is_rate_resource, rates * (own + drawn), own)
+        worth = np.full(len(rates), at.accuracy)
+        return _best(self.tasks, self.sharing, self.weights, prices, worth)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the options are all that no other one dominates."""
+        return self.sharing is None or _combinations(self.tasks) <= _FEW
+
+    def with_options(self, paths: IntArray) -> Unit:
+        """Return the unit with more options, those that others dominate left out."""
+        present = {tuple(row) for row in self.paths.tolist()}
+        new = [row for row in dict.fromkeys(map(tuple, paths.tolist())) if row not in present]
+        if not new:
+            return self
+        return _undominated(
+            Unit(
+                self.group,
+                self.tasks,
+                self.sharing,
+                self.weights,
+                np.concatenate((self.paths, np.array(new, dtype=np.int64))),
+            )
+        )
+
 
 def build_units(pool: PathPool) -> tuple[Unit, ...]:
-    """Return the units of a pool, in the order of its groups; each task has a path."""
+    """Return the units of a pool, in the order of its groups; each task must have a path."""
     units = []
     for group, sharing in zip(pool.groups, pool.sharing, strict=True):
-        tasks = [pool.tasks[t] for t in group.tasks]
+        tasks = tuple(pool.tasks[t] for t in group.tasks)
+        weights = pool.weights[list(group.tasks)]
         if sharing is None:
-            (task,) = tasks
-            numbers = np.arange(len(task))[:, None]
-            units.append(Unit(group, numbers, task.paths.accuracy, task.paths.use, task.most_rate))
+            options = np.arange(len(tasks[0]))[:, None]
+            units.append(Unit(group, tasks, None, weights, options))
+            continue
+        if _combinations(tasks) <= _FEW:
+            sizes = [len(task) for task in tasks]
+            options = np.indices(sizes).reshape(len(sizes), -1).T
         else:
-            weights = pool.weights[list(group.tasks)]
-            units.append(_joint(group, tasks, sharing, weights))
+            options = np.unique(_sampled(tasks, sharing, weights), axis=0)
+        units.append(_undominated(Unit(group, tasks, sharing, weights, options)))
     return tuple(units)
 
 
-@dataclass(frozen=True)
-class _Partial:
-    """Combinations of the paths of a group's first tasks: n of them, V prefixes."""
-
-    paths: IntArray
-    paid: BoolArray
-    """Which shared prefixes a combination pays for, shape (n, V)."""
-    accuracy: FloatArray
-    """Sum of weight times accuracy, shape (n,)."""
-    use: FloatArray
-
-    def take(self, rows: IntArray) -> _Partial:
-        return _Partial(self.paths[rows], self.paid[rows], self.accuracy[rows], self.use[rows])
+def _undominated(unit: Unit) -> Unit:
+    """Drop the options that another one dominates."""
+    kept = nondominated(np.column_stack((-unit.accuracy, unit.use)))
+    return Unit(unit.group, unit.tasks, unit.sharing, unit.weights, unit.paths[kept])
 
 
-def _joint(
-    group: RateGroup, tasks: Sequence[TaskPaths], sharing: Sharing, weights: FloatArray
-) -> Unit:
-    """Return a group's unit: the combinations of paths that no other one can replace."""
-    through = [np.zeros((len(task), len(sharing.prefixes)), dtype=bool) for task in tasks]
-    for v, prefix in enumerate(sharing.prefixes):
-        for t, rows in prefix.paths:
-            through[t][rows, v] = True
-    width = len(group.resources)
-    prefix_use = np.array([p.use for p in sharing.prefixes]).reshape(-1, width)
-    state = _Partial(
-        paths=np.empty((1, 0), dtype=np.int64),
-        paid=np.zeros((1, len(sharing.prefixes)), dtype=bool),
-        accuracy=np.zeros(1),
-        use=np.zeros((1, width)),
-    )
-    for t, task in enumerate(tasks):
-        state = _thinned(state, max(1, _MOST_COMBINATIONS // max(len(task), 1)))
-        n, m = len(state.paths), len(task)
-        old, new = np.repeat(np.arange(n), m), np.tile(np.arange(m), n)
-        first = through[t][new] & ~state.paid[old]
-        state = _Partial(
-            paths=np.column_stack((state.paths[old], new)),
-            paid=state.paid[old] | first,
-            accuracy=state.accuracy[old] + weights[t] * task.paths.accuracy[new],
-            use=state.use[old] + sharing.own_use[t][new] + first @ prefix_use,
-        )
-        later = [rows.any(axis=0) for rows in through[t + 1 :]]
-        state = _undominated(state, np.any([np.zeros(len(prefix_use), dtype=bool), *later], axis=0))
-    state = _thinned(state, _MOST_OPTIONS)
-    total = float(weights.sum())
-    plain = np.mean(
-        [task.paths.accuracy[rows] for task, rows in zip(tasks, state.paths.T, strict=True)], axis=0
-    )
-    with np.errstate(divide="ignore"):
-        rate = 1.0 / state.use.max(axis=1, initial=0.0, where=group.is_rate_resource)
-    reach = np.min(
-        [task.most_rate[rows] for task, rows in zip(tasks, state.paths.T, strict=True)], axis=0
-    )
-    return Unit(
-        group=group,
-        paths=state.paths,
-        accuracy=state.accuracy / total if total > 0.0 else plain,
-        use=state.use,
-        most=len(tasks) * np.maximum(np.minimum(rate, reach), group.floor),
-    )
+def _use(sharing: Sharing, paths: IntArray) -> FloatArray:
+    """Return what combinations of paths use, shared prefixes once, shape (n, k)."""
+    paid = np.zeros((len(paths), len(sharing.prefixes)), dtype=bool)
+    total = np.zeros((len(paths), sharing.own_use[0].shape[1]))
+    for own, through, rows in zip(sharing.own_use, sharing.through, paths.T, strict=True):
+        total += own[rows]
+        paid |= through[rows]
+    return np.asarray(total + paid @ sharing.prefix_use)
 
 
-def _undominated(state: _Partial, still_shared: BoolArray) -> _Partial:
-    """Drop what another combination replaces, whatever paths the other tasks take.
+def _combinations(tasks: Sequence[TaskPaths]) -> int:
+    return math.prod(len(task) for task in tasks)
+
+
+def _few_large(rng: np.random.Generator, rows: int, resources: int) -> FloatArray:
+    """Return random prices of sum 1, most near 0 and a few large: full servers are few."""
+    prices = rng.exponential(size=(rows, resources)) ** 3
+    return np.asarray(prices / prices.sum(axis=1, keepdims=True))
+
+
+def _sampled(tasks: Sequence[TaskPaths], sharing: Sharing, weights: FloatArray) -> IntArray:
+    """Return the combinations that are best at random prices, shape (combinations, m)."""
+    rng = np.random.default_rng(0)
+    typical = sum(use.mean(axis=0) for use in sharing.own_use)
+    typical = typical + sum((p.use for p in sharing.prefixes), np.zeros(len(typical)))
+    prices = _few_large(rng, _SAMPLES, len(typical)) / np.where(typical > 0.0, typical, 1.0)
+    accuracy = 10.0 ** rng.uniform(-2.0, 3.0, _SAMPLES) / max(float(weights.sum()), 1e-300)
+    found = [_best(tasks, sharing, weights, prices, accuracy, rng)]
+    # The extremes: all accuracy, and the least use of each resource.
+    prices = np.concatenate((np.zeros((1, len(typical))), np.eye(len(typical))))
+    accuracy = np.concatenate(([1.0], np.zeros(len(typical))))
+    found.append(_best(tasks, sharing, weights, prices, accuracy))
+    return np.concatenate(found)
+
+
+def _best(
+    tasks: Sequence[TaskPaths],
+    sharing: Sharing,
+    weights: FloatArray,
+    prices: FloatArray,
+    accuracy: FloatArray,
+    rng: np.random.Generator | None = None,
+) -> IntArray:
+    """Return the combination of paths of least price less worth of accuracy, for B prices.
+
+    Exactly these combinations lie on the convex hull of all; with ``rng`` the paths' costs are
+    shaken a little, so that some behind it are found as well.
 
     Args:
-        state: the combinations.
-        still_shared: which prefixes paths of the tasks to come go through, shape (V,).
+        tasks: m of them.
+        sharing: what their paths have in common.
+        weights: of the tasks.
+        prices: of the group's resources, shape (B, k).
+        accuracy: what accuracy is worth, shape (B,).
+        rng: shakes the costs, if given.
+
+    Returns:
+        Path numbers, shape (B, m).
     """
-    relevant = np.column_stack((np.zeros(len(state.paths), dtype=bool), state.paid & still_shared))
-    of_row = np.asarray(np.unique(relevant, axis=0, return_inverse=True)[1]).ravel()
-    criteria = np.column_stack((-state.accuracy, state.use))
-    order = np.argsort(of_row, kind="stable")
-    bounds = np.flatnonzero(np.diff(of_row[order])) + 1
-    kept = [rows[nondominated(criteria[rows])] for rows in np.split(order, bounds)]
-    return state.take(np.sort(np.concatenate(kept)))
+    own = [
+        prices @ use.T - accuracy[:, None] * (weight * task.paths.accuracy)
+        for task, use, weight in zip(tasks, sharing.own_use, weights.tolist(), strict=True)
+    ]
+    nodes = [prices @ prefix.use for prefix in sharing.prefixes]
+    if rng is not None:
+        for cost in own:
+            cost += _SHAKEN * np.ptp(cost, axis=1, keepdims=True) * rng.standard_normal(cost.shape)
+    if 3 ** len(tasks) <= _MOST_SUBSETS:
+        return _by_subsets(sharing, own, nodes)
+    return _in_turns(sharing, own, nodes)
 
 
-def _thinned(state: _Partial, most: int) -> _Partial:
-    """Keep the combinations that are best at some of many random prices, if there are too many."""
-    n = len(state.paths)
-    if n <= most:
-        return state
-    rng = np.random.default_rng(0)
-    criteria = np.column_stack((-state.accuracy, state.use))
-    spread = np.ptp(criteria, axis=0)
-    criteria = (criteria - criteria.min(axis=0)) / np.where(spread > 0.0, spread, 1.0)
-    # Many prices for one resource alone and few for all: both occur, full servers are few.
-    prices = rng.exponential(size=(_SCALES, criteria.shape[1])) ** 3
-    cost = criteria @ prices.T
-    quota = max(1, most // _SCALES)
-    best = np.argpartition(cost, min(quota, n - 1), axis=0)[:quota]
-    rows = np.unique(np.concatenate((best.ravel(), criteria.argmin(axis=0))))
-    return state.take(rows[:most] if len(rows) > most else rows)
+_Served = dict[int, tuple[FloatArray, IntArray]]
+"""For sets of tasks (as bits) the least costs to serve them, (B,), and their paths, (B, m)."""
+
+
+def _by_subsets(sharing: Sharing, own: list[FloatArray], nodes: list[FloatArray]) -> IntArray:
+    """Return the cheapest combinations: which tasks leave at a node, which go on to which one.
+
+    A node's table has the least cost behind it for every set of tasks that go through it; the
+    tables of the nodes that follow are merged into it one by one.
+    """
+    m, batch = len(own), len(own[0])
+    children: dict[int, list[int]] = {v: [] for v in range(-1, len(nodes))}
+    for v, prefix in enumerate(sharing.prefixes):
+        children[prefix.parent].append(v)
+    tables: dict[int, _Served] = {}
+    for v in range(len(nodes) - 1, -2, -1):
+        table: _Served = {0: (np.zeros(batch), np.zeros((batch, m), dtype=np.int64))}
+        for t in range(m):
+            leaving = np.flatnonzero(sharing.leaf[t] == v)
+            if not len(leaving):
+                continue
+            best = own[t][:, leaving].argmin(axis=1)
+            cost, path = own[t][np.arange(batch), leaving[best]], leaving[best]
+            for tasks, (sum_, paths) in list(table.items()):
+                with_t = paths.copy()
+                with_t[:, t] = path
+                table[tasks | 1 << t] = (sum_ + cost, with_t)
+        for child in children[v]:
+            table = _merged(table, tables.pop(child), nodes[child])
+        tables[v] = table
+    return tables[-1][(1 << m) - 1][1]
+
+
+def _merged(table: _Served, child: _Served, price: FloatArray) -> _Served:
+    """Return the cheaper ways to serve sets of tasks if some of them go on to a child."""
+    merged = dict(table)
+    for here, (cost, paths) in table.items():
+        for there, (cost_there, paths_there) in child.items():
+            if not there or here & there:
+                continue
+            both = cost + price + cost_there
+            known = merged.get(here | there)
+            moved = np.array([there >> t & 1 for t in range(paths.shape[1])], dtype=bool)
+            joint = np.where(moved, paths_there, paths)
+            if known is None:
+                merged[here | there] = (both, joint)
+                continue
+            cheaper = both < known[0]
+            merged[here | there] = (
+                np.where(cheaper, both, known[0]),
+                np.where(cheaper[:, None], joint, known[1]),
+            )
+    return merged
+
+
+def _in_turns(sharing: Sharing, own: list[FloatArray], nodes: list[FloatArray]) -> IntArray:
+    """Return good combinations for large groups: each task answers the others, in turns."""
+    m, batch = len(own), len(own[0])
+    price = np.array(nodes).reshape(len(nodes), batch)
+    through = [rows.T for rows in sharing.through]
+    # At first everybody pays a share of each node as if all went through it.
+    shares = price.T / m
+    first = [(c + shares @ rows).argmin(axis=1) for c, rows in zip(own, through, strict=True)]
+    found = np.stack(first, axis=1)
+    for _ in range(_TURNS):
+        for t in range(m):
+            paid = np.zeros((len(nodes), batch), dtype=bool)
+            for other in range(m):
+                if other != t:
+                    paid |= through[other][:, found[:, other]]
+            found[:, t] = (own[t] + np.where(paid, 0.0, price).T @ through[t]).argmin(axis=1)
+    return found

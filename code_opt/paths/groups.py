@@ -11,13 +11,14 @@ path's own, whatever the others do. See ``docs/paths.md`` for what that means fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from code_opt.errors import InputError
 from code_opt.paths.graph import FloatArray, IntArray, Step, TaskGraph
-from code_opt.paths.labels import PathSet, Trie
+from code_opt.paths.labels import BoolArray, PathSet, Trie
 
 MOST_PREFIXES = 200_000
 """Prefixes that the tasks of a group can share at most: bounds time and memory."""
@@ -74,6 +75,8 @@ class SharedPrefix:
     """Use of the group's k resources by its steps alone, shape (k,)."""
     paths: tuple[tuple[int, IntArray], ...]
     """(task of the group, its paths through the node), for at least two tasks, in order."""
+    parent: int
+    """Number of the node before it (smaller than its own), -1 behind the input."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,25 @@ class Sharing:
     """What the candidate paths of a group's tasks have in common (k resources)."""
 
     prefixes: tuple[SharedPrefix, ...]
+    leaf: tuple[IntArray, ...]
+    """For each task the last node that its paths go through, or -1, shape (n,)."""
     own_use: tuple[FloatArray, ...]
     """For each task the use of its paths beyond their shareable prefixes, shape (n, k)."""
+
+    @cached_property
+    def prefix_use(self) -> FloatArray:
+        """Use of the resources by each of the V nodes, shape (V, k)."""
+        width = self.own_use[0].shape[1]
+        return np.array([p.use for p in self.prefixes], dtype=float).reshape(-1, width)
+
+    @cached_property
+    def through(self) -> tuple[BoolArray, ...]:
+        """For each task which nodes its paths go through, shape (n, V)."""
+        found = [np.zeros((len(leaf), len(self.prefixes)), dtype=bool) for leaf in self.leaf]
+        for v, prefix in enumerate(self.prefixes):
+            for t, rows in prefix.paths:
+                found[t][rows, v] = True
+        return tuple(found)
 
 
 def find_sharing(
@@ -103,6 +123,7 @@ def find_sharing(
         return use
 
     depth = [np.zeros(len(paths.steps), dtype=np.int64) for paths in sets]
+    leaf = [np.full(len(paths.steps), -1) for paths in sets]
     prefixes: list[SharedPrefix] = []
     everything = {t: np.arange(len(paths.steps)) for t, paths in enumerate(sets)}
     # (depth, paths of each task through the node, where its costs are gathered)
@@ -127,17 +148,19 @@ def find_sharing(
             for t, rows in below.items():
                 depth[t][rows] = at + 1
             if gathered >= 0 and _same(below, dict(prefixes[gathered].paths)):
-                whole = SharedPrefix(prefixes[gathered].use + use, prefixes[gathered].paths)
-                prefixes[gathered], place = whole, gathered
+                place = gathered
+                prefixes[place] = replace(prefixes[place], use=prefixes[place].use + use)
             else:
                 place = len(prefixes)
-                prefixes.append(SharedPrefix(use, tuple(below.items())))
+                prefixes.append(SharedPrefix(use, tuple(below.items()), gathered))
+            for t, rows in below.items():
+                leaf[t][rows] = place
             frontier.append((at + 1, below, place))
     own = []
     for t, paths in enumerate(sets):
         uses = [wide(t, arcs[int(depth[t][number]) :]) for number, arcs in enumerate(paths.arcs)]
         own.append(np.array(uses, dtype=float).reshape(len(uses), width))
-    return Sharing(tuple(p for p in prefixes if p.use.any()), tuple(own))
+    return Sharing(tuple(prefixes), tuple(leaf), tuple(own))
 
 
 def _same(one: dict[int, IntArray], other: dict[int, IntArray]) -> bool:

@@ -44,7 +44,9 @@ from code_opt.planning.programs import (
     Start,
     load_under_failure,
     plan_data,
+    restricted,
     solve_program,
+    with_bound,
 )
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
 from code_opt.solvers import Termination, open_session
@@ -116,6 +118,8 @@ def plan_failures(
     settings.tell("failures: the survivable plan")
     started = time.perf_counter()
     survivable = solve_survivable(case, demand, least, failures, settings, normal)
+    # Every survivable plan serves all demand while nothing has failed.
+    survivable = with_bound(survivable, normal.bound, settings)
     times.append(time.perf_counter() - started)
     messages: list[str] = []
     outcomes = {"normal": normal, "survivable": survivable}
@@ -389,21 +393,17 @@ def _can_keep(
     for t in hit:
         own = slice(int(case.first[t]), int(case.first[t + 1]))
         allowed[own] = ~visits[own]
-    rows = np.flatnonzero(allowed)
     stays = ~visits[paths]
     stays[list(hit)] = True
     keep = np.asarray(failure.keep) * stays
     capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
-    counts = np.bincount(case.task_of[rows], minlength=len(paths))
-    left = replace(
+    scaled = replace(
         case,
-        task_of=case.task_of[rows],
-        first=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
-        accuracy=case.accuracy[rows],
-        use=case.use[rows] / capacity,
-        memory=np.where(visits[rows, None], 0.0, case.memory[rows]),
+        use=case.use / capacity,
+        memory=np.where(visits[:, None], 0.0, case.memory),
         unit=np.zeros_like(case.unit),
     )
+    left = restricted(scaled, allowed)
     data = plan_data(left, [Situation(0, 0, keep.tolist())], [None])
     return solve_program(left, data, settings).paths is not None
 

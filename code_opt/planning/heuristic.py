@@ -244,7 +244,7 @@ class _Search:
         excess = np.maximum(loads.max(axis=0) - self._most_share * (1.0 + 5e-7), 0.0).sum(axis=1)
         excess += np.maximum(memory - 1.0 - 5e-7, 0.0).sum(axis=1)
         if self.min_accuracy is not None:
-            excess += np.maximum(self.min_accuracy * (1.0 - 5e-7) - accuracy, 0.0)
+            excess += np.maximum(self.min_accuracy - accuracy, 0.0)
         return np.asarray(excess)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +21,16 @@ from formulations import Failure, PlanData, Rows, Situation, build_plan_model, p
 
 @dataclass(frozen=True)
 class Start:
-    """A plan to start from: paths (choices, T), units (H, I), backups by (failure, task)."""
+    """A plan to start from."""
 
     paths: IntArray
+    """Shape (choices, T)."""
     units: FloatArray
+    """Shape (H, I)."""
     backups: dict[tuple[int, int], int]
+    """By (failure, task)."""
+    served: FloatArray | None = None
+    """Served share of each task in each situation, shape (K, T); None: all."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class ProgramOutcome:
     """Units that stand in each period, shape (H, I)."""
     backups: dict[tuple[int, int], int] | None = None
     """Backup path by (failure, task)."""
+    served: FloatArray | None = None
+    """Served share of each task in each situation as the program has it, shape (K, T)."""
     message: str | None = None
 
     @property
@@ -51,6 +58,18 @@ class ProgramOutcome:
         if self.cost is None or self.bound is None:
             return None
         return gap_of(self.cost, self.bound)
+
+
+def with_bound(
+    outcome: ProgramOutcome, bound: float | None, settings: PlanSettings
+) -> ProgramOutcome:
+    """Return an outcome whose cost is known to be at least ``bound``, too."""
+    if outcome.cost is None or outcome.bound is None or bound is None or bound <= outcome.bound:
+        return outcome
+    best = min(bound, outcome.cost)
+    is_optimal = gap_of(outcome.cost, best) <= max(settings.gap, SMALLEST_GAP)
+    status: Status = "optimal" if is_optimal else outcome.status
+    return replace(outcome, bound=best, status=status)
 
 
 def gap_of(cost: float, bound: float) -> float:
@@ -126,6 +145,7 @@ def solve_program(
     if outcome.value is None:
         return ProgramOutcome("unknown", message=message)
     found = _read(model, case, data)
+    served = _served(model, case, data)
     cost = _cost(data, found[1])
     found = _preferred(model, case, data, settings, cost) or found
     paths, units, backups = found
@@ -138,7 +158,14 @@ def solve_program(
     # The solver stops within its own tolerances.
     is_optimal = gap <= max(settings.gap, SMALLEST_GAP) or cost - bound <= 1e-6 * data.cost_unit
     return ProgramOutcome(
-        "optimal" if is_optimal else "feasible", cost, bound, paths, units, backups, message
+        "optimal" if is_optimal else "feasible",
+        cost,
+        bound,
+        paths,
+        units,
+        backups,
+        served,
+        message,
     )
 
 
@@ -219,6 +246,31 @@ def _read(
     return paths, units, backups
 
 
+def _served(model: pyo.ConcreteModel, case: Case, data: PlanData) -> FloatArray:
+    """Return the served share of each task in each situation, shape (K, T)."""
+    shares = np.ones((len(data.situations), len(data.task_names)))
+    for k, situation in enumerate(data.situations):
+        if situation.adapts:
+            for t in range(shares.shape[1]):
+                values = (model.serve[k, p].value or 0.0 for p in _paths(case, t))
+                shares[k, t] = min(max(sum(values), 0.0), 1.0)
+    return shares
+
+
+def restricted(case: Case, allowed: npt.NDArray[np.bool_]) -> Case:
+    """Return a case with some of its paths only, shape (P,); at least one of each task."""
+    rows = np.flatnonzero(allowed)
+    counts = np.bincount(case.task_of[rows], minlength=len(case.first) - 1)
+    return replace(
+        case,
+        task_of=case.task_of[rows],
+        first=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+        accuracy=case.accuracy[rows],
+        use=case.use[rows],
+        memory=case.memory[rows],
+    )
+
+
 def _paths(case: Case, task: int) -> range:
     return range(int(case.first[task]), int(case.first[task + 1]))
 
@@ -260,8 +312,9 @@ def _start_at(model: pyo.ConcreteModel, data: PlanData, start: Start) -> None:
         variable.set_value(int(start.units[h, i]), skip_validation=True)
     for k, situation in enumerate(data.situations):
         if situation.adapts:
-            for p in start.paths[situation.choice].tolist():
-                model.serve[k, p].set_value(1.0, skip_validation=True)
+            for t, p in enumerate(start.paths[situation.choice].tolist()):
+                share = 1.0 if start.served is None else float(start.served[k, t])
+                model.serve[k, p].set_value(share, skip_validation=True)
     for (f, _), p in start.backups.items():
         model.backup[f, p].set_value(1, skip_validation=True)
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,7 +30,14 @@ from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.operation import link_cells, operate, path_cells, server_cells
 from code_opt.planning.plan import Cell, Plan, cell, worst_status
-from code_opt.planning.programs import ProgramOutcome, Start, plan_data, solve_program
+from code_opt.planning.programs import (
+    ProgramOutcome,
+    Start,
+    plan_data,
+    restricted,
+    solve_program,
+    with_bound,
+)
 from code_opt.planning.rates import most_rates
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
 from code_opt.result import Result
@@ -99,18 +107,25 @@ def plan_scenarios(
     }
     outcomes: dict[str, ProgramOutcome] = {}
     messages: list[str] = []
-    for variant in VARIANTS:
+    seconds_of: dict[str, float] = {}
+    # Paths that serve all demand, or the mean, are where to start when a share is enough.
+    for variant in ("mean", "every", "worst", "expected"):
         settings.tell(f"scenarios: {variant}")
         started = time.perf_counter()
-        outcome = outcomes[variant] = solve_scenarios(
-            case, demands, probability, variant, served, least, settings
+        known = [o.paths[0] for o in outcomes.values() if o.paths is not None]
+        outcomes[variant] = solve_scenarios(
+            case, demands, probability, variant, served, least, settings, known
         )
+        seconds_of[variant] = time.perf_counter() - started
+    # A share of every scenario's demand is that share of the expected demand, too.
+    outcomes["worst"] = with_bound(outcomes["worst"], outcomes["expected"].bound, settings)
+    for variant in VARIANTS:
+        outcome, seconds = outcomes[variant], seconds_of[variant]
         message = outcome.message
         if outcome.status == "infeasible":
             hardest = demands.max(axis=0) if variant == "every" else probability @ demands
             message = why_infeasible(case, hardest, least, settings)
             messages.append(f"{variant}: {message}")
-        seconds = time.perf_counter() - started
         share = {"mean": None, "expected": served, "worst": served, "every": 1.0}[variant]
         row: list[Cell] = [variant, share, outcome.status]
         if outcome.paths is None or outcome.units is None:
@@ -205,6 +220,7 @@ def solve_scenarios(
     served: float,
     min_accuracy: float | None,
     settings: PlanSettings,
+    known: Sequence[IntArray] = (),
 ) -> ProgramOutcome:
     """Return units and paths for demands that are not known yet.
 
@@ -216,13 +232,10 @@ def solve_scenarios(
         served: share that ``expected`` and ``worst`` serve.
         min_accuracy: floor on the average accuracy.
         settings: gap, time limit, solver.
+        known: paths of other plans for these demands, shape (T,) each.
     """
     fixed = (probability @ demands)[None, :] if variant == "mean" else demands
     adapts = variant in ("expected", "worst")
-    found = search_plan(case, fixed, min_accuracy, settings.seed)
-    start = None
-    if found is not None and found.is_feasible:
-        start = Start(found.paths[None, :], found.units[None, :], {})
     floors = np.minimum(case.floors, fixed)
     situations = [
         Situation(
@@ -238,10 +251,47 @@ def solve_scenarios(
             fixed, floors, probability if len(fixed) == len(probability) else [1.0], strict=True
         )
     ]
-    data = plan_data(
-        case, situations, [min_accuracy], expected_share=served if variant == "expected" else None
-    )
+    share = served if variant == "expected" else None
+    if not adapts:
+        found = search_plan(case, fixed, min_accuracy, settings.seed)
+        start = None
+        if found is not None and found.is_feasible:
+            start = Start(found.paths[None, :], found.units[None, :], {})
+        return solve_program(case, plan_data(case, situations, [min_accuracy]), settings, start)
+    # Where a share is enough, heuristic plans for that share of each demand are candidates.
+    candidates = list(known)
+    for wanted in (fixed * served, served * (probability @ fixed)[None, :]):
+        found = search_plan(case, wanted, min_accuracy, settings.seed)
+        if found is not None and found.is_feasible:
+            candidates.append(found.paths)
+    start = _best_start(case, situations, min_accuracy, share, candidates, settings)
+    data = plan_data(case, situations, [min_accuracy], expected_share=share)
     return solve_program(case, data, settings, start)
+
+
+def _best_start(
+    case: Case,
+    situations: Sequence[Situation],
+    min_accuracy: float | None,
+    expected_share: float | None,
+    candidates: Sequence[IntArray],
+    settings: PlanSettings,
+) -> Start | None:
+    """Return the cheapest units and rates for one of some assignments, each solved alone."""
+    best: tuple[float, Start] | None = None
+    quick = replace(settings, time_limit=10.0)
+    for paths in candidates:
+        allowed = np.zeros(len(case.task_of), dtype=bool)
+        allowed[paths] = True
+        alone = restricted(case, allowed)
+        data = plan_data(alone, situations, [min_accuracy], expected_share=expected_share)
+        outcome = solve_program(alone, data, quick)
+        if outcome.units is None or outcome.cost is None:
+            continue
+        if best is None or outcome.cost < best[0]:
+            start = Start(paths[None, :], outcome.units, {}, outcome.served)
+            best = (outcome.cost, start)
+    return None if best is None else best[1]
 
 
 def _rows_of_variant(

@@ -6,6 +6,7 @@ import code_opt
 from code_opt.report.blocks import Block, More, Page, Paragraph, Section
 from code_opt.report.evaluation import evaluation_sections
 from code_opt.report.material import Material
+from code_opt.report.plans import plan_sections
 from code_opt.report.results import introduction, results_sections
 from code_opt.text import count
 
@@ -18,6 +19,7 @@ def assemble(material: Material, title: str | None = None) -> Page:
     sections: list[Section] = [
         *results_sections(material),
         *evaluation_sections(material),
+        *plan_sections(material),
     ]
     blocks: list[Block] = []
     description = instance.description.strip()

@@ -144,6 +144,8 @@ class More:
     summary: str
     blocks: tuple[Block, ...]
     task: int | None = None
+    aside: bool = False
+    """Stays closed on paper."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,8 @@ class Chooser:
     """Chooses a task of the page: shown in figures and tables, and told in a line."""
 
     tasks: tuple[Choice, ...]
+    summary: tuple[str, ...] = ()
+    """Told where none is chosen."""
     filters: bool = False
     """So many tasks that they are searched for by name."""
 
@@ -210,14 +214,16 @@ class Page:
     version: str
 
 
-def figures(page: Page) -> list[Figure]:
-    """Return all figures of a page in order."""
+def figures(page: Page, single_tasks: bool = True) -> list[Figure]:
+    """Return all figures of a page in order, those of single tasks among them or not."""
     found: list[Figure] = []
 
     def visit(blocks: Sequence[Block]) -> None:
         for block in blocks:
             if isinstance(block, Figure):
                 found.append(block)
+            elif isinstance(block, More) and block.task is not None and not single_tasks:
+                continue
             elif isinstance(block, Side | Pair | More | Listing):
                 visit(block.blocks)
 

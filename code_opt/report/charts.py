@@ -60,6 +60,8 @@ class Series:
     line: bool = False
     index: int = 0
     """Of its colour and sign."""
+    signs: bool = True
+    """Its points are marked."""
     fall: bool = False
     """The line falls at once and then goes along x, as a front of what can be reached does."""
 
@@ -158,7 +160,7 @@ def xy_chart(
             corners: list[tuple[float, ...]] = [points[0], *steps]
             for start, end in itertools.pairwise(corners):
                 taken += _along(start, end)
-        for dot, (dx, dy) in zip(one.dots, points, strict=True):
+        for dot, (dx, dy) in zip(one.dots if one.signs else (), points, strict=False):
             shapes += _sign(one.index, dx, dy, dot.title)
     for one in named:
         last = max(one.dots, key=lambda d: d.x)

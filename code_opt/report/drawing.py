@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from markupsafe import Markup, escape
+from html import escape
 
 from code_opt.text import plain
 
@@ -176,7 +175,7 @@ def segment(a: Point, b: Point, style: Style) -> Curve:
 # ---- SVG -----------------------------------------------------------------------------------
 
 
-def to_svg(drawing: Drawing, identifier: str) -> Markup:
+def to_svg(drawing: Drawing, identifier: str) -> str:
     """Return a drawing as an SVG element whose colours are CSS classes of the page.
 
     Args:
@@ -184,7 +183,7 @@ def to_svg(drawing: Drawing, identifier: str) -> Markup:
         identifier: unique in the page; ids of title and description are made from it.
     """
     body = "".join(_shape(shape) for shape in drawing.shapes)
-    return Markup(
+    return (
         f"<svg {_canvas(drawing)} "
         f'role="img" aria-labelledby="{identifier}-t" aria-describedby="{identifier}-d">'
         f'<title id="{identifier}-t">{_text(drawing.title)}</title>'
@@ -197,9 +196,7 @@ def to_svg_file(drawing: Drawing) -> str:
 
     It follows the viewer's colour scheme.
     """
-    svg = str(to_svg(drawing, "figure")).replace(
-        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1
-    )
+    svg = to_svg(drawing, "figure").replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
     w, h, top = _number(drawing.width), drawing.height + HEADING, _number(-HEADING)
     svg = svg.replace(
         f'viewBox="0 0 {w} {_number(drawing.height)}"', f'viewBox="0 {top} {w} {_number(h)}"', 1
@@ -243,7 +240,7 @@ def _number(value: float) -> str:
 
 
 def _text(text: str) -> str:
-    return str(escape(plain(text)))
+    return escape(plain(text))
 
 
 def _style(style: Style) -> str:

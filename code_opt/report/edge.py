@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from code_opt.instance import Instance
 from code_opt.instance.model import IDENTITY, INPUT, OUTPUT, Dnn
@@ -128,7 +129,7 @@ class _Edge:
             self.rows[dnn.server].append(row)
             count = len(dnn.blocks)
             inner = self.width - 2 * MARGIN
-            # Rows of fewer blocks keep the pitch of the longest one, up to a useful width.
+            # Every row fills the width, so that all begin and end at the same places.
             width = min(76.0, (inner - (count - 1) * GAP) / count)
             pitch = (inner - width) / (count - 1) if count > 1 else 0.0
             for column, block in enumerate(dnn.blocks):
@@ -141,16 +142,12 @@ class _Edge:
             for d in instance.dnns
             for a, b in zip(d.blocks, d.blocks[1:], strict=False)
         }
-        self.given = {
-            (t.id, c.source, c.target)
-            for t in instance.tasks
-            for c in t.connections
-            if c.share == IDENTITY
-        }
+        mine = [t for t in instance.tasks if tasks is None or t.id in tasks]
+        self.groups = {t.id: t.input_group for t in mine if t.input_group}
+        self.shares = {(t.id, c.source, c.target): c.share for t in mine for c in t.connections}
+        self.given = {step for step, share in self.shares.items() if share == IDENTITY}
         self.hosts = {b.id: d.server for d in instance.dnns for b in d.blocks}
-        self.adapters = {
-            (t.id, c.source, c.target): c.server for t in instance.tasks for c in t.connections
-        }
+        self.adapters = {(t.id, c.source, c.target): c.server for t in mine for c in t.connections}
 
         def paths(result: Result | None) -> list[TaskResult]:
             return [
@@ -180,6 +177,9 @@ class _Edge:
                 for k in instance.links
                 if {k.source, k.target} <= known
             ]  # fmt: skip
+        # Drawings beside each other are equally wide.
+        together = [result, *beside]
+        self.busy = any(k.load > 0 for r in together if r is not None for k in r.links)
         if len(self.links) > MOST_IDLE_LINKS:
             self.links = [link for link in self.links if link.load > 0]
         self.tops: dict[str, float] = {}
@@ -235,6 +235,7 @@ class _Edge:
             shapes += self._header(server.id)
             for row in self.rows[server.id]:
                 shapes += self._blocks(row)
+        shapes += self._sharing()
         for path, (key, _, over) in zip(self.paths, groups, strict=True):
             title = (
                 f"{path.task}: {number(path.rate)} inferences/s, accuracy {path.accuracy:.4f} "
@@ -242,9 +243,9 @@ class _Edge:
             )
             shapes.append(Group(tuple(over), key=key, title=title, kind="path"))
         width = self.width
-        if self.links:
+        if self.links or (self.busy and self.instance.links):
             shapes += self._links()
-            width += GUTTER if any(link.load > 0 for link in self.links) else IDLE_GUTTER
+            width += GUTTER if self.busy else IDLE_GUTTER
         return Drawing(width, self.height, tuple(shapes), f"{name}: paths on the edge", description)
 
     # -- bands and blocks --
@@ -325,6 +326,41 @@ class _Edge:
                 )
             )
         return shapes
+
+    def _sharing(self) -> list[Shape]:
+        """Return a band behind the lines of tasks for which a block runs only once.
+
+        Tasks of one input group share a step where all steps before it are shared and its
+        adapter has the same name, or needs none.
+        """
+        found: dict[tuple[str, tuple[Any, ...]], list[str]] = {}
+        for path in self.paths:
+            group = self.groups.get(path.task)
+            if group is None:
+                continue
+            prefix: tuple[Any, ...] = (group,)
+            for a, b in zip((INPUT, *path.path), path.path, strict=False):
+                share = self.shares.get((path.task, a, b), IDENTITY)
+                prefix = (*prefix, a, b, share if share is not None else ("own", path.task))
+                found.setdefault((b, prefix), []).append(path.task)
+        bands: list[Shape] = []
+        for (block, _), tasks in found.items():
+            if len(tasks) < 2:
+                continue
+            place = self.blocks[block]
+            lanes = [place.lanes[self.order[task]] for task in tasks]
+            bands.append(
+                Rect(
+                    place.x + 2,
+                    min(lanes) - 5,
+                    place.width - 4,
+                    max(lanes) - min(lanes) + 10,
+                    Style(fill="edge", opacity=0.35),
+                    5,
+                    title=f"{block}: computed once for {', '.join(tasks)}",
+                )
+            )
+        return bands
 
     # -- paths --
 

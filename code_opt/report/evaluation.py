@@ -16,7 +16,7 @@ from code_opt.report.blocks import (
     Table,
 )
 from code_opt.report.charts import Axis, RowSeries, Value, row_chart
-from code_opt.report.evaluations import EvaluationTables, Record
+from code_opt.report.evaluation_files import EvaluationTables, Record
 from code_opt.report.material import Material
 from code_opt.report.numbers import fraction, signed
 from code_opt.text import duration, number

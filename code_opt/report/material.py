@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from code_opt.checker import Violation, check
 from code_opt.errors import InputError
 from code_opt.instance import Instance, load_instance
 from code_opt.instance.model import SCHEMA
-from code_opt.report.evaluations import EVALUATION_FILE, EvaluationTables, read_evaluation
+from code_opt.report.evaluation_files import EVALUATION_FILE, EvaluationTables, read_evaluation
 from code_opt.report.reading import read_json
 from code_opt.result import Result, load_result
 from code_opt.text import plain
+from code_opt.wording import PathWords
+
+if TYPE_CHECKING:
+    from code_opt.planning import Plan
 
 ORDER = ("exact", "code", "local", "host", "edge-early", "greedy", "random")
 """Order of methods; others follow as they come."""
@@ -34,14 +40,28 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class PlanFile:
+    """One plan with the file that holds it."""
+
+    path: Path
+    plan: Plan
+
+
+@dataclass(frozen=True)
 class Material:
     """Everything that a report is made from."""
 
     instance: Instance
     results: tuple[Shown, ...] = ()
     evaluations: tuple[EvaluationTables, ...] = ()
+    plans: tuple[PlanFile, ...] = ()
     sources: tuple[str, ...] = ()
     """Names of the files."""
+
+    @cached_property
+    def words(self) -> PathWords:
+        """What writes the instance's paths."""
+        return PathWords(self.instance)
 
     @property
     def confirmed(self) -> bool:
@@ -84,9 +104,11 @@ def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> M
     instance = load_instance(instances[0])
     results = [(f.path, load_result(f.path)) for f in found if f.kind == "result"]
     evaluations = tuple(read_evaluation(f.path) for f in found if f.kind == "evaluation")
-    for path, name in [(p, r.instance) for p, r in results] + [
-        (e.path, e.instance) for e in evaluations
-    ]:
+    plans = tuple(PlanFile(f.path, _load_plan(f.path)) for f in found if f.kind == "plan")
+    about = [(path, result.instance) for path, result in results]
+    about += [(e.path, e.instance) for e in evaluations]
+    about += [(p.path, p.plan.instance) for p in plans]
+    for path, name in about:
         if name != instance.name:
             raise InputError(
                 f"{path}: about the instance {name!r}, not {instance.name!r} ({instances[0]})"
@@ -98,8 +120,15 @@ def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> M
         instance=instance,
         results=tuple(_label(results, instance)),
         evaluations=evaluations,
+        plans=plans,
         sources=tuple(plain(p.name) for p in [instances[0], *others]),
     )
+
+
+def _load_plan(path: Path) -> Plan:
+    from code_opt.planning import load_plan  # loads Pyomo: only where there is a plan
+
+    return load_plan(path)
 
 
 def _find(paths: Sequence[Path]) -> list[_Found]:
@@ -136,11 +165,11 @@ def _kind(path: Path) -> str | None:
     if path.suffix.lower() in {".yaml", ".yml"}:
         return "instance"
     data = read_json(path)
+    if path.name == EVALUATION_FILE:
+        return "evaluation"
     if not isinstance(data, dict):
         return None
     schema = data.get("schema")
-    if path.name == EVALUATION_FILE:
-        return "evaluation"
     if schema == SCHEMA:
         return "instance"
     if isinstance(schema, str) and schema.startswith(_RESULT):

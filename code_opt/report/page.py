@@ -39,15 +39,15 @@ def render(page: Page) -> str:
     Raises:
         InputError: the library that fills in the templates is not installed.
     """
+    environment = _environment()
     from markupsafe import Markup
 
-    environment = _environment()
     style = color_css() + _template_text("style.css")
     script = _template_text("script.js")
     numbers = iter(range(10**9))
 
     def svg(figure: Figure) -> Markup:
-        return to_svg(figure.drawing, f"figure-{next(numbers)}")
+        return Markup(to_svg(figure.drawing, f"figure-{next(numbers)}"))
 
     return environment.get_template("report.html.j2").render(
         page=page,
@@ -129,7 +129,7 @@ def _swatch(index: int) -> Markup:
         "",
         "",
     )
-    svg = str(to_svg(drawing, "x"))
+    svg = to_svg(drawing, "x")
     body = svg[svg.index("</desc>") + len("</desc>") :]
     return Markup(
         '<svg width="38" height="20" viewBox="0 0 38 20" aria-hidden="true" focusable="false">'

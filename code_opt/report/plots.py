@@ -52,7 +52,7 @@ def save_plots(page: Page, folder: Path) -> list[Path]:
         raise InputError(f"{folder}: cannot be made: {error.strerror or error}") from None
     taken: Counter[str] = Counter()
     written = []
-    for figure in figures(page):
+    for figure in figures(page, single_tasks=False):
         name = file_stem(figure.name)
         taken[name] += 1
         if taken[name] > 1:

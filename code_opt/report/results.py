@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 from code_opt.instance import Instance
+from code_opt.instance.model import OUTPUT
 from code_opt.report.blocks import (
     Block,
     Callout,
@@ -193,23 +196,11 @@ def _edge(material: Material) -> list[Block]:
             Choice(i, task.id, tuple(_line(s, task.id, material) for s in shown))
             for i, task in enumerate(instance.tasks)
         ),
+        summary=tuple(use_of_connections(s, material) for s in shown),
         filters=not small,
     )
     if small:
-        blocks.append(
-            Paragraph(
-                "Every server is a band with the blocks of its networks; the bar shows how much of "
-                "it is used. A task's path begins at its number and ends at a square. A double "
-                "line with a diamond is a learned connection: a skip, a crossing into another "
-                "network, an entry or an early exit."
-                + (
-                    " Arcs on the right are links, as wide as they are loaded."
-                    if instance.links
-                    else ""
-                ),
-                note=True,
-            )
-        )
+        blocks.append(Paragraph(_how_to_read(instance), note=True))
         if shown:
             blocks.append(chooser)
             blocks.append(_side(material, shown, "edge"))
@@ -266,6 +257,50 @@ def _edge(material: Material) -> list[Block]:
     return blocks
 
 
+def _how_to_read(instance: Instance) -> str:
+    text = (
+        "Every server is a band with the blocks of its networks; the bar shows how much of it is "
+        "used. A task's path begins at its number and ends at a square. A double line with a "
+        "diamond is a learned connection: a skip, a crossing into another network, an entry or an "
+        "early exit."
+    )
+    groups = Counter(task.input_group for task in instance.tasks if task.input_group)
+    if any(count > 1 for count in groups.values()):
+        text += " A grey band holds the lines of tasks with the same input: computed once for all."
+    if instance.links:
+        text += " Arcs on the right are links, as wide as they are loaded."
+    return text
+
+
+def use_of_connections(shown: Shown, material: Material) -> str:
+    """Return a sentence on how many tasks of a result use which learned connections."""
+    instance, words = material.instance, material.words
+    dnn_of = {b.id: d.id for d in instance.dnns for b in d.blocks}
+    native = {task.id: task.dnn for task in instance.tasks}
+    borrowing = skipping = leaving = coordinated = 0
+    for row in shown.result.tasks:
+        runs = words(row.task, row.path)
+        inner = [run for run in runs if run.blocks]
+        dnns = [dnn_of.get(run.blocks[0]) for run in inner]
+        coordinated += len(runs) > 1
+        borrowing += any(dnn != native.get(row.task) for dnn in dnns)
+        skipping += any(a == b for a, b in itertools.pairwise(dnns))
+        leaving += bool(runs) and runs[-1].text == OUTPUT and not runs[-1].blocks
+    total = len(shown.result.tasks)
+    if not coordinated:
+        return f"{shown.label}: every task runs on its own network alone."
+    kinds = [
+        (borrowing, "borrow blocks of another network", "borrows blocks of another network"),
+        (skipping, "skip blocks", "skips blocks"),
+        (leaving, "leave early or through another head", "leaves early or through another head"),
+    ]
+    parts = [f"{n} {one if n == 1 else more}" for n, more, one in kinds if n]
+    return (
+        f"{shown.label}: {coordinated} of {total} tasks leave their native path: "
+        f"{', '.join(parts)}."
+    )
+
+
 def _side(
     material: Material,
     shown: Sequence[Shown],
@@ -316,9 +351,8 @@ def _line(shown: Shown, task: str, material: Material) -> str:
     row = next((r for r in shown.result.tasks if r.task == task), None)
     if row is None:
         return f"{shown.label}: no path"
-    words = PathWords(material.instance)
     return (
-        f"{shown.label}: {path_text(words, task, row.path)}, {short(row.rate)}/s, "
+        f"{shown.label}: {path_text(material.words, task, row.path)}, {short(row.rate)}/s, "
         f"accuracy {row.accuracy:.4f} ({row.accuracy_source}), {duration(row.latency)}"
     )
 
@@ -371,6 +405,8 @@ def _methods(material: Material) -> list[Block]:
         charts: list[Block] = [Figure("methods", _plane(solved, results), caption)]
         if len(material.instance.tasks) <= MOST_DRAWN:
             charts.append(_rates(material))
+        else:
+            charts += _gains(material)
         blocks.append(Pair(tuple(charts)))
     blocks.append(
         Paragraph(
@@ -439,6 +475,42 @@ def _rates(material: Material) -> Figure:
     return Figure("rates", drawing, "Rate of every task by method.")
 
 
+def _gains(material: Material) -> list[Block]:
+    """Return who gains how much, for many tasks: their rates against those without coordination."""
+    shown = main_results(material)
+    local = next((s for s in shown if s.result.method == "local"), None)
+    other = next((s for s in shown if s is not local), None)
+    if local is None or other is None:
+        return []
+    alone = {row.task: row.rate for row in local.result.tasks}
+    dots = tuple(
+        Dot(
+            alone[row.task],
+            row.rate,
+            title=f"{row.task}: {number(alone[row.task])}/s alone, {number(row.rate)}/s",
+        )
+        for row in other.result.tasks
+        if row.task in alone
+    )
+    most = max((d.x for d in dots), default=0.0)
+    index = index_of(other, material.results)
+    series = [
+        Series("same rate", (Dot(0.0, 0.0), Dot(most, most)), line=True, index=6, signs=False),
+        Series("", dots, index=index),
+    ]
+    more = sum(d.y > d.x * (1 + TOLERANCE) for d in dots)
+    less = sum(d.y < d.x * (1 - TOLERANCE) for d in dots)
+    drawing = xy_chart(
+        f"Rate of every task: {other.label} against local",
+        Axis("rate without coordination [inferences/s]", zero=True),
+        Axis(f"rate with {other.label} [inferences/s]", zero=True),
+        series,
+        description=f"{more} of {len(dots)} tasks get more, {less} get less.",
+    )
+    caption = f"Rate of every task: {more} of {len(dots)} get more with {other.label}, {less} less."
+    return [Figure("rates", drawing, caption)]
+
+
 def _verdict(shown: Shown) -> Cell:
     if shown.violations:
         return Cell(f"✗ {len(shown.violations)} wrong", "bad")
@@ -481,7 +553,7 @@ def runs_of(
 
 def _path_table(material: Material, shown: Sequence[Shown], caption: str) -> Table:
     instance = material.instance
-    words = PathWords(instance)
+    words = material.words
     limits = any(task.max_latency is not None for task in instance.tasks)
     columns = (
         Column("Task"),

@@ -49,10 +49,13 @@ class LinearProgram:
         data: FloatArray,
         rhs: FloatArray,
         row_lower: FloatArray | None = None,
+        instead_of: LinearProgram | None = None,
     ) -> None:
         """Build the program; the matrix is given by columns (compressed sparse column).
 
         Rows are ``A x <= rhs``; with ``row_lower``, ``row_lower <= A x <= rhs``.
+        A program given as ``instead_of`` is replaced and must not be used again: where many
+        small ones are solved, setting up the solver costs as much as solving.
         """
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = len(cost), len(rhs)
@@ -64,12 +67,15 @@ class LinearProgram:
         lp.a_matrix_.start_ = np.asarray(indptr, dtype=np.int32)
         lp.a_matrix_.index_ = np.asarray(indices, dtype=np.int32)
         lp.a_matrix_.value_ = data
-        self._open(lp)
+        self._open(lp, instead_of)
 
-    def _open(self, lp: highspy.HighsLp) -> None:
-        self._highs = new_highs()
-        self._highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
-        self._highs.setOptionValue("presolve", "off")
+    def _open(self, lp: highspy.HighsLp, instead_of: LinearProgram | None = None) -> None:
+        if instead_of is None:
+            self._highs = new_highs()
+            self._highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
+            self._highs.setOptionValue("presolve", "off")
+        else:
+            self._highs = instead_of._highs
         self._highs.passModel(lp)
 
     def set_cost(self, cost: FloatArray) -> None:

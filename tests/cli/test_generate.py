@@ -18,7 +18,7 @@ def test_a_file_with_everything(tmp_path, capsys):
     out = tmp_path / "x.json"
     arguments = (
         "generate --services 12 --family hierarchy --seed 5 --blocks 3:6 --hosts 3 --images mixed "
-        "--load 4 --zipf 0.7 --saturated 0.1 --links --latency --memory --measured 2"
+        "--load 4 --zipf 0.7 --saturated 0.1 --links --latency --memory --measured 2 --groups 0.5"
     )
     assert main([*arguments.split(), "--out", str(out)]) == 0
     options = EdgeOptions(
@@ -35,6 +35,7 @@ def test_a_file_with_everything(tmp_path, capsys):
         latency=True,
         memory=True,
         measured=2,
+        groups=0.5,
     )
     assert load_instance(out) == generate_edge(options)
     told = capsys.readouterr()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,24 @@ def test_bad_input_gives_one_message_and_status_2(
     assert message in err
     assert "Traceback" not in err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("library", "option", "target"),
+    [("jinja2", "--out", "report.html"), ("matplotlib.figure", "--plots", "plots")],
+)
+def test_a_library_that_is_not_installed_is_named(
+    folder: Path, tmp_path: Path, capsys, monkeypatch, library: str, option: str, target: str
+) -> None:
+    from code_opt.report import page
+
+    page._environment.cache_clear()
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setitem(sys.modules, "markupsafe", None)
+    path = tmp_path / target
+    arguments = ["report", str(folder), str(folder / "instance.json"), option, str(path)]
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert library.split(".")[0] in err
+    assert "code-opt[report]" in err
+    assert not path.exists()

@@ -75,8 +75,50 @@ def rich_instance():
     )
 
 
+def grouped_instance():
+    """Two tasks on one input, which can share block d0 and the adapter from there to e0."""
+    low = {"source": "d0", "target": "e0", "flops": 0.5, "params": 50.0, "share": "low"}
+    entry = {"source": "input", "target": "d0", "drop": 0.0, "share": "identity"}
+    task = {"floor": 2.0, "input_group": "camera"}
+    return parse_instance(
+        {
+            "schema": "code-opt/instance/1",
+            "name": "golden-grouped",
+            "servers": [{"id": "s", "flops": 100.0, "memory": 1000.0}],
+            "dnns": [
+                {
+                    "id": "d",
+                    "server": "s",
+                    "blocks": [{"id": "d0", "flops": 4.0}, {"id": "d1", "flops": 6.0}],
+                },
+                {"id": "e", "server": "s", "blocks": [{"id": "e0", "flops": 2.0}]},
+            ],
+            "tasks": [
+                {
+                    "id": "t",
+                    "dnn": "d",
+                    "accuracy": 0.9,
+                    "demand": 20.0,
+                    "connections": [
+                        low | {"drop": 0.1},
+                        {"source": "e0", "target": "output", "drop": 0.05, "flops": 1.0},
+                    ],
+                    **task,
+                },
+                {
+                    "id": "u",
+                    "dnn": "e",
+                    "accuracy": 0.8,
+                    "connections": [low | {"drop": -0.05}, entry],
+                    **task,
+                },
+            ],
+        }
+    )
+
+
 def models():
-    """Each formulation of the instance above, objectives without tangents."""
+    """Each formulation of the instances above, objectives without tangents."""
     goal = {"objective": "throughput", "min_accuracy": 0.5}
     elastic = ElasticData(
         paths=PathData(
@@ -93,14 +135,34 @@ def models():
         path_violation=[0.0, 0.25],
         elastic=frozenset(["capacity", "floor", "memory", "path", "total"]),
     )
+    grouped = ElasticData(
+        paths=PathData(
+            task_names=["t", "u"],
+            weight=[0.5, 0.5],
+            floor=[2.0, 2.0],
+            task_of=[0, 0, 1],
+            accuracy=[0.9, 0.7, 0.8],
+            most_rate=[10.0, 2.0, 8.0],
+            rate_rows=Rows(["server s"], [[(0, 0.1), (1, 0.5)]], [[(0, 0.06)]]),
+            memory_rows=Rows(["memory s"], [[(1, 0.3)]], [[(0, 0.4)]]),
+            goal=Goal("reward", min_throughput=4.0),
+            groups=[(0, 1)],
+            prefixes=[[[0, 1], [2]]],
+        ),
+        path_violation=[0.0, 0.25, 0.0],
+        elastic=frozenset(["capacity", "floor", "memory", "path", "total"]),
+    )
     return {
         "path": build_model(rich_instance(), Settings(**goal)),
         "flow": build_model(rich_instance(), Settings(formulation="flow", **goal)),
         "elastic": build_elastic_model(elastic),
+        "path-grouped": build_model(grouped_instance(), Settings(**goal)),
+        "flow-grouped": build_model(grouped_instance(), Settings(formulation="flow", **goal)),
+        "elastic-grouped": build_elastic_model(grouped),
     }
 
 
-@pytest.mark.parametrize("name", ["path", "flow", "elastic"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.lp")))
 def test_every_constraint_is_as_written_down(name, tmp_path):
     write_model(models()[name], tmp_path / "model.lp")
     assert (tmp_path / "model.lp").read_text() == (GOLDEN / f"{name}.lp").read_text()
@@ -116,9 +178,14 @@ def relaxation(instance, formulation):
     return open_session(model).solve().value * throughput_unit(build_pool(instance))
 
 
+def test_every_formulation_has_its_file():
+    assert set(models()) == {path.stem for path in GOLDEN.glob("*.lp")}
+
+
 # Recorded with these formulations: a smaller bound is an improvement to be recorded, a
 # larger one a formulation that got weaker.
 RELAXATIONS = {
+    "grouped": {"path": 849.953577794572, "flow": 885.4282660719595},
     "one-provider": {"path": 130.0, "flow": 130.0},
     "metro-links": {"path": 262.2644354823608, "flow": 263.82663350569703},
     "generated": {"path": 2256.9190517410398, "flow": 2311.211966549644},
@@ -129,6 +196,8 @@ RELAXATIONS = {
 def test_relaxations_bound_the_optimum_and_path_is_no_weaker_than_flow(name):
     if name == "generated":
         instance = generate(6, seed=1)
+    elif name == "grouped":
+        instance = generate(6, seed=3, groups=(2, 3), limited_demand=0.2)
     else:
         instance = load_instance(ROOT / "data" / f"{name}.json")
     optimum = solve(instance, objective="throughput", min_accuracy=0.75, gap=1e-6).throughput

@@ -47,3 +47,24 @@ def test_a_known_instance_stays_what_it_was():
 def test_arguments_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=r"need services|limited_demand"):
         generate(**wrong)
+
+
+def test_groups_share_the_trunk_of_their_first_task():
+    instance = generate(9, seed=1, groups=(2, 4))
+    assert instance == generate(9, seed=1, groups=(2, 4))
+    assert parse_instance(instance.to_dict()) == instance
+    members: dict[str, list] = {}
+    for task in instance.tasks:
+        members.setdefault(task.input_group, []).append(task)
+    assert all(len(tasks) <= 4 for tasks in members.values())
+    assert sum(len(tasks) < 2 for tasks in members.values()) <= 1  # the last one
+    for first, *others in members.values():
+        for task in others:
+            entry = {c.target: c for c in task.connections if c.source == "input"}
+            assert entry[f"{first.dnn}/0"].share == "identity"
+        assert len({task.demand for task in (first, *others)}) == 1
+    # Without groups nothing has changed.
+    assert generate(9, seed=1) == generate(9, seed=1, groups=None)
+    assert all(task.input_group is None for task in generate(9, seed=1).tasks)
+    with pytest.raises(ValueError, match="groups must be"):
+        generate(9, groups=(3, 2))

@@ -100,6 +100,7 @@ nonnegative = st.floats(min_value=0.0, allow_nan=False, allow_infinity=False)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 fractions = st.floats(0.0, 1.0)
 weights = st.floats(1e-6, 1e6)
+units = st.integers(0, 1_000_000).map(float)
 
 
 def optional(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -130,13 +131,22 @@ def instances(draw: st.DrawFn) -> dict[str, Any]:
             "memory": draw(optional(nonnegative)),
             "cost": draw(nonnegative),
             "unit_flops": draw(optional(positive)),
+            "max_units": draw(optional(units)),
         }
         for name in unique(count)
     ]
     hosts = st.sampled_from([server["id"] for server in servers])
     pairs = st.tuples(hosts, hosts).filter(lambda pair: pair[0] != pair[1])
     links = [
-        {"source": a, "target": b, "bandwidth": draw(optional(positive)), "latency": draw(finite)}
+        {
+            "source": a,
+            "target": b,
+            "bandwidth": draw(optional(positive)),
+            "latency": draw(finite),
+            "cost": draw(nonnegative),
+            "unit_bandwidth": draw(optional(positive)),
+            "max_units": draw(optional(units)),
+        }
         for a, b in (draw(st.lists(pairs, unique=True, max_size=4)) if count > 1 else [])
     ]
     for link in links:

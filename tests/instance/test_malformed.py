@@ -131,6 +131,7 @@ MESSAGES = {
     "csv-table-empty": ("{}: servers.csv: the file is empty; its first row must name the columns"),
     "csv-table-missing": "{}: tasks.csv: this table is required",
     "csv-table-unknown": "{}: connection.csv: no such table; did you mean 'connections'?",
+    "csv-units-fraction": "{}: servers.csv:3 max_units = 0.5: must be a whole number",
     "csv-unknown-block": (
         "{}: connections.csv:4 source = 'alexnet/7': no such block; did you mean 'alexnet/1'?"
     ),
@@ -205,6 +206,7 @@ MESSAGES = {
     ),
     "key-list.yaml": "{}: line 5, column 3: a field name must be text, not an empty list",
     "key-number.yaml": "{}: line 5, column 1: a field name must be text, not 7",
+    "link-cost-negative.json": "{}: links[0].cost = -1.0: must be at least 0",
     "link-to-itself.json": (
         "{}: links[0].target = 'edge-a': a link must join two different servers"
     ),
@@ -320,6 +322,10 @@ MESSAGES = {
     "trailing-text.json": "{}: line 77, column 1: not JSON: Extra data",
     "truncated.json": "{}: line 16, column 4: not JSON: Unterminated string starting at",
     "two-documents.yaml": "{}: line 5, column 1: only one document can be in a file",
+    "unit-bandwidth-zero.json": "{}: links[0].unit_bandwidth = 0.0: must be greater than 0",
+    "units-fraction.json": "{}: servers[0].max_units = 2.5: must be a whole number",
+    "units-negative.json": "{}: servers[0].max_units = -1.0: must be at least 0",
+    "units-too-many.json": "{}: servers[0].max_units = 10000000.0: must be at most 1e+06",
     "unknown-connection-server.json": (
         "{}: tasks[0].connections[0].server = 'cloud': no such server; known: 'edge-a', 'edge-b'"
     ),

@@ -47,3 +47,30 @@ def test_throughput_equals_an_independent_linear_program(seed):
         )
         assert plain.price.sum() + worth == pytest.approx(plain.throughput, rel=1e-6)
     assert solved > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_tasks_of_a_group_have_one_rate_and_pay_once(seed):
+    pool = build_pool(generate(8, seed=seed, groups=(1, 4)))
+    allocator = RateAllocator(pool)
+    rng = np.random.default_rng(seed)
+    size = np.array([len(group.tasks) for group in pool.groups])
+    for _ in range(25):
+        picks = [int(rng.integers(len(t))) for t in pool.tasks]
+        uses = [
+            group.use([pool.tasks[t].paths.arcs_of(picks[t]) for t in group.tasks])
+            for group in pool.groups
+        ]
+        matrix = np.zeros((len(pool.resources), len(uses)))
+        for column, (group, use) in enumerate(zip(pool.groups, uses, strict=True)):
+            matrix[group.resources, column] = np.where(group.is_rate_resource, use, 0.0)
+        bounds = [(group.floor, group.demand) for group in pool.groups]
+        expected = linprog(-size, matrix, np.ones(len(matrix)), bounds=bounds)
+        found = allocator.allocate_canonical(uses)
+        assert (found is None) == (expected.status == 2)
+        if found is None:
+            continue
+        assert found.throughput == pytest.approx(-expected.fun, rel=1e-7)
+        assert found.group_throughput.sum() == pytest.approx(found.throughput)
+        for group in pool.groups:
+            assert len(set(found.rates[list(group.tasks)])) == 1

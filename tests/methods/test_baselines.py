@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from code_opt import check, without_sharing
 from code_opt.generate import generate
-from code_opt.methods import solve
+from code_opt.methods import METHODS, solve
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +69,30 @@ def test_random_has_the_budget_of_code_and_a_seed(instance):
 def test_coordination_pays_here(instance):
     local, code = solve(instance, "local"), solve(instance, "code")
     assert code.reward > 1.1 * local.reward
+
+
+@pytest.fixture(scope="module")
+def camera():
+    return generate(6, seed=1, blocks=4, groups=(1, 4))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_respects_input_groups(camera, method):
+    result = solve(camera, method, gap=1e-3)
+    assert result.has_solution
+    assert check(result, camera) == []
+    rates: dict[str, set[float]] = {}
+    for task, row in zip(camera.tasks, result.tasks, strict=True):
+        rates.setdefault(task.input_group, set()).add(row.rate)
+    assert all(len(found) == 1 for found in rates.values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sharing_pays_and_only_those_find_it_who_move_together(seed):
+    camera = generate(4, seed=seed, blocks=4, groups=(4, 4))
+    best, code = solve(camera, gap=1e-3), solve(camera, "code")
+    apart = solve(without_sharing(camera), gap=1e-3)
+    assert best.reward > 1.15 * apart.reward
+    assert 0.99 * best.reward < code.reward <= best.bound * (1 + 1e-9)
+    # One task at a time: nobody borrows first what only pays if others do, too.
+    assert solve(camera, "greedy").reward < 0.9 * code.reward

@@ -99,3 +99,19 @@ def test_the_least_change_is_enough_and_nothing_less(seed):
                 if server["id"] == name:
                     server["flops"] = float(flops) * share
         assert solve(parse_instance(changed)).status == status
+
+
+def test_the_floor_of_a_group_is_one_change():
+    """Both tasks need 10 FLOP together: 10 per second, not the 12 of one of them."""
+    data = base(floor=12.0, input_group="camera")
+    data["tasks"].append({**data["tasks"][0], "id": "u", "floor": 0.0})
+    message = explain(data)
+    assert "floor of input group 'camera' from 12 to 10 inferences/s" in message
+    assert "server s from 100 to 120 FLOP/s (+20 %)" in message
+    assert message.count("floor of") == 1
+    # Apart they would need twice as much.
+    for task in data["tasks"]:
+        task["connections"] = [{"source": "input", "target": "a", "drop": 0.0}]
+    message = explain(data)
+    assert "floor of input group 'camera' from 12 to 5 inferences/s" in message
+    assert "server s from 100 to 240 FLOP/s (+140 %)" in message

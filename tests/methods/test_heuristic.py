@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 
 import numpy as np
@@ -13,6 +14,7 @@ from code_opt.methods import Settings, solve
 from code_opt.methods.assignment import Judge
 from code_opt.methods.heuristic import search
 from code_opt.methods.local_search import Searcher
+from code_opt.methods.neighbourhood import Neighbourhood
 from code_opt.methods.prices import PriceMaster
 from code_opt.methods.settings import Clock
 from code_opt.paths import build_pool
@@ -71,42 +73,20 @@ def test_an_infeasible_instance_is_not_answered():
     assert "no assignment found" in result.message or "no admissible path" in result.message
 
 
-def test_remembered_prices_bound_every_move():
-    """Lagrangian duality: no single move beats what any remembered price promises."""
-    judge = Judge(build_pool(generate(5, seed=11)), Settings())
-    work = Searcher(judge)
-    state = work.settle(work.evaluate(work.most_accurate()), Clock(None))
-    bound = work._bound(state)
-    rng = np.random.default_rng(0)
-    for path in rng.choice(len(bound), size=60, replace=False).tolist():
-        choice = state.choice.copy()
-        choice[work.task[path]] = path
-        moved = work.evaluate(choice)
-        if moved.violation == 0.0:
-            assert moved.throughput <= bound[path] * (1 + 1e-7)
-
-
-def market_of(instance):
-    work = Searcher(Judge(build_pool(instance), Settings()))
+def market_of(instance, **settings):
+    work = Searcher(Judge(build_pool(instance), Settings(**settings)))
     market = PriceMaster(work.judge, work)
     market.converge(Clock(None))
     return work, market
 
 
-def test_remembered_prices_bound_every_pair_of_moves():
-    judge = Judge(build_pool(generate(5, seed=11)), Settings())
-    work = Searcher(judge)
-    state = work.settle(work.evaluate(work.most_accurate()), Clock(None))
-    rng = np.random.default_rng(1)
-    one, two = rng.choice(len(work.task), size=(2, 80))
-    one, two = (pair[work.task[one] != work.task[two]] for pair in (one, two))
-    bound = work._bound_of_pairs(state, one, two)
-    for i, (a, b) in enumerate(zip(one.tolist(), two.tolist(), strict=True)):
-        choice = state.choice.copy()
-        choice[work.task[[a, b]]] = [a, b]
-        moved = work.evaluate(choice)
-        if moved.violation == 0.0:
-            assert moved.throughput <= bound[i] * (1 + 1e-7)
+def settled(work, prices, state, turns=40):
+    """Let pairs of services answer anew, in turns."""
+    tasks = len(work.pool.tasks)
+    for turn in range(turns):
+        freed = np.sort([turn % tasks, (turn + 1 + turn // tasks) % tasks])
+        state = Neighbourhood(work, state, np.unique(freed), prices).search(100) or state
+    return state
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -117,9 +97,10 @@ def test_prices_bound_the_objective_of_every_assignment(seed):
     assert less.min() >= 0.0
     rng = np.random.default_rng(seed)
     feasible = 0
-    for _ in range(40):
-        start = work.first[:-1] + rng.integers(np.diff(work.first))
-        state = work.settle(work.evaluate(start), Clock(None))
+    for _ in range(10):
+        start = work.evaluate(work.first[:-1] + rng.integers(np.diff(work.first)))
+        state = settled(work, market.prices, start)
+        assert state.merit >= start.merit
         if state.violation == 0.0:
             feasible += 1
             assert state.value <= bound - less[state.choice].sum() + 1e-7
@@ -127,36 +108,86 @@ def test_prices_bound_the_objective_of_every_assignment(seed):
     assert np.log(solve(instance).reward) <= bound + 1e-7
 
 
-def test_a_restricted_search_values_and_names_paths_as_before():
-    work, market = market_of(generate(6, seed=3))
+def all_assignments(work, state, freed):
+    """Yield the assignments in which only some services may change."""
+    ranges = [range(work.first[t], work.first[t + 1]) for t in freed]
+    for paths in itertools.product(*ranges):
+        choice = state.choice.copy()
+        choice[list(freed)] = paths
+        yield choice
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_services_that_answer_anew_find_the_best_of_all_their_answers(seed):
+    """Against every combination: 3 services share all servers, so all rates are free."""
+    kind = {"links": seed % 3 == 1, "memory": seed % 3 == 2}
+    instance = generate(3, seed=seed, blocks=3, **kind)
+    floors = {"min_accuracy": 0.7} if seed >= 3 else {}
+    work, market = market_of(instance, **floors)
+    rng = np.random.default_rng(seed)
+    gained = 0
+    for _ in range(4):
+        state = work.evaluate(work.first[:-1] + rng.integers(np.diff(work.first)))
+        freed = np.sort(rng.choice(3, size=2, replace=False))
+        there = Neighbourhood(work, state, freed, market.prices)
+        found = there.search(10_000)
+        assert there.is_exhausted
+        best = max(work.evaluate(c).merit for c in all_assignments(work, state, freed))
+        reached = state.merit if found is None else found.merit
+        assert reached == pytest.approx(best, abs=5e-6)
+        gained += found is not None
+    assert gained > 0
+
+
+def test_all_services_answering_anew_end_at_the_optimum():
+    for seed in range(4):
+        instance = generate(4, seed=seed, blocks=3)
+        work, market = market_of(instance)
+        state = work.evaluate(market.dive(Clock(None)))
+        for _ in range(20):
+            there = Neighbourhood(work, state, np.arange(4), market.prices)
+            found = there.search(10_000)
+            if found is None:
+                break
+            state = found
+        assert there.is_exhausted
+        assert state.merit == pytest.approx(np.log(solve(instance, gap=1e-6).reward), abs=1e-5)
+
+
+def test_who_is_not_freed_keeps_path_and_rate():
+    work, market = market_of(generate(30, seed=4))
     state = work.evaluate(market.dive(Clock(None)))
-    paths = work.chosen(state.choice)
-    rng = np.random.default_rng(0)
-    keep = rng.random(len(work.task)) < 0.5
-    keep[state.choice] = True
-    renumbered = work.restrict(keep)
-    market.restrict(renumbered)
-    again = work.evaluate(renumbered[state.choice])
-    assert again.merit == pytest.approx(state.merit, rel=1e-12)
-    assert [p.arcs for p in work.chosen(again.choice)] == [p.arcs for p in paths]
-    assert len(work.task) == keep.sum()
-    # Dives go on with the paths that are left.
-    choice = market.dive(Clock(None))
-    assert (work.task[choice] == np.arange(6)).all()
+    moves = 0
+    for task in range(0, 28, 2):
+        freed = np.arange(task, task + 3)
+        found = Neighbourhood(work, state, freed, market.prices).search(60)
+        if found is None:
+            continue
+        moves += 1
+        kept = np.setdiff1d(np.arange(30), freed)
+        assert (found.choice[kept] == state.choice[kept]).all()
+        assert found.merit > state.merit
+        assert (found.load <= 1.0 + 1e-8).all()
+        # Only those near them let their rates go.
+        mine = np.concatenate([work.pool.tasks[t].resources for t in freed])
+        for t in kept:
+            if not np.isin(work.pool.tasks[t].resources, mine).any():
+                assert found.rates[t] == state.rates[t]
+        polished = work.evaluate(found.choice)
+        assert polished.merit >= found.merit - 1e-9
+    assert moves > 0
 
 
-def test_a_dive_keeps_whom_it_does_not_free_and_avoids_what_is_barred():
-    work, market = market_of(generate(12, seed=2))
-    present = market.dive(Clock(None))
-    for task in range(12):
-        freed = market.neighbourhood(task, 4, np.random.default_rng(task))
-        assert freed[0] == task
-        assert len(set(freed.tolist())) == 4
-        choice = market.dive(Clock(None), present, freed, barred=present[[task]])
-        assert choice[task] != present[task]
-        kept = np.setdiff1d(np.arange(12), freed)
-        assert (choice[kept] == present[kept]).all()
-        assert (work.task[choice] == np.arange(12)).all()
+def test_an_overloaded_assignment_is_repaired():
+    instance = generate(8, seed=1, memory=True)
+    work, market = market_of(instance)
+    repaired = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        start = work.evaluate(work.first[:-1] + rng.integers(np.diff(work.first)))
+        if start.violation > 0.0:
+            repaired += settled(work, market.prices, start, turns=60).violation == 0.0
+    assert repaired > 0
 
 
 def test_measured_values_replace_and_correct_predictions():
@@ -181,7 +212,7 @@ def test_measured_values_replace_and_correct_predictions():
 
 def test_the_clock_ends_the_search():
     judge = Judge(build_pool(generate(30, seed=0)), Settings())
-    outcome = search(judge, Clock(1e-9), restarts=1000)
+    outcome = search(judge, Clock(1e-9), turns=1000)
     assert outcome.stages == 0
 
 

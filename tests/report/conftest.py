@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,18 @@ pytest.importorskip("jinja2", reason="needs the extra `report`")
 pytest.importorskip("matplotlib", reason="needs the extra `report`")
 
 from code_opt import load_instance, save_instance, save_result, solve
+from code_opt.cli.app import main
 from code_opt.generate import generate
 from code_opt.instance import Instance
 from tests.report.examples import hostile_instance
 
 ROOT = Path(__file__).resolve().parents[2]
+SCENARIOS = """scenario,probability,task,factor
+quiet,0.7,objects,0.6
+quiet,0.7,groups,0.6
+rush,0.3,objects,1.8
+rush,0.3,groups,1.4
+"""
 METHODS = ("exact", "code", "local", "edge-early")
 
 
@@ -47,3 +55,27 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     instance = generate(40, blocks=4, hosts=1, seed=1, links=True)
     folder = tmp_path_factory.mktemp("report") / "many"
     return solve_into(instance, folder, ("code", "local"))
+
+
+@pytest.fixture(scope="session")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an instance, two results and a plan of every kind."""
+    folder = tmp_path_factory.mktemp("planned")
+    data = json.loads((ROOT / "data" / "alexnet-mobilenet" / "balanced.json").read_text())
+    data["bundle"] = None
+    for server in data["servers"]:
+        server["unit_flops"] = 5e8
+    path = folder / "instance.json"
+    path.write_text(json.dumps(data))
+    (folder / "scenarios.csv").write_text(SCENARIOS)
+    out = ["--out", str(folder)]
+    runs = [
+        ["--least-cost", "--growth", "1,2", "--max-loss", "0,2"],
+        ["--growth-path", "--growth", "1,2", "--max-loss", "2"],
+        ["--scenarios", str(folder / "scenarios.csv"), "--failures", "--max-loss", "5"],
+        ["--front", "--marginal", "--vary", "servers[edge-a].flops=2e9:6e9:3"],
+    ]
+    for run in runs:
+        assert main(["plan", str(path), *run, *out]) == 0
+    assert main(["solve", str(path), "-m", "exact", "-m", "local", *out]) == 0
+    return folder

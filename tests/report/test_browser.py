@@ -39,15 +39,16 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def pages(
-    metro: Path, hostile: Path, many: Path, tmp_path_factory: pytest.TempPathFactory
+    metro: Path, hostile: Path, many: Path, planned: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     found = {}
-    for source in (metro, hostile, many):
-        path = folder / f"{source.name}.html"
+    sources = {"metro": metro, "hostile": hostile, "many": many, "planned": planned}
+    for name, source in sources.items():
+        path = folder / f"{name}.html"
         text = render(assemble(read_material([source], source / "instance.json")))
         path.write_text(text, encoding="utf-8")
-        found[source.name] = path
+        found[name] = path
     return found
 
 
@@ -95,6 +96,7 @@ def test_choosing_a_task_lights_up_its_paths(view: Any) -> None:
     page.mouse.move(5, 5)
     assert lit(page) == {"2"}
     told = page.locator(".readout").inner_text()
+    assert "tasks leave" not in told
     assert "exact: mobilenet/0 ⇒ squeezenet/1…2 ⇒ output" in told
     assert "local: mobilenet/0…3 (native)" in told
     chosen = page.locator("tr.on")
@@ -128,7 +130,7 @@ def test_hovering_shows_a_path_without_choosing_it(view: Any) -> None:
     assert lit(page) == {"0", "1", "2", "3"}
 
 
-@pytest.mark.parametrize("name", ["metro", "hostile", "many"])
+@pytest.mark.parametrize("name", ["metro", "hostile", "many", "planned"])
 @pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
 def test_nothing_overflows(view: Any, name: str, viewport: dict[str, int]) -> None:
     page = view(name, viewport)
@@ -156,9 +158,10 @@ def test_text_of_drawings_is_large_enough_on_a_phone(view: Any) -> None:
     assert min(sizes) >= 7.5
 
 
+@pytest.mark.parametrize("name", ["metro", "planned"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast(view: Any, scheme: str) -> None:
-    page = view("metro", color_scheme=scheme)
+def test_text_has_contrast(view: Any, name: str, scheme: str) -> None:
+    page = view(name, color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     pairs = page.evaluate(
         """() => {
@@ -193,15 +196,27 @@ def test_text_has_contrast(view: Any, scheme: str) -> None:
 def test_the_page_can_be_printed(view: Any, tmp_path: Path) -> None:
     page = view("metro", color_scheme="dark")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    assert page.evaluate("[...document.querySelectorAll('details')].every(d => d.open)")
+    opened = "[...document.querySelectorAll('details:not(.aside)')].every(d => d.open)"
+    assert page.evaluate(opened)
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == (
         "rgb(255, 255, 255)"
     )
     assert not page.locator(".contents").is_visible()
     assert page.locator(".side").first.evaluate("e => getComputedStyle(e).display") == "grid"
-    data = page.pdf(path=tmp_path / "page.pdf", format="A4")
-    assert data.startswith(b"%PDF")
+    assert page.pdf(path=tmp_path / "page.pdf", format="A4").startswith(b"%PDF")
+
+
+def test_nothing_is_cut_on_paper(view: Any) -> None:
+    page = view("planned", {"width": 688, "height": 1000})  # A4 within its margins, in CSS pixels
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    wide = page.evaluate(
+        """() => [...document.querySelectorAll('table, figure')]
+        .filter(e => e.checkVisibility() && e.getBoundingClientRect().right > 688.5)
+        .map(e => e.textContent.slice(0, 60))"""
+    )
+    assert wide == []
 
 
 def test_the_page_can_be_read_without_javascript(view: Any) -> None:

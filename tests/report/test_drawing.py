@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from code_opt import load_instance, load_result
+from code_opt import load_instance, load_result, parse_instance
 from code_opt.report.charts import (
     SIGNS,
     Axis,
@@ -35,6 +35,7 @@ from code_opt.report.drawing import (
     to_svg_file,
 )
 from code_opt.report.edge import draw_edge
+from code_opt.result import Result, TaskResult
 from tests.report.examples import contrast
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -179,3 +180,48 @@ def test_labels_that_would_cover_each_other_move() -> None:
     drawing = xy_chart("t", Axis("x"), Axis("y"), [Series("", dots)])
     first, second = [s for s in drawing.shapes if isinstance(s, Label) and s.bold]
     assert (first.x, first.y) != (second.x, second.y)
+
+
+def test_what_a_group_computes_once_is_marked() -> None:
+    def task(name: str, connections: list[dict[str, object]]) -> dict[str, object]:
+        return {
+            "id": name,
+            "dnn": "own" if name == "first" else "other",
+            "accuracy": 0.9,
+            "demand": 10.0,
+            "input_group": "camera",
+            "connections": connections,
+        }
+
+    blocks = [{"flops": 1e6, "id": f"{d}/{k}"} for d in ("own", "other") for k in range(3)]
+    entry = {"source": "input", "target": "own/0", "drop": 0.0, "share": "identity"}
+    leave = {"source": "own/1", "target": "other/2", "drop": 0.01}
+    instance = parse_instance(
+        {
+            "schema": "code-opt/instance/1",
+            "name": "camera",
+            "servers": [{"id": "s", "flops": 1e9}],
+            "dnns": [
+                {"id": "own", "server": "s", "blocks": blocks[:3]},
+                {"id": "other", "server": "s", "blocks": blocks[3:]},
+            ],
+            "tasks": [task("first", []), task("second", [entry, leave])],
+        }
+    )
+    paths = {
+        "first": ("own/0", "own/1", "own/2"),
+        "second": ("own/0", "own/1", "other/2"),
+    }
+    tasks = tuple(
+        TaskResult(
+            task=name, path=path, rate=1.0, accuracy=0.9, accuracy_source="predicted", latency=0.1
+        )
+        for name, path in paths.items()
+    )
+    result = Result(instance="camera", method="code", status="feasible", tasks=tasks)
+    drawing = draw_edge(instance, result, name="x")
+    titles = [s.title for s in drawing.shapes if isinstance(s, Rect) and s.title]
+    once = [title for title in titles if "once" in title]
+    assert once == [f"own/{k}: computed once for first, second" for k in (0, 1)]
+    learned = [s for s in flat(drawing.shapes) if isinstance(s, Curve) and s.closed]
+    assert len(learned) == 1  # the entry hands on what is there, only the crossing is learned

@@ -71,7 +71,7 @@ def test_every_table_and_figure_can_be_read_without_seeing_it(metro_page: str) -
     tables = [e for t, e in elements(tree) if t == "table"]
     assert len(tables) >= 5
     for table in tables:
-        assert (table.findtext("caption") or "").strip()
+        assert "".join(table.find("caption").itertext()).strip()
         assert all(th.get("scope") in {"col", "row", "rowgroup"} for th in table.iter("th"))
     drawings = [e for t, e in elements(tree) if t == "svg" and e.get("role") == "img"]
     assert len(drawings) >= 5
@@ -188,3 +188,17 @@ def test_many_tasks_get_a_picture_each_and_no_common_one(many: Path) -> None:
     parsed(text)
     assert len(text) < 1_500_000
     assert text.count('<details class="task"') == 40
+
+
+def test_a_sentence_says_how_many_tasks_use_connections(metro_page: str, many: Path) -> None:
+    assert (
+        "exact: 2 of 4 tasks leave their native path: 2 borrow blocks of another network, "
+        "2 leave early or through another head." in metro_page
+    )
+    assert "local: every task runs on its own network alone." in metro_page
+    page = assemble(read_material([many, many / "instance.json"]))
+    (chart,) = [f for f in figures(page) if f.name == "rates"]
+    results = {m: load_result(many / f"{m}.json") for m in ("code", "local")}
+    pairs = zip(results["code"].tasks, results["local"].tasks, strict=True)
+    more = sum(a.rate > b.rate * (1 + 1e-6) for a, b in pairs)
+    assert f"{more} of 40 get more with code" in chart.caption

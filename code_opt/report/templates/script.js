@@ -4,6 +4,7 @@
   const page = document.documentElement;
   page.classList.add("js");
   const readout = document.querySelector(".readout");
+  const summary = readout && readout.firstElementChild;
   const told = new Map(all(".told").map((list) => [list.dataset.task, list]));
   const parts = new Map();
   for (const part of all("g[data-task], tr[data-task], button[data-task]")) {
@@ -22,12 +23,9 @@
     shown = task;
     if (readout) {
       const list = task === null ? null : told.get(task);
-      readout.replaceChildren();
-      if (list) {
-        const copy = list.cloneNode(true);
-        copy.hidden = false;
-        readout.append(copy);
-      }
+      const copy = (list || summary).cloneNode(true);
+      copy.hidden = false;
+      readout.replaceChildren(copy);
     }
   };
   const choose = (task) => {
@@ -89,7 +87,7 @@
   // On paper nothing can be opened.
   let opened = [];
   window.addEventListener("beforeprint", () => {
-    opened = all("details:not(.task):not([open])");
+    opened = all("details:not(.task):not(.aside):not([open])");
     for (const part of opened) part.open = true;
   });
   window.addEventListener("afterprint", () => {

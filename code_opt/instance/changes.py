@@ -1,0 +1,35 @@
+"""Instances that differ from another one in what they say may be shared."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from code_opt.instance.model import INPUT, Connection, Instance, Task
+
+
+def without_sharing(instance: Instance) -> Instance:
+    """Return a copy in which tasks of an input group still have one rate, but share no work.
+
+    Sharing begins at the input: so the first step of each path is made the task's own. The
+    ``share`` of connections from the input is taken away, and the native way in is listed as a
+    connection without a drop or an adapter. Nothing else changes: paths, accuracies, rates of
+    a task on its own. A ``standalone`` floor of a group with several tasks of one DNN falls,
+    since its trunk no longer runs once for all of them.
+    """
+    sizes = Counter(task.input_group for task in instance.tasks if task.input_group is not None)
+    first = {dnn.id: dnn.blocks[0].id for dnn in instance.dnns}
+
+    def alone(task: Task) -> Task:
+        if task.input_group is None or sizes[task.input_group] < 2:
+            return task
+        connections = [
+            c.model_copy(update={"share": None}) if c.source == INPUT else c
+            for c in task.connections
+        ]
+        entry = first[task.dnn]
+        if not any(c.source == INPUT and c.target == entry for c in connections):
+            own = {"source": INPUT, "target": entry, "drop": 0.0}
+            connections.append(Connection.model_validate(own))
+        return task.model_copy(update={"connections": tuple(connections)})
+
+    return instance.model_copy(update={"tasks": tuple(map(alone, instance.tasks))})

@@ -1,0 +1,161 @@
+"""Plans on the page: every kind has its section, its figures, and the numbers of its file."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+html5lib = pytest.importorskip("html5lib")
+
+from code_opt.errors import InputError
+from code_opt.report.assemble import assemble
+from code_opt.report.blocks import figures
+from code_opt.report.material import read_material
+from code_opt.report.page import render
+from code_opt.report.plans import HEADINGS, money
+
+
+def tables_of(folder: Path, kind: str) -> dict[str, list[dict[str, object]]]:
+    """Return the tables of a plan file, read without the package."""
+    (path,) = folder.glob(f"*.plan-{kind}.json")
+    found = {}
+    for table in json.loads(path.read_text())["tables"]:
+        names = [column["name"] for column in table["columns"]]
+        found[table["name"]] = [dict(zip(names, row, strict=True)) for row in table["rows"]]
+    return found
+
+
+def section(text: str, name: str) -> str:
+    """Return what a section says, without markup."""
+    (body,) = re.findall(rf'<section id="{name}".*?</section>', text, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
+
+
+@pytest.fixture(scope="module")
+def page(planned: Path) -> str:
+    return render(assemble(read_material([planned], planned / "instance.json")))
+
+
+def test_every_kind_has_its_section_and_figure(planned: Path, page: str) -> None:
+    html5lib.HTMLParser(strict=True).parse(page)
+    material = read_material([planned], planned / "instance.json")
+    whole = assemble(material)
+    ids = [s.id for s in whole.sections]
+    assert ids == ["edge", "methods", "paths", "load", *HEADINGS]
+    names = {figure.name for figure in figures(whole)}
+    assert {
+        "least-cost",
+        "savings",
+        "growth",
+        "scenarios",
+        "failures",
+        "front",
+        "marginal",
+        "sweep-1-reward",
+        "sweep-1-throughput",
+    } <= names
+    assert all(figure.drawing.description for figure in figures(whole))
+    assert render(assemble(material)) == page
+
+
+def test_only_sections_with_data_appear(planned: Path) -> None:
+    (front,) = planned.glob("*.plan-front.json")
+    whole = assemble(read_material([front], planned / "instance.json"))
+    assert [s.id for s in whole.sections] == ["front"]
+    assert "<nav" not in render(whole)
+
+
+def test_the_least_cost_and_what_is_saved_are_told(planned: Path, page: str) -> None:
+    told = section(page, "least-cost")
+    rows = tables_of(planned, "least-cost")["summary"]
+    full = [r for r in rows if r["coordination"] == "full" and r["method"] == "exact"]
+    assert len(full) == 4
+    for row in full:
+        cost, saved = float(row["cost"]), float(row["saved_cost"])
+        share = 100 * saved / (cost + saved)
+        assert f" {money(saved)} ({share:.1f} %) " in told
+    best = max(full, key=lambda r: (r["growth"], r["saved_cost"]))
+    assert f"saved by coordination {money(best['saved_cost'])} " in told
+
+
+def test_growth_scenarios_and_failures_show_their_files(planned: Path, page: str) -> None:
+    told = section(page, "growth")
+    for row in tables_of(planned, "growth")["summary"]:
+        assert f"{money(row['cost'])} over all periods" in told
+    told = section(page, "scenarios")
+    for row in tables_of(planned, "scenarios")["summary"]:
+        assert f" {100 * row['worst_served_share']:.1f} " in told
+    told = section(page, "failures")
+    for row in tables_of(planned, "failures")["failures"]:
+        assert f" {100 * row['served_rerouted_share']:.1f} " in told
+
+
+def test_the_front_and_the_methods_share_a_chart(planned: Path, page: str) -> None:
+    material = read_material([planned], planned / "instance.json")
+    (front,) = [f for f in figures(assemble(material)) if f.name == "front"]
+    points = tables_of(planned, "front")["points"]
+    for row in points:
+        assert f"point {row['point']}: " in front.drawing.description
+    labels = [getattr(s, "text", "") for s in front.drawing.shapes]
+    assert {"exact", "local", "front"} <= set(labels)
+
+
+def test_a_plan_of_another_instance_is_refused(planned: Path, tmp_path: Path) -> None:
+    (front,) = planned.glob("*.plan-front.json")
+    data = json.loads(front.read_text()) | {"instance": "another"}
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(InputError, match="about the instance 'another'"):
+        read_material([path], planned / "instance.json")
+
+
+@pytest.mark.parametrize("kind", list(HEADINGS))
+def test_a_plan_without_its_tables_is_refused(planned: Path, tmp_path: Path, kind: str) -> None:
+    (source,) = planned.glob(f"*.plan-{kind}.json")
+    data = json.loads(source.read_text())
+    path = tmp_path / "x.json"
+    first = data["tables"][0]
+    broken = [
+        data | {"tables": []},
+        data | {"tables": [first | {"columns": first["columns"][:1], "rows": []}]},
+    ]
+    for content in broken:
+        path.write_text(json.dumps(content))
+        with pytest.raises(InputError, match=r"x\.json: .*(without|lacks)"):
+            assemble(read_material([path], planned / "instance.json"))
+
+
+def test_empty_tables_and_missing_plans_do_not_stop_the_page(planned: Path, tmp_path: Path) -> None:
+    for kind in HEADINGS:
+        (source,) = planned.glob(f"*.plan-{kind}.json")
+        data = json.loads(source.read_text())
+        for table in data["tables"]:
+            table["rows"] = []
+        data |= {"status": "infeasible", "message": "floor of <task>\nforbids it"}
+        (tmp_path / source.name).write_text(json.dumps(data))
+    text = render(assemble(read_material([tmp_path], planned / "instance.json")))
+    html5lib.HTMLParser(strict=True).parse(text)
+    assert text.count("floor of &lt;task&gt;<br>forbids it") == len(HEADINGS)
+
+
+def test_cells_that_hold_no_value_are_dashes(planned: Path, tmp_path: Path) -> None:
+    """Only the names of rows stay: every figure of every plan may be missing."""
+    keys = {"text", "boolean"}
+    for kind in HEADINGS:
+        (source,) = planned.glob(f"*.plan-{kind}.json")
+        data = json.loads(source.read_text())
+        for table in data["tables"]:
+            gone = [
+                c["type"] not in keys and c["name"] not in ("growth", "period", "point", "value")
+                for c in table["columns"]
+            ]
+            table["rows"] = [
+                [None if g else cell for g, cell in zip(gone, row, strict=True)]
+                for row in table["rows"]
+            ]
+        (tmp_path / source.name).write_text(json.dumps(data))
+    text = render(assemble(read_material([tmp_path], planned / "instance.json")))
+    html5lib.HTMLParser(strict=True).parse(text)
