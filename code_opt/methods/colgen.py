@@ -242,6 +242,11 @@ class ColumnGeneration:
 
     def _finish(self) -> Status:
         """Solve what is left to the gap or the time limit."""
+        if self.clock.is_over:
+            self.message = "stopped by time limit"
+            if self.best is None:
+                self.message += " before any assignment was found"
+            return "unknown" if self.best is None else "feasible"
         view, loop = self._program(self.table.alive, self.gap, self.clock)
         loop.bound = self.bound
         status = loop.solve(view)
