@@ -49,7 +49,9 @@ _TASKS_FREED, _PATHS_PER_FREED_TASK = 120, 8
 _SHARE_OF_TIME = 0.25
 """Most of the time left that one restricted program may take."""
 _SHARE_OF_GAP = 0.1
-"""Gap asked of the restricted program, as a share of the present one."""
+"""Gap asked of a restricted program, as a share of the present one ..."""
+_LOOSEST_GAP = 0.01
+"""... and at most (without an assignment there is no present one)."""
 
 
 class ColumnGeneration:
@@ -197,7 +199,7 @@ class ColumnGeneration:
 
     def _improve(self, keep: BoolArray) -> None:
         """Solve the program over some of the paths and those of the best assignment."""
-        gap = max(self.gap, _SHARE_OF_GAP * self._distance())
+        gap = max(self.gap, min(_SHARE_OF_GAP * self._distance(), _LOOSEST_GAP))
         left = self.clock.left
         limit = None if left is None else max(_SHARE_OF_TIME * left, 1.0)
         view, loop = self._program(keep, gap, Clock(limit))
