@@ -3,11 +3,12 @@
 1. *Prices.* The relaxation in which units can be bought in fractions is a linear program
    over all paths; each task takes the path with the largest share of it.
 2. *Moves.* Each task in turn goes to the path with the least value given all others, until
-   none moves. The value is the cost of whole units plus a small share of the cost of
+   none moves. The value is the cost of whole units plus half of the cost of
    fractions (a move that brings a server nearer to one unit less is progress), and what is
    missing of accuracy, memory and unsold units at a price that nothing outweighs.
-3. *Anew.* A few tasks that load the same servers are taken out, put back one after the other
-   at their best paths in random order, and everybody moves again; kept if not worse.
+3. *Anew.* A few tasks, every other time such that load the same servers, are taken out and put
+   back one after the other at their best paths in random order (the first one elsewhere than
+   before), and everybody moves again; kept if not worse.
 
 It proves nothing. The same seed gives the same plan.
 """
@@ -22,12 +23,14 @@ from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case
 from code_opt.solvers import LinearProgram
 
-_FRACTION = 0.02
+_FRACTION = 0.5
 """Weight of fractional units beside whole ones."""
 _MISSING = 1e4
 """Price of what is missing, in the largest price of a unit per whole capacity or accuracy."""
-_TURNS, _TOGETHER, _PATIENCE = 400, 6, 120
+_TURNS, _TOGETHER, _PATIENCE = 500, 8, 150
 """Most turns anew, most tasks in one of them, turns without gain after which it ends."""
+_NEAR = 0.5
+"""How often the tasks of a turn share servers; else they share accuracy alone."""
 _CUT_TOLERANCE = 1e-9
 
 
@@ -165,7 +168,7 @@ class _Search:
         near = np.flatnonzero(together > 0.0)
         near = near[near != centre]
         others = np.setdiff1d(np.arange(tasks), near)
-        pool = near if len(near) and rng.random() < 0.7 else others[others != centre]
+        pool = near if len(near) and rng.random() < _NEAR else others[others != centre]
         count = min(int(rng.integers(1, _TOGETHER)), len(pool))
         out = np.concatenate(([centre], rng.permutation(pool)[:count])).astype(int)
         loads, memory, accuracy = self._totals(paths)

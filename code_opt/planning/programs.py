@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyomo.environ as pyo
 
+from code_opt.errors import InputError
 from code_opt.methods.settings import SMALLEST_GAP
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case
@@ -17,6 +18,9 @@ from code_opt.planning.plan import Status
 from code_opt.planning.settings import PlanSettings
 from code_opt.solvers import MipSession, Termination, open_session
 from formulations import Failure, PlanData, Rows, Situation, build_plan_model, prefer
+
+MOST_UNITS = 1_000_000
+"""Largest number of units of one server or link; beyond it a solver's tolerances decide."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,22 @@ def plan_data(
     expected_share: float | None = None,
     failures: Sequence[Failure] = (),
 ) -> PlanData:
-    """Return a case as the planning model takes it."""
+    """Return a case as the planning model takes it.
+
+    Raises:
+        InputError: a unit is so small that numbers of units mean nothing to a solver.
+    """
     demand = np.max([s.demand for s in situations], axis=0)
     kept = [failure.keep for failure in failures]
     # Under a failure a task runs on one path only, so what is needed is bounded as without.
     largest = np.max([demand, *kept], axis=0) if kept else demand
     most = case.most_units(largest)
+    for resource, count in zip(case.resources, most.tolist(), strict=True):
+        if count > MOST_UNITS:
+            raise InputError(
+                f"{resource.name}: up to {count:.3g} units could be needed, more than the "
+                f"{MOST_UNITS:,} that can be planned with: make the unit larger"
+            )
     prices = case.price[(case.unit > 0.0) & (most > 0)]
     return PlanData(
         task_names=[task.id for task in case.instance.tasks],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
@@ -22,6 +23,11 @@ from tests.strategies import random_data
 
 Array = NDArray[np.float64]
 SLACK = 1e-6
+
+
+def seeds(few: int, many: int) -> list[Any]:
+    """Return seeds: a few for every run, many more for the long one."""
+    return [*range(few), *(pytest.param(s, marks=pytest.mark.long) for s in range(few, many))]
 
 
 def planning_instance(seed: int, **options: Any) -> Instance:

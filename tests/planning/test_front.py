@@ -12,13 +12,13 @@ from code_opt.errors import InputError
 from code_opt.instance import Instance, load_instance
 from code_opt.planning import PlanSettings, plan_front
 from code_opt.planning.front import _supported
-from tests.planning.reference import exhaustive_front, planning_instance
+from tests.planning.reference import exhaustive_front, planning_instance, seeds
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 EXACT = PlanSettings(gap=1e-7, time_limit=None)
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", seeds(10, 150))
 def test_the_front_is_that_of_all_assignments(seed: int) -> None:
     instance = planning_instance(seed + 2100, max_combinations=60)
     plan = plan_front(instance, EXACT, points=None)

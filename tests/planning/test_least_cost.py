@@ -18,6 +18,7 @@ from tests.planning.reference import (
     loads,
     native_average,
     planning_instance,
+    seeds,
 )
 
 EXACT = PlanSettings(gap=1e-7, time_limit=None)
@@ -76,7 +77,7 @@ def verify(instance: Instance, plan: Plan) -> None:
             assert record.max_units is None or r["units"] <= record.max_units
 
 
-@pytest.mark.parametrize("seed", range(48))
+@pytest.mark.parametrize("seed", seeds(30, 400))
 def test_the_exact_cost_is_that_of_brute_force(seed: int) -> None:
     instance = planning_instance(seed)
     growth = (0.8, 1.5, 3.0)[seed % 3]
@@ -288,6 +289,11 @@ def test_bad_options_are_refused(plenty: Instance, options: dict, expected: str)
 def test_bad_settings_are_refused(options: dict) -> None:
     with pytest.raises(InputError):
         PlanSettings(**options)
+
+
+def test_units_that_are_too_small_are_refused(plenty: Instance) -> None:
+    with pytest.raises(InputError, match=r"server a: up to 2e\+06 units .* make the unit larger"):
+        plan_least_cost(plenty, PlanSettings(unit_flops=1e-4), growth=(3.0,))
 
 
 def test_shared_inputs_are_refused(plenty: Instance) -> None:
