@@ -220,18 +220,40 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.savings")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--time-limit", type=float, default=60.0)
+    parser.add_argument("--time-limit", type=float, default=60.0, help="seconds per program")
+    parser.add_argument(
+        "--part",
+        action="append",
+        choices=[*(edge.name for edge in EDGES), "larger"],
+        help="run this part only, keep what is stored of the others; may be repeated",
+    )
     arguments = parser.parse_args()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    table = pd.concat([least_costs(edge, arguments.time_limit) for edge in EDGES])
-    larger = timings(arguments.time_limit)
-    write_atomically(out / "savings.csv", table.to_csv(index=False, float_format="%.6g"))
-    write_atomically(out / "savings-larger.csv", larger.to_csv(index=False, float_format="%.6g"))
+    wanted = arguments.part or [*(edge.name for edge in EDGES), "larger"]
+    # Every part is written as soon as it is done: a run that is stopped leaves what it has.
+    for edge in EDGES:
+        if edge.name in wanted:
+            _store(out / "savings.csv", edge.name, least_costs(edge, arguments.time_limit))
+    if "larger" in wanted:
+        larger = timings(arguments.time_limit)
+        write_atomically(out / "savings-larger.csv", larger.to_csv(index=False))
+    table = pd.read_csv(out / "savings.csv")
+    larger = pd.read_csv(out / "savings-larger.csv")
     write_atomically(out / "savings.md", report(table, larger, arguments.time_limit))
     for edge in EDGES:
         print(f"{edge.name}\n\n{markdown(table, edge.name)}")
     print(timing_markdown(larger), end="")
+
+
+def _store(path: Path, name: str, rows: pd.DataFrame) -> None:
+    """Put the rows of one edge into the table, in the place of those that it had."""
+    parts = {name: rows}
+    if path.exists():
+        stored = pd.read_csv(path)
+        parts = dict(list(stored.groupby("edge"))) | parts
+    table = pd.concat([parts[edge.name] for edge in EDGES if edge.name in parts])
+    write_atomically(path, table.to_csv(index=False, float_format="%.6g"))
 
 
 if __name__ == "__main__":

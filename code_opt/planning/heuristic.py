@@ -65,8 +65,9 @@ def search_plan(
     value = work.value(best)
     rng = np.random.default_rng(seed)
     quiet = 0
+    has_choice = bool((np.diff(case.first) > 1).any())
     for _ in range(_TURNS):
-        if quiet >= _PATIENCE or value <= _CUT_TOLERANCE or len(best) < 2:
+        if quiet >= _PATIENCE or value <= _CUT_TOLERANCE or not has_choice:
             break
         trial = work.anew(best, rng)
         reached = work.value(trial)

@@ -12,6 +12,7 @@ from code_opt.generate import generate
 from code_opt.instance import Instance
 from code_opt.planning import PlanSettings, plan_marginal, with_value
 from tests.planning.reference import Tables, floors_of, path_of, planning_instance, seeds
+from tests.strategies import random_instance
 
 EXACT = PlanSettings(gap=1e-7, time_limit=None)
 
@@ -107,6 +108,18 @@ def test_the_reward_gains_by_the_chain_rule(plenty: Instance, shape: dict) -> No
     for row in plan.table("servers").records():
         assert row["dual"] > 0
         assert row["gain_fixed_paths"] == pytest.approx(row["gain_by_dual"], rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_shared_inputs_are_understood(seed: int) -> None:
+    """Rates of a group count once per task, shared work once: a small step gives what duals say."""
+    instance = random_instance(seed + 3000, groups=True, max_combinations=60)
+    plan = plan_marginal(instance, EXACT, objective="throughput", step=1e-4)
+    value = plan.settings["value"]
+    for name in ("servers", "links"):
+        for row in plan.table(name).records():
+            assert row["gain_fixed_paths"] <= row["gain_by_dual"] + 1e-6 * value
+            assert row["gain_resolved"] >= row["gain_fixed_paths"] - 1e-5 * value
 
 
 def test_idle_capacity_is_worth_nothing(plenty: Instance) -> None:
