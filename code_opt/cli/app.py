@@ -242,7 +242,7 @@ def solve(
     ] = None,
     min_throughput: Annotated[
         float | None,
-        typer.Option(min=0.0, callback=_finite, help="Floor of the total rate [inferences/s]."),
+        typer.Option(min=0.0, callback=_finite, help="Floor of the total rate \\[inferences/s]."),
     ] = None,
     solver: Annotated[
         str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
@@ -567,7 +567,7 @@ def export(
     ] = None,
     min_throughput: Annotated[
         float | None,
-        typer.Option(min=0.0, callback=_finite, help="Floor of the total rate [inferences/s]."),
+        typer.Option(min=0.0, callback=_finite, help="Floor of the total rate \\[inferences/s]."),
     ] = None,
 ) -> ExitStatus:
     """Write the mixed-integer model as an MPS or LP file for any other solver.
