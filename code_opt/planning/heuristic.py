@@ -1,7 +1,8 @@
 """The planning heuristic: prices, then moves one task at a time, then part of it anew.
 
 1. *Prices.* The relaxation in which units can be bought in fractions is a linear program
-   over all paths; each task takes the path with the largest share of it.
+   over all paths; each task takes the path with the largest share of it. The most accurate
+   paths are another start.
 2. *Moves.* Each task in turn goes to the path with the least value given all others, until
    none moves. The value is the cost of whole units plus half of the cost of
    fractions (a move that brings a server nearer to one unit less is progress), and what is
@@ -25,8 +26,8 @@ from code_opt.solvers import LinearProgram
 
 _FRACTION = 0.5
 """Weight of fractional units beside whole ones."""
-_MISSING = 1e4
-"""Price of what is missing, in the largest price of a unit per whole capacity or accuracy."""
+_MISSING, _MISSING_IN_RELAXATION = 1e7, 1e4
+"""Price of lacking a whole capacity or accuracy; that of the dearest unit is 1."""
 _TURNS, _TOGETHER, _PATIENCE = 500, 8, 150
 """Most turns anew, most tasks in one of them, turns without gain after which it ends."""
 _NEAR = 0.5
@@ -61,7 +62,9 @@ def search_plan(
     if (np.diff(case.first) == 0).any():
         return None
     work = _Search(case, demands, min_accuracy)
-    best = work.settle(work.rounded())
+    best = min(
+        (work.settle(start) for start in (work.rounded(), work.most_accurate())), key=work.value
+    )
     value = work.value(best)
     rng = np.random.default_rng(seed)
     quiet = 0
@@ -75,7 +78,7 @@ def search_plan(
         if reached <= value:
             best, value = trial, reached
     units = work.units(best)
-    return Found(best, units, float(units @ case.price), work.missing(best) <= 1e-9)
+    return Found(best, units, float(units @ case.price), work.missing(best) <= _CUT_TOLERANCE)
 
 
 class _Search:
@@ -117,7 +120,7 @@ class _Search:
             (
                 np.zeros(paths),
                 -self._per_share[sold] / self._scale,
-                np.full(rows - tasks, -_MISSING),
+                np.full(rows - tasks, -_MISSING_IN_RELAXATION),
             )
         )
         upper = np.concatenate(
@@ -135,6 +138,17 @@ class _Search:
         return np.array(
             [
                 first + int(np.argmax(share[first:after]))
+                for first, after in zip(case.first[:-1], case.first[1:], strict=True)
+            ],
+            dtype=np.int64,
+        )
+
+    def most_accurate(self) -> IntArray:
+        """Return the most accurate path of every task."""
+        case = self.case
+        return np.array(
+            [
+                first + int(np.argmax(case.accuracy[first:after]))
                 for first, after in zip(case.first[:-1], case.first[1:], strict=True)
             ],
             dtype=np.int64,
@@ -240,8 +254,10 @@ class _Search:
         units = np.minimum(np.where(case.unit > 0.0, case.units_for(largest), 0.0), case.sold)
         fractions = np.maximum(largest - 1.0, 0.0) @ self._per_share
         missing = self._missing(loads, memory, accuracy)
+        # A step at 0, so that no small lack is ever worth a unit.
+        lack = missing + (missing > _CUT_TOLERANCE)
         return np.asarray(
-            units @ case.price + _FRACTION * fractions + _MISSING * self._scale * missing
+            units @ case.price + _FRACTION * fractions + _MISSING * self._scale * lack
         )
 
     def _missing(self, loads: FloatArray, memory: FloatArray, accuracy: FloatArray) -> FloatArray:
