@@ -27,7 +27,7 @@ demo: $(VENV)/.networks  ## solve a shipped instance and run what comes out (INS
 		--data $(DATA) --seconds 3 --out out/demo/evaluation || [ $$? -eq 1 ]  # 1: not confirmed
 
 test: $(VENV)/.dev $(VENV)/.networks  ## all tests but the long ones
-	$(BIN)/python -m pytest -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile $(ARGS)
 
 long: $(VENV)/.dev $(VENV)/.bench $(VENV)/.networks  ## every test, thousands of random cases included
 	$(BIN)/python -m pytest -m "" --timeout 7200 $(ARGS)

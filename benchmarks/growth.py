@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.report import FIRST_SEED, header
+from benchmarks.report import FIRST_SEED, commit, header
 from benchmarks.running import instance_file, run_apart
 from benchmarks.worker import LABELLING
 from code_opt.files import write_atomically
@@ -63,7 +63,7 @@ QUANTITIES = (
     Quantity("memory of exact [MiB]", EXACT, "grown"),
 )
 COLUMNS = [
-    *("family", "set", *CENTRE, "seed", "method", "status", "cpu", "wall"),
+    *("family", "set", *CENTRE, "seed", "method", "limit", "commit", "status", "cpu", "wall"),
     *("cpu to 0.01", "cpu to 0.0001", "paths", "labels", "peak", "base"),
 ]
 
@@ -90,20 +90,33 @@ def options(family: str, point: dict[str, float]) -> dict[str, Any]:
     return {"blocks": (blocks, blocks), "hosts": hosts, "load": point["load"]}
 
 
-def run(families: Sequence[str], seeds: int, limit: float, most: int, out: Path) -> pd.DataFrame:
-    """Run everything and return one row per run; the rows so far are kept on disk."""
-    rows: list[dict[str, Any]] = []
+def run(
+    families: Sequence[str],
+    seeds: int,
+    limit: float,
+    most: int,
+    out: Path,
+    known: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Run what is not known yet and return one row per run; the rows so far are kept on disk."""
+    rows: list[dict[str, Any]] = [] if known is None else known.to_dict("records")
+    key = ("family", *CENTRE, "seed", "method")
+    done = {tuple(row[name] for name in key) for row in rows}
+    now = commit()
     methods = list(dict.fromkeys(quantity.method for quantity in QUANTITIES))
     for family in families:
         for kind, point in points(family, most):
             for seed in range(FIRST_SEED, FIRST_SEED + seeds):
                 size = int(point["services"])
+                left = [m for m in methods if (family, *point.values(), seed, m) not in done]
+                if not left:
+                    continue
                 with instance_file(family, size, seed, **options(family, point)) as path:
-                    for method in methods:
+                    for method in left:
                         found = run_apart(method, path, limit)
                         rows.append(
                             {"family": family, "set": kind, **point, "seed": seed}
-                            | {"method": method, **found}
+                            | {"method": method, "limit": limit, "commit": now, **found}
                         )
                         print(family, kind, point, seed, method, found["status"], file=sys.stderr)
                 table = pd.DataFrame(rows).reindex(columns=COLUMNS)
@@ -200,6 +213,7 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds per solve")
     parser.add_argument("--most", type=int, default=400, help="leave out more services than that")
     parser.add_argument("--plan", action="store_true", help="say how long it can take, run nothing")
+    parser.add_argument("--resume", action="store_true", help="keep the runs of growth.csv")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     families = arguments.families.split(",")
@@ -209,8 +223,17 @@ def main() -> None:
     if arguments.plan:
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
-    runs = run(families, arguments.seeds, arguments.time_limit, arguments.most, arguments.out)
-    text = report(runs, header("benchmarks.growth", arguments.time_limit))
+    stored = arguments.out / "growth.csv"
+    known = pd.read_csv(stored) if arguments.resume and stored.exists() else None
+    runs = run(
+        families, arguments.seeds, arguments.time_limit, arguments.most, arguments.out, known
+    )
+    opening = header("benchmarks.growth", None)
+    opening += [
+        f"- runs of commits {', '.join(sorted(set(runs.commit)))}; "
+        f"limits {', '.join(f'{limit:g} s' for limit in sorted(set(runs.limit)))}"
+    ]
+    text = report(runs, opening)
     write_atomically(arguments.out / "growth.md", text)
     print(text, end="")
 

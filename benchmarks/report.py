@@ -23,22 +23,36 @@ PACKAGES = ("highspy", "pyomo", "numpy", "scipy", "ortools", "pyscipopt")
 
 def header(module: str, limit: float | None) -> list[str]:
     """Return what ran where."""
-    dirty = _git("status", "--porcelain", "--untracked-files=no")
-    commit = _git("rev-parse", "--short", "HEAD") or "unknown"
     versions = []
     for package in PACKAGES:
         try:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             versions.append(f"{package} missing")
-    command = f"python -m {module} " + shlex.join(sys.argv[1:])
+    command = f"python -m {module} " + shlex.join(_without_place(sys.argv[1:]))
     limits = "limits below" if limit is None else f"limit {limit:g} s"
     return [
-        f"- commit {commit}{' with changes' if dirty else ''}; Python {platform.python_version()}",
+        f"- commit {commit()}; Python {platform.python_version()}",
         f"- {', '.join(versions)}",
         f"- {machine()}; one thread per solver; {limits}",
         f"- seeds from {FIRST_SEED} on; gap {GAP:g}; command `{command.strip()}`",
     ]
+
+
+def commit() -> str:
+    """Return the commit that runs, and whether it has changes."""
+    dirty = _git("status", "--porcelain", "--untracked-files=no")
+    found = _git("rev-parse", "--short", "HEAD") or "unknown"
+    return f"{found} with changes" if dirty else found
+
+
+def _without_place(arguments: list[str]) -> list[str]:
+    """Return a command's arguments without where it wrote to."""
+    kept = list(arguments)
+    if "--out" in kept:
+        at = kept.index("--out")
+        del kept[at : at + 2]
+    return kept
 
 
 def machine() -> str:

@@ -136,7 +136,7 @@ class _Draw:
                 task["measured_paths"] = self.draw_measured(task)
         if self.limits:
             for server in servers:
-                server["memory"] = self.draw_memory(server["id"], tasks)
+                server["memory"] = self.draw_memory(server["id"], tasks, groups)
         total = sum(self.share(dnn, natives) for dnn in natives)
         return {
             "schema": "code-opt/instance/1",
@@ -407,9 +407,12 @@ class _Draw:
             measured.append({"blocks": list(blocks), "accuracy": accuracy})
         return measured
 
-    def draw_memory(self, server: str, tasks: list[Data]) -> float | None:
-        """Draw a limit that holds some of the adapters that may be placed on the server."""
-        if self.chance(0.6):
+    def draw_memory(self, server: str, tasks: list[Data], is_tight: bool) -> float | None:
+        """Draw a limit that holds some of the adapters that may be placed on the server.
+
+        With ``is_tight`` often so little that it matters whether two tasks share one.
+        """
+        if self.chance(0.3 if is_tight else 0.6):
             return None
         sizes = [
             4.0 * connection["params"]
@@ -421,6 +424,8 @@ class _Draw:
                 or self.home[connection["target" if connection["source"] == "input" else "source"]]
             )
         ]
+        if is_tight and sizes and self.chance(0.7):
+            return max(sizes) * self.uniform(0.9, 1.9)
         return sum(sizes) * self.uniform(0.0, 1.0)
 
     def draw_shape(self, scale: float, exponents: list[float]) -> Data:

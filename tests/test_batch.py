@@ -231,7 +231,7 @@ def _deadly(path, method, settings):
     return {"fault": "bad input", "message": "lived"}
 
 
-@pytest.mark.parametrize("deadly", [["c"], ["a", "b", "c"]])
+@pytest.mark.parametrize("deadly", [["c"], pytest.param(["a", "b", "c"], marks=pytest.mark.long)])
 def test_a_process_that_dies_costs_its_own_job_only(folder, monkeypatch, deadly):
     monkeypatch.setattr(batch, "_solve", _deadly)
     outcomes = run_batch(
@@ -247,7 +247,7 @@ def test_an_unknown_executor_is_refused(folder):
         run_batch(find_instances([folder]), ["local"], {}, executor="cloud")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_dask_gives_the_same(folder):
     pytest.importorskip("distributed")
     sources = find_instances([folder])

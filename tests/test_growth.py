@@ -92,7 +92,11 @@ def test_runs_are_real_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(growth, "QUANTITIES", (Quantity("paths", LABELLING, "paths"),))
     found = growth.run(["metro-ring"], 1, 10.0, 100, tmp_path)
     assert list(found.status) == ["done"]
-    assert len(pd.read_csv(tmp_path / "growth.csv")) == 1
+    stored = pd.read_csv(tmp_path / "growth.csv")
+    assert len(stored) == 1
+    monkeypatch.setattr(growth, "run_apart", lambda *_: {"status": "again"})
+    again = growth.run(["metro-ring"], 2, 10.0, 100, tmp_path, stored)
+    assert list(zip(again.seed, again.status, strict=True)) == [(1000, "done"), (1001, "again")]
 
 
 def test_the_documented_table_is_the_measured_one():

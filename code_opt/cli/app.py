@@ -242,7 +242,7 @@ def solve(
     ] = None,
     min_throughput: Annotated[
         float | None,
-        typer.Option(min=0.0, callback=_finite, help="Floor of the total rate [inferences/s]."),
+        typer.Option(min=0.0, callback=_finite, help="Floor of the total rate \\[inferences/s]."),
     ] = None,
     solver: Annotated[
         str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
@@ -358,9 +358,15 @@ def validate(instance_path: InstanceArgument) -> ExitStatus:
     console = _Console(highlight=False)
     _print(console, f"{plain(instance_path)}: ok ({plain(instance.name or 'without a name')})")
     _print(console, "  " + ", ".join(f"{count(n)} {name}" for name, n in counts.items()))
+    groups: dict[str, list[str]] = {}
+    for task in tasks:
+        if task.input_group is not None:
+            groups.setdefault(task.input_group, []).append(plain(task.id))
+    for group, members in groups.items():
+        _print(console, f"  input group {plain(group)}: {', '.join(members)}")
     _print(console, "  paths per task:")
-    for task, paths_of_task in paths.items():
-        _print(console, f"    {plain(task)}: {count(paths_of_task)}")
+    for name, paths_of_task in paths.items():
+        _print(console, f"    {plain(name)}: {count(paths_of_task)}")
     _print(console, f"  {product(paths.values())} path assignments in all")
     return ExitStatus.DONE
 
@@ -561,7 +567,7 @@ def export(
     ] = None,
     min_throughput: Annotated[
         float | None,
-        typer.Option(min=0.0, callback=_finite, help="Floor of the total rate [inferences/s]."),
+        typer.Option(min=0.0, callback=_finite, help="Floor of the total rate \\[inferences/s]."),
     ] = None,
 ) -> ExitStatus:
     """Write the mixed-integer model as an MPS or LP file for any other solver.

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from code_opt.cli.exits import ExitStatus
+from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.text import plain, plain_lines, seconds
 
 if TYPE_CHECKING:
@@ -66,8 +66,6 @@ def status_of_batch(outcomes: Sequence[Outcome]) -> ExitStatus:
     An instance that a method could not use, or on which one failed, counts as that, whatever
     the others found.
     """
-    from code_opt.cli.exits import status_of
-
     by_instance: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_instance.setdefault(outcome.job.source.stem, []).append(outcome)

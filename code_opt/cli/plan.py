@@ -167,7 +167,7 @@ def plan(
     ] = None,
     unit_bandwidth: Annotated[
         float | None,
-        typer.Option(rich_help_panel=_HOW, help="Unit of links that have none [bytes/s]."),
+        typer.Option(rich_help_panel=_HOW, help="Unit of links that have none \\[bytes/s]."),
     ] = None,
     discount: Annotated[
         float,

@@ -49,7 +49,9 @@ _TASKS_FREED, _PATHS_PER_FREED_TASK = 120, 8
 _SHARE_OF_TIME = 0.25
 """Most of the time left that one restricted program may take."""
 _SHARE_OF_GAP = 0.1
-"""Gap asked of the restricted program, as a share of the present one."""
+"""Gap asked of a restricted program, as a share of the present one ..."""
+_LOOSEST_GAP = 0.01
+"""... and at most (without an assignment there is no present one)."""
 
 
 class ColumnGeneration:
@@ -77,7 +79,7 @@ class ColumnGeneration:
             return self._finish()
         start = np.unique(self.table.first_answers())
         if self.best is not None:
-            start = np.union1d(start, self._numbers(self.best))
+            start = np.union1d(start, self.table.numbers_of(self.best))
         self.master = RestrictedMaster(self.judge, self.table, start, self.best)
         if self.best is None and self.master.is_infeasible(self.clock):
             return "infeasible"
@@ -188,7 +190,7 @@ class ColumnGeneration:
         keep = table.alive & (rank < _PATHS_PER_FREED_TASK)
         waiting = np.ones(tasks, dtype=bool)
         while waiting.any() and not self.clock.is_over and not self._is_proven():
-            loss = best.loss[self._numbers(self.best)]
+            loss = best.loss[self.table.numbers_of(self.best)]
             freed = self._around(int(np.argmax(np.where(waiting, loss, -1.0))), loss, keep)
             waiting[freed] = False
             is_freed = np.zeros(tasks, dtype=bool)
@@ -197,7 +199,7 @@ class ColumnGeneration:
 
     def _improve(self, keep: BoolArray) -> None:
         """Solve the program over some of the paths and those of the best assignment."""
-        gap = max(self.gap, _SHARE_OF_GAP * self._distance())
+        gap = max(self.gap, min(_SHARE_OF_GAP * self._distance(), _LOOSEST_GAP))
         left = self.clock.left
         limit = None if left is None else max(_SHARE_OF_TIME * left, 1.0)
         view, loop = self._program(keep, gap, Clock(limit))
@@ -242,6 +244,11 @@ class ColumnGeneration:
 
     def _finish(self) -> Status:
         """Solve what is left to the gap or the time limit."""
+        if self.clock.is_over:
+            self.message = "stopped by time limit"
+            if self.best is None:
+                self.message += " before any assignment was found"
+            return "unknown" if self.best is None else "feasible"
         view, loop = self._program(self.table.alive, self.gap, self.clock)
         loop.bound = self.bound
         status = loop.solve(view)
@@ -256,7 +263,7 @@ class ColumnGeneration:
         """Prepare the path formulation over some of the paths, with the present cuts."""
         table, keep = self.table, keep.copy()
         if self.best is not None:
-            keep[self._numbers(self.best)] = True
+            keep[self.table.numbers_of(self.best)] = True
         tasks = tuple(
             task.subset(np.flatnonzero(keep[start:end]).tolist())
             for task, start, end in zip(
@@ -300,20 +307,6 @@ class ColumnGeneration:
                 self.master.leave_out(gone)
                 self._in_vain.clear()
         self._report()
-
-    def _numbers(self, solution: Solution) -> IntArray:
-        """Return the paths of an assignment as they are numbered in the table."""
-        return np.array(
-            [
-                first + task.paths.arcs.index(path.arcs)
-                for first, task, path in zip(
-                    self.table.first[:-1].tolist(),
-                    self.table.pool.tasks,
-                    solution.paths,
-                    strict=True,
-                )
-            ]
-        )
 
     def _distance(self) -> float:
         """Return the present gap of the objective."""

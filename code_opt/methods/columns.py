@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from code_opt.instance.model import Shape
+from code_opt.methods.assignment import Solution
 from code_opt.methods.models import throughput_unit
 from code_opt.methods.settings import Settings
-from code_opt.paths import PathPool
+from code_opt.paths import PathPool, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.reward import log_slope, log_value
 
@@ -83,7 +84,8 @@ class PathTable:
     A path at its floor rate needs ``need`` of its resources, and ``spare`` more at R.
     """
 
-    def __init__(self, pool: PathPool, settings: Settings) -> None:
+    def __init__(self, pool: PathPool, settings: Settings, is_partial: bool = False) -> None:
+        """Put a pool into arrays; ``is_partial`` if its tasks have other paths, too."""
         self.pool, self.settings = pool, settings
         sizes = np.array([len(t) for t in pool.tasks])
         self.first = np.concatenate(([0], np.cumsum(sizes)))
@@ -117,7 +119,7 @@ class PathTable:
         self._sort_users()
         self.cuts: list[Cut] = []
         self._stacked: tuple[IntArray, IntArray, FloatArray, FloatArray, FloatArray] | None = None
-        self.range_of_totals = self._find_range()
+        self.range_of_totals = self._find_range(is_partial)
 
     def _sort_users(self) -> None:
         entries = np.flatnonzero(self.alive[self.row])
@@ -133,13 +135,16 @@ class PathTable:
         self.alive &= ~paths
         self._sort_users()
 
-    def _find_range(self) -> tuple[tuple[float, float], tuple[float, float]]:
+    def _find_range(self, is_partial: bool) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return where A and Th (in ``unit``) can lie, the floors asked for among it."""
         lows = float(np.minimum.reduceat(self.accuracy, self.first[:-1]).sum())
         highs = float(np.maximum.reduceat(self.accuracy, self.first[:-1]).sum())
+        high_th = float(self.most_of_task.sum()) / self.unit
+        if is_partial:
+            lows, highs = 0.0, 1.0
+            high_th = max(high_th, sum(map(_largest_rate, self.pool.tasks)) / self.unit)
         low_a = max(lows, self.settings.min_accuracy or 0.0)
         low_th = max(self.base_throughput, (self.settings.min_throughput or 0.0) / self.unit)
-        high_th = float(self.most_of_task.sum()) / self.unit
         # Beyond what any mix of paths reaches, with room for the tolerance of requirements.
         self.is_out_of_reach = low_a > highs * (1.0 + 1e-6) or low_th > high_th * (1.0 + 1e-6)
         return (low_a, max(low_a, highs)), (low_th, max(low_th, high_th))
@@ -149,6 +154,11 @@ class PathTable:
         load = np.bincount(self.row, self.need + self.spare, len(self.task))
         order = np.lexsort((-self.accuracy, self.task)), np.lexsort((load, self.task))
         return np.concatenate([each[self.first[:-1]] for each in order])
+
+    def numbers_of(self, solution: Solution) -> IntArray:
+        """Return the paths of an assignment, shape (T,)."""
+        pairs = zip(self.pool.tasks, solution.paths, strict=True)
+        return self.first[:-1] + np.array([t.paths.arcs.index(path.arcs) for t, path in pairs])
 
     def entries_of(self, paths: IntArray) -> tuple[IntArray, IntArray]:
         """Return the entries of some paths, and for each its place in ``paths``."""
@@ -241,6 +251,16 @@ class PathTable:
         alpha = (1.0 if objective == "accuracy" else 0.0) - prices.accuracy
         tau = (1.0 if objective == "throughput" else 0.0) - prices.throughput
         return max(alpha * low_a, alpha * high_a) + max(tau * low_th, tau * high_th)
+
+
+def _largest_rate(task: TaskPaths) -> float:
+    """Return a rate that no path of the task's graph exceeds."""
+    graph, columns = task.graph, np.flatnonzero(task.is_rate_resource)
+    least = max((float(graph.to_output(graph.use[:, c])[0]) for c in columns), default=0.0)
+    # Of k resources one is used at least a k-th of the least total.
+    total = graph.to_output(graph.use[:, columns].sum(axis=1))[0]
+    least = max(least, float(total) / max(len(columns), 1))
+    return max(min(task.demand, 1.0 / least if least > 0.0 else np.inf), task.floor)
 
 
 def _most_beyond(shape: Shape, low: float, high: float, price: float) -> float:

@@ -15,19 +15,22 @@ import pyomo.environ as pyo
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
-from code_opt.methods.assignment import Judge, make_result
+from code_opt.methods.assignment import Judge, make_result, relative_gap
 from code_opt.methods.colgen import ColumnGeneration
 from code_opt.methods.diagnosis import explain
 from code_opt.methods.heuristic import search
 from code_opt.methods.mip import TangentLoop
 from code_opt.methods.models import FlowView, ModelView, PathView
-from code_opt.methods.settings import Clock, Settings
+from code_opt.methods.pricing import PricedPool, priced_pool
+from code_opt.methods.settings import SMALLEST_GAP, Clock, Settings
 from code_opt.methods.tangents import tangent_points
-from code_opt.paths import PathPool, build_pool
+from code_opt.paths import PathPool, build_pool, count_paths
 from code_opt.result import Result, Status
 
 __all__ = ["build_model", "choose_formulation", "solve_exact", "tangent_points"]
 
+_MOST_PATHS_OF_A_TASK = 1_000_000
+"""Paths of a task's graph, dominated ones included, up to which they are labelled at once."""
 _MOST_PATHS = 1000
 """Paths up to which ``auto`` takes ``path`` (``python -m benchmarks.ablation`` measures it)."""
 
@@ -60,6 +63,10 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
         SolverError: the solver failed.
     """
     clock = Clock(settings.time_limit)
+    if _needs_pricing(instance, settings):
+        priced = priced_pool(instance, settings, clock)
+        if priced is not None:
+            return _solve_priced(priced, replace(settings, formulation="colgen"), clock)
     pool = build_pool(instance)
     formulation, reason = choose_formulation(pool, settings)
     if settings.solver_log:
@@ -94,6 +101,46 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
         formulation=formulation,
         message=run.message,
         details=counts,
+    )
+
+
+def _needs_pricing(instance: Instance, settings: Settings) -> bool:
+    """Tell whether listing the nondominated paths would take too long."""
+    groups = [task.input_group for task in instance.tasks if task.input_group is not None]
+    if settings.formulation not in ("auto", "colgen") or len(set(groups)) < len(groups):
+        return False
+    return settings.solver == "highs" and max(count_paths(instance)) > _MOST_PATHS_OF_A_TASK
+
+
+def _solve_priced(priced: PricedPool, settings: Settings, clock: Clock) -> Result:
+    """Solve over a pool made by prices; without all paths that matter, value what is known."""
+    judge = Judge(priced.pool, settings)
+    details: dict[str, Any] = {
+        "formulation_choice": "too many paths to list: priced by shortest paths",
+        "paths_in_pool": priced.pool.size,
+        "labels": priced.pool.labels,
+        "pricing_rounds": priced.rounds,
+    }
+    best, bound, message = priced.best, priced.bound, None
+    if priced.is_complete:
+        run = ColumnGeneration(judge, clock, best)
+        run.solve()
+        best, bound, message = run.best or best, min(bound, run.bound), run.message
+        details |= run.details
+    gap = relative_gap(settings.objective == "reward", best.log_value, bound)
+    is_proven = gap <= max(settings.gap, SMALLEST_GAP)
+    if not is_proven and message is None:
+        message = "stopped at the relaxation's bound: too many paths are within the gap"
+    return make_result(
+        judge,
+        "exact",
+        "optimal" if is_proven else "feasible",
+        clock.seconds,
+        best,
+        bound=bound,
+        formulation="colgen",
+        message=message,
+        details=details,
     )
 
 

@@ -39,14 +39,15 @@ _JOINT_ROUNDS = 12
 """Most rounds in which input groups find new options at the prices of the last one."""
 _CLOSE = 5e-4
 """Distance of the objective (log reward) from its bound within which the search is content."""
-_TURNS_PER_SERVICE, _MOST_TURNS = 2, 250
+_TURNS_PER_SERVICE, _LEAST_TURNS, _MOST_TURNS = 2, 20, 250
 """Turns by default: with many services the most promising ones alone."""
-_LEAST_PATIENCE, _SERVICES_PER_PATIENCE = 3, 4
+_LEAST_PATIENCE, _SERVICES_PER_PATIENCE = 4, 4
 """Turns in vain, one after the other, that end the search: at least, and one more for so many."""
-_FEWEST_FREED, _MORE_FREED, _MOST_FREED = 6, 2, 10
-"""Services that answer anew together: more each time that one leads in vain."""
-_NODES, _NODES_FOR_ALL = 100, 500
-"""Linear programs solved in a turn, at most; more where it frees all services."""
+_FREED, _FEWEST_FREED, _MOST_FREED, _MORE_FREED = 6, 5, 10, 2
+"""Services that answer anew together: at first, at least, at most; so many more for each time
+that their leader led in vain."""
+_NODES = 150
+"""Linear programs solved in a turn, at most."""
 
 
 def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = None) -> SearchOutcome:
@@ -73,19 +74,17 @@ def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = Non
     best = work.evaluate(market.dive(Clock(None)))
     agenda = _Agenda(work, prices, np.random.default_rng(seed))
     if turns is None:
-        turns = min(_TURNS_PER_SERVICE * tasks, _MOST_TURNS)
+        turns = min(max(_TURNS_PER_SERVICE * tasks, _LEAST_TURNS), _MOST_TURNS)
     there: Neighbourhood | None = None
-    # The options of groups are many, and found as needed: a long search among them pays less.
-    most_for_all = _NODES if any(unit.size > 1 for unit in work.units) else _NODES_FOR_ALL
     in_vain, patience = 0, _LEAST_PATIENCE + tasks // _SERVICES_PER_PATIENCE
     for _ in range(turns):
         if clock.is_over or bound - best.merit <= _CLOSE or in_vain >= patience:
             break
         work.stages += 1
         freed = agenda.next(best)
-        frees_all = len(freed) == tasks
         there = Neighbourhood(work, best, freed, prices, instead_of=there)
-        found = there.search(most_for_all if frees_all else _NODES)
+        found = there.search(_NODES)
+        agenda.adapt(there)
         if found is not None:
             work.ask(found.choice)
             end = work.state(found.choice, found.rates)
@@ -95,7 +94,7 @@ def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = Non
                 agenda.reopen()
                 in_vain = 0
                 continue
-        elif frees_all:
+        elif there.is_exhausted and len(freed) == tasks:
             break
         agenda.close()
         in_vain += 1
@@ -124,6 +123,7 @@ class _Agenda:
         self._in_vain = np.zeros(len(tasks), dtype=np.int64)
         self._freed: IntArray = np.empty(0, dtype=np.int64)
         self._leader = 0
+        self._size = _FREED
 
     def next(self, state: State) -> IntArray:
         """Return the services that answer anew, ascending."""
@@ -143,7 +143,7 @@ class _Agenda:
         heat[-1] = 0.0
         standing = heat[reach].sum(axis=1) * 0.5**self._in_vain
         self._leader = int(np.argmax(standing))
-        size = _FEWEST_FREED + _MORE_FREED * int(self._in_vain[self._leader])
+        size = self._size + _MORE_FREED * int(self._in_vain[self._leader])
         size = min(size, _MOST_FREED, len(now))
         loss += 0.5 * idle[reach].sum(axis=1)
         loss += loss.mean()
@@ -160,6 +160,12 @@ class _Agenda:
             chosen.append(int(np.searchsorted(total, self._rng.random() * total[-1], "right")))
         self._freed = np.sort(np.array(chosen))
         return self._freed
+
+    def adapt(self, last: Neighbourhood) -> None:
+        """Free fewer services from here on where the last search did not come to its end."""
+        if not last.is_exhausted:
+            least = max(min(_FEWEST_FREED, len(self._in_vain) - 1), 1)
+            self._size = max(min(self._size, len(self._freed)) - 1, least)
 
     def close(self) -> None:
         """The last answer brought nothing: others lead first."""

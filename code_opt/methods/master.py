@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyomo.environ as pyo
 
 from code_opt.methods.assignment import Judge, Solution
 from code_opt.methods.columns import BoolArray, Bound, Cut, PathTable, Prices
@@ -68,7 +67,6 @@ class RestrictedMaster:
         self._tangents = Tangents(table.pool, model, table.unit, self._gap)
         if self._is_log:
             self._tangents.spread(best)
-        self._model = model
         self._lp = ModelRelaxation(model)
         column_of, row_of = self._lp.column_of, self._lp.row_of
         self._missing = [column_of(v) for v in model.missing.values()]
@@ -98,7 +96,7 @@ class RestrictedMaster:
         self._columns, self._rows = self._lp.columns, self._lp.rows
         self._cut_row: IntArray = np.empty(0, dtype=np.int64)
         self._idle: IntArray = np.empty(0, dtype=np.int64)
-        self.rounds = self.iterations = 0
+        self.rounds = 0
         self.best: Bound | None = None
         """The lowest bound so far, of the paths that are alive."""
 
@@ -357,8 +355,3 @@ class RestrictedMaster:
         self._lp.add_constraints(added)
         self._rows += len(added)
         return bool(added)
-
-    @property
-    def model(self) -> pyo.ConcreteModel:
-        """The declared program, as it was with its first columns."""
-        return self._model

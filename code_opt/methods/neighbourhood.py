@@ -78,7 +78,8 @@ class Neighbourhood:
         np.add.at(rest, work.index[:, self._near_now], work.need[:, self._near_now])
         self._spare = 1.0 - rest
         """What the others leave of each resource, the near ones at their floors."""
-        accuracy_held = float((work.weight * work.estimate)[state.choice[freed]].sum())
+        now_freed = state.choice[freed]
+        accuracy_held = float(work.weight[now_freed] @ work.estimate[now_freed])
         rate_held = float(state.rates[moving].sum())
         rate_near = float(work.floor[near].sum())
         settings = work.judge.settings

@@ -34,13 +34,13 @@ _RATES = 12
 """Rates at which a group answers prices: its best combination depends on its rate."""
 _DRAWS, _SHAKEN = 30, 0.02
 """Draws of prices for each such rate; size of the noise on paths' costs, of their spread."""
-_KEPT = 20
-"""Options kept of all that the paths of two tasks make."""
+_KEPT, _PAIRED = 20, 600
+"""Options kept of all that the paths of two tasks make, and most paths of a task for that."""
 _ASIDE = (1.0, 0.5, 2.0)
 """What accuracy is worth, as a factor, where exchanges start from: they end in other places."""
 _SHORT = 1e3
 """Worth lost by an option for each capacity, or part of it, that it lacks at the floor."""
-_MOST_SUBSETS = 3**8
+_MOST_SUBSETS = 3**6
 """Splits of a group's tasks that the dynamic program may try at a node; in larger groups the
 tasks answer each other in turns."""
 _TURNS = 4
@@ -175,21 +175,47 @@ class Unit:
         while in_vain < len(pairs):
             s, t = pairs[turn % len(pairs)]
             turn += 1
-            worth = self._worth_of_pairs(at, present, s, t)
+            ways = self._candidates(s), self._candidates(t)
+            worth = self._worth_of_pairs(at, present, (s, t), ways)
             leaders = np.argpartition(-worth, min(_KEPT, worth.size - 1), axis=None)[:_KEPT]
             rows = np.tile(present, (len(leaders), 1))
-            rows[:, s], rows[:, t] = np.unravel_index(leaders, worth.shape)
+            one, two = np.unravel_index(leaders, worth.shape)
+            rows[:, s], rows[:, t] = ways[0][one], ways[1][two]
             found.append(rows)
             top = int(worth.argmax())
             in_vain += 1
             if worth.flat[top] > best + 1e-9 * abs(worth.flat[top]):
                 best, in_vain = float(worth.flat[top]), 0
-                present[s], present[t] = np.unravel_index(top, worth.shape)
+                first, second = np.unravel_index(top, worth.shape)
+                present[s], present[t] = ways[0][first], ways[1][second]
         return np.concatenate(found)
 
-    def _worth_of_pairs(self, at: Valuation, present: IntArray, s: int, t: int) -> FloatArray:
-        """Return what all paths of two tasks are worth together, the others as they are."""
+    def _candidates(self, t: int) -> IntArray:
+        """Return the paths of a task that exchanges try: where there are many, those in use."""
+        if len(self.tasks[t]) <= _PAIRED:
+            return np.arange(len(self.tasks[t]))
+        return np.unique(self.paths[:, t])[:_PAIRED]
+
+    def _worth_of_pairs(
+        self,
+        at: Valuation,
+        present: IntArray,
+        pair: tuple[int, int],
+        ways: tuple[IntArray, IntArray],
+    ) -> FloatArray:
+        """Return what paths of two tasks are worth together, the others as they are.
+
+        Args:
+            at: what it is measured by.
+            present: a path of each task, shape (m,).
+            pair: two tasks.
+            ways: paths of the first one and of the second one, n and n' of them.
+
+        Returns:
+            Worth of each combination, shape (n, n').
+        """
         assert self.sharing is not None
+        s, t = pair
         through, prefix_use = self.sharing.through, self.sharing.prefix_use
         paid = np.zeros(len(prefix_use), dtype=bool)
         use = np.zeros(len(self.resources))
@@ -203,16 +229,19 @@ class Unit:
                 reach = min(reach, float(self.tasks[other].most_rate[path]))
         use += prefix_use[paid].sum(axis=0)
         unpaid = np.where(paid[:, None], 0.0, prefix_use)
-        one = self.sharing.own_use[s] + through[s] @ unpaid
-        two = self.sharing.own_use[t] + through[t] @ unpaid
+        here, there = through[s][ways[0]], through[t][ways[1]]
+        one = self.sharing.own_use[s][ways[0]] + here @ unpaid
+        two = self.sharing.own_use[t][ways[1]] + there @ unpaid
         uses = use + one[:, None, :] + two[None, :, :]
         for k in np.flatnonzero(unpaid.any(axis=0)).tolist():
-            uses[:, :, k] -= (through[s] * unpaid[:, k]) @ through[t].T
+            uses[:, :, k] -= (here * unpaid[:, k]) @ there.T  # what both go through, once
         accuracies = accuracy + np.add.outer(
-            self.weights[s] * self.tasks[s].paths.accuracy,
-            self.weights[t] * self.tasks[t].paths.accuracy,
+            self.weights[s] * self.tasks[s].paths.accuracy[ways[0]],
+            self.weights[t] * self.tasks[t].paths.accuracy[ways[1]],
         )
-        reaches = np.minimum.outer(self.tasks[s].most_rate, self.tasks[t].most_rate)
+        reaches = np.minimum.outer(
+            self.tasks[s].most_rate[ways[0]], self.tasks[t].most_rate[ways[1]]
+        )
         most = self.most_at(uses, np.minimum(reaches, reach))
         return self.worth_at(at, accuracies, uses, most)
 

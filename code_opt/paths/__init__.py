@@ -2,18 +2,30 @@
 
 from code_opt.paths.graph import Arc, Resource, TaskGraph, Topology
 from code_opt.paths.groups import SharedPrefix, Sharing
-from code_opt.paths.pool import PathPool, RateGroup, TaskPaths, build_pool, count_paths
+from code_opt.paths.labels import TooManyLabels
+from code_opt.paths.pool import (
+    PathPool,
+    PathPrices,
+    RateGroup,
+    TaskPaths,
+    build_pool,
+    count_paths,
+    unite,
+)
 
 __all__ = [
     "Arc",
     "PathPool",
+    "PathPrices",
     "RateGroup",
     "Resource",
     "SharedPrefix",
     "Sharing",
     "TaskGraph",
     "TaskPaths",
+    "TooManyLabels",
     "Topology",
     "build_pool",
     "count_paths",
+    "unite",
 ]

@@ -40,6 +40,8 @@ _TASKS_AT_ONCE, _PATHS_AT_ONCE = 32, 1_000_000
 """Most tasks labelled together, and most paths in their graphs: bounds memory."""
 _LARGE_GROUP = 256
 """Groups with more rows are compared in lexicographic order, in chunks."""
+_COMPARED_PER_KEPT = 4
+"""Where a node may keep so many labels only, how many times as many are compared."""
 _COMPARED_AT_ONCE, _WORTH_PADDING = 2**17, 2**15
 """Most pairs of rows compared at once; so few that padding costs less than another pass."""
 
@@ -56,6 +58,36 @@ class Limits:
     min_accuracy: float
     max_latency: float | None
     most_use: FloatArray
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What the paths of a task are worth at prices, and the least that is of interest.
+
+    A path with accuracy A that runs at the rate r is worth ``accuracy * A + rate * r`` less the
+    price of what it uses; r is its floor or its own largest rate R, whichever is worth more.
+    """
+
+    accuracy: float
+    rate: float
+    per_inference: FloatArray
+    """Price of a resource that is paid per inference, else 0, shape (k,)."""
+    once: FloatArray
+    """Price of a resource that a path fills whatever its rate (memory), else 0, shape (k,)."""
+    is_rate: BoolArray
+    """Which resources are paid per inference, shape (k,)."""
+    floor: float
+    demand: float
+    least: float
+    """Labels that cannot become a path worth as much end."""
+    most_labels: int | None = None
+    """Labels kept at a node, those that promise most first; None for all."""
+    all_or_nothing: bool = False
+    """Raise :class:`TooManyLabels` where a node has more."""
+
+
+class TooManyLabels(Exception):  # noqa: N818 (an answer, not an error)
+    """A node has more labels than :class:`Worth` allows."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +108,9 @@ class PathSet:
     """Unloaded latency [s], shape (n,)."""
     labels: int
     """Labels created on the way (a count for benchmarks)."""
+    missed: float = -np.inf
+    """The most that paths can be worth whose labels were left out because a node had too many
+    (:class:`Worth`); -inf where there are none."""
 
     @cached_property
     def arcs(self) -> tuple[tuple[int, ...], ...]:
@@ -97,6 +132,7 @@ class PathSet:
             use=self.use[keep],
             seconds=self.seconds[keep],
             labels=self.labels,
+            missed=self.missed,
         )
 
 
@@ -200,6 +236,7 @@ def label_paths(
     limits: Sequence[Limits],
     latency_matters: Sequence[bool] | None = None,
     shareable: Sequence[Trie] | None = None,
+    worths: Sequence[Worth] | None = None,
 ) -> list[PathSet]:
     """Return the nondominated admissible paths of each task, measured paths included.
 
@@ -207,12 +244,16 @@ def label_paths(
     while labels grow, with the least that the rest of any path must add) and, unless it
     is measured, its predicted accuracy is not negative.
 
+    Raises:
+        TooManyLabels: only where ``worths`` ask for all or nothing.
+
     Args:
         graphs: the tasks' graphs, k resources each (k may differ).
         limits: what each task's paths must respect.
         latency_matters: keep paths of the task that are best in latency alone, too.
         shareable: prefixes of each task that others share; paths are only compared with
             those that have the same one. Empty: the task shares nothing.
+        worths: keep only paths that may be worth as much as this asks for, and measured ones.
     """
     flags = [False] * len(graphs) if latency_matters is None else list(latency_matters)
     tries: list[Trie] = [{} for _ in graphs] if shareable is None else list(shareable)
@@ -226,7 +267,10 @@ def label_paths(
                 break
             stop += 1
         rows = slice(at, stop)
-        found += _Batch(graphs[rows], limits[rows], flags[rows], tries[rows]).paths()
+        batch = _Batch(graphs[rows], limits[rows], flags[rows], tries[rows])
+        if worths is not None:
+            batch.promise = _Promise(batch, worths[rows])
+        found += batch.paths()
         at = stop
     return found
 
@@ -275,6 +319,7 @@ class _Batch:
             [limit.max_latency is not None for limit in limits]
         )
         self.measured = [_measured_arcs(g) for g in graphs]
+        self.promise: _Promise | None = None
         self.labels = np.array([0 if g.is_empty else 1 for g in graphs])
         """Labels created for each task, the one at input included."""
 
@@ -306,7 +351,7 @@ class _Batch:
             (-1 at inputs), the label that it came from, and its criteria.
         """
         tasks, nodes = len(self.graphs), len(self.task_of_node)
-        rest = self._least_rest()
+        rest = self.least_rest(self.weights)
         first_arc, total = self.first_arc.tolist(), len(self.tails)
         tree = _Tree([_trie(paths) for paths in self.measured], first_arc, total)
         shared = _Tree(self.shareable, first_arc, total)
@@ -342,6 +387,13 @@ class _Batch:
             grown_state = tree.follow(state[label], arc)
             admissible &= ~(is_output[head] & (grown_state >= 0))  # measured paths are added later
             keep = np.flatnonzero(admissible)
+            if self.promise is not None:
+                keep = keep[self.promise.is_of_interest(grown[keep], rest, head[keep])]
+                # The comparison of many is what takes long: not all of them get that far.
+                first_ones = self.promise.first_of_each_node(
+                    grown[keep], rest, head[keep], _COMPARED_PER_KEPT
+                )
+                keep = keep[first_ones]
             criteria = grown[keep]
             criteria[~self.latency_counts[task[keep]], -1] = 0.0
             free = grown_state[keep] < 0 if tree.is_used else None
@@ -349,6 +401,8 @@ class _Batch:
             grown_prefix = np.where(grown_inside >= 0, grown_inside, prefix[label])
             classes = [head[keep], *([grown_prefix[keep]] if shared.is_used else [])]
             keep = keep[_nondominated_in_classes(criteria, classes, free)]
+            if self.promise is not None:
+                keep = keep[self.promise.first_of_each_node(grown[keep], rest, head[keep])]
             heads, sizes = np.unique(head[keep], return_counts=True)
             first[heads], count[heads] = len(sums) + np.cumsum(sizes) - sizes, sizes
             sums = np.concatenate((sums, grown[keep]))
@@ -363,9 +417,13 @@ class _Batch:
         )
         return found, came_by, came_from, sums
 
-    def _least_rest(self) -> FloatArray:
-        """Return the least that any way from each node to output adds, shape (N, K + 2)."""
-        rest = np.full((len(self.task_of_node), self.weights.shape[1]), np.inf)
+    def least_rest(self, weights: FloatArray) -> FloatArray:
+        """Return the least that any way from each node to output adds, shape (N, columns).
+
+        Args:
+            weights: what each arc adds, shape (M, columns).
+        """
+        rest = np.full((len(self.task_of_node), weights.shape[1]), np.inf)
         rest[[first + len(g.nodes) - 1 for first, g in self._filled()]] = 0.0
         if not len(self.tails):
             return rest
@@ -376,7 +434,7 @@ class _Batch:
             arcs = order[start:stop]
             if len(arcs):
                 tails, at = np.unique(self.tails[arcs], return_index=True)
-                ways = rest[self.heads[arcs]] + self.weights[arcs]
+                ways = rest[self.heads[arcs]] + weights[arcs]
                 rest[tails] = np.minimum.reduceat(ways, at, axis=0)
         return rest
 
@@ -467,9 +525,101 @@ class _Batch:
                     use=np.ascontiguousarray(totals[rows, 1 : k + 1]),
                     seconds=np.ascontiguousarray(totals[rows, -1]),
                     labels=int(self.labels[t]),
+                    missed=-np.inf if self.promise is None else float(self.promise.missed[t]),
                 )
             )
         return found
+
+
+class _Promise:
+    """How much a label can become worth at prices.
+
+    Bounds from completions (Boland, Dethridge and Dumitrescu, Operations Research Letters 34,
+    2006, for labels with resources), where the worth depends on the path's own largest rate.
+    At a fixed rate r the worth is additive over arcs, so one backward sweep gives the least
+    that the rest costs; as a function of r this least cost is concave, hence at least its
+    chord between the floor and the largest rate of any path of the task. What is left is
+    linear in r, so that the floor and the label's own largest rate decide.
+    """
+
+    def __init__(self, batch: _Batch, worths: Sequence[Worth]) -> None:
+        self._task_of_node, self._worths = batch.task_of_node, worths
+        width = batch.weights.shape[1]
+        self._per_inference = np.zeros((len(worths), width))
+        self._once = np.zeros((len(worths), width))
+        for t, worth in enumerate(worths):
+            k = len(worth.per_inference)
+            self._per_inference[t, 1 : k + 1] = worth.per_inference
+            self._once[t, 1 : k + 1] = worth.once
+            self._once[t, 0] = worth.accuracy
+        self._is_rate = np.zeros((len(worths), width), dtype=bool)
+        for t, worth in enumerate(worths):
+            self._is_rate[t, 1 : len(worth.is_rate) + 1] = worth.is_rate
+        self._rate = np.array([worth.rate for worth in worths])
+        self._floor = np.array([worth.floor for worth in worths])
+        self._least = np.array([worth.least for worth in worths])
+        self._most_labels = worths[0].most_labels
+        self._all_or_nothing = worths[0].all_or_nothing
+        self.missed = np.full(len(worths), -np.inf)
+        native = np.array([limit.native_accuracy for limit in batch.limits])
+        self._base = np.array([worth.accuracy for worth in worths]) * native
+        demand = np.array([worth.demand for worth in worths])
+        rest = batch.least_rest(batch.weights)
+        least_use = np.where(self._is_rate, rest[batch.first_node], 0.0).max(axis=1)
+        # Of k resources one is used at least a k-th of the least total.
+        task = self._task_of_node[batch.tails]
+        total = (batch.weights * self._is_rate[task]).sum(axis=1, keepdims=True)
+        share = batch.least_rest(total)[batch.first_node, 0] / np.maximum(
+            self._is_rate.sum(axis=1), 1
+        )
+        with np.errstate(divide="ignore"):
+            high = np.minimum(demand, 1.0 / np.maximum(least_use, share))
+        self._high = np.maximum(high, self._floor)
+        # A path without work and demand makes the instance one that is refused later on.
+        self._high = np.where(np.isfinite(self._high), self._high, self._floor)
+        ends = [
+            (batch.weights * (self._once + rate[:, None] * self._per_inference)[task]).sum(axis=1)
+            for rate in (self._floor, self._high)
+        ]
+        self._rest = batch.least_rest(np.column_stack(ends))
+
+    def _worth(self, grown: FloatArray, rest: FloatArray, head: IntArray) -> FloatArray:
+        """Return the most that each label can become worth, shape (labels,)."""
+        task = self._task_of_node[head]
+        fixed = self._base[task] - (grown * self._once[task]).sum(axis=1)
+        margin = self._rate[task] - (grown * self._per_inference[task]).sum(axis=1)
+        use = np.where(self._is_rate[task], grown + rest[head], 0.0).max(axis=1)
+        floor, high = self._floor[task], self._high[task]
+        with np.errstate(divide="ignore"):
+            most = np.clip(1.0 / use, floor, high)
+        low_rest, high_rest = self._rest[head].T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(high > floor, (most - floor) / (high - floor), 0.0)
+        at_floor = floor * margin - low_rest
+        at_most = most * margin - (low_rest + share * (high_rest - low_rest))
+        return np.asarray(fixed + np.maximum(at_floor, at_most))
+
+    def is_of_interest(self, grown: FloatArray, rest: FloatArray, head: IntArray) -> BoolArray:
+        """Tell which labels can become worth what is asked for."""
+        return np.asarray(self._worth(grown, rest, head) >= self._least[self._task_of_node[head]])
+
+    def first_of_each_node(
+        self, grown: FloatArray, rest: FloatArray, head: IntArray, times: int = 1
+    ) -> IntArray:
+        """Return the labels that promise most at each node, ascending; so many times the most."""
+        if self._most_labels is None or not len(head):
+            return np.arange(len(head))
+        most = times * self._most_labels
+        if np.bincount(head).max() <= most:
+            return np.arange(len(head))
+        if self._all_or_nothing:
+            raise TooManyLabels
+        worth = self._worth(grown, rest, head)
+        order = np.lexsort((-worth, head))
+        rank = np.arange(len(order)) - np.searchsorted(head[order], head[order])
+        gone = order[rank >= most]
+        np.maximum.at(self.missed, self._task_of_node[head[gone]], worth[gone])
+        return np.sort(order[rank < most])
 
 
 class _Tree:

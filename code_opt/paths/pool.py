@@ -25,7 +25,7 @@ from code_opt.paths.groups import (
     shareable_prefixes,
     undominated_in_group,
 )
-from code_opt.paths.labels import Limits, PathSet, Trie, label_paths
+from code_opt.paths.labels import Limits, PathSet, Trie, Worth, label_paths
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,27 @@ def count_paths(instance: Instance) -> list[int]:
     return [topology.task_graph(task).count_paths() for task in instance.tasks]
 
 
-def build_pool(instance: Instance, relaxed: bool = False) -> PathPool:
+@dataclass(frozen=True)
+class PathPrices:
+    """Prices, and for each task the least worth of a path that is of interest."""
+
+    resource: FloatArray
+    """Price of a unit of each resource, shape (resources,)."""
+    accuracy: float
+    """What a unit of the average accuracy is worth."""
+    rate: float
+    """What an inference/s is worth."""
+    least: FloatArray
+    """Least worth of the paths of each task, shape (tasks,)."""
+    most_labels: int | None = None
+    """Labels kept at a node, those that promise most first; None for all."""
+    all_or_nothing: bool = False
+    """Raise :class:`TooManyLabels` where a node has more."""
+
+
+def build_pool(
+    instance: Instance, relaxed: bool = False, prices: PathPrices | None = None
+) -> PathPool:
     """Return the nondominated paths of all tasks.
 
     Args:
@@ -191,6 +211,7 @@ def build_pool(instance: Instance, relaxed: bool = False) -> PathPool:
         relaxed: ignore the tasks' limits (accuracy, latency, floors, memory) and keep
             the paths that are best in latency alone, so that a diagnosis can tell how
             far each limit is from being met.
+        prices: keep only the paths that are worth enough at prices (and measured ones).
 
     Raises:
         InputError: some path has neither work nor demand, so that its rate would be
@@ -222,7 +243,8 @@ def build_pool(instance: Instance, relaxed: bool = False) -> PathPool:
         if len(group) > 1:
             for t, trie in zip(group, shareable_prefixes([graphs[t] for t in group]), strict=True):
                 shareable[t] = trie
-    sets = label_paths(graphs, limits, latency_matters, shareable)
+    worths = None if prices is None else _worths(topology, graphs, prices)
+    sets = label_paths(graphs, limits, latency_matters, shareable, worths)
     most_rates: list[FloatArray] = [np.empty(0)] * len(graphs)
     for group in topology.groups:
         if len(group) > 1:
@@ -257,6 +279,66 @@ def build_pool(instance: Instance, relaxed: bool = False) -> PathPool:
             for t, graph in enumerate(graphs)
         ),
     )
+
+
+def unite(pools: Sequence[PathPool]) -> PathPool:
+    """Return a pool with the paths of several pools of one instance, each path once."""
+    tasks = []
+    for parts in zip(*(pool.tasks for pool in pools), strict=True):
+        sets = [part.paths for part in parts]
+        width = max(paths.steps.shape[1] for paths in sets)
+        steps = np.concatenate(
+            [
+                np.pad(p.steps, ((0, 0), (0, width - p.steps.shape[1])), constant_values=-1)
+                for p in sets
+            ]
+        )
+        _, rows = np.unique(steps, axis=0, return_index=True)
+        rows = np.sort(rows)
+        paths = PathSet(
+            steps=steps[rows],
+            predicted=np.concatenate([p.predicted for p in sets])[rows],
+            accuracy=np.concatenate([p.accuracy for p in sets])[rows],
+            measured=np.concatenate([p.measured for p in sets])[rows],
+            use=np.concatenate([p.use for p in sets])[rows],
+            seconds=np.concatenate([p.seconds for p in sets])[rows],
+            labels=sum(p.labels for p in sets),
+            missed=min(p.missed for p in sets),
+        )
+        most_rate = np.concatenate([part.most_rate for part in parts])[rows]
+        tasks.append(replace(parts[0], paths=paths, most_rate=most_rate))
+    return PathPool(pools[0].topology, tuple(tasks))
+
+
+def _worths(topology: Topology, graphs: Sequence[TaskGraph], prices: PathPrices) -> list[Worth]:
+    """Return the prices as each task sees them."""
+    weights = np.array([graph.task.weight for graph in graphs])
+    found = []
+    for graph, weight, floor, demand, least in zip(
+        graphs,
+        (weights / weights.sum()).tolist(),
+        topology.floors(),
+        topology.demands(),
+        prices.least.tolist(),
+        strict=True,
+    ):
+        is_rate = topology.is_rate_resource[graph.resources]
+        price = prices.resource[graph.resources]
+        found.append(
+            Worth(
+                accuracy=prices.accuracy * weight,
+                rate=prices.rate,
+                per_inference=np.where(is_rate, price, 0.0),
+                once=np.where(is_rate, 0.0, price),
+                is_rate=is_rate,
+                floor=floor,
+                demand=demand,
+                least=least,
+                most_labels=prices.most_labels,
+                all_or_nothing=prices.all_or_nothing,
+            )
+        )
+    return found
 
 
 def _most_rate(topology: Topology, graph: TaskGraph, paths: PathSet, demand: float) -> FloatArray:

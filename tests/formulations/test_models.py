@@ -17,7 +17,14 @@ from code_opt.methods import Settings, build_model, solve
 from code_opt.methods.models import throughput_unit
 from code_opt.paths import build_pool
 from code_opt.solvers import open_session, write_model
-from formulations import ElasticData, Goal, PathData, Rows, build_elastic_model
+from formulations import (
+    ElasticData,
+    Goal,
+    PathData,
+    Rows,
+    build_elastic_model,
+    build_master_model,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -156,6 +163,7 @@ def models():
         "path": build_model(rich_instance(), Settings(**goal)),
         "flow": build_model(rich_instance(), Settings(formulation="flow", **goal)),
         "elastic": build_elastic_model(elastic),
+        "master": build_master_model(elastic.paths, [10.0]),
         "path-grouped": build_model(grouped_instance(), Settings(**goal)),
         "flow-grouped": build_model(grouped_instance(), Settings(formulation="flow", **goal)),
         "elastic-grouped": build_elastic_model(grouped),

@@ -12,7 +12,7 @@ from code_opt.checker import check
 from code_opt.errors import InputError
 from code_opt.generate import generate
 from code_opt.instance import parse_instance
-from code_opt.methods import Settings, exact, solve
+from code_opt.methods import Settings, exact, pricing, solve
 from code_opt.methods.assignment import Judge
 from code_opt.methods.colgen import ColumnGeneration
 from code_opt.methods.columns import PathTable, Prices
@@ -139,6 +139,27 @@ def test_the_master_is_the_relaxation_of_the_path_formulation(options, objective
     assert point.bound.value >= relaxed * (1 - 1e-9)
 
 
+# Recorded with these cuts: how far the relaxation lies above the optimum [%], before and
+# after them. Lower is an improvement to be recorded, higher cuts that got weaker.
+ROOTS = {(12, 1): (1.952, 0.0335), (20, 2): (0.970, 0.0040), (30, 1): (1.936, 0.0358)}
+
+
+@pytest.mark.parametrize("case", ROOTS)
+def test_cuts_close_what_they_did(case, monkeypatch):
+    # No assignment helps the root: what it reaches is due to the cuts alone.
+    services, seed = case
+    instance = generate(services, seed=seed)
+    optimum = solve(instance, formulation="path").reward
+    monkeypatch.setattr(exact, "search", lambda *_, **__: NOTHING)
+    monkeypatch.setattr(ColumnGeneration, "_dive", lambda _: None)
+    details = solve(instance, formulation="colgen").details
+    found = [100 * (details[name] / optimum - 1.0) for name in ("lp_bound", "root_bound")]
+    before, after = ROOTS[case]
+    assert found[0] == pytest.approx(before, abs=0.02)
+    assert found[1] <= after + 0.05
+    assert found[1] >= -0.01
+
+
 @pytest.mark.parametrize("seed", [11, 12])
 @pytest.mark.parametrize("options", [{}, CONSTRAINED])
 @pytest.mark.parametrize("objective", ["reward", "throughput", "accuracy"])
@@ -218,3 +239,29 @@ def test_same_input_same_output():
     for result in results:
         del result["seconds"]
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("options", [{}, CONSTRAINED])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_pricing_by_shortest_paths_proves_the_same(monkeypatch, options, seed):
+    instance = generate(6, seed=seed, **options)
+    listed = solve(instance, gap=1e-6)
+    monkeypatch.setattr(exact, "_MOST_PATHS_OF_A_TASK", 0)
+    priced = solve(instance, gap=1e-6)
+    assert "shortest paths" in priced.details["formulation_choice"]
+    assert priced.status == "optimal"
+    assert priced.reward == pytest.approx(listed.reward, rel=2e-6)
+
+
+def test_too_many_paths_to_list_leave_a_valid_gap(monkeypatch):
+    instance = generate(12, blocks=7, seed=4)
+    optimum = solve(instance)
+    assert optimum.status == "optimal"
+    monkeypatch.setattr(exact, "_MOST_PATHS_OF_A_TASK", 0)
+    monkeypatch.setattr(pricing, "_LABELS", (4, 16))
+    monkeypatch.setattr(pricing, "_LABELS_WITHIN_GAP", 2)
+    result = solve(instance)
+    assert result.status == "feasible"
+    assert "too many paths" in result.message
+    assert result.reward <= optimum.bound
+    assert optimum.reward <= result.bound <= 1.25 * optimum.reward

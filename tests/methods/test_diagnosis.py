@@ -81,10 +81,10 @@ def test_no_path_at_all_for_want_of_links():
     assert "task 't' has no path at all" in message
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_least_change_is_enough_and_nothing_less(seed):
+@pytest.mark.parametrize(("seed", "groups"), [(0, None), (1, None), (2, None), (1, (2, 3))])
+def test_the_least_change_is_enough_and_nothing_less(seed, groups):
     """Applying the change of capacities makes the instance feasible; 1 % less does not."""
-    data = generate(4, seed=seed).to_dict()
+    data = generate(4, seed=seed, groups=groups).to_dict()
     for task in data["tasks"]:
         task["floor"] = 700.0
         task["demand"] = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import time
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from code_opt.methods.neighbourhood import Neighbourhood
 from code_opt.methods.prices import PriceMaster
 from code_opt.methods.settings import Clock
 from code_opt.paths import build_pool
+from code_opt.solvers import LinearProgram
 
 
 def test_near_the_proven_optimum_on_instances_not_tuned_on():
@@ -220,3 +222,83 @@ def test_the_clock_ends_the_search():
 def test_a_limit_that_is_over_at_once_still_leaves_an_assignment(seed):
     instance = generate(12, seed=seed, links=True, memory=True, measured=2)
     assert solve(instance, "code", time_limit=1e-6).has_solution
+
+
+def lp_bound(judge):
+    """Return a bound of the objective's logarithm: the relaxation at the heuristic's prices."""
+    work = Searcher(judge)
+    market = PriceMaster(judge, work)
+    market.converge(Clock(None))
+    return market.bound()[0]
+
+
+def counted(services, seed, monkeypatch):
+    """Search; return the outcome, the distance to the relaxation and the programs solved."""
+    solves = 0
+    solve_program = LinearProgram.solve
+
+    def counting(program):
+        nonlocal solves
+        solves += 1
+        return solve_program(program)
+
+    monkeypatch.setattr(LinearProgram, "solve", counting)
+    judge = Judge(build_pool(generate(services, seed=seed)), Settings())
+    outcome = search(judge, Clock(None))
+    assert outcome.solution is not None
+    found = solves
+    return outcome, lp_bound(judge) - outcome.solution.log_value, found
+
+
+def test_200_services_are_near_the_relaxation_with_few_programs(monkeypatch):
+    """The relaxation lies about 2 % above the optimum at every size."""
+    outcome, distance, solves = counted(200, 1000, monkeypatch)
+    assert distance <= 0.035
+    assert outcome.stages <= 250
+    assert solves <= 6_000
+    assert outcome.measured <= 600
+
+
+@pytest.mark.long
+def test_1000_services_in_seconds(monkeypatch):
+    """CPU time of the whole answer, labelling and check included."""
+    instance = generate(1000, seed=1000)
+    solve(generate(3, seed=1), "code")  # imports
+    start = time.process_time()
+    result = solve(instance, "code")
+    assert time.process_time() - start <= 6.0  # 2.3 s on an idle core
+    assert result.has_solution
+    _, distance, solves = counted(1000, 1000, monkeypatch)
+    assert distance <= 0.04
+    assert solves <= 6_000
+
+
+@pytest.mark.long
+def test_loss_at_every_size():
+    """Within 2 % of the optimum at worst and 0.5 % at the median of each size."""
+    for services, seeds in (
+        (5, range(2000, 2020)),
+        (10, range(2000, 2020)),
+        (20, range(2000, 2010)),
+    ):
+        losses = []
+        for seed in seeds:
+            instance = generate(services, seed=seed)
+            losses.append(1.0 - solve(instance, "code").reward / solve(instance).reward)
+        assert max(losses) <= 0.02
+        assert statistics.median(losses) <= 0.005
+
+
+def test_options_of_input_groups_move_together():
+    data = generate(6, seed=2).to_dict()
+    for task in data["tasks"][:2]:
+        task["input_group"], task["demand"], task["floor"] = "camera", None, 1.0
+    instance = parse_instance(data)
+    work, market = market_of(instance)
+    assert [u.size for u in work.units] == [2, 1, 1, 1, 1]
+    exact, code = solve(instance), solve(instance, "code")
+    assert 0.98 * exact.reward <= code.reward <= exact.bound * (1 + 1e-9)
+    state = work.evaluate(market.dive(Clock(None)))
+    assert state.throughput == pytest.approx(
+        work.judge.solution(work.chosen(state.choice)).throughput, rel=1e-7
+    )
