@@ -152,11 +152,12 @@ class _Agenda:
         while len(chosen) < size:
             common[reach[chosen[-1]]] += 1.0
             common[-1] = 0.0
-            chance = common[reach].sum(axis=1) * loss
-            chance[chosen] = 0.0
+            # Those who share nothing with the leader still meet it in the objective.
+            for chance in (common[reach].sum(axis=1) * loss, loss.copy(), np.ones(len(loss))):
+                chance[chosen] = 0.0
+                if chance.any():
+                    break
             total = np.cumsum(chance)
-            if total[-1] <= 0.0:
-                break
             chosen.append(int(np.searchsorted(total, self._rng.random() * total[-1], "right")))
         self._freed = np.sort(np.array(chosen))
         return self._freed

@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from code_opt import load_instance
 from code_opt.generate import generate
 from code_opt.instance import parse_instance
 from code_opt.methods import Settings, solve
 from code_opt.methods.assignment import Judge
+from code_opt.methods.baselines import edge_early_pool
 from code_opt.methods.heuristic import search
 from code_opt.methods.local_search import Searcher
 from code_opt.methods.neighbourhood import Neighbourhood
@@ -20,6 +23,8 @@ from code_opt.methods.prices import PriceMaster
 from code_opt.methods.settings import Clock
 from code_opt.paths import build_pool
 from code_opt.solvers import LinearProgram
+
+DATA = Path(__file__).resolve().parents[2] / "data"
 
 
 def test_near_the_proven_optimum_on_instances_not_tuned_on():
@@ -302,3 +307,18 @@ def test_options_of_input_groups_move_together():
     assert state.throughput == pytest.approx(
         work.judge.solution(work.chosen(state.choice)).throughput, rel=1e-7
     )
+
+
+def test_services_that_share_nothing_but_the_objective_answer_together():
+    # Early exits on servers of their own: only the reward couples the two.
+    instance = load_instance(DATA / "alexnet-mobilenet" / "instance.json")
+    judge = Judge(edge_early_pool(instance), Settings())
+    work = Searcher(judge)
+    best = max(
+        work.evaluate(np.array([a, b])).merit
+        for a in range(work.first[0], work.first[1])
+        for b in range(work.first[1], work.first[2])
+    )
+    found = search(judge, Clock(None), seed=0).solution
+    assert found is not None
+    assert found.log_value == pytest.approx(best, abs=1e-6)

@@ -38,8 +38,13 @@ def test_shipped_configs_are_valid(path):
     assert config.name == path.parent.name
 
 
-def test_three_configs_are_shipped():
-    assert [p.parent.name for p in SHIPPED] == ["alexnet-mobilenet", "digits", "three-services"]
+def test_all_configs_are_shipped():
+    assert [p.parent.name for p in SHIPPED] == [
+        "alexnet-mobilenet",
+        "digits",
+        "one-camera",
+        "three-services",
+    ]
 
 
 def test_json_and_yaml_say_the_same(tmp_path):
