@@ -63,7 +63,9 @@ _LEAST_ANSWERS = 40
 _LONGEST = 10.0
 """but in so many times that time at most."""
 _LOST = 0.03
-"""A steady edge answers all but this share of what it is asked."""
+"""A steady edge answers all but this share of what every task asks,"""
+_COUNTING = 2
+"""give or take what the ends of the measured time cut off."""
 
 
 class EdgeError(CodeOptError):
@@ -122,7 +124,7 @@ class Flow:
     offered: float
     measured: float
     steady: bool
-    """All that was fed was answered, and the queues did not grow."""
+    """What every task was fed was answered, and the queues did not grow."""
     tasks: tuple[TaskFlow, ...]
     servers: tuple[ServerFlow, ...]
 
@@ -569,7 +571,8 @@ def _measured(
         predicted=sum(t.predicted for t in tasks),
         offered=offered,
         measured=measured,
-        steady=measured >= (1.0 - _LOST) * offered and grown <= _LOST * offered * seconds,
+        steady=all(t.answered >= (1.0 - _LOST) * t.offered * seconds - _COUNTING for t in tasks)
+        and grown <= _LOST * offered * seconds + _COUNTING,
         tasks=tuple(tasks),
         servers=tuple(
             ServerFlow(
