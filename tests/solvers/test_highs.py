@@ -12,7 +12,7 @@ import pytest
 
 from code_opt.errors import InputError, SolverError
 from code_opt.solvers import Termination, available_solvers, open_session, write_model
-from code_opt.solvers.highs import HighsSession
+from code_opt.solvers.highs import HighsSession, new_highs
 from formulations.parts import weighted
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,3 +145,16 @@ def test_nothing_is_printed_to_standard_output():
     )
     assert done.stdout == ""
     assert "HiGHS" in done.stderr or "Presolv" in done.stderr
+
+
+def test_presolve_does_not_lose_the_best_solution():
+    # A model of 91 columns whose second best solution HiGHS 1.16 called optimal with all of its
+    # presolve; without presolve it finds the best.
+    values = []
+    for presolve in ("on", "off"):
+        highs = new_highs()
+        highs.setOptionValue("presolve", presolve)
+        highs.readModel(str(ROOT / "tests" / "solvers" / "presolve.mps"))
+        highs.run()
+        values.append(highs.getInfo().objective_function_value)
+    assert values == pytest.approx([-0.44309966827432073] * 2, rel=1e-9)
