@@ -6,25 +6,17 @@ program and the checker, so only the choice of paths differs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from code_opt.instance.model import INPUT, OUTPUT, Connection, Instance, Task
-from code_opt.methods.assignment import ChosenPath, Judge, path_in_pool
+from code_opt.methods.assignment import Judge
 from code_opt.methods.heuristic import search
-from code_opt.methods.local_search import (
-    FIT_TOLERANCE,
-    LEAST_GAIN,
-    VIOLATION_WEIGHT,
-    Beliefs,
-    SearchOutcome,
-    floors_missed,
-    objective_value,
-)
+from code_opt.methods.local_search import LEAST_GAIN, SearchOutcome
 from code_opt.methods.settings import Clock, Settings
+from code_opt.methods.trials import Trials
 from code_opt.paths import PathPool, TaskPaths, build_pool
-from code_opt.paths.graph import FloatArray, IntArray
 
 Keep = Callable[[Task, Connection], bool]
 
@@ -80,22 +72,29 @@ def solve_restricted(
 def solve_greedy(judge: Judge, clock: Clock) -> SearchOutcome:
     """Hill climbing from the most accurate paths, one task at a time.
 
-    In file order each task takes its best path given the others, until none changes.
+    In file order each task takes its best path given the others, until none changes. Its paths
+    are tried in the order of a bound on their merit (:meth:`Trials.most_merits`), which ends
+    when the bound of the next is no better than the best one tried.
     """
-    work = _Trials(judge)
+    work = Trials(judge)
     best, merit = work.most_accurate(), -np.inf
     improved = True
     while improved and not clock.is_over:
         improved = False
         merit = max(merit, work.merit(best))
-        for task, paths in enumerate(judge.pool.tasks):
+        for task in range(len(judge.pool.tasks)):
             present = best
-            for path in range(len(paths)):
+            most = work.most_merits(present, task)
+            most[present[task]] = -np.inf
+            while not clock.is_over and most.max() > merit + LEAST_GAIN:
                 choice = present.copy()
-                choice[task] = path
+                choice[task] = path = int(np.argmax(most))
                 value = work.merit(choice)
                 if value > merit + LEAST_GAIN:
                     best, merit = choice, value
+                # The prices of this trial bound the other paths, too.
+                most = np.minimum(most, work.most_merits(present, task))
+                most[path] = -np.inf
             if best is not present:
                 improved = True
                 work.moves += 1
@@ -111,7 +110,7 @@ def solve_random(judge: Judge, clock: Clock, seed: int, assignments: int) -> Sea
         seed: seed of the draws.
         assignments: how many to draw; equal to what CoDE evaluated, for a fair comparison.
     """
-    work = _Trials(judge)
+    work = Trials(judge)
     rng = np.random.default_rng(seed)
     sizes = [len(task) for task in judge.pool.tasks]
     best = rng.integers(sizes)
@@ -124,71 +123,6 @@ def solve_random(judge: Judge, clock: Clock, seed: int, assignments: int) -> Sea
         if value > merit + LEAST_GAIN:
             best, merit = choice, value
     return work.outcome(best)
-
-
-class _Trials:
-    """Assignments tried as they are: a choice is the number of each task's path in the pool."""
-
-    def __init__(self, judge: Judge) -> None:
-        self._judge, self._pool = judge, judge.pool
-        self._paths: dict[tuple[int, int], ChosenPath] = {}
-        self._uses: dict[tuple[int, ...], FloatArray] = {}
-        self._floors = np.array([task.floor for task in judge.pool.tasks])
-        self.assignments = self.moves = 0
-
-    def most_accurate(self) -> IntArray:
-        """Return for each task the most accurate of its paths (the first of equals)."""
-        beliefs = Beliefs(self._pool)
-        return np.array([int(np.argmax(beliefs.of_task(t))) for t in range(len(self._floors))])
-
-    def merit(self, choice: IntArray) -> float:
-        """Return the value of an assignment, less a heavy price for what it violates."""
-        self.assignments += 1
-        paths = self._chosen(choice)
-        load = self._load_at_floors(choice, paths)
-        violation = float(np.maximum(load - 1.0 - FIT_TOLERANCE, 0.0).sum())
-        allocation = None
-        if violation == 0.0:
-            allocation = self._judge.allocator.allocate(self._uses_of(choice, paths))
-        accuracy = np.array(self._judge.average_accuracy(paths))
-        least = float(self._floors.sum())
-        throughput = np.array(least if allocation is None else allocation.throughput)
-        violation += float(floors_missed(self._judge, accuracy, throughput))
-        value = float(objective_value(self._judge, accuracy, throughput))
-        return value - VIOLATION_WEIGHT * violation
-
-    def outcome(self, choice: IntArray) -> SearchOutcome:
-        """Return an assignment as the outcome of a search."""
-        return SearchOutcome(
-            solution=self._judge.solution(self._chosen(choice)),
-            predicted=self._pool.size,
-            measured=len(self._paths),
-            moves=self.moves,
-            stages=0,
-            assignments=self.assignments,
-        )
-
-    def _chosen(self, choice: IntArray) -> list[ChosenPath]:
-        paths = []
-        for task, number in enumerate(choice.tolist()):
-            if (task, number) not in self._paths:
-                path = path_in_pool(self._pool.tasks[task], number)
-                self._paths[task, number] = path
-            paths.append(self._paths[task, number])
-        return paths
-
-    def _uses_of(self, choice: IntArray, paths: Sequence[ChosenPath]) -> list[FloatArray]:
-        """Return what each group uses; the same choices give the same arrays."""
-        uses = []
-        for group in self._pool.groups:
-            key = (group.tasks[0], *(int(choice[t]) for t in group.tasks))
-            if key not in self._uses:
-                self._uses[key] = self._judge.use_of(group, paths)
-            uses.append(self._uses[key])
-        return uses
-
-    def _load_at_floors(self, choice: IntArray, paths: Sequence[ChosenPath]) -> FloatArray:
-        return self._judge.load_of(self._uses_of(choice, paths), self._floors)
 
 
 def _restricted(instance: Instance, keep: Keep) -> Instance:
