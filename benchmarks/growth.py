@@ -42,7 +42,8 @@ HELD_OUT = (
     {"services": 300, "blocks": 5, "hosts": 1, "load": 4.0},
 )
 """Combinations that test the fit."""
-EXACT = "exact (path)"
+EXACT = "exact (colgen)"
+"""What ``--formulation auto`` takes for these instances."""
 
 
 @dataclass(frozen=True)
