@@ -18,6 +18,8 @@ from benchmarks.contenders import GAP, GAPS, HEURISTICS
 
 FIRST_SEED = 1000
 """Seeds below it were used while tuning."""
+FLOOR = "plain highspy"
+"""What our overhead is measured against."""
 PACKAGES = ("highspy", "pyomo", "numpy", "scipy", "ortools", "pyscipopt")
 
 
@@ -101,6 +103,15 @@ def report(runs: pd.DataFrame, opening: Sequence[str], notes: Sequence[str]) -> 
         for gap in GAPS:
             lines += [f"### CPU seconds to a proven gap of {gap:g}", ""]
             lines += _pivot(provers, lambda own, gap=gap: _time_cell(own, gap))
+        ratios = _against_floor(provers)
+        if ratios:
+            lines += [f"### CPU seconds to {GAPS[-1]:g} over those of {FLOOR}, per instance", ""]
+            lines += [
+                "The median; `<` where the limit stopped the floor on half of the instances or more, its",
+                "time until then being taken; `>` where it stopped the method.",
+                "",
+                *ratios,
+            ]
         lines += ["### Gap at the end (median), proven", ""]
         lines += _pivot(provers, lambda own: _number(own.gap.fillna(math.inf).median(), "{:.1e}"))
         lines += ["### Peak memory of the process [MiB] (largest)", ""]
@@ -115,6 +126,30 @@ def report(runs: pd.DataFrame, opening: Sequence[str], notes: Sequence[str]) -> 
     if notes:
         lines += ["## Not run", "", *(f"- {note}" for note in notes), ""]
     return "\n".join(lines)
+
+
+def _against_floor(runs: pd.DataFrame) -> list[str]:
+    """Return the table of our times over the floor's, where it ran (empty if nowhere)."""
+    column = f"cpu to {GAPS[-1]:g}"
+    key = ["services", "seed"]
+    floor = runs[runs.method == FLOOR].set_index(key)
+    floor = floor[[column, "cpu"]].add_suffix(" floor")
+    own = runs[runs.method.str.startswith("exact")].join(floor, on=key, how="inner")
+    if own.empty:
+        return []
+    stopped = own[f"{column} floor"].isna()
+    # The worker's CPU time until the limit bounds the floor's time from below.
+    time = own[f"{column} floor"].fillna(own["cpu floor"])
+    own = own.assign(ratio=own[column] / time, stopped=stopped)
+    return _pivot(own, _ratio_cell)
+
+
+def _ratio_cell(own: pd.DataFrame) -> str:
+    median = own.ratio.fillna(math.inf).median()
+    if math.isinf(median):
+        return ">"
+    sign = "< " if own.stopped.mean() >= 0.5 else ""
+    return sign + _number(median, "{:.2g}")
 
 
 def with_best(runs: pd.DataFrame) -> pd.DataFrame:

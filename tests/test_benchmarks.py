@@ -220,3 +220,17 @@ def test_an_unknown_name_is_told(arguments, monkeypatch, capsys):
         main()
     assert ended.value.code == 2
     assert f"unknown: {arguments[1]}; there are " in capsys.readouterr().err
+
+
+def test_times_stand_beside_the_floor_under_them(runs):
+    own = runs[runs.method.isin(["A", "B"])].copy()
+    own["method"] = own.method.map({"A": "exact (path)", "B": "plain highspy"})
+    text = report(own, ["- where"], [])
+    (part,) = [part for part in text.split("\n### ") if "over those of plain highspy" in part]
+    # 1 / 4 on the first; on the second 2 / 0.5, the floor stopped after 0.5 s.
+    assert "| exact (path) | < 2.1 |" in part
+    other = runs[runs.method.isin(["A", "B"])].copy()
+    other["method"] = other.method.map({"B": "exact (path)", "A": "plain highspy"})
+    (part,) = [p for p in report(other, [], []).split("\n### ") if "over those of" in p]
+    assert "| exact (path) | > |" in part
+    assert "over those of" not in report(runs, [], [])
