@@ -107,8 +107,8 @@ def report(runs: pd.DataFrame, opening: Sequence[str], notes: Sequence[str]) -> 
         if ratios:
             lines += [f"### CPU seconds to {GAPS[-1]:g} over those of {FLOOR}, per instance", ""]
             lines += [
-                "The median; `<` where the limit stopped the floor on half of the instances or more, its",
-                "time until then being taken; `>` where it stopped the method.",
+                "The median; `<` where the limit stopped the floor on half of the instances or",
+                "more, its time until then being taken; `>` where it stopped the method.",
                 "",
                 *ratios,
             ]
