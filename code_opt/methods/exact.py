@@ -80,7 +80,7 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
     }
     if any(len(task) == 0 for task in pool.tasks):
         return _no_solution(judge, "infeasible", clock, None, counts)
-    best = search(judge, clock, seed=settings.seed).solution
+    best = search(judge, clock, seed=settings.seed, is_deep=False).solution
     run: TangentLoop | ColumnGeneration
     if formulation == "colgen":
         run = ColumnGeneration(judge, clock, best)

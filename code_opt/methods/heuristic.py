@@ -15,7 +15,8 @@ and keep the best. What the paper does for two services is done here for any num
   take is measured, and kept if it is better.
 
 The prices bound the objective, too (Lagrangian duality): they say who has most to gain, which
-paths cannot pay, and the search ends when the bound is met.
+paths cannot pay, and the search ends when the bound is met. Where no answer is better any more
+and the bound is still far, larger neighbourhoods are searched.
 """
 
 from __future__ import annotations
@@ -48,9 +49,24 @@ _FREED, _FEWEST_FREED, _MOST_FREED, _MORE_FREED = 6, 5, 10, 2
 that their leader led in vain."""
 _NODES = 150
 """Linear programs solved in a turn, at most."""
+_NEAR = 0.02
+"""Distance of the objective from its bound beyond which the search goes deeper at its end:"""
+_DEEPER = 2
+"""so many more services answer together, ..."""
+_NODES_DEEPER = 200
+"""... with so many programs, ..."""
+_PATIENCE_DEEPER = 6
+"""... until so many turns in a row were in vain."""
 
 
-def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = None) -> SearchOutcome:
+def search(
+    judge: Judge,
+    clock: Clock,
+    *,
+    seed: int = 0,
+    turns: int | None = None,
+    is_deep: bool = True,
+) -> SearchOutcome:
     """Run CoDE's heuristic; deterministic for a seed (unless the clock ends it).
 
     Args:
@@ -58,6 +74,8 @@ def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = Non
         clock: ends the search early.
         seed: seed of the choice of who answers anew together.
         turns: most turns after the dive (default by the number of services).
+        is_deep: whether larger neighbourhoods are searched where the bound is far; not needed
+            for a start only.
     """
     work = Searcher(judge)
     market = PriceMaster(judge, work)
@@ -77,13 +95,20 @@ def search(judge: Judge, clock: Clock, *, seed: int = 0, turns: int | None = Non
         turns = min(max(_TURNS_PER_SERVICE * tasks, _LEAST_TURNS), _MOST_TURNS)
     there: Neighbourhood | None = None
     in_vain, patience = 0, _LEAST_PATIENCE + tasks // _SERVICES_PER_PATIENCE
+    nodes = _NODES
     for _ in range(turns):
-        if clock.is_over or bound - best.merit <= _CLOSE or in_vain >= patience:
+        if clock.is_over or bound - best.merit <= _CLOSE:
             break
+        if in_vain >= patience:
+            is_near = bound - best.merit <= _NEAR
+            if not is_deep or is_near or nodes == _NODES_DEEPER:
+                break
+            nodes, patience, in_vain = _NODES_DEEPER, _PATIENCE_DEEPER, 0
+            agenda.deepen()
         work.stages += 1
         freed = agenda.next(best)
         there = Neighbourhood(work, best, freed, prices, instead_of=there)
-        found = there.search(_NODES)
+        found = there.search(nodes)
         agenda.adapt(there)
         if found is not None:
             work.ask(found.choice)
@@ -123,7 +148,7 @@ class _Agenda:
         self._in_vain = np.zeros(len(tasks), dtype=np.int64)
         self._freed: IntArray = np.empty(0, dtype=np.int64)
         self._leader = 0
-        self._size = _FREED
+        self._size, self._most = _FREED, _MOST_FREED
 
     def next(self, state: State) -> IntArray:
         """Return the services that answer anew, ascending."""
@@ -144,7 +169,7 @@ class _Agenda:
         standing = heat[reach].sum(axis=1) * 0.5**self._in_vain
         self._leader = int(np.argmax(standing))
         size = self._size + _MORE_FREED * int(self._in_vain[self._leader])
-        size = min(size, _MOST_FREED, len(now))
+        size = min(size, self._most, len(now))
         loss += 0.5 * idle[reach].sum(axis=1)
         loss += loss.mean()
         chosen = [self._leader]
@@ -167,6 +192,11 @@ class _Agenda:
         if not last.is_exhausted:
             least = max(min(_FEWEST_FREED, len(self._in_vain) - 1), 1)
             self._size = max(min(self._size, len(self._freed)) - 1, least)
+
+    def deepen(self) -> None:
+        """Free more services from here on, and let everybody lead again."""
+        self._size, self._most = _FREED + _DEEPER, _MOST_FREED + _DEEPER
+        self._in_vain[:] = 0
 
     def close(self) -> None:
         """The last answer brought nothing: others lead first."""
