@@ -113,7 +113,7 @@ def plan(
         typer.Option(
             metavar="FIELD=VALUES",
             rich_help_panel=_WHAT,
-            help="What if a field changes: servers[edge-a].flops=1e9:4e9:7 (or =1e9,2e9). "
+            help="What if a field changes: servers\\[edge-a].flops=1e9:4e9:7 (or =1e9,2e9). "
             "May be repeated.",
         ),
     ] = None,

@@ -120,6 +120,8 @@ def test_part_of_a_grid_may_be_infeasible(path: str, capsys) -> None:
         (["--growth-path", "--max-loss", "1,2"], "--growth-path: takes one --max-loss"),
         (["--front", "--points", "1"], "--points '1': expected all, or a number from 2"),
         (["--vary", "servers[c].flops=1"], "no servers[c]"),
+        (["--vary", "servers.a.flops=1"], "did you mean servers[a].flops?"),
+        (["--vary", "ta.demand=1"], "did you mean tasks[ta].demand?"),
         (["--vary", "servers[a].flops"], "expected FIELD=START:STOP:COUNT"),
         (["--xlsx"], "--xlsx: names no folder: add --out DIR"),
         (["--unit-flops", "0"], "unit_flops 0.0: must be a number above 0"),
@@ -161,3 +163,8 @@ def test_names_from_files_cannot_act_on_the_terminal(tmp_path: Path, capsys) -> 
     out = capsys.readouterr().out
     assert "[red]x: least cost" in out
     assert "[bold]a[/bold]" in out
+
+
+def test_the_help_shows_how_a_field_is_named(capsys) -> None:
+    assert main(["plan", "--help"]) == 0
+    assert "servers[edge-a].flops" in capsys.readouterr().out
