@@ -158,7 +158,7 @@ def test_a_table_with_semicolons_and_decimal_commas_is_read() -> None:
 
 
 def test_a_percentage_is_refused_with_how_to_write_it() -> None:
-    with pytest.raises(InputError, match="2 probability = '60%'.*; write 0.6 for 60%"):
+    with pytest.raises(InputError, match=r"2 probability = '60%'.*; write 0.6 for 60%"):
         parse_scenarios("scenario,probability,factor\nlow,60%,1\nhigh,0.4,1\n")
 
 

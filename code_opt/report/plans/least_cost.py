@@ -10,6 +10,7 @@ from code_opt.report.blocks import (
     Cell,
     Column,
     Figure,
+    More,
     Pair,
     Paragraph,
     Row,
@@ -112,7 +113,8 @@ def least_cost_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Bloc
             width=470.0,
         )
         charts.append(Figure(f"least-cost{suffix}", drawing, "Least cost to serve all demand."))
-    if len(losses) > 1 or len(growths) > 1:
+    compared = any(row["saved_cost"] is not None for key, row in found.items() if key[2] == "full")
+    if compared and (len(losses) > 1 or len(growths) > 1):
         names = [limit_words(loss) or "no limit" for loss in losses]
         bars = []
         for order, growth in enumerate(growths):
@@ -136,18 +138,51 @@ def least_cost_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Bloc
     if charts:
         blocks.append(Pair(tuple(charts)))
     blocks.append(_costs(growths, losses, found, other))
-    if best is not None:
-        blocks += units_by(
-            [r for r in tables("servers", "growth", "server", "units", "utilization", "method")
-             if r["coordination"] == "full" and r["method"] == best["method"]
-             and r["max_loss_points"] == best["max_loss_points"]],
-            "growth",
-            [(growth, f"growth {money(growth)}") for growth in growths],
-            "Units to buy per server, full coordination"
-            + limit_words(best["max_loss_points"], ", "),
-        )  # fmt: skip
+    if not compared and any(key[2] == "none" for key in found):
+        text = (
+            "Saved is empty: native paths alone cannot serve the demand with all units that are "
+            "sold, so there is no cost to compare with."
+        )
+        blocks.append(Paragraph(text, note=True))
+    blocks += _units(tables, found, growths, losses)
     blocks.append(in_full("All figures of this plan", tables.whole("summary", keys=4)))
     return blocks
+
+
+def _units(
+    tables: PlanTables,
+    found: dict[tuple[Any, ...], Record],
+    growths: Sequence[float],
+    losses: Sequence[float | None],
+) -> list[Block]:
+    """Return what to buy where: for every accuracy limit a table of servers by growth.
+
+    The loosest limit is shown, the others stand behind a line.
+    """
+    servers = tables("servers", "growth", "server", "units", "utilization", "method")
+    if not servers:
+        return []
+    method = "exact" if any(r["method"] == "exact" for r in servers) else servers[0]["method"]
+    by_loss = []
+    for loss in losses:
+        solved = [
+            g for g in growths if (found.get((g, loss, "full")) or {}).get("cost") is not None
+        ]
+        if not solved:
+            continue
+        caption = "Units to buy per server, full coordination" + limit_words(loss, ", ")
+        mine = [
+            r
+            for r in servers
+            if (r["coordination"], r["method"], r["max_loss_points"]) == ("full", method, loss)
+        ]
+        columns = [(growth, f"growth {money(growth)}") for growth in solved]
+        by_loss.append(units_by(mine, "growth", columns, caption))
+    if not by_loss:
+        return []
+    *others, last = by_loss
+    others_blocks = tuple(block for blocks in others for block in blocks)
+    return [*last, *([More("Units at the other accuracy limits", others_blocks)] if others else [])]
 
 
 def limit_words(loss: float | None, opening: str = "") -> str:
