@@ -78,7 +78,12 @@ def _least_cost(plan: Plan, console: Console) -> None:
             _capacities(console, [r for r in bought if r["max_loss_points"] == loss])
         elif mine:
             _heading(console, f"\nUnits by growth{about} ({best})")
-            _by_growth(console, mine, [r for r in bought if r["max_loss_points"] == loss])
+            _side_by_side(
+                console,
+                "growth",
+                [(r["growth"], f"growth\n{r['growth']:g}", r["cost"]) for r in mine],
+                [r for r in bought if r["max_loss_points"] == loss],
+            )
 
 
 _PATHS = {"none": "native", "exits": "exits", "full": "full"}
@@ -100,22 +105,39 @@ def _least_cost_words(plan: Plan, console: Console, shown: Sequence[Row], proven
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def _by_growth(console: Console, plans: Sequence[Row], bought: Sequence[Row]) -> None:
-    """Print what to buy where: a row per server and link, a column per growth."""
-    units = {(_place(r), r["growth"]): r["units"] for r in bought}
-    places = [p for p in dict.fromkeys(_place(r) for r in bought)
-              if any(units.get((p, r["growth"])) for r in plans)]  # fmt: skip
+def _side_by_side(
+    console: Console,
+    key: str,
+    plans: Sequence[tuple[Any, str, float]],
+    bought: Sequence[Row],
+) -> None:
+    """Print what to buy where: a row per server and link, a column per plan.
+
+    Plans that do not fit beside each other follow below.
+
+    Args:
+        console: where to.
+        key: the column of ``bought`` that tells plans apart.
+        plans: value of that column, heading and cost of each plan.
+        bought: the rows of servers and links of all plans.
+    """
+    units = {(_place(r), r[key]): r["units"] for r in bought}
+    places = [
+        p
+        for p in dict.fromkeys(_place(r) for r in bought)
+        if any(units.get((p, name)) for name, _, _ in plans)
+    ]
     if not places:
         console.print("none: the present capacities are enough")
         return
-    width = 10
+    width = 1 + max(max(len(h.split("\n")[0]), len(_money(c))) for _, h, c in plans)
     room = max(1, (console.width - max(map(len, ["server or link", *places])) - 2) // width)
     for first in range(0, len(plans), room):
         _print(
             console,
             [
                 ("server or link", lambda r: r["place"]),
-                *(_growth_column(plan, units) for plan in plans[first : first + room]),
+                *(_units_column(*plan, units) for plan in plans[first : first + room]),
             ],
             [
                 *({"place": p, "total": False} for p in places[: MOST_ROWS - 1]),
@@ -126,16 +148,17 @@ def _by_growth(console: Console, plans: Sequence[Row], bought: Sequence[Row]) ->
             console.print(f"... and {len(places) - MOST_ROWS + 1} more (--out writes all)")
 
 
-def _growth_column(plan: Row, units: dict[tuple[str, float], int]) -> Column:
-    """Return the column of one growth: units of every place, and the cost below them."""
-    growth = plan["growth"]
+def _units_column(
+    name: Any, heading: str, cost: float, units: dict[tuple[str, Any], int]
+) -> Column:
+    """Return the column of one plan: units of every place, and the cost below them."""
 
     def cell(row: Row) -> str:
         if row["total"]:
-            return _money(plan["cost"])
-        return _optional(units.get((row["place"], growth)), "d", "–")
+            return _money(cost)
+        return _optional(units.get((row["place"], name)), "d", "–")
 
-    return f"growth\n{growth:g}", cell
+    return heading, cell
 
 
 def _growth(plan: Plan, console: Console) -> None:
@@ -199,7 +222,7 @@ def _scenarios(plan: Plan, console: Console) -> None:
     _print(
         console,
         [
-            ("planned for", lambda r: _VARIANTS[r["variant"]]),
+            ("planned for", lambda r: plain(r["variant"])),
             ("status", lambda r: r["status"]),
             ("cost", lambda r: _money(r["cost"])),
             ("gap\n[%]", lambda r: _gap(r["gap"])),
@@ -210,10 +233,13 @@ def _scenarios(plan: Plan, console: Console) -> None:
                 "accuracy lost\n[points]",
                 lambda r: _optional(r["accuracy_loss_points"], "+.2f", "–"),
             ),
-            ("time\n[s]", lambda r: seconds(r["seconds"])),
+            *([("time\n[s]", lambda r: seconds(r["seconds"]))] if console.width >= NARROW else []),
         ],
         plan.table("summary").records(),
     )
+    for row in plan.table("summary").records():
+        part = percent(row["served_share"]) if row["served_share"] is not None else "a share"
+        console.print(f"{row['variant']}: {_VARIANTS[row['variant']].format(part)}")
     shown = plan.table("scenarios").records()
     if not shown:
         return
@@ -234,16 +260,24 @@ def _scenarios(plan: Plan, console: Console) -> None:
         ],
         [r for r in shown if r["variant"] == variants[0]] if variants else [],
     )
-    if "expected" in variants:
-        _heading(console, "\nUnits that serve the expected share")
-        _capacities(console, _of(plan, "variant", "expected"))
+    _heading(console, "\nUnits by what is planned for")
+    _side_by_side(
+        console,
+        "variant",
+        [
+            (r["variant"], r["variant"], r["cost"])
+            for r in plan.table("summary").records()
+            if r["cost"] is not None
+        ],
+        [r for name in ("servers", "links") for r in plan.table(name).records()],
+    )
 
 
 _VARIANTS = {
-    "mean": "mean demand",
-    "expected": "share of expected demand",
-    "worst": "share in every scenario",
-    "every": "all in every scenario",
+    "mean": "the mean demand in full, as if it were certain",
+    "expected": "{} of the expected demand",
+    "worst": "{} of the demand in every scenario",
+    "every": "all demand in every scenario",
 }
 
 

@@ -238,3 +238,35 @@ def test_names_from_files_cannot_act_on_the_terminal(tmp_path: Path, capsys) -> 
 def test_the_help_shows_how_a_field_is_named(capsys) -> None:
     assert main(["plan", "--help"]) == 0
     assert "servers[edge-a].flops" in capsys.readouterr().out
+
+
+def test_what_each_variant_buys_stands_side_by_side(
+    path: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    table = tmp_path / "s.csv"
+    table.write_text(SCENARIOS, encoding="utf-8")
+    out_dir = tmp_path / "out"
+    asked = ["plan", path, "--unit-flops", "20", "--scenarios", str(table), "--out", str(out_dir)]
+    assert main(asked) == 0
+    out = capsys.readouterr().out
+    plan = load_plan(out_dir / "plenty.plan-scenarios.json")
+    cost = {r["variant"]: f"{r['cost']:,.10g}" for r in plan.table("summary").records()}
+    part = out.split("Units by what is planned for\n")[1].splitlines()
+    assert part[0].split() == ["server", "or", "link", *cost]
+    assert ["cost", *cost.values()] in [line.split() for line in part]
+    assert "expected: 95 % of the expected demand\n" in out
+    assert "worst: 95 % of the demand in every scenario\n" in out
+
+
+def test_validate_says_what_a_plan_would_find(tmp_path: Path, capsys) -> None:
+    data = json.loads(json.dumps(PLENTY))
+    data["servers"][0]["unit_flops"] = 5.0
+    data["servers"].append({"id": "Total", "flops": 400.0})
+    file = tmp_path / "x.json"
+    save_instance(parse_instance(data), file)
+    assert main(["validate", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "  planning: a demand for 2 of 2 tasks, 20.0000/s in all\n" in out
+    assert "  for sale: units of 1 of 3 servers\n" in out
+    assert "servers without a network: Total" in out
