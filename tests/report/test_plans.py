@@ -185,3 +185,16 @@ def test_cells_that_hold_no_value_are_dashes(planned: Path, tmp_path: Path) -> N
         (tmp_path / source.name).write_text(json.dumps(data))
     text = render(assemble(read_material([tmp_path], planned / "instance.json")))
     html5lib.HTMLParser(strict=True).parse(text)
+
+
+def test_links_that_are_bought_stand_with_the_servers(tmp_path: Path) -> None:
+    source = Path(__file__).resolve().parents[2] / "data" / "four-sites-csv"
+    plan = plan_least_cost(load_instance(source), growth=(2.0,), max_loss=(2.0,))
+    (link,) = [
+        row
+        for row in plan.table("links").records()
+        if (row["coordination"], row["method"]) == ("full", "exact") and row["units"]
+    ]
+    save_plan(plan, tmp_path / "x.plan-least-cost.json")
+    text = section(render(assemble(read_material([tmp_path], source))), "least-cost")
+    assert f"{link['source']} → {link['target']} {link['units']} (" in text

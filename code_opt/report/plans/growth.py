@@ -14,6 +14,7 @@ from code_opt.report.plans.reading import (
     in_full,
     line_series,
     money,
+    places,
     series_text,
     unique,
     units_by,
@@ -29,7 +30,7 @@ def growth_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
         *("coordination", "period", "growth", "units_bought", "cost", "total_cost"),
         *("accuracy_loss_points", "throughput_per_s"),
     )
-    servers = tables("servers", "coordination", "period", "server", "units_bought", "utilization")
+    servers = places(tables, "coordination", "period", "units_bought", "utilization")
     blocks: list[Block] = []
     texts = []
     for row in summary:
@@ -84,7 +85,7 @@ def growth_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
         [r for r in servers if r["coordination"] == best],
         "period",
         [(period, f"period {period}") for period in numbers],
-        f"Units bought per server and period, {coordination_style(best)[0]}",
+        f"Units bought in each period, {coordination_style(best)[0]}",
         units="units_bought",
     )
     details = [*tables.whole("periods", keys=2), *tables.whole("summary")]

@@ -30,6 +30,7 @@ from code_opt.report.plans.reading import (
     in_full,
     line_series,
     money,
+    places,
     series_text,
     unique,
     units_by,
@@ -159,7 +160,7 @@ def _units(
 
     The loosest limit is shown, the others stand behind a line.
     """
-    servers = tables("servers", "growth", "server", "units", "utilization", "method")
+    servers = places(tables, "growth", "units", "utilization", "method")
     if not servers:
         return []
     method = "exact" if any(r["method"] == "exact" for r in servers) else servers[0]["method"]
@@ -170,7 +171,7 @@ def _units(
         ]
         if not solved:
             continue
-        caption = "Units to buy per server, full coordination" + limit_words(loss, ", ")
+        caption = "Units to buy, full coordination" + limit_words(loss, ", ")
         mine = [
             r
             for r in servers
@@ -203,16 +204,16 @@ def _costs(
     """Return costs side by side: a row for every growth and accuracy limit."""
     columns = [
         Column("Growth"),
-        Column("Most lost", "points"),
+        Column("Loss up to", "points"),
         Column("No coordination", figures=True),
         Column("Early exits only", figures=True),
         Column("Full coordination", figures=True),
         Column("gap", "%", figures=True),
-        *([Column("by heuristic", figures=True)] if other else []),
+        *([Column("heuristic", figures=True)] if other else []),
         Column("Saved", figures=True),
         Column("Units", figures=True),
         Column("saved", figures=True),
-        Column("Accuracy lost", "points", figures=True),
+        Column("Lost", "points", figures=True),
     ]
 
     def cost(row: Record | None) -> Cell:

@@ -164,6 +164,13 @@ def series_text(series: Sequence[Series], x: str, y: str) -> str:
     )
 
 
+def places(tables: PlanTables, *columns: str) -> list[Record]:
+    """Return the rows of the servers and links of a plan; ``server`` names either."""
+    rows = tables("servers", "server", *columns)
+    links = tables("links", "source", "target", *columns)
+    return rows + [r | {"server": f"{r['source']} → {r['target']}"} for r in links]
+
+
 def units_by(
     rows: Sequence[Record], key: str, columns: Sequence[tuple[Any, str]], caption: str,
     units: str = "units",
@@ -189,12 +196,12 @@ def units_by(
             cells.append(Cell(f"{row[units]}{share}", "" if row[units] else "muted"))
         lines.append(Row(tuple(cells)))
     left = len(servers) - len(bought)
-    heads = (Column("Server"), *(Column(name, figures=True) for _, name in columns))
+    heads = (Column("Server or link"), *(Column(name, figures=True) for _, name in columns))
     table = Table(f"{caption} (utilisation in brackets)", heads, tuple(lines))
     note: list[Block] = []
     if left:
-        text = f"Nothing is bought for the other {left} servers."
-        note = [Paragraph(text if left > 1 else "Nothing is bought for the other server.", True)]
+        text = f"Nothing is bought for the other {left}."
+        note = [Paragraph(text if left > 1 else "Nothing is bought for the other one.", True)]
     if len(bought) > MOST_ROWS:
         return [More(caption, (table,)), *note]
     return [table, *note]

@@ -6,7 +6,7 @@ from code_opt.report.blocks import Block, Cell, Column, Figure, Pair, Row, Table
 from code_opt.report.charts import Axis, RowSeries, Value, row_chart
 from code_opt.report.material import Material
 from code_opt.report.numbers import gap
-from code_opt.report.plans.reading import PlanTables, cell_text, in_full, unique, units_by
+from code_opt.report.plans.reading import PlanTables, cell_text, in_full, places, unique, units_by
 from code_opt.text import percent
 
 VARIANTS = {
@@ -25,7 +25,7 @@ def scenarios_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block
         *("expected_served_share", "worst_served_share"),
     )
     scenarios = tables("scenarios", "variant", "scenario", "probability", "served_share")
-    servers = tables("servers", "variant", "server", "units", "utilization")
+    servers = places(tables, "variant", "units", "utilization")
     variants = [r["variant"] for r in summary]
 
     def name(variant: str) -> str:
@@ -107,7 +107,7 @@ def scenarios_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block
             servers,
             "variant",
             [(variant, name(variant)) for variant in variants],
-            "Units to buy per server, by what is planned for",
+            "Units to buy, by what is planned for",
         )
         blocks.append(Pair((Figure(f"scenarios{suffix}", drawing, caption), *bought)))
     details = [*tables.whole("scenarios", keys=2), *tables.whole("paths", keys=2)]
