@@ -11,5 +11,9 @@ class InputError(CodeOptError):
     """Bad input or arguments: a file, an option, a combination of both (exit status 2)."""
 
 
+class NotTextError(InputError):
+    """A file that is not UTF-8 text."""
+
+
 class SolverError(CodeOptError):
     """A solver failed: neither a solution, nor a proof, nor a limit."""

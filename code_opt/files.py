@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from code_opt.errors import InputError
+from code_opt.errors import InputError, NotTextError
 
 MAX_BYTES = 2**30
 """Largest file that is read; larger ones are refused before any byte is loaded."""
@@ -24,7 +24,8 @@ def read_text(path: str | Path, newline: str | None = None) -> str:
         newline: as in :func:`open`; ``""`` keeps the ends of lines as they are.
 
     Raises:
-        InputError: the file is missing, a directory, unreadable, too large or not UTF-8 text.
+        InputError: the file is missing, a directory, unreadable or too large.
+        NotTextError: it is not UTF-8 text.
     """
     path = Path(path)
     try:
@@ -40,7 +41,7 @@ def read_text(path: str | Path, newline: str | None = None) -> str:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from None
+        raise NotTextError(f"{path}: not UTF-8 text (byte {error.start})") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read: {reason}") from None

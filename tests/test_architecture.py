@@ -50,6 +50,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "result",
             "reward",
             "solvers",
+            "text",
         },
         {"numpy", "pandas", "pyarrow", "pydantic", "pyomo", "xlsxwriter"},
     ),

@@ -29,7 +29,7 @@ from code_opt.cli.generate import generate
 from code_opt.cli.plan import plan
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.report import report as report_command
-from code_opt.cli.text import count, plain, plain_lines, product
+from code_opt.cli.text import count, number, plain, plain_lines, product
 from code_opt.errors import CodeOptError, InputError
 from code_opt.files import file_stem
 
@@ -368,7 +368,28 @@ def validate(instance_path: InstanceArgument) -> ExitStatus:
     for name, paths_of_task in paths.items():
         _print(console, f"    {plain(name)}: {count(paths_of_task)}")
     _print(console, f"  {product(paths.values())} path assignments in all")
+    _print(console, f"  planning: {_for_sale(instance)}")
     return ExitStatus.DONE
+
+
+def _for_sale(instance: Instance) -> str:
+    """Return what a plan finds in an instance: demands, units, and servers that run nothing."""
+    demands = [task.demand for task in instance.tasks if task.demand is not None]
+    servers = sum(server.unit_flops is not None for server in instance.servers)
+    links = sum(link.unit_bandwidth is not None for link in instance.links)
+    text = (
+        f"a demand for {count(len(demands))} of {count(len(instance.tasks))} tasks, "
+        f"{number(sum(demands))}/s in all\n"
+        f"  for sale: units of {count(servers)} of {count(len(instance.servers))} servers"
+    )
+    if instance.links:
+        text += f" and {count(links)} of {count(len(instance.links))} links"
+    used = {dnn.server for dnn in instance.dnns}
+    idle = [plain(server.id) for server in instance.servers if server.id not in used]
+    if idle:
+        more = f" and {count(len(idle) - 5)} more" if len(idle) > 5 else ""
+        text += f"\n  servers without a network: {', '.join(idle[:5])}{more}"
+    return text
 
 
 @app.command("check")

@@ -53,6 +53,7 @@ class SweepMethod(StrEnum):
     PLAN = "plan"
 
 
+_MOST_REASONS = 3
 _WHAT, _DEMAND, _HOW = "What to answer (default: --least-cost)", "Demand and floors", "How"
 
 
@@ -113,7 +114,7 @@ def plan(
         typer.Option(
             metavar="FIELD=VALUES",
             rich_help_panel=_WHAT,
-            help="What if a field changes: servers[edge-a].flops=1e9:4e9:7 (or =1e9,2e9). "
+            help="What if a field changes: servers\\[edge-a].flops=1e9:4e9:7 (or =1e9,2e9). "
             "May be repeated.",
         ),
     ] = None,
@@ -345,20 +346,31 @@ def _status(plans: Sequence[Plan], stderr: Console) -> ExitStatus:
     """Return the exit status: that of the worst plan without anything in it."""
     status = ExitStatus.DONE
     for found in plans:
-        first = found.tables_[0].rows
+        some = any(_has_plan(row) for row in found.tables_[0].records())
         if found.status == "infeasible" and found.message:
+            part = "in part " if some else ""
             stderr.print(
-                f"{found.kind}: infeasible at any size: {found.message}",
+                f"{found.kind}: {part}infeasible at any size: {_first_reasons(found.message)}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
             )
-        nothing = not any(_has_plan(row) for row in found.tables_[0].records()) if first else True
+        nothing = not some
         if nothing and found.status == "infeasible":
             return ExitStatus.INFEASIBLE
         if nothing:
             status = ExitStatus.NOTHING_FOUND
     return status
+
+
+def _first_reasons(message: str) -> str:
+    """Return the reasons that a terminal shows: the others mostly follow from the first ones."""
+    lines = message.split("\n")
+    starts = [i for i, line in enumerate(lines) if not line.startswith(" ")]
+    if len(starts) <= _MOST_REASONS:
+        return message
+    left = len(starts) - _MOST_REASONS
+    return "\n".join([*lines[: starts[_MOST_REASONS]], f"... and {left} more (--json, --out)"])
 
 
 def _has_plan(row: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from code_opt.cli.tables import plain_table
+from code_opt.cli.tables import NARROW, plain_table
 from code_opt.cli.text import number, percent, plain, plain_lines, seconds, si
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], str]]
+_MOST_NAMES = 8
+_NOTHING = 1e-12
+"""Gains below it are rounding."""
 MOST_ROWS = 40
 """Longer tables are cut on a terminal; files hold them whole."""
 
@@ -39,33 +42,123 @@ def _least_cost(plan: Plan, console: Console) -> None:
     def cost(name: str, method: str) -> Callable[[Row], str]:
         return lambda r: _outcome(by_key[r["growth"], r["max_loss_points"], name, method])
 
+    shown = [by_key[g, loss, best, "exact"] for g, loss in keys]
+    proven = all(r["status"] in ("optimal", "infeasible") for r in rows if r["method"] == "exact")
+    wide = console.width >= NARROW
     columns: list[Column] = [
         ("growth", lambda r: f"{r['growth']:g}"),
-        ("loss at most\n[points]", lambda r: _optional(r["max_loss_points"], "g", "–")),
-        *((f"cost\n{name}", cost(name, "exact")) for name in reversed(names)),
-        ("gap\n[%]", lambda r: _gap(r["gap"])),
-        ("heuristic", cost(best, "heuristic")),
-        ("saved\n[%]", lambda r: _saved(r)),
-        ("units\nsaved", lambda r: _optional(r["saved_units"], "d", "–")),
-        ("accuracy lost\n[points]", lambda r: _optional(r["accuracy_loss_points"], "+.2f", "–")),
-        ("time\n[s]", lambda r: seconds(r["seconds"])),
+        ("loss up to\n[points]", lambda r: _optional(r["max_loss_points"], "g", "–")),
+        *((f"cost:\n{_PATHS[name]}", cost(name, "exact")) for name in reversed(names)),
     ]
-    shown = [by_key[g, loss, best, "exact"] for g, loss in keys]
+    if wide or not proven:
+        columns.append(("gap\n[%]", lambda r: _gap(r["gap"])))
+    if wide:
+        columns.append(("heuristic", cost(best, "heuristic")))
+    if "none" in names and best != "none":
+        columns.append(("saved\n[%]", _saved))
+    if wide or proven:
+        columns.append(("units", lambda r: _optional(r["units"], "d", "–")))
+    columns.append(("lost\n[points]", lambda r: _optional(r["accuracy_loss_points"], "+.2f", "–")))
+    if wide:
+        columns.append(("time\n[s]", lambda r: seconds(r["seconds"])))
     _heading(console, f"{plan.instance}: least cost to serve all demand")
     _print(console, columns, shown)
-    last = next((r for r in reversed(shown) if r["cost"] is not None), None)
-    if last is not None:
-        loss = last["max_loss_points"]
+    _least_cost_words(plan, console, shown, proven)
+    bought = [
+        r
+        for name in ("servers", "links")
+        for r in plan.table(name).records()
+        if (r["coordination"], r["method"]) == (best, "exact")
+    ]
+    for loss in dict.fromkeys(loss for _, loss in keys):
+        mine = [r for r in shown if r["max_loss_points"] == loss and r["cost"] is not None]
         about = "" if loss is None else f", at most {loss:g} points lost"
-        _heading(console, f"\nUnits at growth {last['growth']:g}{about} ({best})")
-        _capacities(
-            plan,
+        if len(mine) == 1:
+            _heading(console, f"\nUnits at growth {mine[0]['growth']:g}{about} ({best})")
+            _capacities(console, [r for r in bought if r["max_loss_points"] == loss])
+        elif mine:
+            _heading(console, f"\nUnits by growth{about} ({best})")
+            _side_by_side(
+                console,
+                "growth",
+                [(r["growth"], f"growth\n{r['growth']:g}", r["cost"]) for r in mine],
+                [r for r in bought if r["max_loss_points"] == loss],
+            )
+
+
+_PATHS = {"none": "native", "exits": "exits", "full": "full"}
+
+
+def _least_cost_words(plan: Plan, console: Console, shown: Sequence[Row], proven: bool) -> None:
+    """Say what the columns of the least costs mean, as far as it is needed."""
+    lines = []
+    gap = plan.settings.get("gap")
+    if proven and isinstance(gap, float):
+        lines.append(f"Every cost is proven: none is lower by more than {percent(gap, up=True)}.")
+    names = {r["coordination"] for r in plan.table("summary").records()}
+    lacking = [r for r in shown if r["cost"] is not None and r["saved_cost"] is None]
+    if lacking and "none" in names:
+        lines.append("saved is empty where native paths alone cannot serve the demand at any size.")
+    if any(r["status"] == "infeasible" for r in shown):
+        lines.append("infeasible: not even with all units that are sold (max_units).")
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _side_by_side(
+    console: Console,
+    key: str,
+    plans: Sequence[tuple[Any, str, float]],
+    bought: Sequence[Row],
+) -> None:
+    """Print what to buy where: a row per server and link, a column per plan.
+
+    Plans that do not fit beside each other follow below.
+
+    Args:
+        console: where to.
+        key: the column of ``bought`` that tells plans apart.
+        plans: value of that column, heading and cost of each plan.
+        bought: the rows of servers and links of all plans.
+    """
+    units = {(_place(r), r[key]): r["units"] for r in bought}
+    places = [
+        p
+        for p in dict.fromkeys(_place(r) for r in bought)
+        if any(units.get((p, name)) for name, _, _ in plans)
+    ]
+    if not places:
+        console.print("none: the present capacities are enough")
+        return
+    width = 1 + max(max(len(h.split("\n")[0]), len(_money(c))) for _, h, c in plans)
+    room = max(1, (console.width - max(map(len, ["server or link", *places])) - 2) // width)
+    for first in range(0, len(plans), room):
+        _print(
             console,
-            lambda r: (
-                (r["growth"], r["max_loss_points"], r["coordination"], r["method"])
-                == (last["growth"], loss, best, "exact")
-            ),
+            [
+                ("server or link", lambda r: r["place"]),
+                *(_units_column(*plan, units) for plan in plans[first : first + room]),
+            ],
+            [
+                *({"place": p, "total": False} for p in places[: MOST_ROWS - 1]),
+                {"place": "cost", "total": True},
+            ],
         )
+        if len(places) >= MOST_ROWS:
+            console.print(f"... and {len(places) - MOST_ROWS + 1} more (--out writes all)")
+
+
+def _units_column(
+    name: Any, heading: str, cost: float, units: dict[tuple[str, Any], int]
+) -> Column:
+    """Return the column of one plan: units of every place, and the cost below them."""
+
+    def cell(row: Row) -> str:
+        if row["total"]:
+            return _money(cost)
+        return _optional(units.get((row["place"], name)), "d", "–")
+
+    return heading, cell
 
 
 def _growth(plan: Plan, console: Console) -> None:
@@ -84,6 +177,8 @@ def _growth(plan: Plan, console: Console) -> None:
         ],
         plan.table("summary").records(),
     )
+    if not plan.table("periods").rows:
+        return
     console.print()
     _print(
         console,
@@ -127,7 +222,7 @@ def _scenarios(plan: Plan, console: Console) -> None:
     _print(
         console,
         [
-            ("planned for", lambda r: _VARIANTS[r["variant"]]),
+            ("planned for", lambda r: plain(r["variant"])),
             ("status", lambda r: r["status"]),
             ("cost", lambda r: _money(r["cost"])),
             ("gap\n[%]", lambda r: _gap(r["gap"])),
@@ -138,12 +233,17 @@ def _scenarios(plan: Plan, console: Console) -> None:
                 "accuracy lost\n[points]",
                 lambda r: _optional(r["accuracy_loss_points"], "+.2f", "–"),
             ),
-            ("time\n[s]", lambda r: seconds(r["seconds"])),
+            *([("time\n[s]", lambda r: seconds(r["seconds"]))] if console.width >= NARROW else []),
         ],
         plan.table("summary").records(),
     )
-    console.print()
+    for row in plan.table("summary").records():
+        part = percent(row["served_share"]) if row["served_share"] is not None else "a share"
+        console.print(f"{row['variant']}: {_VARIANTS[row['variant']].format(part)}")
     shown = plan.table("scenarios").records()
+    if not shown:
+        return
+    console.print()
     by_key = {(r["scenario"], r["variant"]): r for r in shown}
     variants = list(dict.fromkeys(r["variant"] for r in shown))
 
@@ -160,16 +260,24 @@ def _scenarios(plan: Plan, console: Console) -> None:
         ],
         [r for r in shown if r["variant"] == variants[0]] if variants else [],
     )
-    if "expected" in variants:
-        _heading(console, "\nUnits that serve the expected share")
-        _capacities(plan, console, lambda r: r["variant"] == "expected")
+    _heading(console, "\nUnits by what is planned for")
+    _side_by_side(
+        console,
+        "variant",
+        [
+            (r["variant"], r["variant"], r["cost"])
+            for r in plan.table("summary").records()
+            if r["cost"] is not None
+        ],
+        [r for name in ("servers", "links") for r in plan.table(name).records()],
+    )
 
 
 _VARIANTS = {
-    "mean": "mean demand",
-    "expected": "share of expected demand",
-    "worst": "share in every scenario",
-    "every": "all in every scenario",
+    "mean": "the mean demand in full, as if it were certain",
+    "expected": "{} of the expected demand",
+    "worst": "{} of the demand in every scenario",
+    "every": "all demand in every scenario",
 }
 
 
@@ -190,8 +298,10 @@ def _failures(plan: Plan, console: Console) -> None:
         ],
         plan.table("summary").records(),
     )
-    console.print()
     shown = plan.table("failures").records()
+    if not shown:
+        return
+    console.print()
     later = {r["failed_server"]: r for r in shown if r["plan"] == "survivable"}
     _heading(console, "Served when a server fails [% of the demand]")
     _print(
@@ -210,8 +320,20 @@ def _failures(plan: Plan, console: Console) -> None:
         ],
         [r for r in shown if r["plan"] == "normal"],
     )
-    _heading(console, "\nUnits of the survivable plan")
-    _capacities(plan, console, lambda r: r["plan"] == "survivable")
+    lost: dict[str, list[str]] = {}
+    for r in plan.table("lost").records():
+        lost.setdefault(r["failed_server"], []).append(plain(r["task"]))
+    if lost:
+        console.print("Lost at any size, since no path of theirs avoids the server:")
+        for server, tasks in lost.items():
+            most = ", ".join(tasks[:_MOST_NAMES])
+            rest = len(tasks) - _MOST_NAMES
+            more = f" and {rest} more" if rest > 0 else ""
+            console.print(f"  {plain(server)}: {most}{more}", soft_wrap=True, markup=False)
+        console.print("floors kept: those of all tasks that have a path left")
+    if later:
+        _heading(console, "\nUnits of the survivable plan")
+        _capacities(console, _of(plan, "plan", "survivable"))
 
 
 def _front(plan: Plan, console: Console) -> None:
@@ -243,8 +365,13 @@ def _marginal(plan: Plan, console: Console) -> None:
     )
     rows = sorted(
         (r for name in ("servers", "links") for r in plan.table(name).records()),
-        key=lambda r: -(r["gain_by_dual"] or 0.0),
+        key=lambda r: -(r["gain_resolved"] or 0.0),
     )
+    gains = ("gain_by_dual", "gain_fixed_paths", "gain_resolved")
+    useful = [r for r in rows if any(abs(r[name] or 0.0) > _NOTHING for name in gains)]
+    if not useful:
+        console.print("nothing gains from more of any one capacity")
+        return
     _print(
         console,
         [
@@ -262,8 +389,10 @@ def _marginal(plan: Plan, console: Console) -> None:
             ("paths\nfree", lambda r: _signed(r["gain_resolved"])),
             ("gap\n[%]", lambda r: _gap(r["resolved_gap"])),
         ],
-        rows,
+        useful,
     )
+    if len(useful) < len(rows):
+        console.print(f"Nothing else gains ({len(rows) - len(useful)} more).")
 
 
 def _sweep(plan: Plan, console: Console) -> None:
@@ -302,9 +431,14 @@ _SHOW: dict[str, Callable[[Any, Any], None]] = {
 }
 
 
-def _capacities(plan: Plan, console: Console, wanted: Callable[[Row], bool]) -> None:
-    """Print the servers and links of one plan for which units are bought."""
-    rows = [r for name in ("servers", "links") for r in plan.table(name).records() if wanted(r)]
+def _of(plan: Plan, column: str, value: str) -> list[Row]:
+    """Return the servers and links of the one plan that a column names."""
+    both = [r for name in ("servers", "links") for r in plan.table(name).records()]
+    return [r for r in both if r[column] == value]
+
+
+def _capacities(console: Console, rows: Sequence[Row]) -> None:
+    """Print the servers and links for which units are bought."""
     bought = [r for r in rows if r["units"]]
     if not bought:
         console.print("none: the present capacities are enough")
@@ -365,7 +499,7 @@ def _share(value: float | None) -> str:
 def _signed(value: float | None) -> str:
     if value is None:
         return "–"
-    return "0" if abs(value) < 1e-12 else f"{value:+.4g}"
+    return "0" if abs(value) < _NOTHING else f"{value:+.4g}"
 
 
 def _optional(value: Any, form: str, missing: str) -> str:

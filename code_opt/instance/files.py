@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import re
@@ -12,8 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from code_opt.errors import InputError
+from code_opt.errors import InputError, NotTextError
 from code_opt.files import MAX_BYTES, read_text, write_atomically
+from code_opt.instance.cells import Cells, CellsError, read_cells, read_number
 from code_opt.instance.model import Instance
 from code_opt.instance.problems import InstanceError, Location, Problem, hint, place_of
 from code_opt.instance.rules import parse
@@ -30,8 +29,8 @@ from code_opt.instance.tables import (
 )
 from code_opt.instance.yaml_text import YamlError, read_yaml, write_yaml
 
-_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
+_WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 _OPTIONAL_TABLES = ("links", "connections", "measured_paths")
 
 
@@ -48,6 +47,11 @@ def load_instance(path: str | os.PathLike[str]) -> Instance:
             return _load_folder(path)
     if path.suffix.lower() == ".csv":
         raise InputError(f"{path}: one table is no instance; give the folder of all CSV tables")
+    if path.suffix.lower() in _WORKBOOKS and path.is_file():
+        raise InputError(
+            f"{path}: a workbook is not read; save every sheet as CSV UTF-8 into one folder "
+            "(servers.csv, tasks.csv, ...) and give the folder"
+        )
     text = read_text(path)
     if not text.strip():
         raise InstanceError(str(path), [Problem("file", "the file is empty")])
@@ -169,6 +173,8 @@ def _load_folder(folder: Path) -> Instance:
     for name in _csv_files(folder):
         if name not in COLUMNS:
             message = f"no such table{hint(name, COLUMNS, few=99)}"
+            if "known:" in message:
+                message += "; keep other tables elsewhere"
             problems.append(Problem(f"{name}.csv", message))
     for table in COLUMNS:
         path = folder / f"{table}.csv"
@@ -210,37 +216,30 @@ def _csv_files(folder: Path) -> list[str]:
         raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
 
 
-def _read_cells(path: Path) -> list[tuple[int, list[str]]]:
-    """Return the rows of a CSV file that are not empty, each with its line number."""
-    text = read_text(path, newline="")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    limit = csv.field_size_limit(MAX_BYTES)  # its default would refuse long descriptions
-    rows, line = [], 1
+def _read_cells(path: Path) -> Cells:
+    """Return the cells of a CSV file, at least one row."""
     try:
-        for cells in reader:
-            if any(cells):
-                rows.append((line, cells))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise _TableError(f"{path.name}:{line}", f"not CSV: {error}") from None
-    finally:
-        csv.field_size_limit(limit)
-    if not rows:
+        text = read_text(path, newline="")
+    except NotTextError as error:
+        raise InputError(f"{error}; save it as CSV UTF-8") from None
+    try:
+        cells = read_cells(text, MAX_BYTES)
+    except CellsError as error:
+        raise _TableError(f"{path.name}:{error.line}", error.message) from None
+    if not cells.rows:
         raise _TableError(path.name, "the file is empty; its first row must name the columns")
-    return rows
+    return cells
 
 
 def _read_table(
     table: str,
-    cells: list[tuple[int, list[str]]],
+    cells: Cells,
     problems: list[Problem],
     missing: set[tuple[str, str]],
 ) -> list[tuple[int, Row]]:
     """Return the rows of one table as records without their empty cells."""
-    (first, header), *body = cells
+    (first, header), *body = cells.rows
     place = f"{table}.csv:{first}"
-    if len(header) == 1 and re.search(r"[;\t]", header[0]):
-        raise _TableError(place, "the cells of a row must be separated by commas")
     while not header[-1]:  # spreadsheets export empty columns to the right
         header.pop()
     problems += header_problems(table, place, header, missing)
@@ -251,18 +250,13 @@ def _read_table(
             message = f"{len(row)} cells, but there are {len(header)} columns"
             problems.append(Problem(f"{table}.csv:{line}", message))
         record = {
-            column: cell if column in TEXTS else _number(cell)
+            column: cell if column in TEXTS else read_number(cell, cells.separator)
             # backwards, so that of a column that stands there twice the first one counts
             for column, cell in reversed(list(zip(header, row, strict=False)))
             if cell and column in known
         }
         rows.append((line, record))
     return rows
-
-
-def _number(cell: str) -> float | str:
-    """Return a cell's number; anything else stays text, which the model then refuses."""
-    return float(cell) if _NUMBER.fullmatch(cell) else cell
 
 
 def _save_folder(instance: Instance, folder: Path) -> None:

@@ -108,6 +108,9 @@ def hint(word: str, known: Collection[str], few: int = 8) -> str:
     """Return ``; did you mean 'x'?`` for a near miss, else the known names if they are few."""
     near: list[str] = []
     if len(word) <= 200:
+        same = word.strip().casefold()
+        near = [name for name in islice(known, CANDIDATES) if name.casefold() == same]
+    if len(word) <= 200 and not near:
         alike = (name for name in known if abs(len(name) - len(word)) <= 3)
         near = difflib.get_close_matches(word, islice(alike, CANDIDATES), n=1, cutoff=0.6)
     if near:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from code_opt.instance.cells import number_hint
 from code_opt.instance.model import (
     SCHEMA,
     Block,
@@ -135,8 +136,10 @@ def _issue(error: Any) -> Issue | None:
         shape = _SHAPES.get(str(location[2]))
         location = (*location[:2], *location[3:])
     if location[:1] == ("tasks",) and location[2:3] == ("floor",):
-        value = shown(error["input"])
-        return Issue(location[:3], "must be a number of at least 0, or 'standalone'", value)
+        value = error["input"]
+        advice = number_hint(value) if isinstance(value, str) else ""
+        text = f"must be a number of at least 0, or 'standalone'{advice}"
+        return Issue(location[:3], text, shown(value))
     if shape is None and error["type"] == "extra_forbidden":
         shape = _RECORDS[tuple(part for part in location[:-1] if isinstance(part, str))]
     return field_issue(error, location, shape)
@@ -176,4 +179,6 @@ def field_issue(error: Any, location: Location, record: type[BaseModel] | None) 
         kind = "finite_number"  # an integer beyond the range of a float
     message = _MESSAGES.get(kind)
     text = message.format(**error.get("ctx", {})) if message else str(error["msg"])
+    if kind in ("float_type", "int_type") and isinstance(value, str):
+        text += number_hint(value)
     return Issue(location, text, shown(value))

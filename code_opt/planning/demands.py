@@ -8,17 +8,15 @@ no row of their own in that scenario; tasks without any row keep the instance's 
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from code_opt.errors import InputError
-from code_opt.files import read_text
+from code_opt.errors import InputError, NotTextError
+from code_opt.files import MAX_BYTES, read_text
+from code_opt.instance.cells import CellsError, number_hint, read_cells, read_number
 from code_opt.instance.model import Instance
 from code_opt.instance.problems import hint
 from code_opt.paths.graph import FloatArray
@@ -81,7 +79,11 @@ def load_scenarios(path: str | Path) -> Scenarios:
     Raises:
         InputError: the file cannot be read, or something in it is wrong; all of it is told.
     """
-    return parse_scenarios(read_text(path, newline=""), str(path))
+    try:
+        text = read_text(path, newline="")
+    except NotTextError as error:
+        raise InputError(f"{error}; save it as CSV UTF-8") from None
+    return parse_scenarios(text, str(path))
 
 
 def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
@@ -91,11 +93,10 @@ def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
         InputError: something is wrong; all of it is told.
     """
     try:
-        lines = [
-            (number, row) for number, row in _numbered(text) if any(value.strip() for value in row)
-        ]
-    except csv.Error as error:
-        raise InputError(f"{source}: not CSV: {error}") from None
+        cells_of = read_cells(text, MAX_BYTES)
+    except CellsError as error:
+        raise InputError(f"{source}: {error.line}: {error.message}") from None
+    lines = [one for one in cells_of.rows if any(value.strip() for value in one[1])]
     if not lines:
         raise InputError(f"{source}: empty; expected the columns {', '.join(COLUMNS)}")
     header = [name.strip() for name in lines[0][1]]
@@ -123,7 +124,9 @@ def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
             continue
         numbers = {}
         for column in ("probability", "demand", "factor"):
-            numbers[column] = _number(row.get(column, ""), number, column, problems)
+            numbers[column] = _number(
+                row.get(column, ""), cells_of.separator, number, column, problems
+            )
         chance = numbers["probability"]
         if chance is not None:
             if name in chances and not math.isclose(chances[name], chance, rel_tol=1e-9):
@@ -157,22 +160,12 @@ def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
     )
 
 
-def _numbered(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a CSV text with the lines on which they end."""
-    reader = csv.reader(io.StringIO(text), strict=True)
-    for row in reader:
-        yield reader.line_num, row
-
-
-def _number(text: str, line: int, column: str, problems: list[str]) -> float | None:
+def _number(text: str, separator: str, line: int, column: str, problems: list[str]) -> float | None:
     if not text:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or "_" in text:
-        problems.append(f"{line} {column} = {text!r}: must be a finite number")
+    value = read_number(text, separator)
+    if isinstance(value, str) or not math.isfinite(value):
+        problems.append(f"{line} {column} = {text!r}: must be a finite number{number_hint(text)}")
         return None
     if value < 0.0 or (column == "probability" and value > 1.0):
         limits = "must lie in [0, 1]" if column == "probability" else "must be at least 0"

@@ -12,6 +12,7 @@ from code_opt.paths.graph import FloatArray
 from code_opt.planning.case import LOAD_SLACK, Case, build_case
 from code_opt.planning.programs import plan_data, solve_program
 from code_opt.planning.settings import PlanSettings
+from code_opt.text import amount
 from formulations import Situation
 
 _STEP = 0.01
@@ -105,13 +106,14 @@ def _missing_capacity(
     over = load / largest
     for i in np.flatnonzero(over > 1.0 + LOAD_SLACK).tolist():
         resource = case.resources[i]
-        unit = "FLOP/s" if resource.kind == "server" else "bytes/s"
+        unit = "FLOP/s" if resource.kind == "server" else "B/s"
         have = "no units are sold (unit_flops, unit_bandwidth)"
         if case.sold[i] > 0.0:
-            have = f"{resource.capacity * largest[i]:.6g} with all {case.sold[i]:.0f} units"
+            most = amount(resource.capacity * largest[i], unit)
+            have = f"{most} with all {case.sold[i]:.0f} units"
         lines.append(
-            f"  {resource.name}: {resource.capacity * load[i]:.6g} {unit} are needed, present "
-            f"{resource.capacity:.6g}, {have}"
+            f"  {resource.name}: {amount(resource.capacity * load[i], unit)} are needed, present "
+            f"{amount(resource.capacity, unit)}, {have}"
         )
     if len(lines) == 1:
         return []

@@ -103,6 +103,15 @@ def _number(text: str, part: str) -> float:
     return value
 
 
+def _field_hint(field: str, kinds: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what ``tasks.cars.demand`` or ``hub.flops`` may have meant."""
+    owner, dot, name = field.rpartition(".")
+    for kind, records in kinds.items():
+        if dot and owner.removeprefix(f"{kind}.") in records:
+            return f"; did you mean {kind}[{owner.removeprefix(f'{kind}.')}].{name}?"
+    return hint(field.partition(".")[0], kinds)
+
+
 def _find(data: dict[str, Any], field: str) -> tuple[dict[str, Any], str]:
     """Return the record that holds a field, and the field's key in it."""
     if field.startswith("reward."):
@@ -125,7 +134,7 @@ def _find(data: dict[str, Any], field: str) -> tuple[dict[str, Any], str]:
     if kind not in kinds:
         raise InputError(
             f"--vary: {field!r}: begins with none of servers[ID], links[A->B], blocks[ID], "
-            f"tasks[ID], reward{hint(kind, kinds)}"
+            f"tasks[ID], reward{_field_hint(field, kinds)}"
         )
     record, rest = _member(field, field[len(kind) :], kinds[kind], kind)
     if kind == "tasks" and rest.startswith(".connections["):

@@ -133,7 +133,8 @@ def plan_least_cost(
                     if method == "exact" and outcome.status == "infeasible":
                         message = why_infeasible(case, demand, least, settings)
                         if name == next(iter(cases)):
-                            reasons.append(f"growth {factor:g}: {message}")
+                            at = "" if loss is None else f", at most {loss:g} points lost"
+                            reasons.append(f"growth {factor:g}{at}: {message}")
                     key: tuple[Cell, ...] = (factor, loss, name, method)
                     figures = _summary_cells(case, demand, found, alone)
                     block.append([*key, outcome.status, *figures, found.seconds, message])

@@ -39,8 +39,78 @@ def test_the_least_cost_is_shown(path: str, capsys) -> None:
     assert rows[2][2:5] == ["5", "5", "5"]
     assert rows[3][2:5] == ["5", "1", "1"]
     assert "80.0" in rows[3]
-    assert "Units at growth 2, at most 10 points lost (full)" in out
+    assert "Every cost is proven: none is lower by more than 0.01 %." in out
+    # What to buy where, for every growth and limit of loss: no cell is left to the reader.
+    for loss, units in (("0", ["0", "5"]), ("10", ["0", "1"])):
+        _, part = out.split(f"Units by growth, at most {loss} points lost (full)\n")
+        lines = [line.split() for line in part.splitlines()]
+        assert lines[1] == ["server", "or", "link", "1", "2"]
+        assert lines[3:5] == [["a", *units], ["cost", *units]]
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("width", ["80", "100", "160"])
+def test_nothing_is_cut_at_the_width_of_a_terminal(
+    width: str, path: str, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    asked = "--unit-flops 2e-3 --growth 1,1.5,2,2.5,3,3.5,4,4.5,5,5.5,6,7 --max-loss 0,10"
+    assert main(["plan", path, *asked.split(), "--time-limit", "5"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= int(width)
+    assert "…" not in out
+    for heading in ("loss up to", "[points]", "native", "exits", "full", "saved", "units"):
+        assert heading in out
+    # Growths that do not fit beside each other go below.
+    cost_rows = [line.split()[1:] for line in out.splitlines() if line.startswith("cost ")]
+    assert sum(map(len, cost_rows)) == 2 * 12
+
+
+def test_infeasible_cells_are_whole_words(path: str, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    asked = ["--growth", "1,5,6,7,8,9", "--max-loss", "0"]
+    assert main(["plan", path, *asked]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("infeasible") == 3 * 5 + 1
+    assert "infeasible: not even with all units that are sold (max_units)." in out
+    assert err.startswith("least-cost: in part infeasible at any size: growth 5, at most 0 points")
+    assert err.endswith("... and 2 more (--json, --out)\n")
+
+
+def test_a_plan_that_fails_says_nothing_of_enough_capacity(path: str, capsys) -> None:
+    assert main(["plan", path, "--growth", "5", "--failures", "--growth-path"]) == 3
+    out = capsys.readouterr().out
+    assert "infeasible" in out
+    assert "enough" not in out
+    assert "period" not in out
+    assert "failed server" not in out
+
+
+def test_tasks_that_a_failure_ends_are_named(path: str, capsys) -> None:
+    assert main(["plan", path, "--failures"]) == 0
+    out = capsys.readouterr().out
+    lost = out.split("Lost at any size, since no path of theirs avoids the server:\n")[1]
+    assert lost.splitlines()[0] == "  a: ta"
+    assert "floors kept: those of all tasks that have a path left" in out
+
+
+def test_capacity_that_gains_nothing_is_counted_not_listed(path: str, capsys) -> None:
+    assert main(["plan", path, "--marginal"]) == 0
+    out = capsys.readouterr().out
+    # All demand is served already: no capacity is worth anything.
+    assert "nothing gains from more of any one capacity" in out
+    assert "server or link" not in out
+
+
+def test_capacity_that_gains_is_listed_alone(tmp_path: Path, capsys) -> None:
+    data = json.loads(json.dumps(PLENTY))
+    data["tasks"][0]["demand"] = 1000.0
+    file = tmp_path / "x.json"
+    save_instance(parse_instance(data), file)
+    assert main(["plan", str(file), "--marginal"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[4:]] == ["a", "Nothing"]
+    assert "Nothing else gains (1 more)." in out
 
 
 def test_all_analyses_in_one_run(path: str, tmp_path: Path, capsys) -> None:
@@ -99,7 +169,7 @@ def test_infeasible_at_any_size_is_told(path: str, capsys) -> None:
     assert err.startswith(
         "least-cost: infeasible at any size: growth 5: the demand is too large for what can be"
     )
-    assert "server a: 300 FLOP/s are needed, present 100, no units are sold" in err
+    assert "server a: 300.0 FLOP/s are needed, present 100.0 FLOP/s, no units are sold" in err
 
 
 def test_part_of_a_grid_may_be_infeasible(path: str, capsys) -> None:
@@ -120,6 +190,8 @@ def test_part_of_a_grid_may_be_infeasible(path: str, capsys) -> None:
         (["--growth-path", "--max-loss", "1,2"], "--growth-path: takes one --max-loss"),
         (["--front", "--points", "1"], "--points '1': expected all, or a number from 2"),
         (["--vary", "servers[c].flops=1"], "no servers[c]"),
+        (["--vary", "servers.a.flops=1"], "did you mean servers[a].flops?"),
+        (["--vary", "ta.demand=1"], "did you mean tasks[ta].demand?"),
         (["--vary", "servers[a].flops"], "expected FIELD=START:STOP:COUNT"),
         (["--xlsx"], "--xlsx: names no folder: add --out DIR"),
         (["--unit-flops", "0"], "unit_flops 0.0: must be a number above 0"),
@@ -161,3 +233,40 @@ def test_names_from_files_cannot_act_on_the_terminal(tmp_path: Path, capsys) -> 
     out = capsys.readouterr().out
     assert "[red]x: least cost" in out
     assert "[bold]a[/bold]" in out
+
+
+def test_the_help_shows_how_a_field_is_named(capsys) -> None:
+    assert main(["plan", "--help"]) == 0
+    assert "servers[edge-a].flops" in capsys.readouterr().out
+
+
+def test_what_each_variant_buys_stands_side_by_side(
+    path: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    table = tmp_path / "s.csv"
+    table.write_text(SCENARIOS, encoding="utf-8")
+    out_dir = tmp_path / "out"
+    asked = ["plan", path, "--unit-flops", "20", "--scenarios", str(table), "--out", str(out_dir)]
+    assert main(asked) == 0
+    out = capsys.readouterr().out
+    plan = load_plan(out_dir / "plenty.plan-scenarios.json")
+    cost = {r["variant"]: f"{r['cost']:,.10g}" for r in plan.table("summary").records()}
+    part = out.split("Units by what is planned for\n")[1].splitlines()
+    assert part[0].split() == ["server", "or", "link", *cost]
+    assert ["cost", *cost.values()] in [line.split() for line in part]
+    assert "expected: 95 % of the expected demand\n" in out
+    assert "worst: 95 % of the demand in every scenario\n" in out
+
+
+def test_validate_says_what_a_plan_would_find(tmp_path: Path, capsys) -> None:
+    data = json.loads(json.dumps(PLENTY))
+    data["servers"][0]["unit_flops"] = 5.0
+    data["servers"].append({"id": "Total", "flops": 400.0})
+    file = tmp_path / "x.json"
+    save_instance(parse_instance(data), file)
+    assert main(["validate", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "  planning: a demand for 2 of 2 tasks, 20.0000/s in all\n" in out
+    assert "  for sale: units of 1 of 3 servers\n" in out
+    assert "servers without a network: Total" in out

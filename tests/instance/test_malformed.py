@@ -88,8 +88,15 @@ MESSAGES = {
         "nnn'... (201 characters): must have at most 200 characters"
     ),
     "csv-no-rows": "{}: servers.csv: must have at least one entry",
-    "csv-number-blank": "{}: servers.csv:2 flops = ' 2e9': must be a number",
-    "csv-number-nan": "{}: servers.csv:2 flops = 'nan': must be a number",
+    "csv-number-blank": "{}: servers.csv:2 flops = ' 2e9': must be a number; remove the blanks",
+    "csv-number-either": (
+        "{}: servers.csv:2 flops = '2,500': must be a number; write 2500, or 2.5000 for the "
+        "decimal number"
+    ),
+    "csv-number-nan": (
+        "{}: servers.csv:2 flops = 'nan': must be a number; leave the cell empty where there is "
+        "none"
+    ),
     "csv-number-overflow": "{}: servers.csv:2 flops = inf: must be a finite number",
     "csv-number-text": "{}: servers.csv:2 flops = 'fast': must be a number",
     "csv-number-underscore": "{}: servers.csv:2 flops = '2_000': must be a number",
@@ -112,7 +119,6 @@ MESSAGES = {
         "{}: instance.csv:2 schema = 'code-opt/instance/9': unknown schema; known: "
         "'code-opt/instance/1'"
     ),
-    "csv-semicolons": "{}: servers.csv:1: the cells of a row must be separated by commas",
     "csv-several": (
         "{}: 8 problems\n"
         "  servers.csv:1 = 'memry': unknown column; did you mean 'memory'?\n"
@@ -139,7 +145,7 @@ MESSAGES = {
     "csv-unknown-task": (
         "{}: connections.csv:2 task = 'objcts': no such task; did you mean 'objects'?"
     ),
-    "csv-utf-16": "{}/servers.csv: not UTF-8 text (byte 0)",
+    "csv-utf-16": "{}/servers.csv: not UTF-8 text (byte 0); save it as CSV UTF-8",
     "csv-weights": "{}: tasks.csv: the weights of all tasks are 0; one must be greater",
     "cycle-backwards.json": (
         "{}: tasks[0].connections: the task's graph has a cycle: alexnet/0 -> alexnet/1 -> "

@@ -205,7 +205,14 @@ def test_too_little_for_sale_is_told(plenty: Instance) -> None:
     assert "% of the demand fit" in text
     servers = [s.model_copy(update={"unit_flops": 10.0, "max_units": 2.0}) for s in plenty.servers]
     text = message(plenty.replace(servers=[s.model_dump() for s in servers]), growth=(5.0,))
-    assert "120 with all 2 units" in text
+    assert "120.0 FLOP/s with all 2 units" in text
+
+
+def test_a_reason_names_its_growth_and_its_loss(plenty: Instance) -> None:
+    assert message(plenty, growth=(5.0,)).startswith("growth 5: ")
+    assert message(plenty, growth=(5.0,), max_loss=(2.0,)).startswith(
+        "growth 5, at most 2 points lost: "
+    )
 
 
 def test_an_accuracy_beyond_all_paths_is_told(plenty: Instance) -> None:

@@ -151,6 +151,17 @@ def test_bad_options_are_refused(plenty: Instance, options: dict) -> None:
 # The table
 
 
+def test_a_table_with_semicolons_and_decimal_commas_is_read() -> None:
+    text = "scenario;probability;task;factor\r\nlow;0,6;;0,8\r\nhigh;0,4;;1,5\r\n;;;\r\n"
+    same = "scenario,probability,factor\nlow,0.6,0.8\nhigh,0.4,1.5\n"
+    assert parse_scenarios(text) == parse_scenarios(same)
+
+
+def test_a_percentage_is_refused_with_how_to_write_it() -> None:
+    with pytest.raises(InputError, match=r"2 probability = '60%'.*; write 0.6 for 60%"):
+        parse_scenarios("scenario,probability,factor\nlow,60%,1\nhigh,0.4,1\n")
+
+
 def test_rows_of_tasks_win_over_rows_for_all(plenty: Instance) -> None:
     scenarios = parse_scenarios(
         "\ufeffscenario,probability,task,demand,factor\r\n"

@@ -11,6 +11,8 @@ import pytest
 html5lib = pytest.importorskip("html5lib")
 
 from code_opt.errors import InputError
+from code_opt.instance import load_instance, save_instance
+from code_opt.planning import PlanSettings, plan_least_cost, save_plan
 from code_opt.report.assemble import assemble
 from code_opt.report.blocks import figures
 from code_opt.report.material import read_material
@@ -134,11 +136,35 @@ def test_empty_tables_and_missing_plans_do_not_stop_the_page(planned: Path, tmp_
         data = json.loads(source.read_text())
         for table in data["tables"]:
             table["rows"] = []
-        data |= {"status": "infeasible", "message": "floor of <task>\nforbids it"}
+        data |= {"status": "infeasible", "message": "floor of <task>\n  forbids it"}
         (tmp_path / source.name).write_text(json.dumps(data))
     text = render(assemble(read_material([tmp_path], planned / "instance.json")))
     html5lib.HTMLParser(strict=True).parse(text)
-    assert text.count("floor of &lt;task&gt;<br>forbids it") == len(HEADINGS)
+    assert text.count("floor of &lt;task&gt;<br>  forbids it") == len(HEADINGS)
+
+
+def _least_cost(planned: Path, tmp_path: Path, growth: tuple[float, ...], sold: int) -> str:
+    """Return the page of a least-cost plan of the example with so many units for sale."""
+    instance = load_instance(planned / "instance.json")
+    scarce = [s.model_dump() | {"unit_flops": 1.0, "max_units": sold} for s in instance.servers]
+    instance = instance.replace(servers=scarce)
+    plan = plan_least_cost(
+        instance, PlanSettings(demand=1e12, time_limit=5.0), growth=growth, max_loss=(0.0,)
+    )
+    save_instance(instance, tmp_path / "instance.json")
+    save_plan(plan, tmp_path / "x.plan-least-cost.json")
+    return render(assemble(read_material([tmp_path], tmp_path / "instance.json")))
+
+
+def test_many_reasons_open_with_three(planned: Path, tmp_path: Path) -> None:
+    text = _least_cost(planned, tmp_path, (1.0, 2.0, 3.0, 4.0, 5.0), sold=1)
+    opening, rest = text.split("2 more reasons")
+    assert opening.count("the demand is too large for what can be bought") == 3
+    assert rest.count("the demand is too large for what can be bought") >= 2
+    assert "Warning: cannot be met at any size" in opening
+    # Nothing can be compared: no empty chart of savings.
+    assert "What coordination saves" not in text
+    assert "Saved is empty: native paths alone cannot serve the demand" in text
 
 
 def test_cells_that_hold_no_value_are_dashes(planned: Path, tmp_path: Path) -> None:
@@ -159,3 +185,16 @@ def test_cells_that_hold_no_value_are_dashes(planned: Path, tmp_path: Path) -> N
         (tmp_path / source.name).write_text(json.dumps(data))
     text = render(assemble(read_material([tmp_path], planned / "instance.json")))
     html5lib.HTMLParser(strict=True).parse(text)
+
+
+def test_links_that_are_bought_stand_with_the_servers(tmp_path: Path) -> None:
+    source = Path(__file__).resolve().parents[2] / "data" / "four-sites-csv"
+    plan = plan_least_cost(load_instance(source), growth=(2.0,), max_loss=(2.0,))
+    (link,) = [
+        row
+        for row in plan.table("links").records()
+        if (row["coordination"], row["method"]) == ("full", "exact") and row["units"]
+    ]
+    save_plan(plan, tmp_path / "x.plan-least-cost.json")
+    text = section(render(assemble(read_material([tmp_path], source))), "least-cost")
+    assert f"{link['source']} → {link['target']} {link['units']} (" in text

@@ -1,0 +1,129 @@
+"""Cells of CSV files as spreadsheets write them: separators, decimal commas, what is refused.
+
+A file is read in one of the ways in which spreadsheets write it, and never guessed at: a cell
+that can be two numbers is refused, and the message says how to write either.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import NamedTuple
+
+SEPARATORS = ",;\t"
+"""What may stand between cells; the first row decides."""
+
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_COMMA = re.compile(r"[-+]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_EITHER = re.compile(r"[-+]?[1-9][0-9]{0,2}[.,][0-9]{3}")
+"""A number with one separator that can part thousands or decimals."""
+_GROUPED = re.compile(r"[-+]?[0-9]{1,3}(?:([,.'’\s])[0-9]{3})(?:\1[0-9]{3})*(?:[.,][0-9]+)?")
+_DECORATED = re.compile(r"[^0-9]*?([-+]?[0-9][0-9.]*(?:[eE][-+]?[0-9]+)?)[^0-9]*")
+_LONGEST = 60
+"""Characters of a cell that can be a number that somebody wrote."""
+_NOTHING = frozenset({"-", "–", "—", "n/a", "na", "none", "null", "nan", "?"})
+
+
+class Cells(NamedTuple):
+    """A CSV text taken apart."""
+
+    rows: list[tuple[int, list[str]]]
+    """Rows that are not empty, each with the line on which it begins, from 1."""
+    separator: str
+    """One of :data:`SEPARATORS`."""
+
+
+class CellsError(ValueError):
+    """Text that is no CSV.
+
+    Args:
+        line: where, from 1.
+        message: what is wrong.
+    """
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(line, message)
+        self.line = line
+        self.message = message
+
+
+def read_cells(text: str, longest: int) -> Cells:
+    """Take a CSV text apart, whatever of :data:`SEPARATORS` stands between its cells.
+
+    A first line ``sep=;`` (as spreadsheets write it) names the separator; otherwise it is the
+    one that the first row has most of.
+
+    Args:
+        text: the whole file.
+        longest: most characters of a cell.
+
+    Raises:
+        CellsError: quotes that do not match, or a cell that is too long.
+    """
+    start, line = 0, 1
+    declared = re.match(r"sep=([,;\t])\r?\n", text)
+    if declared:
+        separator, start, line = declared[1], declared.end(), 2
+    else:
+        first = re.search(r"^.*[^\s,;].*$", text, re.MULTILINE)
+        bare = re.sub(r'"[^"]*"', "", first[0]) if first else ""
+        separator = max(SEPARATORS, key=bare.count)
+    body = io.StringIO(text[start:], newline="")
+    reader = csv.reader(body, delimiter=separator, strict=True)
+    limit = csv.field_size_limit(longest)  # its default would refuse long descriptions
+    rows = []
+    before = line - 1
+    try:
+        for cells in reader:
+            if any(cells):
+                rows.append((line, cells))
+            line = before + reader.line_num + 1
+    except csv.Error as error:
+        raise CellsError(line, f"not CSV: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
+    return Cells(rows, separator)
+
+
+def read_number(cell: str, separator: str) -> float | str:
+    """Return a cell's number; anything else stays text, which the reader then refuses.
+
+    Where semicolons or tabs stand between the cells, a comma is a decimal comma, as in the
+    countries whose spreadsheets write such files. There ``1.250`` and ``1,250`` can be 1250 as
+    well, and stay text.
+    """
+    if separator != ",":
+        if _EITHER.fullmatch(cell):
+            return cell
+        if _COMMA.fullmatch(cell):
+            return float(cell.replace(",", "."))
+    return float(cell) if _NUMBER.fullmatch(cell) else cell
+
+
+def number_hint(cell: str) -> str:
+    """Return how to write a cell that is no number, ``; write 0.9 ...``; empty if unknown."""
+    if len(cell) > _LONGEST:
+        return ""
+    text = cell.strip()
+    if text.lower() in _NOTHING:
+        return "; leave the cell empty where there is none"
+    if text.startswith("#"):
+        return "; the formula of this cell failed in the spreadsheet"
+    if _NUMBER.fullmatch(text) and text != cell:
+        return "; remove the blanks"
+    if text.endswith("%") and re.fullmatch(r"[0-9]{1,6}(?:[.,][0-9]{1,9})?", text[:-1].strip()):
+        share = float(text[:-1].replace(",", ".")) / 100.0
+        return f"; write {share:.10g} for {text}"
+    if _EITHER.fullmatch(text):
+        whole = text.replace(",", "").replace(".", "")
+        return f"; write {whole}, or {text.replace(',', '.')}0 for the decimal number"
+    if _COMMA.fullmatch(text):
+        return f"; write {text.replace(',', '.')}, with a decimal point"
+    grouped = _GROUPED.fullmatch(text)
+    if grouped:
+        plain = text.replace(grouped[1], "").replace(",", ".")
+        return f"; write {plain}, without separators"
+    if not _NUMBER.fullmatch(text) and _DECORATED.fullmatch(text):
+        return "; write the number alone, without currency or unit"
+    return ""

@@ -1,0 +1,124 @@
+"""The section of a plan for failures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from code_opt.report.blocks import Block, Cell, Column, Figure, Pair, Paragraph, Row, Table
+from code_opt.report.charts import Axis, RowSeries, Value, row_chart
+from code_opt.report.material import Material
+from code_opt.report.numbers import gap
+from code_opt.report.plans.reading import PlanTables, Record, cell_text, in_full, unique
+
+
+def failures_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
+    """Return what every failure leaves, and what surviving all of them costs."""
+    summary = tables(
+        "summary",
+        *("plan", "status", "cost", "gap", "units", "extra_cost"),
+        *("worst_served_fixed_share", "worst_served_rerouted_share"),
+    )
+    failures = tables(
+        "failures",
+        *("plan", "failed_server", "served_fixed_share", "served_rerouted_share"),
+        *("tasks_hit", "tasks_lost", "floors_kept"),
+    )
+    columns = (
+        Column("Plan"),
+        Column("Cost", figures=True),
+        Column("gap", "%", figures=True),
+        Column("Units", figures=True),
+        Column("Extra cost", figures=True),
+        Column("Served at worst, paths fixed", "%", figures=True),
+        Column("re-routed", "%", figures=True),
+        Column("Status"),
+    )
+    rows = tuple(
+        Row(
+            (
+                Cell(str(r["plan"])),
+                Cell(cell_text("cost", r["cost"])),
+                Cell(gap(r["gap"])),
+                Cell(cell_text("units", r["units"])),
+                Cell(cell_text("extra_cost", r["extra_cost"])),
+                Cell(cell_text("worst_served_fixed_share", r["worst_served_fixed_share"])),
+                Cell(cell_text("worst_served_rerouted_share", r["worst_served_rerouted_share"])),
+                Cell(r["status"]),
+            )
+        )
+        for r in summary
+    )
+    blocks: list[Block] = [Table("Plans with and without thought of failures", columns, rows)]
+    servers = unique(r["failed_server"] for r in failures)
+    found = {(r["plan"], r["failed_server"]): r for r in failures}
+    kinds = [
+        ("normal plan, paths fixed", "normal", "served_fixed_share", 2),
+        ("normal plan, re-routed", "normal", "served_rerouted_share", 4),
+        ("survivable plan, re-routed", "survivable", "served_rerouted_share", 0),
+    ]
+    series = []
+    for title, plan, column, index in kinds:
+        values = []
+        for server in servers:
+            share = (found.get((plan, server)) or {}).get(column)
+            text = "" if share is None else f"{server} fails, {title}: {100 * share:.1f} % served"
+            values.append(Value(share, text))
+        if any(v.value is not None for v in values):
+            series.append(RowSeries(title, tuple(values), index))
+    if servers:
+        drawing = row_chart(
+            "Demand served when a server fails",
+            servers,
+            series,
+            Axis("demand still served", percent=True, zero=True, most=1.0),
+            limit=1.0,
+            description="Share of the demand served after each failure; the table holds it.",
+            width=470.0,
+        )
+        figure = Figure(f"failures{suffix}", drawing, "Demand served when this server fails.")
+        blocks.append(Pair((figure, _failure_table(servers, found))))
+    details = [
+        *tables.whole("failures", keys=2),
+        *tables.whole("servers", keys=2, plan="survivable"),
+        *tables.whole("backups", keys=2),
+        *tables.whole("lost", keys=2),
+    ]
+    lost = sum(r["tasks_lost"] or 0 for r in failures if r["plan"] == "normal")
+    if lost:
+        text = "Some tasks have no path that avoids a server: when it fails, they stop."
+        blocks.append(Paragraph(text))
+    return [
+        *blocks,
+        in_full("Every failure, the survivable plan and its backup paths", details),
+    ]
+
+
+def _failure_table(servers: Sequence[str], found: dict[tuple[str, str], Record]) -> Table:
+    """Return a row per server: what its failure costs, by plan."""
+    columns = (
+        Column("Server that fails"),
+        Column("Tasks hit", figures=True),
+        Column("lost", figures=True),
+        Column("Paths fixed", "%", figures=True),
+        Column("Re-routed", "%", figures=True),
+        Column("Survivable plan", "%", figures=True),
+        Column("Floors kept by it"),
+    )
+    lines = []
+    for server in servers:
+        normal = found.get(("normal", server)) or {}
+        other = found.get(("survivable", server)) or {}
+        lines.append(
+            Row(
+                (
+                    Cell(server),
+                    Cell(cell_text("tasks_hit", normal.get("tasks_hit"))),
+                    Cell(cell_text("tasks_lost", normal.get("tasks_lost"))),
+                    Cell(cell_text("x_share", normal.get("served_fixed_share"))),
+                    Cell(cell_text("x_share", normal.get("served_rerouted_share"))),
+                    Cell(cell_text("x_share", other.get("served_rerouted_share"))),
+                    Cell(cell_text("floors_kept", other.get("floors_kept"))),
+                )
+            )
+        )
+    return Table("Demand served after each failure", columns, tuple(lines))

@@ -1,0 +1,114 @@
+"""The section of a plan for uncertain demand."""
+
+from __future__ import annotations
+
+from code_opt.report.blocks import Block, Cell, Column, Figure, Pair, Row, Table
+from code_opt.report.charts import Axis, RowSeries, Value, row_chart
+from code_opt.report.material import Material
+from code_opt.report.numbers import gap
+from code_opt.report.plans.reading import PlanTables, cell_text, in_full, places, unique, units_by
+from code_opt.text import percent
+
+VARIANTS = {
+    "mean": "mean demand",
+    "expected": "expected share",
+    "worst": "share in every scenario",
+    "every": "all in every scenario",
+}
+
+
+def scenarios_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
+    """Return the plans for an uncertain demand and what each serves."""
+    summary = tables(
+        "summary",
+        *("variant", "served_share", "status", "cost", "gap", "units", "accuracy_loss_points"),
+        *("expected_served_share", "worst_served_share"),
+    )
+    scenarios = tables("scenarios", "variant", "scenario", "probability", "served_share")
+    servers = places(tables, "variant", "units", "utilization")
+    variants = [r["variant"] for r in summary]
+
+    def name(variant: str) -> str:
+        return VARIANTS.get(variant, variant)
+
+    columns = (
+        Column("Planned for"),
+        Column("Cost", figures=True),
+        Column("gap", "%", figures=True),
+        Column("Units", figures=True),
+        Column("Served, expected", "%", figures=True),
+        Column("Served, worst", "%", figures=True),
+        Column("Accuracy lost", "points", figures=True),
+        Column("Status"),
+    )
+    rows = tuple(
+        Row(
+            (
+                Cell(
+                    name(r["variant"])
+                    + (
+                        ""
+                        if r["served_share"] in (None, 1.0)
+                        else f" ({percent(r['served_share'])})"
+                    )
+                ),
+                Cell(cell_text("cost", r["cost"])),
+                Cell(gap(r["gap"])),
+                Cell(cell_text("units", r["units"])),
+                Cell(cell_text("expected_served_share", r["expected_served_share"])),
+                Cell(cell_text("worst_served_share", r["worst_served_share"])),
+                Cell(cell_text("accuracy_loss_points", r["accuracy_loss_points"])),
+                Cell(r["status"]),
+            )
+        )
+        for r in summary
+    )
+    names = unique(r["scenario"] for r in scenarios)
+    shares = {(r["variant"], r["scenario"]): r["served_share"] for r in scenarios}
+    chances = {r["scenario"]: r["probability"] for r in scenarios}
+    labels = [n if chances[n] is None else f"{n} ({100 * chances[n]:.0f} %)" for n in names]
+    series = [
+        RowSeries(
+            name(variant),
+            tuple(
+                Value(
+                    shares.get((variant, n)),
+                    f"{n}, planned for {name(variant)}: "
+                    f"{100 * (shares.get((variant, n)) or 0.0):.1f} % served",
+                )
+                for n in names
+            ),
+            order,
+        )
+        for order, variant in enumerate(variants)
+        if any((variant, n) in shares for n in names)
+    ]
+    table = Table("Plans for an uncertain demand", columns, rows)
+    blocks: list[Block] = [table]
+    if names:
+        drawing = row_chart(
+            "Demand served in each scenario",
+            labels,
+            series,
+            Axis("demand served", percent=True, most=1.0),
+            limit=1.0,
+            description="; ".join(
+                f"{s.name}: "
+                + ", ".join(
+                    f"{n} {100 * (v.value or 0.0):.1f} %"
+                    for n, v in zip(names, s.values, strict=True)
+                )
+                for s in series
+            ),
+            width=470.0,
+        )
+        caption = "Demand served in each scenario (its probability in brackets), by plan."
+        bought = units_by(
+            servers,
+            "variant",
+            [(variant, name(variant)) for variant in variants],
+            "Units to buy, by what is planned for",
+        )
+        blocks.append(Pair((Figure(f"scenarios{suffix}", drawing, caption), *bought)))
+    details = [*tables.whole("scenarios", keys=2), *tables.whole("paths", keys=2)]
+    return [*blocks, in_full("Scenarios and paths in full", details)]
