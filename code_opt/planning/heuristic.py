@@ -11,17 +11,20 @@
    back one after the other at their best paths in random order (the first one elsewhere than
    before), and everybody moves again; kept if not worse.
 
+An input group is one task here, whose paths are joint options (:mod:`code_opt.planning.joint`).
+
 It proves nothing. The same seed gives the same plan.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case
+from code_opt.planning.joint import Joint, joint_case
 from code_opt.solvers import LinearProgram
 
 _FRACTION = 0.5
@@ -33,6 +36,8 @@ _TURNS, _TOGETHER, _PATIENCE = 500, 8, 150
 _NEAR = 0.5
 """How often the tasks of a turn share servers; else they share accuracy alone."""
 _CUT_TOLERANCE = 1e-9
+_ROUNDS = 4
+"""Most searches where not all options of an input group are tried at once."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ def search_plan(
     """
     if (np.diff(case.first) == 0).any():
         return None
+    if case.shared.groups:
+        return _search_groups(case, demands, min_accuracy, seed)
     work = _Search(case, demands, min_accuracy)
     best = min(
         (work.settle(start) for start in (work.rounded(), work.most_accurate())), key=work.value
@@ -79,6 +86,30 @@ def search_plan(
             best, value = trial, reached
     units = work.units(best)
     return Found(best, units, float(units @ case.price), work.missing(best) <= _CUT_TOLERANCE)
+
+
+def _search_groups(
+    case: Case, demands: FloatArray, min_accuracy: float | None, seed: int
+) -> Found | None:
+    """Search with every input group as one task, whose paths are joint options."""
+    best: Found | None = None
+    joint: Joint | None = None
+    for _ in range(_ROUNDS):
+        joint = joint_case(case, None if best is None else best.paths, joint)
+        first = [group[0] for group in joint.groups]
+        found = search_plan(joint.case, np.atleast_2d(demands)[:, first], min_accuracy, seed)
+        if found is None:
+            return best
+        found = replace(found, paths=joint.paths_of(found.paths))
+        gained = best is None or (not found.is_feasible, found.cost) < (
+            not best.is_feasible,
+            best.cost,
+        )
+        if gained:
+            best = found
+        if joint.is_complete or not gained:
+            break
+    return best
 
 
 class _Search:

@@ -1,0 +1,157 @@
+"""A case in which every input group is one task whose paths are joint options.
+
+What a task of a group gains by a path depends on the paths of the others, and moves of one
+task at a time miss what only pays together. So the heuristic sees a group as one task: an
+option is a path for each of its tasks, at what they cost together. Where there are few
+combinations, all that no other one dominates are options, else those that are best at random
+prices (:mod:`code_opt.methods.units`), and later the neighbours of the best one found.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from code_opt.methods.units import build_units
+from code_opt.paths.graph import FloatArray, IntArray, rate_groups
+from code_opt.paths.labels import nondominated
+from code_opt.planning.case import Case
+from code_opt.planning.sharing import PrefixUse
+
+_FEW = 20_000
+"""Combinations of paths up to which a group's options are all that no other one dominates."""
+
+
+@dataclass(frozen=True)
+class Joint:
+    """G tasks and groups with Q options in all, as a case without groups."""
+
+    case: Case
+    """Its tasks are the G groups (of one task or more), its paths their options."""
+    groups: tuple[tuple[int, ...], ...]
+    """Tasks of each group."""
+    options: tuple[IntArray, ...]
+    """For each group a path of each of its tasks, shape (n, m)."""
+    is_complete: bool
+    """Whether every group has all options that no other one dominates."""
+
+    def paths_of(self, chosen: IntArray) -> IntArray:
+        """Return the path of each task, shape (T,).
+
+        Args:
+            chosen: option of each group, numbered through all groups, shape (G,).
+        """
+        paths = np.zeros(sum(len(group) for group in self.groups), dtype=np.int64)
+        for g, (group, options) in enumerate(zip(self.groups, self.options, strict=True)):
+            paths[list(group)] = options[int(chosen[g]) - int(self.case.first[g])]
+        return paths
+
+
+def joint_case(case: Case, around: IntArray | None = None, known: Joint | None = None) -> Joint:
+    """Return a case with one task for each group.
+
+    Args:
+        case: every task has a path.
+        around: paths whose neighbours, one task's path changed, are options, too; shape (T,).
+        known: keeps its options.
+    """
+    groups = rate_groups(case.instance)
+    options, is_complete = [], True
+    sampled: dict[tuple[int, ...], IntArray] | None = None
+    for g, group in enumerate(groups):
+        ranges = [np.arange(case.first[t], case.first[t + 1]) for t in group]
+        if math.prod(map(len, ranges)) <= _FEW:
+            found = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, len(group))
+        else:
+            is_complete = False
+            if known is not None:
+                found = known.options[g]
+            else:
+                sampled = _sampled(case) if sampled is None else sampled
+                found = sampled.get(group, np.zeros((0, len(group)), dtype=np.int64))
+            centre = [int(rows[np.argmax(case.accuracy[rows])]) for rows in ranges]
+            if around is not None:
+                centre = around[list(group)].tolist()
+            near = _neighbours(np.array(centre, dtype=np.int64), ranges)
+            found = np.unique(np.concatenate((found, near)), axis=0)
+        options.append(found if len(group) == 1 else _undominated(case, group, found))
+    use = [_use(case.shared, rows) for rows in options]
+    memory = [_memory(case.shared, rows) for rows in options]
+    weights = np.array([case.weights[list(group)].sum() for group in groups])
+    gains = [
+        (case.weights[list(group)] * case.accuracy[rows]).sum(axis=1)
+        for group, rows in zip(groups, options, strict=True)
+    ]
+    sizes = [len(rows) for rows in options]
+    total = sum(sizes)
+    amounts, adapters = np.concatenate(use), np.concatenate(memory)
+    joint = replace(
+        case,
+        task_of=np.repeat(np.arange(len(sizes)), sizes),
+        first=np.concatenate(([0], np.cumsum(sizes))).astype(np.int64),
+        accuracy=np.concatenate(gains) / np.repeat(np.maximum(weights, 1e-300), sizes),
+        use=amounts,
+        memory=adapters,
+        shared=PrefixUse(
+            groups=(),
+            leaf=np.full(total, -1, dtype=np.int64),
+            parent=np.zeros(0, dtype=np.int64),
+            use=np.zeros((0, amounts.shape[1])),
+            memory=np.zeros((0, adapters.shape[1])),
+            own_use=amounts,
+            own_memory=adapters,
+        ),
+        weights=weights,
+        demand=case.demand[[group[0] for group in groups]],
+    )
+    return Joint(joint, groups, tuple(options), is_complete)
+
+
+def _neighbours(centre: IntArray, ranges: list[IntArray]) -> IntArray:
+    """Return the combinations in which at most one task leaves the centre, shape (n, m)."""
+    found = [centre[None, :]]
+    for t, rows in enumerate(ranges):
+        moved = np.tile(centre, (len(rows), 1))
+        moved[:, t] = rows
+        found.append(moved)
+    return np.concatenate(found)
+
+
+def _sampled(case: Case) -> dict[tuple[int, ...], IntArray]:
+    """Return for each group combinations that are best at random prices, shape (n, m)."""
+    if len(case.task_of) != case.pool.size:
+        return {}  # a part of the pool, of whose paths only the case knows
+    units = build_units(case.pool)
+    return {u.group.tasks: u.paths + case.first[list(u.group.tasks)] for u in units}
+
+
+def _undominated(case: Case, group: tuple[int, ...], rows: IntArray) -> IntArray:
+    """Drop the combinations that another one dominates, shape (n, m)."""
+    gain = (case.weights[list(group)] * case.accuracy[rows]).sum(axis=1)
+    costs = (-gain, _use(case.shared, rows), _memory(case.shared, rows))
+    return rows[nondominated(np.column_stack(costs))]
+
+
+def _use(shared: PrefixUse, rows: IntArray) -> FloatArray:
+    """Return the use of servers and links by combinations of paths, shape (n, I)."""
+    return np.asarray(shared.own_use[rows].sum(axis=1) + _paid(shared, rows) @ shared.use)
+
+
+def _memory(shared: PrefixUse, rows: IntArray) -> FloatArray:
+    """Return the share of memories that combinations of paths fill, shape (n, M)."""
+    return np.asarray(shared.own_memory[rows].sum(axis=1) + _paid(shared, rows) @ shared.memory)
+
+
+def _paid(shared: PrefixUse, rows: IntArray) -> FloatArray:
+    """Return 1 for the prefixes that combinations walk, else 0, shape (n, V)."""
+    paid = np.zeros((len(rows), len(shared.parent)))
+    if paid.size:
+        for column in rows.T:
+            present, where = np.unique(column, return_inverse=True)
+            walks = np.zeros((len(present), paid.shape[1]))
+            for i, path in enumerate(present.tolist()):
+                walks[i, list(shared.walked(path))] = 1.0
+            np.maximum(paid, walks[where], out=paid)
+    return paid
