@@ -56,7 +56,11 @@ def planning_instance(seed: int, **options: Any) -> Instance:
         if task["demand"] is None:
             (dnn,) = (d for d in data["dnns"] if d["id"] == task["dnn"])
             work = sum(block["flops"] for block in dnn["blocks"]) or 1e6
-            floor = task["floor"] if isinstance(task["floor"], float) else 0.0
+            # The largest floor of an input group is that of all its tasks.
+            name = task.get("input_group")
+            like = [t for t in data["tasks"] if name and t.get("input_group") == name]
+            floors = [t["floor"] for t in like or [task]]
+            floor = max((f for f in floors if isinstance(f, float)), default=0.0)
             task["demand"] = max(speed[dnn["server"]] / work * float(rng.uniform(0.2, 2.0)), floor)
     if options.get("groups"):
         for group in groups_of(parse_instance(data)):

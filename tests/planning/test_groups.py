@@ -6,13 +6,23 @@ from typing import Any
 
 import pytest
 
-from code_opt.instance import Instance
+from code_opt.instance import Instance, parse_instance
 from tests.planning import test_failures, test_growth, test_least_cost, test_scenarios
 from tests.planning.reference import planning_instance, seeds
 
 
 def instance_of(seed: int, most: int) -> Instance:
-    return planning_instance(seed, groups=True, max_combinations=most)
+    """Return a random instance; two of three ask for much, and sell small units to serve it."""
+    instance = planning_instance(seed, groups=True, max_combinations=most)
+    if seed % 3 == 0:
+        return instance
+    data = instance.to_dict()
+    for task in data["tasks"]:
+        task["demand"] = None if task["demand"] is None else 4.0 * task["demand"]
+    for server in data["servers"]:
+        size = server["flops"] * (0.1, 0.5)[seed % 2]
+        server |= {"unit_flops": size, "max_units": None, "cost": max(server["cost"], 1.0)}
+    return parse_instance(data)
 
 
 @pytest.mark.parametrize("seed", seeds(16, 400))
