@@ -20,7 +20,7 @@ from code_opt.paths.labels import nondominated
 from code_opt.planning.case import Case
 from code_opt.planning.sharing import PrefixUse
 
-_FEW = 20_000
+_FEW = 5_000
 """Combinations of paths up to which a group's options are all that no other one dominates."""
 
 
@@ -62,7 +62,7 @@ def joint_case(case: Case, around: IntArray | None = None, known: Joint | None =
     sampled: dict[tuple[int, ...], IntArray] | None = None
     for g, group in enumerate(groups):
         ranges = [np.arange(case.first[t], case.first[t + 1]) for t in group]
-        if math.prod(map(len, ranges)) <= _FEW:
+        if len(group) == 1 or math.prod(map(len, ranges)) <= _FEW:
             found = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, len(group))
         else:
             is_complete = False

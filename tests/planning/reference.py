@@ -154,7 +154,11 @@ class Tables:
         use, memory = [], []
         for group in groups_of(self.instance):
             running = [(self.instance.tasks[t], chosen[t]) for t in group if chosen[t] is not None]
-            work, traffic, filled = np.zeros_like(self.memory), np.zeros(len(self.instance.links)), 0
+            work, traffic, filled = (
+                np.zeros_like(self.memory),
+                np.zeros(len(self.instance.links)),
+                0,
+            )
             if running:
                 work, traffic, filled = together(
                     [task for task, _ in running], [path for _, path in running if path is not None]
