@@ -296,9 +296,20 @@ def build_units(pool: PathPool) -> tuple[Unit, ...]:
             sizes = [len(task) for task in tasks]
             options = np.indices(sizes).reshape(len(sizes), -1).T
         else:
-            options = np.unique(_sampled(tasks, sharing, weights), axis=0)
+            options = draw_options(tasks, sharing, weights)
         units.append(_undominated(Unit(group, tasks, sharing, weights, options)))
     return tuple(units)
+
+
+def draw_options(tasks: Sequence[TaskPaths], sharing: Sharing, weights: FloatArray) -> IntArray:
+    """Return combinations of paths that are best at random prices, each once, shape (n, m).
+
+    Args:
+        tasks: m tasks of a group.
+        sharing: what their paths have in common.
+        weights: w[t] of the tasks, shape (m,).
+    """
+    return np.unique(_sampled(tasks, sharing, weights), axis=0)
 
 
 def _undominated(unit: Unit) -> Unit:

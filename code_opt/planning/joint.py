@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from code_opt.methods.units import build_units
+from code_opt.methods.units import draw_options
 from code_opt.paths.graph import FloatArray, IntArray, rate_groups
 from code_opt.paths.labels import nondominated
 from code_opt.planning.case import Case
 from code_opt.planning.sharing import PrefixUse
 
-_FEW = 5_000
+_FEW = 1_000
 """Combinations of paths up to which a group's options are all that no other one dominates."""
 
 
@@ -59,24 +59,21 @@ def joint_case(case: Case, around: IntArray | None = None, known: Joint | None =
     """
     groups = rate_groups(case.instance)
     options, is_complete = [], True
-    sampled: dict[tuple[int, ...], IntArray] | None = None
     for g, group in enumerate(groups):
         ranges = [np.arange(case.first[t], case.first[t + 1]) for t in group]
-        if len(group) == 1 or math.prod(map(len, ranges)) <= _FEW:
-            found = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, len(group))
+        if len(group) == 1:
+            options.append(ranges[0][:, None])
+        elif math.prod(map(len, ranges)) <= _FEW:
+            grid = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, len(group))
+            options.append(known.options[g] if known else _undominated(case, group, grid))
         else:
             is_complete = False
-            if known is not None:
-                found = known.options[g]
-            else:
-                sampled = _sampled(case) if sampled is None else sampled
-                found = sampled.get(group, np.zeros((0, len(group)), dtype=np.int64))
             centre = [int(rows[np.argmax(case.accuracy[rows])]) for rows in ranges]
             if around is not None:
                 centre = around[list(group)].tolist()
+            found = known.options[g] if known else _drawn(case, group)
             near = _neighbours(np.array(centre, dtype=np.int64), ranges)
-            found = np.unique(np.concatenate((found, near)), axis=0)
-        options.append(found if len(group) == 1 else _undominated(case, group, found))
+            options.append(np.unique(np.concatenate((found, near)), axis=0))
     use = [_use(case.shared, rows) for rows in options]
     memory = [_memory(case.shared, rows) for rows in options]
     weights = np.array([case.weights[list(group)].sum() for group in groups])
@@ -119,12 +116,18 @@ def _neighbours(centre: IntArray, ranges: list[IntArray]) -> IntArray:
     return np.concatenate(found)
 
 
-def _sampled(case: Case) -> dict[tuple[int, ...], IntArray]:
-    """Return for each group combinations that are best at random prices, shape (n, m)."""
+def _drawn(case: Case, group: tuple[int, ...]) -> IntArray:
+    """Return combinations that are best at random prices, shape (n, m)."""
     if len(case.task_of) != case.pool.size:
-        return {}  # a part of the pool, of whose paths only the case knows
-    units = build_units(case.pool)
-    return {u.group.tasks: u.paths + case.first[list(u.group.tasks)] for u in units}
+        # A part of the pool: what its tasks share is not worked out path by path.
+        return np.zeros((0, len(group)), dtype=np.int64)
+    sharing = next(
+        s for g, s in zip(case.pool.groups, case.pool.sharing, strict=True) if g.tasks == group
+    )
+    assert sharing is not None
+    tasks = [case.pool.tasks[t] for t in group]
+    drawn = draw_options(tasks, sharing, case.weights[list(group)])
+    return np.asarray(drawn + case.first[list(group)])
 
 
 def _undominated(case: Case, group: tuple[int, ...], rows: IntArray) -> IntArray:
