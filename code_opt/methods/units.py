@@ -312,6 +312,25 @@ def draw_options(tasks: Sequence[TaskPaths], sharing: Sharing, weights: FloatArr
     return np.unique(_sampled(tasks, sharing, weights), axis=0)
 
 
+def cheapest_options(
+    tasks: Sequence[TaskPaths],
+    sharing: Sharing,
+    weights: FloatArray,
+    prices: FloatArray,
+    accuracy: FloatArray,
+) -> IntArray:
+    """Return the combinations of paths of least price less worth of accuracy, shape (B, m).
+
+    Args:
+        tasks: m tasks of a group.
+        sharing: what their paths have in common.
+        weights: w[t] of the tasks, shape (m,).
+        prices: B prices of the group's k resources, shape (B, k).
+        accuracy: what a unit of the average accuracy is worth, shape (B,).
+    """
+    return _best(tasks, sharing, weights, prices, accuracy)
+
+
 def _undominated(unit: Unit) -> Unit:
     """Drop the options that another one dominates."""
     kept = nondominated(np.column_stack((-unit.accuracy, unit.use)))

@@ -24,8 +24,8 @@ import numpy as np
 
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case
-from code_opt.planning.joint import Joint, joint_case
-from code_opt.solvers import LinearProgram
+from code_opt.planning.joint import joint_case, with_cheapest
+from code_opt.solvers import LinearProgram, LpOutcome
 
 _FRACTION = 0.5
 """Weight of fractional units beside whole ones."""
@@ -36,6 +36,8 @@ _TURNS, _TOGETHER, _PATIENCE = 500, 8, 150
 _NEAR = 0.5
 """How often the tasks of a turn share servers; else they share accuracy alone."""
 _CUT_TOLERANCE = 1e-9
+_PRICINGS = 12
+"""Most times that the options of input groups are priced."""
 _ROUNDS = 4
 """Most searches where not all options of an input group are tried at once."""
 
@@ -92,12 +94,23 @@ def _search_groups(
     case: Case, demands: FloatArray, min_accuracy: float | None, seed: int
 ) -> Found | None:
     """Search with every input group as one task, whose paths are joint options."""
+    demands = np.atleast_2d(demands)
     best: Found | None = None
-    joint: Joint | None = None
-    for _ in range(_ROUNDS):
-        joint = joint_case(case, None if best is None else best.paths, joint)
+    joint = joint_case(case)
+    for _ in range(_PRICINGS):
         first = [group[0] for group in joint.groups]
-        found = search_plan(joint.case, np.atleast_2d(demands)[:, first], min_accuracy, seed)
+        prices = _Search(joint.case, demands[:, first], min_accuracy).prices()
+        if joint.is_complete or prices is None:
+            break
+        more = with_cheapest(case, joint, demands[:, first].T @ prices[0], prices[1])
+        if more is None:
+            break
+        joint = more
+    for _ in range(_ROUNDS):
+        if best is not None:
+            joint = joint_case(case, best.paths, joint)
+        first = [group[0] for group in joint.groups]
+        found = search_plan(joint.case, demands[:, first], min_accuracy, seed)
         if found is None:
             return best
         found = replace(found, paths=joint.paths_of(found.paths))
@@ -128,6 +141,29 @@ class _Search:
 
     def rounded(self) -> IntArray:
         """Return the paths with the largest shares in the relaxation with fractional units."""
+        case, outcome = self.case, self._relaxed()
+        share = np.zeros(len(case.task_of)) if outcome is None else outcome.x
+        return np.array(
+            [
+                first + int(np.argmax(share[first:after]))
+                for first, after in zip(case.first[:-1], case.first[1:], strict=True)
+            ],
+            dtype=np.int64,
+        )
+
+    def prices(self) -> tuple[FloatArray, float] | None:
+        """Return what the relaxation pays for capacity and for accuracy, or None.
+
+        Capacities in each situation, shape (K, I); a unit of the average accuracy.
+        """
+        outcome = self._relaxed()
+        if outcome is None:
+            return None
+        dual = np.maximum(outcome.row_dual[len(self.case.first) - 1 :], 0.0)
+        return dual[:-1].reshape(len(self.demands), -1), float(dual[-1])
+
+    def _relaxed(self) -> LpOutcome | None:
+        """Solve the relaxation; its first columns are the paths, its last row the accuracy."""
         case = self.case
         paths, resources = case.use.shape
         tasks, situations = len(case.first) - 1, len(self.demands)
@@ -164,15 +200,7 @@ class _Search:
         program = LinearProgram(
             cost, np.zeros(len(cost)), upper, indptr, indices, data, rhs, row_lower=least
         )
-        outcome = program.solve()
-        share = np.zeros(paths) if outcome is None else outcome.x[:paths]
-        return np.array(
-            [
-                first + int(np.argmax(share[first:after]))
-                for first, after in zip(case.first[:-1], case.first[1:], strict=True)
-            ],
-            dtype=np.int64,
-        )
+        return program.solve()
 
     def most_accurate(self) -> IntArray:
         """Return the most accurate path of every task."""

@@ -3,8 +3,10 @@
 What a task of a group gains by a path depends on the paths of the others, and moves of one
 task at a time miss what only pays together. So the heuristic sees a group as one task: an
 option is a path for each of its tasks, at what they cost together. Where there are few
-combinations, all that no other one dominates are options, else those that are best at random
-prices (:mod:`code_opt.methods.units`), and later the neighbours of the best one found.
+combinations, all that no other one dominates are options. Else they are those that are best
+at random prices, then those that are best at the prices of the relaxation, solved and priced
+anew until none is new (column generation, exact by :mod:`code_opt.methods.units`), and the
+neighbours of the best plan found.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from code_opt.methods.units import draw_options
+from code_opt.methods.units import cheapest_options, draw_options
 from code_opt.paths.graph import FloatArray, IntArray, rate_groups
 from code_opt.paths.labels import nondominated
 from code_opt.planning.case import Case
@@ -22,6 +24,8 @@ from code_opt.planning.sharing import PrefixUse
 
 _FEW = 1_000
 """Combinations of paths up to which a group's options are all that no other one dominates."""
+_PRICED, _SPREAD = 300, 0.2
+"""Prices near given ones that ask for options at a time, and how far they are (log-normal)."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def joint_case(case: Case, around: IntArray | None = None, known: Joint | None =
         ranges = [np.arange(case.first[t], case.first[t + 1]) for t in group]
         if len(group) == 1:
             options.append(ranges[0][:, None])
-        elif math.prod(map(len, ranges)) <= _FEW:
+        elif _count(case, group) <= _FEW:
             grid = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, len(group))
             options.append(known.options[g] if known else _undominated(case, group, grid))
         else:
@@ -74,6 +78,57 @@ def joint_case(case: Case, around: IntArray | None = None, known: Joint | None =
             found = known.options[g] if known else _drawn(case, group)
             near = _neighbours(np.array(centre, dtype=np.int64), ranges)
             options.append(np.unique(np.concatenate((found, near)), axis=0))
+    return _joint(case, groups, options, is_complete)
+
+
+def with_cheapest(case: Case, joint: Joint, prices: FloatArray, accuracy: float) -> Joint | None:
+    """Return the case with the best options at some prices, and near them; None: none is new.
+
+    Args:
+        case: whose groups.
+        joint: keeps its options.
+        prices: of an inference's use of servers and links by each group, shape (G, I).
+        accuracy: what a unit of the average accuracy is worth.
+    """
+    if len(case.task_of) != case.pool.size:
+        return None
+    is_rate = case.pool.topology.is_rate_resource
+    rng = np.random.default_rng(len(joint.case.task_of))
+    options = list(joint.options)
+    gained = False
+    for g, group in enumerate(joint.groups):
+        sharing = case.pool.sharing[g]
+        if sharing is None or _count(case, group) <= _FEW:
+            continue
+        wide = np.zeros(len(is_rate))
+        wide[is_rate] = prices[g]
+        own = wide[case.pool.groups[g].resources]
+        shaken = own * np.exp(_SPREAD * rng.standard_normal((_PRICED, len(own))))
+        worth = accuracy * np.exp(_SPREAD * rng.standard_normal(_PRICED))
+        shaken[0], worth[0] = own, accuracy
+        found = cheapest_options(
+            [case.pool.tasks[t] for t in group],
+            sharing,
+            case.weights[list(group)],
+            shaken,
+            worth,
+        )
+        found = found + case.first[list(group)]
+        present = {tuple(row) for row in options[g].tolist()}
+        new = [row for row in dict.fromkeys(map(tuple, found.tolist())) if row not in present]
+        if new:
+            gained = gained or tuple(found[0].tolist()) not in present
+            options[g] = np.concatenate((options[g], np.array(new, dtype=np.int64)))
+    return _joint(case, joint.groups, options, joint.is_complete) if gained else None
+
+
+def _joint(
+    case: Case,
+    groups: tuple[tuple[int, ...], ...],
+    options: list[IntArray],
+    is_complete: bool,
+) -> Joint:
+    """Return the case whose paths are some options of each group."""
     use = [_use(case.shared, rows) for rows in options]
     memory = [_memory(case.shared, rows) for rows in options]
     weights = np.array([case.weights[list(group)].sum() for group in groups])
@@ -104,6 +159,11 @@ def joint_case(case: Case, around: IntArray | None = None, known: Joint | None =
         demand=case.demand[[group[0] for group in groups]],
     )
     return Joint(joint, groups, tuple(options), is_complete)
+
+
+def _count(case: Case, group: tuple[int, ...]) -> int:
+    """Return the number of combinations of paths."""
+    return math.prod(int(case.first[t + 1] - case.first[t]) for t in group)
 
 
 def _neighbours(centre: IntArray, ranges: list[IntArray]) -> IntArray:
@@ -139,22 +199,26 @@ def _undominated(case: Case, group: tuple[int, ...], rows: IntArray) -> IntArray
 
 def _use(shared: PrefixUse, rows: IntArray) -> FloatArray:
     """Return the use of servers and links by combinations of paths, shape (n, I)."""
-    return np.asarray(shared.own_use[rows].sum(axis=1) + _paid(shared, rows) @ shared.use)
+    paid, prefixes = _paid(shared, rows)
+    return np.asarray(shared.own_use[rows].sum(axis=1) + paid @ shared.use[prefixes])
 
 
 def _memory(shared: PrefixUse, rows: IntArray) -> FloatArray:
     """Return the share of memories that combinations of paths fill, shape (n, M)."""
-    return np.asarray(shared.own_memory[rows].sum(axis=1) + _paid(shared, rows) @ shared.memory)
+    paid, prefixes = _paid(shared, rows)
+    return np.asarray(shared.own_memory[rows].sum(axis=1) + paid @ shared.memory[prefixes])
 
 
-def _paid(shared: PrefixUse, rows: IntArray) -> FloatArray:
-    """Return 1 for the prefixes that combinations walk, else 0, shape (n, V)."""
-    paid = np.zeros((len(rows), len(shared.parent)))
-    if paid.size:
-        for column in rows.T:
-            present, where = np.unique(column, return_inverse=True)
-            walks = np.zeros((len(present), paid.shape[1]))
-            for i, path in enumerate(present.tolist()):
-                walks[i, list(shared.walked(path))] = 1.0
-            np.maximum(paid, walks[where], out=paid)
-    return paid
+def _paid(shared: PrefixUse, rows: IntArray) -> tuple[FloatArray, IntArray]:
+    """Return 1 where a combination walks a prefix, else 0, shape (n, V'), and which ones."""
+    walked = {path: list(shared.walked(path)) for path in np.unique(rows).tolist()}
+    prefixes = sorted({prefix for chain in walked.values() for prefix in chain})
+    place = {prefix: i for i, prefix in enumerate(prefixes)}
+    paid = np.zeros((len(rows), len(prefixes)))
+    for column in rows.T if prefixes else ():
+        present, where = np.unique(column, return_inverse=True)
+        walks = np.zeros((len(present), len(prefixes)))
+        for i, path in enumerate(present.tolist()):
+            walks[i, [place[prefix] for prefix in walked[path]]] = 1.0
+        np.maximum(paid, walks[where], out=paid)
+    return paid, np.array(prefixes, dtype=np.int64)

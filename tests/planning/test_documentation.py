@@ -37,7 +37,7 @@ def test_there_is_an_example_of_every_analysis() -> None:
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(ROOT)
     commands = re.findall(r"^    code-opt (plan .*)$", PAGE, re.MULTILINE)
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         assert main(command.replace("out/plan", str(tmp_path)).split()) == 0
     assert list(tmp_path.glob("*.json"))
