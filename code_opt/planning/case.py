@@ -53,6 +53,8 @@ class Case:
     resources: tuple[Resource, ...]
     """The I servers and limited links, servers first, in the order of the instance."""
     memories: tuple[Resource, ...]
+    names: tuple[str, ...]
+    """Ids of the T tasks."""
     task_of: IntArray
     """Shape (P,), ascending."""
     first: IntArray
@@ -105,7 +107,7 @@ class Case:
             demand: rates [inferences/s], shape (T,).
         """
         worst = np.zeros(len(self.unit))
-        for t in range(len(self.pool.tasks)):
+        for t in range(len(self.names)):
             rows = self.use[self.first[t] : self.first[t + 1]]
             worst += demand[t] * rows.max(axis=0, initial=0.0)
         most = np.where(self.unit > 0.0, np.minimum(self.units_for(worst), self.sold), 0.0)
@@ -242,6 +244,7 @@ def build_case(
         pool=pool,
         resources=tuple(pool.resources[i] for i in rate),
         memories=tuple(pool.resources[i] for i in kept),
+        names=tuple(task.id for task in ready.tasks),
         task_of=np.repeat(np.arange(len(sizes)), sizes),
         first=first,
         accuracy=np.concatenate([task.paths.accuracy for task in pool.tasks]),

@@ -141,6 +141,7 @@ def _joint(
     amounts, adapters = np.concatenate(use), np.concatenate(memory)
     joint = replace(
         case,
+        names=tuple(", ".join(case.names[t] for t in group) for group in groups),
         task_of=np.repeat(np.arange(len(sizes)), sizes),
         first=np.concatenate(([0], np.cumsum(sizes))).astype(np.int64),
         accuracy=np.concatenate(gains) / np.repeat(np.maximum(weights, 1e-300), sizes),

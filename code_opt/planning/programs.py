@@ -108,7 +108,7 @@ def plan_data(
             )
     prices = case.price[(case.unit > 0.0) & (most > 0)]
     return PlanData(
-        task_names=[task.id for task in case.instance.tasks],
+        task_names=case.names,
         weight=case.weights.tolist(),
         task_of=case.task_of.tolist(),
         accuracy=case.accuracy.tolist(),

@@ -281,6 +281,7 @@ def test_joint_options_cost_what_their_paths_cost() -> None:
             first = [group[0] for group in joint.groups]
             demand = case.demand * 1.5
             assert joint.case.load(chosen, demand[first]) == pytest.approx(case.load(paths, demand))
+            assert (joint.case.most_units(demand[first]) <= case.most_units(demand)).all()
             assert joint.case.average_accuracy(chosen) == pytest.approx(
                 case.average_accuracy(paths)
             )
