@@ -5,6 +5,9 @@ growth path, the scenarios of an uncertain demand. A situation belongs to a peri
 units stand then) and to a *choice* (which paths are set then). Where a situation adapts, only
 a share of its demand is served; elsewhere all of it. *Failures* take one server away:
 tasks whose path visits it go to a backup path, everybody else stays.
+
+Tasks of an input group have one rate, and a prefix that paths of several of them share is
+paid once. A task that does not run under a failure is out of its group.
 """
 
 from __future__ import annotations
@@ -78,6 +81,12 @@ class PlanData:
     """Of choice 0, in period 0."""
     cost_unit: float = 1.0
     """The cost is modelled in this unit, so that numbers stay near 1."""
+    groups: Sequence[Sequence[int]] = ()
+    """Tasks that have one rate, two or more each; their demands (and floors) are the same."""
+    prefixes: Sequence[Sequence[Sequence[int]]] = ()
+    """Prefixes that paths of a group share: v's paths p, for each task that can walk v.
+
+    What v uses stands in the rows' ``shared``; ``entries`` hold the rest of the path."""
 
 
 def build_plan_model(data: PlanData) -> pyo.ConcreteModel:
@@ -85,6 +94,7 @@ def build_plan_model(data: PlanData) -> pyo.ConcreteModel:
     model = pyo.ConcreteModel("plan")
     plan_variables(model, data)
     backup_variables(model, data)
+    shared_prefix_variables(model, data)
 
     one_path_per_task_and_choice(model, data)
     served_share_needs_path(model, data)
@@ -93,10 +103,14 @@ def build_plan_model(data: PlanData) -> pyo.ConcreteModel:
     memory_of_choices(model, data)
     accuracy_of_choices(model, data)
     floors_are_served(model, data)
+    one_share_per_group(model, data)
+    prefix_is_in_use(model, data)
+    prefix_carries_share(model, data)
     share_of_each_situation(model, data)
     share_of_expected_demand(model, data)
 
     backup_where_hit(model, data)
+    prefix_is_in_use_under_failure(model, data)
     capacity_under_failure(model, data)
     memory_under_failure(model, data)
 
@@ -116,6 +130,7 @@ def build_rerouting_model(data: PlanData, failed: int) -> pyo.ConcreteModel:
     """
     model = pyo.ConcreteModel("rerouting")
     plan_variables(model, data)
+    shared_prefix_variables(model, data)
     for variable in model.units.values():
         variable.setub(0)
     for path in _visits(data, failed):
@@ -123,6 +138,9 @@ def build_rerouting_model(data: PlanData, failed: int) -> pyo.ConcreteModel:
 
     at_most_one_path(model, data)
     served_share_needs_path(model, data)
+    one_share_of_those_that_run(model, data)
+    prefix_is_in_use(model, data)
+    prefix_carries_share(model, data)
     capacity_in_situations(model, data)
     memory_of_choices(model, data)
 
@@ -159,6 +177,30 @@ def backup_variables(model: pyo.ConcreteModel, data: PlanData) -> None:
         hit = {data.task_of[p] for p in visiting}
         index += [(f, p) for p, t in enumerate(data.task_of) if t in hit and p not in visiting]
     model.backup = pyo.Var(index, domain=pyo.Binary)
+
+
+def shared_prefix_variables(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """z[c,v], phi[k,v], z[f,v] in [0, 1], for prefixes that several tasks share.
+
+    z[c,v]: choice c walks prefix v; phi[k,v]: share of the group's demand for which v is
+    computed in situation k (only where the situation adapts); z[f,v]: v is in use under
+    failure f. At binary x and y, z is binary by itself.
+    """
+    rate, memory = _prefixes(data.rate_rows), _prefixes(data.memory_rows)
+    in_full = {situation.choice for situation in data.situations if not situation.adapts}
+    model.prefix_in_use = pyo.Var(
+        [
+            (c, v)
+            for c in range(len(data.min_accuracy))
+            for v in (sorted({*rate, *memory}) if c in in_full else memory)
+        ],
+        bounds=(0.0, 1.0),
+    )
+    adapting = [k for k, situation in enumerate(data.situations) if situation.adapts]
+    model.prefix_share = pyo.Var(adapting, rate, bounds=(0.0, 1.0))
+    model.prefix_in_failure = pyo.Var(
+        range(len(data.failures)), sorted({*rate, *memory}), bounds=(0.0, 1.0)
+    )
 
 
 def one_path_per_task_and_choice(model: pyo.ConcreteModel, data: PlanData) -> None:
@@ -205,7 +247,11 @@ def units_are_kept(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 
 def capacity_in_situations(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """sum over p: use[p,i] d[k,t(p)] s[k,p] <= 1 + v[i] n[h(k),i] (s = x where all is served)."""
+    """sum over p: use[p,i] d[k,t(p)] s[k,p] <= 1 + v[i] n[h(k),i] (s = x where all is served).
+
+    With shared prefixes also + sum over v: use[v,i] d[k,t] phi[k,v] on the left side (phi = z
+    where all is served), t being any of the tasks that can walk v.
+    """
 
     def rule(m: pyo.ConcreteModel, k: int, i: int) -> Any:
         situation = data.situations[k]
@@ -215,6 +261,15 @@ def capacity_in_situations(model: pyo.ConcreteModel, data: PlanData) -> None:
             if load > 0.0:
                 served = m.serve[k, p] if situation.adapts else m.choose[situation.choice, p]
                 pairs.append((load, served))
+        for v, amount in data.rate_rows.shared_of(i):
+            load = amount * _of_group(data, v, situation.demand)
+            if load > 0.0:
+                carried = (
+                    m.prefix_share[k, v]
+                    if situation.adapts
+                    else m.prefix_in_use[situation.choice, v]
+                )
+                pairs.append((load, carried))
         return _within_capacity(m, data, i, situation.period, pairs)
 
     model.capacity_in_situations = pyo.Constraint(
@@ -223,10 +278,11 @@ def capacity_in_situations(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 
 def memory_of_choices(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """sum over p: mem[p,i] x[c,p] <= 1."""
+    """sum over p: mem[p,i] x[c,p] + sum over v: mem[v,i] z[c,v] <= 1."""
 
     def rule(m: pyo.ConcreteModel, c: int, i: int) -> Any:
         pairs = [(amount, m.choose[c, p]) for p, amount in data.memory_rows.entries[i]]
+        pairs += [(amount, m.prefix_in_use[c, v]) for v, amount in data.memory_rows.shared_of(i)]
         return _at_most(pairs, 1.0)
 
     model.memory_of_choices = pyo.Constraint(
@@ -265,6 +321,75 @@ def floors_are_served(model: pyo.ConcreteModel, data: PlanData) -> None:
     model.floors_are_served = pyo.Constraint(
         range(len(data.situations)), range(len(data.task_names)), rule=rule
     )
+
+
+def one_share_per_group(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p of t: s[k,p] is the same for all tasks t of a group, where k adapts."""
+    of_task = _paths_by_task(data)
+    model.one_share_per_group = pyo.ConstraintList()
+    for k, situation in enumerate(data.situations):
+        for first, *others in data.groups if situation.adapts else ():
+            for task in others:
+                served = [model.serve[k, p] for p in of_task[task]]
+                like = [model.serve[k, p] for p in of_task[first]]
+                signs = [1.0] * len(served) + [-1.0] * len(like)
+                model.one_share_per_group.add((0.0, weighted(signs, served + like), 0.0))
+
+
+def one_share_of_those_that_run(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """S[g] + sum over p of t: x[p] - 1 <= sum over p of t: s[p] <= S[g], for all tasks t of g.
+
+    S[g] in [0, 1] is the share that the group serves. The big-M of the first is 1, since a
+    share is at most all of the demand; a task without a path (x = 0) is out of the group.
+    """
+    of_task = _paths_by_task(data)
+    model.group_share = pyo.Var(range(len(data.groups)), bounds=(0.0, 1.0))
+    model.one_share_of_those_that_run = pyo.ConstraintList()
+    for g, tasks in enumerate(data.groups):
+        for task in tasks:
+            served = [model.serve[0, p] for p in of_task[task]]
+            chosen = [model.choose[0, p] for p in of_task[task]]
+            share = [model.group_share[g]]
+            minus = [-1.0] * len(served)
+            model.one_share_of_those_that_run.add(
+                (None, weighted([1.0] * len(served) + [-1.0], served + share), 0.0)
+            )
+            model.one_share_of_those_that_run.add(
+                (
+                    None,
+                    weighted([1.0] + [1.0] * len(chosen) + minus, share + chosen + served),
+                    1.0,
+                )
+            )
+
+
+def prefix_is_in_use(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """z[c,v] >= sum over p of t through v: x[c,p], for every task t that can walk v."""
+    model.prefix_is_in_use = pyo.ConstraintList()
+    for (c, v), used in model.prefix_in_use.items():
+        for paths in data.prefixes[v]:
+            model.prefix_is_in_use.add(_carries(used, [model.choose[c, p] for p in paths]))
+
+
+def prefix_carries_share(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """phi[k,v] >= sum over p of t through v: s[k,p], for every task t that can walk v."""
+    model.prefix_carries_share = pyo.ConstraintList()
+    for (k, v), share in model.prefix_share.items():
+        for paths in data.prefixes[v]:
+            model.prefix_carries_share.add(_carries(share, [model.serve[k, p] for p in paths]))
+
+
+def prefix_is_in_use_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """z[f,v] >= sum over p of t through v avoiding f: x[0,p] + y[f,p], for every t."""
+    stays = [avoiding(data, f) for f in range(len(data.failures))]
+    model.prefix_is_in_use_under_failure = pyo.ConstraintList()
+    for (f, v), used in model.prefix_in_failure.items():
+        for paths in data.prefixes[v]:
+            running = [p for p in paths if p in stays[f]]
+            variables = [model.choose[0, p] for p in running]
+            variables += [model.backup[f, p] for p in running if (f, p) in model.backup]
+            if variables:
+                model.prefix_is_in_use_under_failure.add(_carries(used, variables))
 
 
 def share_of_each_situation(model: pyo.ConcreteModel, data: PlanData) -> None:
@@ -312,8 +437,9 @@ def backup_where_hit(model: pyo.ConcreteModel, data: PlanData) -> None:
 def capacity_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
     """sum over p avoiding f: use[p,i] keep[f,t(p)] (x[0,p] + y[f,p]) <= 1 + v[i] n[0,i].
 
-    Left out where no backup uses server or link i: the load is then part of the load
-    without a failure, since no task keeps more than its demand.
+    With shared prefixes also + sum over v: use[v,i] keep[f,t] z[f,v] on the left side. Left
+    out where no backup uses server or link i: the load is then part of the load without a
+    failure, since no task keeps more than its demand.
     """
     visits = [_visits(data, failure.server) for failure in data.failures]
 
@@ -327,6 +453,13 @@ def capacity_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
             others.append((load, m.choose[0, p]))
             if (f, p) in m.backup:
                 backups.append((load, m.backup[f, p]))
+        for v, amount in data.rate_rows.shared_of(i):
+            load = amount * _of_group(data, v, failure.keep)
+            running = [p for paths in data.prefixes[v] for p in paths if p not in visits[f]]
+            if load <= 0.0 or not running:
+                continue
+            is_backup = any((f, p) in m.backup for p in running)
+            (backups if is_backup else others).append((load, m.prefix_in_failure[f, v]))
         if not backups or i == failure.server:
             return pyo.Constraint.Skip
         return _within_capacity(m, data, i, 0, backups + others)
@@ -337,7 +470,10 @@ def capacity_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 
 def memory_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """sum over p avoiding f: mem[p,i] (x[0,p] + y[f,p]) <= 1: adapters in use then."""
+    """sum over p avoiding f: mem[p,i] (x[0,p] + y[f,p]) + sum over v: mem[v,i] z[f,v] <= 1.
+
+    These are the adapters in use then.
+    """
     visits = [_visits(data, failure.server) for failure in data.failures]
 
     def rule(m: pyo.ConcreteModel, f: int, i: int) -> Any:
@@ -347,6 +483,9 @@ def memory_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
                 pairs.append((amount, m.choose[0, p]))
                 if (f, p) in m.backup:
                     pairs.append((amount, m.backup[f, p]))
+        pairs += [
+            (amount, m.prefix_in_failure[f, v]) for v, amount in data.memory_rows.shared_of(i)
+        ]
         return _at_most(pairs, 1.0)
 
     model.memory_under_failure = pyo.Constraint(
@@ -371,6 +510,12 @@ def most_served(model: pyo.ConcreteModel, data: PlanData) -> None:
     """Maximise sum over p: d[0,t(p)] s[0,p] / sum over t: d[0,t]."""
     total = sum(data.situations[0].demand)
     model.goal = pyo.Objective(expr=_served_share(model, data, {0: 1.0}, total), sense=pyo.maximize)
+
+
+def avoiding(data: PlanData, failure: int) -> frozenset[int]:
+    """Return the paths that do not visit the server of a failure."""
+    visiting = _visits(data, data.failures[failure].server)
+    return frozenset(range(len(data.task_of))) - visiting
 
 
 def prefer(model: pyo.ConcreteModel, data: PlanData, most_cost: float) -> None:
@@ -409,8 +554,27 @@ def _paths_by_task(data: PlanData) -> list[list[int]]:
 
 
 def _visits(data: PlanData, server: int) -> frozenset[int]:
-    """Return the paths with work on a server."""
-    return frozenset(p for p, amount in data.rate_rows.entries[server] if amount > 0.0)
+    """Return the paths with work on a server, of their own or by a prefix that they share."""
+    own = {p for p, amount in data.rate_rows.entries[server] if amount > 0.0}
+    for v, amount in data.rate_rows.shared_of(server):
+        if amount > 0.0:
+            own.update(p for paths in data.prefixes[v] for p in paths)
+    return frozenset(own)
+
+
+def _prefixes(rows: Rows) -> list[int]:
+    """Return the shared prefixes that use something of the rows."""
+    return sorted({v for i in range(len(rows.names)) for v, _ in rows.shared_of(i)})
+
+
+def _of_group(data: PlanData, prefix: int, values: Sequence[float]) -> float:
+    """Return the value of the tasks (all have the same one) that can walk a prefix."""
+    return max((values[data.task_of[paths[0]]] for paths in data.prefixes[prefix]), default=0.0)
+
+
+def _carries(prefix: Any, users: list[Any]) -> Any:
+    """sum of users <= prefix."""
+    return (None, weighted([*[1.0] * len(users), -1.0], [*users, prefix]), 0.0)
 
 
 def _within_capacity(

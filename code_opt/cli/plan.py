@@ -139,7 +139,9 @@ def plan(
     demand: Annotated[
         float | None,
         typer.Option(
-            min=0.0, rich_help_panel=_DEMAND, help="Demand of tasks that have none [1/s]."
+            min=0.0,
+            rich_help_panel=_DEMAND,
+            help="Demand of tasks that have none, nor has their input group [1/s].",
         ),
     ] = None,
     served: Annotated[

@@ -296,9 +296,39 @@ def build_units(pool: PathPool) -> tuple[Unit, ...]:
             sizes = [len(task) for task in tasks]
             options = np.indices(sizes).reshape(len(sizes), -1).T
         else:
-            options = np.unique(_sampled(tasks, sharing, weights), axis=0)
+            options = draw_options(tasks, sharing, weights)
         units.append(_undominated(Unit(group, tasks, sharing, weights, options)))
     return tuple(units)
+
+
+def draw_options(tasks: Sequence[TaskPaths], sharing: Sharing, weights: FloatArray) -> IntArray:
+    """Return combinations of paths that are best at random prices, each once, shape (n, m).
+
+    Args:
+        tasks: m tasks of a group.
+        sharing: what their paths have in common.
+        weights: w[t] of the tasks, shape (m,).
+    """
+    return np.unique(_sampled(tasks, sharing, weights), axis=0)
+
+
+def cheapest_options(
+    tasks: Sequence[TaskPaths],
+    sharing: Sharing,
+    weights: FloatArray,
+    prices: FloatArray,
+    accuracy: FloatArray,
+) -> IntArray:
+    """Return the combinations of paths of least price less worth of accuracy, shape (B, m).
+
+    Args:
+        tasks: m tasks of a group.
+        sharing: what their paths have in common.
+        weights: w[t] of the tasks, shape (m,).
+        prices: B prices of the group's k resources, shape (B, k).
+        accuracy: what a unit of the average accuracy is worth, shape (B,).
+    """
+    return _best(tasks, sharing, weights, prices, accuracy)
 
 
 def _undominated(unit: Unit) -> Unit:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -19,8 +19,14 @@ from code_opt.errors import InputError
 from code_opt.instance.model import Instance
 from code_opt.methods.baselines import edge_early_pool, local_pool
 from code_opt.paths import PathPool, build_pool
-from code_opt.paths.graph import FloatArray, IntArray, Resource, Topology
+from code_opt.paths.graph import FloatArray, IntArray, Resource, Topology, rate_groups
 from code_opt.planning.settings import PlanSettings
+from code_opt.planning.sharing import (
+    PrefixUse,
+    find_prefixes,
+    least_of_groups,
+    own_demands,
+)
 
 Coordination = Literal["full", "exits", "none"]
 COORDINATIONS: tuple[Coordination, ...] = ("full", "exits", "none")
@@ -42,11 +48,13 @@ class Case:
     """
 
     instance: Instance
-    """As it is planned for: every task has a demand, every server its unit."""
+    """As it is planned for: every task or its input group has a demand, every server its unit."""
     pool: PathPool
     resources: tuple[Resource, ...]
     """The I servers and limited links, servers first, in the order of the instance."""
     memories: tuple[Resource, ...]
+    names: tuple[str, ...]
+    """Ids of the T tasks."""
     task_of: IntArray
     """Shape (P,), ascending."""
     first: IntArray
@@ -57,8 +65,12 @@ class Case:
     """Seconds of each server and link per inference; present capacity is 1; shape (P, I)."""
     memory: FloatArray
     """Share of each limited memory, shape (P, M)."""
+    shared: PrefixUse
+    """What ``use`` and ``memory`` of tasks of an input group have in common."""
+    weights: FloatArray
+    """w[t], summing to 1, shape (T,)."""
     demand: FloatArray
-    """Present demand [inferences/s], shape (T,)."""
+    """Present demand [inferences/s], of an input group the least of its tasks, shape (T,)."""
     unit: FloatArray
     """One unit as a share of the present capacity, 0 where none is sold; shape (I,)."""
     price: FloatArray
@@ -67,11 +79,6 @@ class Case:
     """Most units that are sold, inf where unlimited, 0 where none is sold; shape (I,)."""
     native_accuracy: float
     """Average accuracy of the native paths."""
-
-    @property
-    def weights(self) -> FloatArray:
-        """w[t], summing to 1, shape (T,)."""
-        return self.pool.weights
 
     @cached_property
     def floors(self) -> FloatArray:
@@ -94,12 +101,13 @@ class Case:
         """Return N[i]: most units that any choice of paths could need, or that are sold.
 
         Every task on its most demanding path: ceil((sum_t d[t] max_p use[p,i] - 1) / unit).
+        What tasks share is counted for each of them, so this is a bound.
 
         Args:
             demand: rates [inferences/s], shape (T,).
         """
         worst = np.zeros(len(self.unit))
-        for t in range(len(self.pool.tasks)):
+        for t in range(len(self.names)):
             rows = self.use[self.first[t] : self.first[t + 1]]
             worst += demand[t] * rows.max(axis=0, initial=0.0)
         most = np.where(self.unit > 0.0, np.minimum(self.units_for(worst), self.sold), 0.0)
@@ -120,10 +128,18 @@ class Case:
         """Return the load of every server and link as a share of its present capacity.
 
         Args:
-            paths: path of each task, shape (T,).
+            paths: path of each task, -1 for a task that does not run, shape (T,).
             rates: [inferences/s], shape (T,).
         """
-        return np.asarray(rates @ self.use[paths])
+        return self.shared.load(paths, rates)
+
+    def scaled(self, capacity: FloatArray) -> Case:
+        """Return the case with uses as shares of other capacities.
+
+        Args:
+            capacity: as shares of the present ones, shape (I,).
+        """
+        return replace(self, use=self.use / capacity, shared=self.shared.scaled(capacity))
 
     def average_accuracy(self, paths: IntArray) -> float:
         """Return the average accuracy of an assignment."""
@@ -143,28 +159,25 @@ class Case:
 def prepared(instance: Instance, settings: PlanSettings) -> Instance:
     """Return the instance as it is planned for: demands and units of the settings filled in.
 
+    A task without a demand has that of its input group, if another task of it has one.
+
     Raises:
-        InputError: a task has no demand, or tasks share an input.
+        InputError: a task has no demand.
     """
-    missing = [task.id for task in instance.tasks if task.demand is None]
+    missing = [
+        instance.tasks[t].id
+        for group in rate_groups(instance)
+        for t in group
+        if all(instance.tasks[other].demand is None for other in group)
+    ]
     if missing and settings.demand is None:
         names = ", ".join(repr(name) for name in missing[:5]) + (", ..." if missing[5:] else "")
         raise InputError(
             f"a plan serves the demand, and there is none for task {names}: "
             "give the tasks a demand, or all that have none one (--demand)"
         )
-    groups: dict[str, str] = {}
-    for task in instance.tasks:
-        if task.input_group is not None and task.input_group in groups:
-            raise InputError(
-                f"tasks {groups[task.input_group]!r} and {task.id!r} share the input group "
-                f"{task.input_group!r}: shared inputs cannot be planned for yet; "
-                "set input_group to null to plan for them as separate"
-            )
-        if task.input_group is not None:
-            groups[task.input_group] = task.id
     tasks = tuple(
-        task.model_copy(update={"demand": settings.demand}) if task.demand is None else task
+        task.model_copy(update={"demand": settings.demand}) if task.id in missing else task
         for task in instance.tasks
     )
     servers = tuple(
@@ -198,7 +211,7 @@ def build_case(
             so that a path which visits a server differs from one that does not.
 
     Raises:
-        InputError: a task has no demand, or tasks share an input.
+        InputError: a task has no demand, or an input group can share too many prefixes.
     """
     ready = prepared(instance, settings)
     planned = _marked(ready) if visits_count else ready
@@ -225,17 +238,21 @@ def build_case(
         unit.append(0.0 if size is None else size / resource.capacity)
         price.append(cost)
         sold.append(0.0 if size is None else math.inf if most is None else most)
+    use, memory = amounts[:, rate], amounts[:, kept]
     return Case(
         instance=ready,
         pool=pool,
         resources=tuple(pool.resources[i] for i in rate),
         memories=tuple(pool.resources[i] for i in kept),
+        names=tuple(task.id for task in ready.tasks),
         task_of=np.repeat(np.arange(len(sizes)), sizes),
         first=first,
         accuracy=np.concatenate([task.paths.accuracy for task in pool.tasks]),
-        use=amounts[:, rate],
-        memory=amounts[:, kept],
-        demand=np.array([float(task.demand or 0.0) for task in ready.tasks]),
+        use=use,
+        memory=memory,
+        shared=find_prefixes(pool, use, memory),
+        weights=pool.weights,
+        demand=least_of_groups(ready, own_demands(ready)),
         unit=np.array(unit),
         price=np.array(price),
         sold=np.array(sold),

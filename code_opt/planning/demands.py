@@ -20,6 +20,7 @@ from code_opt.instance.cells import CellsError, number_hint, read_cells, read_nu
 from code_opt.instance.model import Instance
 from code_opt.instance.problems import hint
 from code_opt.paths.graph import FloatArray
+from code_opt.planning.sharing import least_of_groups, own_demands
 
 COLUMNS = ("scenario", "probability", "task", "demand", "factor")
 SUM_TOLERANCE = 1e-6
@@ -49,14 +50,16 @@ class Scenarios:
     def demands(self, instance: Instance) -> FloatArray:
         """Return the demands of all tasks in all scenarios [inferences/s], shape (K, T).
 
+        In an input group the least demand of a scenario is that of all its tasks.
+
         Args:
-            instance: every task of it has a demand.
+            instance: every task of it, or another one of its input group, has a demand.
 
         Raises:
             InputError: a row names a task that the instance does not have.
         """
         index = {task.id: t for t, task in enumerate(instance.tasks)}
-        present = np.array([float(task.demand or 0.0) for task in instance.tasks])
+        present = own_demands(instance)
         demands = np.tile(present, (len(self.names), 1))
         for k, rows in enumerate(self.rows):
             for row in sorted(rows, key=lambda r: r.task is not None):
@@ -69,8 +72,10 @@ class Scenarios:
                 if row.demand is not None:
                     demands[k, chosen] = row.demand
                 else:
-                    demands[k, chosen] = present[chosen] * (row.factor or 0.0)
-        return demands
+                    factor = row.factor or 0.0
+                    # No demand of its own stays none at any factor but 0.
+                    demands[k, chosen] = present[chosen] * factor if factor > 0.0 else 0.0
+        return least_of_groups(instance, demands)
 
 
 def load_scenarios(path: str | Path) -> Scenarios:

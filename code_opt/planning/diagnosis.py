@@ -87,8 +87,7 @@ def _missing_capacity(
     limited = np.isfinite(largest)
     shape = len(case.unit)
     elastic = replace(
-        case,
-        use=np.where(limited, case.use / np.where(limited, largest, 1.0), 0.0),
+        case.scaled(np.where(limited, largest, np.inf)),
         unit=np.where(limited, _STEP, 0.0),
         price=np.ones(shape),
         sold=np.where(limited, np.inf, 0.0),

@@ -271,7 +271,7 @@ def solve_rerouted(
         settings: gap, time limit, solver.
     """
     capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
-    scaled = replace(case, use=case.use / capacity)
+    scaled = case.scaled(capacity)
     data = plan_data(scaled, [Situation(0, 0, demand.tolist(), adapts=True)], [None])
     if demand.sum() <= 0.0:
         return Rerouted(0.0, 0.0)
@@ -305,19 +305,23 @@ def _with_backups(
         keep = np.asarray(failure.keep)
         visits = case.use[:, failure.server] > 0.0
         stays = ~visits[paths]
-        load = (keep * stays) @ case.use[paths]
+        then = np.where(stays, paths, -1)
+        load = case.load(then, keep)
         for t in np.flatnonzero(~stays).tolist():
             rows = np.arange(case.first[t], case.first[t + 1])
             rows = rows[~visits[rows]]
             if not len(rows):
                 continue
-            grown = load + keep[t] * case.use[rows]
+            # Tasks of its group that run already pay for what they share.
+            group = next((g for g in case.shared.groups if t in g), ())
+            others = np.array([then[s] for s in group if then[s] >= 0], dtype=np.int64)
+            grown = load + keep[t] * case.shared.beside(rows, others)
             have = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
             need = np.maximum(case.units_for(grown), units) - units
             over = np.maximum(grown - have, 0.0) @ per_share
             cost = np.where(np.isfinite(need), need, 0.0) @ case.price + over
             best = int(np.argmin(cost - 1e-9 * case.accuracy[rows]))
-            backups[f, t] = int(rows[best])
+            backups[f, t] = then[t] = int(rows[best])
             load = grown[best]
         units = np.maximum(units, np.where(case.unit > 0.0, case.units_for(load), units))
     return Start(paths[None, :], np.minimum(units, case.sold)[None, :], backups)
@@ -397,10 +401,13 @@ def _can_keep(
     stays[list(hit)] = True
     keep = np.asarray(failure.keep) * stays
     capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
+    at_capacity = case.scaled(capacity)
+    memory = np.where(visits[:, None], 0.0, case.memory)
     scaled = replace(
-        case,
-        use=case.use / capacity,
-        memory=np.where(visits[:, None], 0.0, case.memory),
+        at_capacity,
+        memory=memory,
+        # What does not run pays for nothing that others share with it.
+        shared=at_capacity.shared.left_out(visits | ~stays[case.task_of], at_capacity.use, memory),
         unit=np.zeros_like(case.unit),
     )
     left = restricted(scaled, allowed)

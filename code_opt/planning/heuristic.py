@@ -11,18 +11,21 @@
    back one after the other at their best paths in random order (the first one elsewhere than
    before), and everybody moves again; kept if not worse.
 
+An input group is one task here, whose paths are joint options (:mod:`code_opt.planning.joint`).
+
 It proves nothing. The same seed gives the same plan.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case
-from code_opt.solvers import LinearProgram
+from code_opt.planning.joint import joint_case, with_cheapest
+from code_opt.solvers import LinearProgram, LpOutcome
 
 _FRACTION = 0.5
 """Weight of fractional units beside whole ones."""
@@ -33,6 +36,10 @@ _TURNS, _TOGETHER, _PATIENCE = 500, 8, 150
 _NEAR = 0.5
 """How often the tasks of a turn share servers; else they share accuracy alone."""
 _CUT_TOLERANCE = 1e-9
+_PRICINGS = 12
+"""Most times that the options of input groups are priced."""
+_ROUNDS = 4
+"""Most searches where not all options of an input group are tried at once."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ def search_plan(
     """
     if (np.diff(case.first) == 0).any():
         return None
+    if case.shared.groups:
+        return _search_groups(case, demands, min_accuracy, seed)
     work = _Search(case, demands, min_accuracy)
     best = min(
         (work.settle(start) for start in (work.rounded(), work.most_accurate())), key=work.value
@@ -81,6 +90,41 @@ def search_plan(
     return Found(best, units, float(units @ case.price), work.missing(best) <= _CUT_TOLERANCE)
 
 
+def _search_groups(
+    case: Case, demands: FloatArray, min_accuracy: float | None, seed: int
+) -> Found | None:
+    """Search with every input group as one task, whose paths are joint options."""
+    demands = np.atleast_2d(demands)
+    best: Found | None = None
+    joint = joint_case(case)
+    for _ in range(_PRICINGS):
+        first = [group[0] for group in joint.groups]
+        prices = _Search(joint.case, demands[:, first], min_accuracy).prices()
+        if joint.is_complete or prices is None:
+            break
+        more = with_cheapest(case, joint, demands[:, first].T @ prices[0], prices[1])
+        if more is None:
+            break
+        joint = more
+    for _ in range(_ROUNDS):
+        if best is not None:
+            joint = joint_case(case, best.paths, joint)
+        first = [group[0] for group in joint.groups]
+        found = search_plan(joint.case, demands[:, first], min_accuracy, seed)
+        if found is None:
+            return best
+        found = replace(found, paths=joint.paths_of(found.paths))
+        gained = best is None or (not found.is_feasible, found.cost) < (
+            not best.is_feasible,
+            best.cost,
+        )
+        if gained:
+            best = found
+        if joint.is_complete or not gained:
+            break
+    return best
+
+
 class _Search:
     """Assignments of one case, valued under several demands at once."""
 
@@ -97,6 +141,29 @@ class _Search:
 
     def rounded(self) -> IntArray:
         """Return the paths with the largest shares in the relaxation with fractional units."""
+        case, outcome = self.case, self._relaxed()
+        share = np.zeros(len(case.task_of)) if outcome is None else outcome.x
+        return np.array(
+            [
+                first + int(np.argmax(share[first:after]))
+                for first, after in zip(case.first[:-1], case.first[1:], strict=True)
+            ],
+            dtype=np.int64,
+        )
+
+    def prices(self) -> tuple[FloatArray, float] | None:
+        """Return what the relaxation pays for capacity and for accuracy, or None.
+
+        Capacities in each situation, shape (K, I); a unit of the average accuracy.
+        """
+        outcome = self._relaxed()
+        if outcome is None:
+            return None
+        dual = np.maximum(outcome.row_dual[len(self.case.first) - 1 :], 0.0)
+        return dual[:-1].reshape(len(self.demands), -1), float(dual[-1])
+
+    def _relaxed(self) -> LpOutcome | None:
+        """Solve the relaxation; its first columns are the paths, its last row the accuracy."""
         case = self.case
         paths, resources = case.use.shape
         tasks, situations = len(case.first) - 1, len(self.demands)
@@ -133,15 +200,7 @@ class _Search:
         program = LinearProgram(
             cost, np.zeros(len(cost)), upper, indptr, indices, data, rhs, row_lower=least
         )
-        outcome = program.solve()
-        share = np.zeros(paths) if outcome is None else outcome.x[:paths]
-        return np.array(
-            [
-                first + int(np.argmax(share[first:after]))
-                for first, after in zip(case.first[:-1], case.first[1:], strict=True)
-            ],
-            dtype=np.int64,
-        )
+        return program.solve()
 
     def most_accurate(self) -> IntArray:
         """Return the most accurate path of every task."""

@@ -11,7 +11,7 @@ import numpy as np
 from code_opt.checker import check
 from code_opt.errors import CodeOptError
 from code_opt.instance.model import Instance
-from code_opt.paths.graph import FloatArray, IntArray, Topology
+from code_opt.paths.graph import FloatArray, IntArray, Topology, paid_steps
 from code_opt.planning.case import Case, upgraded
 from code_opt.planning.plan import Cell
 from code_opt.result import TOLERANCE, LinkResult, Result, ServerResult, TaskResult
@@ -54,12 +54,17 @@ def operate(
     loads = dict.fromkeys(capacity, 0.0)
     traffic = {(link.source, link.target): 0.0 for link in instance.links}
     rows = []
+    walks = []
+    for task, path in zip(instance.tasks, paths.tolist(), strict=True):
+        graph = topology.task_graph(task)
+        walks.append([graph.arcs[arc] for arc in graph.path_arcs(case.blocks(path)) or ()])
+    paid: dict[int, list[int]] = {}
+    for group in topology.groups:
+        paid.update(zip(group, paid_steps([walks[t] for t in group]), strict=True))
     for t, task in enumerate(instance.tasks):
-        graph, path, rate = topology.task_graph(task), int(paths[t]), float(rates[t])
-        seconds = 0.0
-        for arc in graph.path_arcs(case.blocks(path)) or ():
-            step = graph.arcs[arc]
-            seconds += step.seconds
+        path, rate = int(paths[t]), float(rates[t])
+        # What an input group shares is paid by the first of its tasks: they have one rate.
+        for step in (walks[t][position] for position in paid[t]):
             for resource, amount in step.use:
                 limited = topology.resources[resource]
                 if limited.kind == "server":
@@ -73,7 +78,7 @@ def operate(
                 rate=rate,
                 accuracy=float(case.accuracy[path]),
                 accuracy_source="measured" if case.is_measured(path) else "predicted",
-                latency=seconds,
+                latency=sum(step.seconds for step in walks[t]),
             )
         )
     accuracy, throughput = case.average_accuracy(paths), float(rates.sum())

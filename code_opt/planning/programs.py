@@ -18,6 +18,7 @@ from code_opt.planning.plan import Status
 from code_opt.planning.settings import PlanSettings
 from code_opt.solvers import MipSession, Termination, open_session
 from formulations import Failure, PlanData, Rows, Situation, build_plan_model, prefer
+from formulations.plan import avoiding
 
 MOST_UNITS = 1_000_000
 """Largest number of units of one server or link; beyond it a solver's tolerances decide."""
@@ -107,12 +108,14 @@ def plan_data(
             )
     prices = case.price[(case.unit > 0.0) & (most > 0)]
     return PlanData(
-        task_names=[task.id for task in case.instance.tasks],
+        task_names=case.names,
         weight=case.weights.tolist(),
         task_of=case.task_of.tolist(),
         accuracy=case.accuracy.tolist(),
-        rate_rows=_rows([r.name for r in case.resources], case.use),
-        memory_rows=_rows([r.name for r in case.memories], case.memory),
+        rate_rows=_rows([r.name for r in case.resources], case.shared.own_use, case.shared.use),
+        memory_rows=_rows(
+            [r.name for r in case.memories], case.shared.own_memory, case.shared.memory
+        ),
         unit=case.unit.tolist(),
         price=case.price.tolist(),
         most_units=most.tolist(),
@@ -122,6 +125,8 @@ def plan_data(
         expected_share=expected_share,
         failures=failures,
         cost_unit=max(float(prices.max(initial=0.0)), 1e-12) if prices.any() else 1.0,
+        groups=case.shared.groups,
+        prefixes=[_by_task(case, paths) for paths in case.shared.paths],
     )
 
 
@@ -206,14 +211,11 @@ def load_under_failure(
     number: int,
 ) -> FloatArray:
     """Return the loads while a server is gone and hit tasks run on their backups, shape (I,)."""
-    total = np.zeros(case.use.shape[1])
-    for t, path in enumerate(paths.tolist()):
-        if case.use[path, failure.server] > 0.0:
-            if (number, t) not in backups:
-                continue
-            path = backups[number, t]
-        total += failure.keep[t] * case.use[path]
-    return total
+    then = [
+        backups.get((number, t), -1) if case.use[path, failure.server] > 0.0 else path
+        for t, path in enumerate(paths.tolist())
+    ]
+    return case.load(np.array(then, dtype=np.int64), np.asarray(failure.keep))
 
 
 def _session(model: pyo.ConcreteModel, settings: PlanSettings) -> MipSession:
@@ -282,6 +284,7 @@ def restricted(case: Case, allowed: npt.NDArray[np.bool_]) -> Case:
         accuracy=case.accuracy[rows],
         use=case.use[rows],
         memory=case.memory[rows],
+        shared=case.shared.subset(rows),
     )
 
 
@@ -316,7 +319,15 @@ _SHARE_FOR_PREFERENCE = 0.25
 
 
 def _start_at(model: pyo.ConcreteModel, data: PlanData, start: Start) -> None:
-    for group in (model.choose, model.units, model.serve, model.backup):
+    for group in (
+        model.choose,
+        model.units,
+        model.serve,
+        model.backup,
+        model.prefix_in_use,
+        model.prefix_share,
+        model.prefix_in_failure,
+    ):
         for variable in group.values():
             variable.set_value(0, skip_validation=True)
     for c, row in enumerate(start.paths):
@@ -331,11 +342,47 @@ def _start_at(model: pyo.ConcreteModel, data: PlanData, start: Start) -> None:
                 model.serve[k, p].set_value(share, skip_validation=True)
     for (f, _), p in start.backups.items():
         model.backup[f, p].set_value(1, skip_validation=True)
+    _start_prefixes(model, data)
 
 
-def _rows(names: list[str], amounts: npt.NDArray[np.float64]) -> Rows:
+def _start_prefixes(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """Set what shared prefixes have to carry, given all other variables."""
+    stays = [avoiding(data, f) for f in range(len(data.failures))]
+
+    def of_choice(c: int, p: int) -> float:
+        return float(model.choose[c, p].value)
+
+    def of_situation(k: int, p: int) -> float:
+        return float(model.serve[k, p].value)
+
+    def of_failure(f: int, p: int) -> float:
+        backup = model.backup[f, p].value if (f, p) in model.backup else 0.0
+        return float(model.choose[0, p].value + backup) if p in stays[f] else 0.0
+
+    for variables, users in (
+        (model.prefix_in_use, of_choice),
+        (model.prefix_share, of_situation),
+        (model.prefix_in_failure, of_failure),
+    ):
+        for (number, v), variable in variables.items():
+            carried = (sum(users(number, p) for p in paths) for paths in data.prefixes[v])
+            variable.set_value(max(carried, default=0.0), skip_validation=True)
+
+
+def _by_task(case: Case, paths: IntArray) -> list[list[int]]:
+    """Return paths by the task that they are of."""
+    tasks = case.task_of[paths]
+    return [paths[tasks == t].tolist() for t in dict.fromkeys(tasks.tolist())]
+
+
+def _rows(names: list[str], amounts: FloatArray, shared: FloatArray) -> Rows:
+    """Return the rows of uses by paths, shape (P, I), and by shared prefixes, shape (V, I)."""
+    return Rows(names, _entries(amounts), _entries(shared) if len(shared) else ())
+
+
+def _entries(amounts: FloatArray) -> list[list[tuple[int, float]]]:
     entries = []
     for column in amounts.T:
         used = np.flatnonzero(column)
         entries.append(list(zip(used.tolist(), column[used].tolist(), strict=True)))
-    return Rows(names, entries)
+    return entries

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from code_opt.errors import SolverError
-from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.graph import FloatArray, IntArray, rate_groups
 from code_opt.planning.case import LOAD_SLACK, Case
 from code_opt.solvers import LinearProgram
 
@@ -13,7 +13,7 @@ from code_opt.solvers import LinearProgram
 def most_rates(
     case: Case, units: FloatArray, paths: IntArray, demand: FloatArray, floor: FloatArray
 ) -> FloatArray:
-    """Return the rates of greatest sum, shape (T,).
+    """Return the rates of greatest sum, shape (T,); those of an input group are the same.
 
     Args:
         case: paths and units.
@@ -26,16 +26,52 @@ def most_rates(
         SolverError: the floors do not fit (never expected of a plan).
     """
     capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
-    use = case.use[paths] / capacity
-    if (demand @ use <= 1.0 + LOAD_SLACK).all():
+    if (case.load(paths, demand) / capacity <= 1.0 + LOAD_SLACK).all():
         return demand.copy()
+    if case.shared.groups:
+        return _most_rates_of_groups(case, capacity, paths, demand, floor)
+    return _most(case.use[paths] / capacity, demand, floor, np.ones(len(paths)))
+
+
+def _most_rates_of_groups(
+    case: Case, capacity: FloatArray, paths: IntArray, demand: FloatArray, floor: FloatArray
+) -> FloatArray:
+    """Return the rates of greatest sum where tasks have a rate in common, shape (T,)."""
+    groups = rate_groups(case.instance)
+    use = []
+    for group in groups:
+        alone = np.full(len(paths), -1)
+        alone[list(group)] = paths[list(group)]
+        use.append(case.load(alone, np.ones(len(paths))) / capacity)
+    first = [group[0] for group in groups]
+    sizes = np.array([float(len(group)) for group in groups])
+    rates = np.zeros(len(paths))
+    for group, rate in zip(
+        groups, _most(np.array(use), demand[first], floor[first], sizes).tolist(), strict=True
+    ):
+        rates[list(group)] = rate
+    return rates
+
+
+def _most(use: FloatArray, demand: FloatArray, floor: FloatArray, worth: FloatArray) -> FloatArray:
+    """Return the rates of greatest worth within demands and capacities of 1, shape (n,).
+
+    Args:
+        use: of servers and links, shape (n, I).
+        demand: most of each rate [inferences/s], shape (n,).
+        floor: least of each rate [inferences/s], shape (n,).
+        worth: of each rate, shape (n,).
+
+    Raises:
+        SolverError: the floors do not fit.
+    """
     unit = np.where(demand > 0.0, demand, 1.0)
     scaled = use * unit[:, None]
     tasks, resources = np.nonzero(scaled)
-    indptr = np.concatenate(([0], np.cumsum(np.bincount(tasks, minlength=len(paths)))))
+    indptr = np.concatenate(([0], np.cumsum(np.bincount(tasks, minlength=len(demand)))))
     for slack in (0.0, LOAD_SLACK):
         program = LinearProgram(
-            cost=unit / unit.max(),
+            cost=worth * unit / (worth * unit).max(),
             lower=floor / unit,
             upper=demand / unit,
             indptr=indptr.astype(np.int64),

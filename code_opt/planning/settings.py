@@ -21,7 +21,7 @@ class PlanSettings:
     min_accuracy: float | None = None
     """Floor on the average accuracy, in [0, 1]."""
     demand: float | None = None
-    """Demand of tasks that have none [inferences/s]."""
+    """Demand of tasks that have none, nor has another one of their group [inferences/s]."""
     unit_flops: float | None = None
     """Size of one unit of servers that have none [FLOP/s]."""
     unit_bandwidth: float | None = None

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from code_opt.instance import Instance, parse_instance
-from tests.reference import ReferencePath, reference_pool
+from tests.reference import ReferencePath, reference_pool, together
 from tests.strategies import random_data
 
 Array = NDArray[np.float64]
@@ -31,7 +31,10 @@ def seeds(few: int, many: int) -> list[Any]:
 
 
 def planning_instance(seed: int, **options: Any) -> Instance:
-    """Return a random instance with demands, units, prices and limits on what is sold."""
+    """Return a random instance with demands, units, prices and limits on what is sold.
+
+    With ``groups`` some tasks have no demand of their own, but that of their input group.
+    """
     options = {"max_combinations": 300, **options}
     data = random_data(seed, **options)
     rng = np.random.default_rng(seed + 1_000_000)
@@ -53,9 +56,35 @@ def planning_instance(seed: int, **options: Any) -> Instance:
         if task["demand"] is None:
             (dnn,) = (d for d in data["dnns"] if d["id"] == task["dnn"])
             work = sum(block["flops"] for block in dnn["blocks"]) or 1e6
-            floor = task["floor"] if isinstance(task["floor"], float) else 0.0
+            # The largest floor of an input group is that of all its tasks.
+            name = task.get("input_group")
+            like = [t for t in data["tasks"] if name and t.get("input_group") == name]
+            floors = [t["floor"] for t in like or [task]]
+            floor = max((f for f in floors if isinstance(f, float)), default=0.0)
             task["demand"] = max(speed[dnn["server"]] / work * float(rng.uniform(0.2, 2.0)), floor)
+    if options.get("groups"):
+        for group in groups_of(parse_instance(data)):
+            if len(group) > 1 and rng.random() < 0.3:
+                data["tasks"][group[0]]["demand"] = None
     return parse_instance(data)
+
+
+def groups_of(instance: Instance) -> list[list[int]]:
+    """Return the tasks that have one rate: those of an input group, or a single one."""
+    groups: dict[Any, list[int]] = {}
+    for t, task in enumerate(instance.tasks):
+        key = ("task", task.id) if task.input_group is None else ("group", task.input_group)
+        groups.setdefault(key, []).append(t)
+    return list(groups.values())
+
+
+def demands_of(instance: Instance) -> Array:
+    """Return the demand of every task [inferences/s]; the least of an input group is its own."""
+    demands = np.zeros(len(instance.tasks))
+    for group in groups_of(instance):
+        asked = [instance.tasks[t].demand for t in group]
+        demands[group] = min(d for d in asked if d is not None)
+    return demands
 
 
 def with_units(instance: Instance, unit: float) -> Instance:
@@ -116,6 +145,37 @@ class Tables:
         """FLOP and bytes of one inference."""
         return np.concatenate((path.work, path.traffic[self.links]))
 
+    def use_of_groups(self, chosen: Sequence[ReferencePath | None]) -> tuple[Array, Array]:
+        """FLOP and bytes of one inference of each group, and the bytes that its adapters fill.
+
+        Args:
+            chosen: the path of each task; None for a task that does not run.
+        """
+        use, memory = [], []
+        for group in groups_of(self.instance):
+            running = [(self.instance.tasks[t], chosen[t]) for t in group if chosen[t] is not None]
+            work, traffic, filled = (
+                np.zeros_like(self.memory),
+                np.zeros(len(self.instance.links)),
+                0,
+            )
+            if running:
+                work, traffic, filled = together(
+                    [task for task, _ in running], [path for _, path in running if path is not None]
+                )
+            use.append(np.concatenate((work, traffic[self.links])))
+            memory.append(np.zeros_like(self.memory) + filled)
+        return np.array(use), np.sum(memory, axis=0)
+
+    def load(self, chosen: Sequence[ReferencePath | None], rates: Array) -> Array:
+        """FLOP/s and bytes/s of paths at rates, which are one in each group; None: no path."""
+        use, _ = self.use_of_groups(chosen)
+        first = [
+            next((rates[t] for t in group if chosen[t] is not None), 0.0)
+            for group in groups_of(self.instance)
+        ]
+        return np.asarray(np.array(first) @ use)
+
     def units(self, load: Array) -> Array | None:
         """Least units that carry a load, None where they are not sold."""
         over = np.maximum(load - self.capacity * (1 + 1e-9), 0.0)
@@ -138,7 +198,7 @@ def assignments(
         accuracy = float(weights @ [p.accuracy for p in chosen]) / weights.sum()
         if min_accuracy is not None and accuracy < min_accuracy * (1 - 1e-9):
             continue
-        if (sum(p.memory for p in chosen) > tables.memory * (1 + 1e-9)).any():
+        if (tables.use_of_groups(chosen)[1] > tables.memory * (1 + 1e-9)).any():
             continue
         yield list(chosen), accuracy
 
@@ -149,10 +209,11 @@ def cheapest(
     """Return the least cost that serves every one of some demands, inf where there is none."""
     tables = Tables(instance)
     best = math.inf
+    first = [group[0] for group in groups_of(instance)]
     options = {} if allowed is None else {"allowed": allowed}
     for chosen, _ in assignments(instance, min_accuracy, **options):
-        use = np.array([tables.use(p) for p in chosen])
-        units = tables.units(np.max([d @ use for d in demands], axis=0))
+        use, _ = tables.use_of_groups(chosen)
+        units = tables.units(np.max([d[first] @ use for d in demands], axis=0))
         if units is not None:
             best = min(best, float(units @ tables.price))
     return best
@@ -165,7 +226,7 @@ def unit_vectors(
     tables = Tables(instance)
     found = set()
     for chosen, _ in assignments(instance, min_accuracy):
-        units = tables.units(demand @ np.array([tables.use(p) for p in chosen]))
+        units = tables.units(tables.load(chosen, demand))
         if units is not None:
             found.add(tuple(units.tolist()))
     return undominated(found)
@@ -205,12 +266,16 @@ def cheapest_adapting(
 ) -> float:
     """Return the least cost of serving shares of uncertain demands, inf where there is none."""
     tables = Tables(instance)
+    groups = groups_of(instance)
+    first = [group[0] for group in groups]
+    sizes = np.array([len(group) for group in groups], dtype=float)
+    demands, floors = demands[:, first], floors[:, first]
     resources, (scenarios, tasks) = len(tables.capacity), demands.shape
     most = np.minimum(tables.sold, 1e4)
     best = math.inf
     columns = resources + scenarios * tasks
     for chosen, _ in assignments(instance, min_accuracy):
-        use = np.array([tables.use(p) for p in chosen]) / tables.capacity
+        use = tables.use_of_groups(chosen)[0] / tables.capacity
         rows, low, high = [], [], []
         for k in range(scenarios):
             block = slice(resources + k * tasks, resources + (k + 1) * tasks)
@@ -223,16 +288,16 @@ def cheapest_adapting(
                 high.append(1.0)
             if worst is not None:
                 row = np.zeros(columns)
-                row[block] = 1.0
+                row[block] = sizes
                 rows.append(row)
-                low.append(worst * demands[k].sum())
+                low.append(worst * demands[k] @ sizes)
                 high.append(np.inf)
         if expected is not None:
             row = np.zeros(columns)
             for k in range(scenarios):
-                row[resources + k * tasks : resources + (k + 1) * tasks] = probability[k]
+                row[resources + k * tasks : resources + (k + 1) * tasks] = probability[k] * sizes
             rows.append(row)
-            low.append(expected * float(probability @ demands.sum(axis=1)))
+            low.append(expected * float(probability @ demands @ sizes))
             high.append(np.inf)
         answer = milp(
             np.concatenate((tables.price, np.zeros(scenarios * tasks))),
@@ -280,8 +345,7 @@ def cheapest_survivable(
                 next(n for n, q in enumerate(pool[t]) if q.blocks == p.blocks)
                 for t, p in enumerate(chosen)
             ]
-        use = np.array([tables.use(p) for p in chosen])
-        units = tables.units(demand @ use)
+        units = tables.units(tables.load(chosen, demand))
         if units is None or float(units @ tables.price) >= best:
             continue
         vectors = {tuple(units.tolist())}
@@ -293,14 +357,9 @@ def cheapest_survivable(
                 options.append(other or [None])
             found = set()
             for backups in itertools.product(*options):
-                load = np.zeros(len(tables.capacity))
-                memory = np.zeros(len(tables.memory))
-                for t in tasks:
-                    path = chosen[t] if t not in hit else backups[hit.index(t)]
-                    if path is not None:
-                        load = load + keep[t] * tables.use(path)
-                        memory = memory + path.memory
-                needed = tables.units(load)
+                then = [chosen[t] if t not in hit else backups[hit.index(t)] for t in tasks]
+                needed = tables.units(tables.load(then, keep))
+                _, memory = tables.use_of_groups(then)
                 if needed is not None and (memory <= tables.memory * (1 + 1e-9)).all():
                     found.add(tuple(needed.tolist()))
             vectors = set(
@@ -341,7 +400,11 @@ def _floors(instance: Instance) -> list[float]:
     from tests.reference import _Tables
 
     tables = _Tables(instance)
-    return [tables.floor([task]) for task in instance.tasks]
+    floors = [0.0] * len(instance.tasks)
+    for group in groups_of(instance):
+        for t in group:
+            floors[t] = tables.floor([instance.tasks[k] for k in group])
+    return floors
 
 
 floors_of = _floors
@@ -354,12 +417,17 @@ def path_of(instance: Instance, task: str, blocks: str) -> ReferencePath:
 
 
 def loads(instance: Instance, paths: dict[str, str], rates: dict[str, float]) -> dict[Any, float]:
-    """Return the load of every server and limited link [FLOP/s, bytes/s] by its key."""
+    """Return the load of every server and limited link [FLOP/s, bytes/s] by its key.
+
+    Tasks without a path do not run; those of a group have to have one rate.
+    """
     tables = Tables(instance)
-    total = sum(
-        (rates[t] * tables.use(path_of(instance, t, blocks)) for t, blocks in paths.items()),
-        np.zeros(len(tables.capacity)),
-    )
+    tasks = [task.id for task in instance.tasks]
+    for group in groups_of(instance):
+        have = [rates[tasks[t]] for t in group if tasks[t] in paths]
+        assert max(have, default=0.0) == pytest.approx(min(have, default=0.0), rel=1e-6)
+    chosen = [path_of(instance, t, paths[t]) if t in paths else None for t in tasks]
+    total = tables.load(chosen, np.array([rates.get(t, 0.0) for t in tasks]))
     return dict(zip(tables.names, total.tolist(), strict=True))
 
 

@@ -15,8 +15,10 @@ from code_opt.planning import Plan, PlanSettings, plan_failures
 from tests.planning.reference import (
     Tables,
     cheapest_survivable,
+    demands_of,
     fits,
     floors_of,
+    groups_of,
     loads,
     path_of,
     planning_instance,
@@ -95,21 +97,16 @@ def can_keep(instance, units, paths, hit, server, keep) -> bool:
     pool = reference_pool(instance)
     tables = Tables(instance)
     records = {task.id: task for task in instance.tasks}
-    stay = [path_of(instance, t, blocks) for t, blocks in paths.items() if t not in hit]
-    rates = [keep[t] for t in paths if t not in hit]
-    options, then = [], []
-    for task in hit:
+    options: list[list] = []
+    for task in records:
+        if task not in hit:
+            options.append([path_of(instance, task, paths[task])])
+            continue
         other = [p for p in pool[task] if server not in visited(instance, records[task], p)]
-        if other and keep[task] > 0.0:
-            options.append(other)
-            then.append(keep[task])
-    for backups in itertools.product(*options):
-        chosen = [*stay, *backups]
-        memory = sum((p.memory for p in chosen), np.zeros(len(tables.memory)))
-        total = sum(
-            (r * tables.use(p) for p, r in zip(chosen, rates + then, strict=True)),
-            np.zeros(len(tables.capacity)),
-        )
+        options.append(other if other and keep[task] > 0.0 else [None])
+    for chosen in itertools.product(*options):
+        _, memory = tables.use_of_groups(chosen)
+        total = tables.load(chosen, np.array([keep[t] for t in records]))
         load = dict(zip(tables.names, total.tolist(), strict=True))
         if fits(instance, units, load) and (memory <= tables.memory * (1 + 1e-9)).all():
             return True
@@ -118,11 +115,15 @@ def can_keep(instance, units, paths, hit, server, keep) -> bool:
 
 @pytest.mark.parametrize("seed", seeds(16, 200))
 def test_the_survivable_cost_is_that_of_brute_force(seed: int) -> None:
-    instance = planning_instance(seed + 1300, max_combinations=40)
+    compare(planning_instance(seed + 1300, max_combinations=40), seed)
+
+
+def compare(instance: Instance, seed: int) -> None:
+    """Compare the survivable plan of an instance with brute force."""
     share = (None, 0.3, 0.7, 1.0)[seed % 4]
     plan = plan_failures(instance, EXACT, keep=share)
     row = plan.table("summary").records()[1]
-    demand = np.array([task.demand for task in instance.tasks])
+    demand = demands_of(instance)
     floors = np.minimum(floors_of(instance), demand)
     keep = floors if share is None else share * demand
     best = cheapest_survivable(instance, demand, keep, None)
@@ -139,7 +140,11 @@ def test_the_survivable_cost_is_that_of_brute_force(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", seeds(4, 60))
 def test_what_rerouting_serves_is_that_of_brute_force(seed: int) -> None:
-    instance = planning_instance(seed + 1700, max_combinations=30)
+    compare_rerouting(planning_instance(seed + 1700, max_combinations=30))
+
+
+def compare_rerouting(instance: Instance) -> None:
+    """Compare what re-routing serves with brute force."""
     plan = plan_failures(instance, EXACT)
     tables = Tables(instance)
     units = {
@@ -168,17 +173,19 @@ def most_served(instance: Instance, tables: Tables, capacity: np.ndarray, server
         for t in instance.tasks
     ]
     best = 0.0
+    groups, demand = groups_of(instance), demands_of(instance)
     for chosen in itertools.product(*options):
-        running = [(t, p) for t, p in zip(instance.tasks, chosen, strict=True) if p is not None]
-        memory = sum((p.memory for _, p in running), np.zeros(len(tables.memory)))
-        if not running or (memory > tables.memory * (1 + 1e-9)).any():
+        use, memory = tables.use_of_groups(chosen)
+        if (memory > tables.memory * (1 + 1e-9)).any():
             continue
-        use = np.array([tables.use(p) for _, p in running]) / capacity
+        # Those of a group that run have one rate.
+        running = np.array([sum(chosen[t] is not None for t in group) for group in groups])
+        use = use / capacity
         answer = linprog(
-            -np.ones(len(running)),
+            -running,
             A_ub=use.T,
             b_ub=np.ones(use.shape[1]),
-            bounds=[(0.0, t.demand) for t, _ in running],
+            bounds=[(0.0, demand[group[0]]) for group in groups],
             method="highs",
         )
         best = max(best, -float(answer.fun))

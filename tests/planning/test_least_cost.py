@@ -14,6 +14,7 @@ from code_opt.planning import Plan, PlanSettings, plan_least_cost
 from tests.planning.reference import (
     average,
     cheapest,
+    demands_of,
     fits,
     loads,
     native_average,
@@ -37,7 +38,10 @@ def own_paths(instance: Instance, exits: bool):
 
 def verify(instance: Instance, plan: Plan) -> None:
     """Recompute every plan of a least-cost file: loads, capacities, demands, accuracy, cost."""
-    demand = {task.id: task.demand for task in instance.tasks}
+    demand = {
+        task.id: asked
+        for task, asked in zip(instance.tasks, demands_of(instance).tolist(), strict=True)
+    }
     price = {(s.id,): s.cost for s in instance.servers}
     price |= {(link.source, link.target): link.cost for link in instance.links}
     for row in plan.table("summary").records():
@@ -79,12 +83,16 @@ def verify(instance: Instance, plan: Plan) -> None:
 
 @pytest.mark.parametrize("seed", seeds(30, 400))
 def test_the_exact_cost_is_that_of_brute_force(seed: int) -> None:
-    instance = planning_instance(seed)
+    compare(planning_instance(seed), seed)
+
+
+def compare(instance: Instance, seed: int) -> None:
+    """Compare the plans of an instance with brute force."""
     growth = (0.8, 1.5, 3.0)[seed % 3]
     loss = (None, 0.0, 3.0, 10.0)[seed % 4]
     plan = plan_least_cost(instance, EXACT, growth=(growth,), max_loss=(loss,))
     rows = {(r["coordination"], r["method"]): r for r in plan.table("summary").records()}
-    demand = np.array([task.demand for task in instance.tasks]) * growth
+    demand = demands_of(instance) * growth
     native = {(r["growth"], r["max_loss_points"]) for r in plan.table("summary").records()}
     assert native == {(growth, loss)}
     least = None
@@ -301,9 +309,3 @@ def test_bad_settings_are_refused(options: dict) -> None:
 def test_units_that_are_too_small_are_refused(plenty: Instance) -> None:
     with pytest.raises(InputError, match=r"server a: up to 2e\+06 units .* make the unit larger"):
         plan_least_cost(plenty, PlanSettings(unit_flops=1e-4), growth=(3.0,))
-
-
-def test_shared_inputs_are_refused(plenty: Instance) -> None:
-    tasks = [{**task.model_dump(mode="json"), "input_group": "camera"} for task in plenty.tasks]
-    with pytest.raises(InputError, match="share"):
-        plan_least_cost(plenty.model_copy(update={"tasks": plenty.replace(tasks=tasks).tasks}))

@@ -5,6 +5,7 @@ To rewrite ``golden/`` after a wanted change: ``python -m tests.planning.test_mo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyomo.environ as pyo
@@ -53,18 +54,43 @@ def data(**changes: object) -> PlanData:
     return PlanData(**{**parts, **changes})  # type: ignore[arg-type]
 
 
+def grouped() -> PlanData:
+    """The same tasks with one rate; paths 0 and 2 begin with prefix 0, then with its child 1."""
+    return data(
+        rate_rows=Rows(
+            ["server s", "server r", "link s -> r"],
+            [[(0, 0.04), (3, 0.02)], [(1, 0.2)], [(1, 0.01)]],
+            [[(0, 0.05)], [], [(1, 0.03)]],
+        ),
+        memory_rows=Rows(["memory s"], [[(3, 0.6)]], [[(1, 0.5)]]),
+        situations=[
+            Situation(0, 0, [5.0, 5.0]),
+            Situation(1, 1, [10.0, 10.0], True, [4.0, 4.0], 0.9, 0.25),
+        ],
+        # Without s everything that shares is gone; without r task t goes to what u may walk, too.
+        failures=[Failure(0, [5.0, 5.0]), Failure(1, [3.0, 3.0])],
+        groups=[[0, 1]],
+        prefixes=[[[0], [2]], [[0], [2]]],
+    )
+
+
 def models() -> dict[str, pyo.ConcreteModel]:
     preferred = build_plan_model(data())
     prefer(preferred, data(), 12.0)
     alone = data(situations=[Situation(0, 0, [10.0, 20.0], True)], min_accuracy=[None], failures=[])
+    one = {"situations": [Situation(0, 0, [10.0, 10.0], True)], "min_accuracy": [None]}
     return {
+        "plan-groups": build_plan_model(grouped()),
+        "rerouting-groups": build_rerouting_model(replace(grouped(), **one, failures=[]), 1),
         "plan": build_plan_model(data()),
         "preferred": preferred,
         "rerouting": build_rerouting_model(alone, 0),
     }
 
 
-@pytest.mark.parametrize("name", ["plan", "preferred", "rerouting"])
+@pytest.mark.parametrize(
+    "name", ["plan", "plan-groups", "preferred", "rerouting", "rerouting-groups"]
+)
 def test_every_constraint_is_as_written_down(name: str, tmp_path: Path) -> None:
     write_model(models()[name], tmp_path / "model.lp")
     assert (tmp_path / "model.lp").read_text() == (GOLDEN / f"{name}.lp").read_text()

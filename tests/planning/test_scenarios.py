@@ -21,6 +21,7 @@ from code_opt.planning import (
 from tests.planning.reference import (
     cheapest,
     cheapest_adapting,
+    demands_of,
     fits,
     floors_of,
     loads,
@@ -39,9 +40,10 @@ def drawn_scenarios(instance: Instance, seed: int) -> Scenarios:
     lines = ["scenario,probability,task,demand,factor"]
     for k in range(count):
         lines.append(f"k{k},{chances[k]!r},,,{rng.uniform(0.3, 3.0)!r}".replace("np.float64", ""))
-        task = instance.tasks[int(rng.integers(len(instance.tasks)))]
+        number = int(rng.integers(len(instance.tasks)))
         if rng.random() < 0.5:
-            lines.append(f"k{k},,{task.id},{float(rng.uniform(0.0, 3.0) * task.demand)!r},")
+            demand = float(rng.uniform(0.0, 3.0) * demands_of(instance)[number])
+            lines.append(f"k{k},,{instance.tasks[number].id},{demand!r},")
     return parse_scenarios("\n".join(lines).replace("(", "").replace(")", ""))
 
 
@@ -104,7 +106,11 @@ def verify(instance: Instance, plan: Plan) -> None:
 
 @pytest.mark.parametrize("seed", seeds(10, 100))
 def test_the_costs_are_those_of_brute_force(seed: int) -> None:
-    instance = planning_instance(seed + 900, max_combinations=25)
+    compare(planning_instance(seed + 900, max_combinations=25), seed)
+
+
+def compare(instance: Instance, seed: int) -> None:
+    """Compare the plans for drawn scenarios with brute force."""
     scenarios = drawn_scenarios(instance, seed)
     served = (0.6, 0.8, 0.95, 1.0)[seed % 4]
     plan = plan_scenarios(instance, scenarios, EXACT, served=served)
