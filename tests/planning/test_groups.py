@@ -193,7 +193,7 @@ def test_what_no_size_serves_is_told_with_what_is_shared() -> None:
     assert plan.status == "infeasible"
     assert plan.message is not None
     # f1 with c3: 8.5 GFLOP for one inference of both.
-    assert "2.55e+11 FLOP/s are needed, present 1.2e+11" in plan.message
+    assert "255.0 GFLOP/s are needed, present 120.0 GFLOP/s" in plan.message
 
 
 # Failures
