@@ -16,7 +16,7 @@ from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case
 from code_opt.planning.plan import Status
 from code_opt.planning.settings import PlanSettings
-from code_opt.solvers import MipSession, Termination, open_session
+from code_opt.solvers import MipSession, ModelRelaxation, Termination, open_session
 from formulations import Failure, PlanData, Rows, Situation, build_plan_model, prefer
 
 MOST_UNITS = 1_000_000
@@ -181,6 +181,69 @@ def solve_program(
         served,
         message,
     )
+
+
+def solve_on_few(
+    case: Case,
+    data: PlanData,
+    allowed: npt.NDArray[np.bool_],
+    start: Start | None = None,
+    *,
+    time_limit: float,
+    nodes: int,
+    seed: int = 0,
+) -> tuple[float, Start] | None:
+    """Return the cost and the best plan found that uses some paths only, proving nothing.
+
+    Args:
+        case: what ``data`` was made from.
+        data: a planning model's data without failures.
+        allowed: which paths may be used, shape (P,); at least one of each task.
+        start: a plan that uses only these.
+        time_limit: seconds; meant as a safety, a search ends by its nodes.
+        nodes: most nodes of the search.
+        seed: of the solver.
+    """
+    rows = np.flatnonzero(allowed)
+    few = restricted(case, allowed)
+    small = replace(
+        data,
+        task_of=few.task_of.tolist(),
+        accuracy=few.accuracy.tolist(),
+        rate_rows=_rows(list(data.rate_rows.names), few.use),
+        memory_rows=_rows(list(data.memory_rows.names), few.memory),
+    )
+    model = build_plan_model(small)
+    if start is not None:
+        _start_at(model, small, replace(start, paths=np.searchsorted(rows, start.paths)))
+    session = open_session(model, "highs", seed=seed, options={"mip_max_nodes": nodes})
+    outcome = session.solve(time_limit=time_limit, relative_gap=1e-4, start=start is not None)
+    if outcome.value is None:
+        return None
+    paths, units, _ = _read(model, few, small)
+    if not any(situation.adapts for situation in data.situations):
+        units = np.minimum(units, needed_units(few, small, paths, {}))
+    served = _served(model, few, small)
+    return _cost(small, units), Start(rows[paths], units, {}, served)
+
+
+def reduced_costs(data: PlanData) -> FloatArray | None:
+    """Return what each path costs at least in the linear relaxation of the model, shape (P,).
+
+    In units of ``cost_unit``, summed over choices and situations; None where it is infeasible.
+    """
+    model = build_plan_model(data)
+    relaxation = ModelRelaxation(model)
+    outcome = relaxation.solve()
+    if outcome is None:
+        return None
+    cost = np.zeros(len(data.task_of))
+    for group in (model.choose, model.serve):
+        for (_, p), variable in group.items():
+            column = relaxation.column_of(variable)
+            if column >= 0:
+                cost[p] -= min(outcome.column_dual[column], 0.0)
+    return cost
 
 
 def needed_units(
