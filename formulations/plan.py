@@ -252,22 +252,23 @@ def accuracy_of_choices(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 
 def floors_are_served(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """s[k,p] >= least[k,t(p)] x[c(k),p], where the situation adapts.
+    """sum over p of t: s[k,p] >= least[k,t], where the situation adapts.
 
     least is the larger of floor[k,t] / d[k,t] and of what the share of the situation, or of the
-    expected demand, leaves of task t when every other task is served in full. By path it is
-    tighter than by task: no task can be set to one path and served on another.
+    expected demand, leaves of task t when every other task is served in full.
     """
+    of_task = _paths_by_task(data)
     least = [_least_served(data, situation) for situation in data.situations]
 
-    def rule(m: pyo.ConcreteModel, k: int, p: int) -> Any:
-        share = least[k][data.task_of[p]]
-        if share <= 0.0:
+    def rule(m: pyo.ConcreteModel, k: int, t: int) -> Any:
+        if not data.situations[k].adapts or least[k][t] <= 0.0 or not of_task[t]:
             return pyo.Constraint.Skip
-        choice = data.situations[k].choice
-        return (0.0, weighted([1.0, -share], [m.serve[k, p], m.choose[choice, p]]), None)
+        served = [m.serve[k, p] for p in of_task[t]]
+        return (least[k][t], weighted([1.0] * len(served), served), None)
 
-    model.floors_are_served = pyo.Constraint(list(model.serve), rule=rule)
+    model.floors_are_served = pyo.Constraint(
+        range(len(data.situations)), range(len(data.task_names)), rule=rule
+    )
 
 
 def share_of_each_situation(model: pyo.ConcreteModel, data: PlanData) -> None:

@@ -88,6 +88,31 @@ def search_plan(
     return Found(best, units, float(units @ case.price), work.missing(best) <= _CUT_TOLERANCE)
 
 
+def promising_paths(
+    case: Case, demands: FloatArray, min_accuracy: float | None, per_task: int
+) -> BoolArray:
+    """Return the paths with the least reduced costs in the relaxations, shape (P,).
+
+    Args:
+        case: paths and prices; every task has a path.
+        demands: rates [inferences/s], one row per situation, shape (K, T).
+        min_accuracy: floor on the average accuracy.
+        per_task: paths per task, on average, from each relaxation.
+    """
+    work = _Search(case, demands, min_accuracy)
+    allowed = _cheapest(case, work.relaxations(), per_task)
+    allowed[work.most_accurate()] = True
+    return allowed
+
+
+def _cheapest(case: Case, relaxed: list[tuple[FloatArray, FloatArray]], per_task: int) -> BoolArray:
+    allowed = np.zeros(len(case.task_of), dtype=bool)
+    for shares, reduced in relaxed:
+        order = np.argsort(reduced - shares, kind="stable")
+        allowed[order[: per_task * (len(case.first) - 1)]] = True
+    return allowed
+
+
 def _polished(
     work: _Search,
     best: IntArray,
@@ -119,12 +144,9 @@ def _polished(
 
     tasks, paths = len(best), len(case.task_of)
     for count in _PER_TASK:
-        allowed = np.zeros(paths, dtype=bool)
+        allowed = _cheapest(case, relaxed, count)
         for own in settled:
             allowed[own] = True
-        for shares, reduced in relaxed:
-            order = np.argsort(reduced - shares, kind="stable")
-            allowed[order[: count * tasks]] = True
         if paths <= _ALL_PATHS:
             allowed[:] = True
         solve(allowed, _NODES)

@@ -16,7 +16,7 @@ from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case
 from code_opt.planning.plan import Status
 from code_opt.planning.settings import PlanSettings
-from code_opt.solvers import MipSession, ModelRelaxation, Termination, open_session
+from code_opt.solvers import MipSession, Termination, open_session
 from formulations import Failure, PlanData, Rows, Situation, build_plan_model, prefer
 
 MOST_UNITS = 1_000_000
@@ -225,25 +225,6 @@ def solve_on_few(
         units = np.minimum(units, needed_units(few, small, paths, {}))
     served = _served(model, few, small)
     return _cost(small, units), Start(rows[paths], units, {}, served)
-
-
-def reduced_costs(data: PlanData) -> FloatArray | None:
-    """Return what each path costs at least in the linear relaxation of the model, shape (P,).
-
-    In units of ``cost_unit``, summed over choices and situations; None where it is infeasible.
-    """
-    model = build_plan_model(data)
-    relaxation = ModelRelaxation(model)
-    outcome = relaxation.solve()
-    if outcome is None:
-        return None
-    cost = np.zeros(len(data.task_of))
-    for group in (model.choose, model.serve):
-        for (_, p), variable in group.items():
-            column = relaxation.column_of(variable)
-            if column >= 0:
-                cost[p] -= min(outcome.column_dual[column], 0.0)
-    return cost
 
 
 def needed_units(
