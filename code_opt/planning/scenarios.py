@@ -303,7 +303,7 @@ def _deciding(demands: FloatArray, adapts: bool) -> IntArray:
     return np.array(sorted(kept), dtype=np.int64)
 
 
-_PER_TASK = 2
+_PER_TASK = 1
 """Paths per task, on average, that the program for a start takes from each relaxation."""
 _SHARE_FOR_START, _LEAST_SHARE, _SECONDS, _NODES = 0.3, 0.3, 20.0, 500
 """Of the time limit: most for that program; least for the whole one. Without a limit the former
