@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -265,7 +265,6 @@ def solve_scenarios(
         return solve_program(case, plan_data(case, situations, [min_accuracy]), settings, start)
     if (np.diff(case.first) == 0).any():
         return ProgramOutcome("infeasible")
-    began = time.perf_counter()
     data = plan_data(case, situations, [min_accuracy], expected_share=share)
     # Plans for the share of each demand serve it in every scenario.
     candidates = list(known)
@@ -274,10 +273,7 @@ def solve_scenarios(
         candidates.append(found.paths)
     few = promising_paths(case, fixed * served, min_accuracy, _PER_TASK)
     start = _start(case, data, candidates, few, settings)
-    limit = settings.time_limit
-    if limit is not None:
-        limit = max(limit - (time.perf_counter() - began), _LEAST_SHARE * limit)
-    return solve_program(case, data, replace(settings, time_limit=limit), start)
+    return solve_program(case, data, settings, start)
 
 
 def _deciding(demands: FloatArray, adapts: bool) -> IntArray:
@@ -305,9 +301,8 @@ def _deciding(demands: FloatArray, adapts: bool) -> IntArray:
 
 _PER_TASK = 1
 """Paths per task, on average, that the program for a start takes from each relaxation."""
-_SHARE_FOR_START, _LEAST_SHARE, _SECONDS, _NODES = 0.3, 0.3, 20.0, 500
-"""Of the time limit: most for that program; least for the whole one. Without a limit the former
-is so many seconds. Its most nodes."""
+_SHARE_FOR_START, _SECONDS, _NODES = 0.3, 20.0, 500
+"""Limits of that program: share of the time limit, seconds where there is none; nodes."""
 
 
 def _start(
