@@ -12,6 +12,7 @@ paid once. A task that does not run under a failure is out of its group.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -307,16 +308,19 @@ def accuracy_of_choices(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 
 def floors_are_served(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """sum over p of t: s[k,p] >= floor[k,t] / d[k,t], where the situation adapts."""
+    """sum over p of t: s[k,p] >= least[k,t], where the situation adapts.
+
+    least is the larger of floor[k,t] / d[k,t] and of what the share of the situation, or of the
+    expected demand, leaves of task t when every other task is served in full.
+    """
     of_task = _paths_by_task(data)
+    least = [_least_served(data, situation) for situation in data.situations]
 
     def rule(m: pyo.ConcreteModel, k: int, t: int) -> Any:
-        situation = data.situations[k]
-        if not situation.adapts or not situation.floor or situation.floor[t] <= 0.0:
+        if not data.situations[k].adapts or least[k][t] <= 0.0 or not of_task[t]:
             return pyo.Constraint.Skip
-        share = min(situation.floor[t] / situation.demand[t], 1.0)
         served = [m.serve[k, p] for p in of_task[t]]
-        return (share, weighted([1.0] * len(served), served), None)
+        return (least[k][t], weighted([1.0] * len(served), served), None)
 
     model.floors_are_served = pyo.Constraint(
         range(len(data.situations)), range(len(data.task_names)), rule=rule
@@ -544,6 +548,27 @@ def prefer(model: pyo.ConcreteModel, data: PlanData, most_cost: float) -> None:
 
 _TIE = 1e-2
 """Weight of the average accuracy beside the cost of a unit."""
+
+
+def _least_served(data: PlanData, situation: Situation) -> list[float]:
+    """Return the least share of each task's demand that a plan can serve in a situation."""
+    adapting = [k for k in data.situations if k.adapts]
+    spare = math.inf
+    if situation.least_share is not None:
+        spare = (1.0 - situation.least_share) * sum(situation.demand)
+    if data.expected_share is not None and situation.probability > 0.0:
+        expected = sum(k.probability * sum(k.demand) for k in adapting)
+        unserved = (1.0 - data.expected_share) * expected / situation.probability
+        spare = min(spare, unserved)
+    floors = situation.floor or [0.0] * len(situation.demand)
+    return [
+        0.0 if d <= 0.0 else min(max(floor / d, 1.0 - (1.0 + _SPARE) * spare / d, 0.0), 1.0)
+        for d, floor in zip(situation.demand, floors, strict=True)
+    ]
+
+
+_SPARE = 1e-6
+"""A solver's tolerance, so that what it lets pass elsewhere is not cut off here."""
 
 
 def _paths_by_task(data: PlanData) -> list[list[int]]:

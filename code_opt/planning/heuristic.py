@@ -1,19 +1,24 @@
-"""The planning heuristic: prices, then moves one task at a time, then part of it anew.
+"""The planning heuristic: prices, moves of one task, then small programs over the best paths.
 
 1. *Prices.* The relaxation in which units can be bought in fractions is a linear program
-   over all paths; each task takes the path with the largest share of it. The most accurate
-   paths are another start.
-2. *Moves.* Each task in turn goes to the path with the least value given all others, until
-   none moves. The value is the cost of whole units plus half of the cost of
+   over all paths. It sees a server that needs a tenth of a unit as a tenth of the price, so
+   its prices are scaled by what whole units would have cost, and it is solved again (slope
+   scaling for fixed charges: Kim and Pardalos, Operations Research Letters 24, 1999); in half of
+   the turns a path also pays for the units that it needs all alone.
+2. *Moves.* From the paths with the largest shares in each relaxation, and from the most
+   accurate ones, each task in turn goes to the path with the least value given all others,
+   until none moves. The value is the cost of whole units plus half of the cost of
    fractions (a move that brings a server nearer to one unit less is progress), and what is
    missing of accuracy, memory and unsold units at a price that nothing outweighs.
-3. *Anew.* A few tasks, every other time such that load the same servers, are taken out and put
-   back one after the other at their best paths in random order (the first one elsewhere than
-   before), and everybody moves again; kept if not worse.
+3. *Few paths.* The planning model over the paths with the least reduced costs in the
+   relaxations and all that the moves ended at, started from the best plan, with a limit on nodes.
+4. *Few tasks.* The same over all paths of a few tasks, half of which load one server
+   that needs units, and the present paths of all others; kept if not worse.
 
 An input group is one task here, whose paths are joint options (:mod:`code_opt.planning.joint`).
 
-It proves nothing. The same seed gives the same plan.
+It proves nothing. The same seed gives the same plan, unless the time limit of a program (a
+safety far above what it takes) comes before its limit on nodes.
 """
 
 from __future__ import annotations
@@ -22,19 +27,29 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from code_opt.errors import InputError
+from code_opt.methods.columns import BoolArray
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case
 from code_opt.planning.joint import joint_case, with_cheapest
-from code_opt.solvers import LinearProgram, LpOutcome
+from code_opt.planning.programs import Start, plan_data, solve_on_few
+from code_opt.solvers import LinearProgram
+from formulations import Situation
 
 _FRACTION = 0.5
 """Weight of fractional units beside whole ones."""
 _MISSING, _MISSING_IN_RELAXATION = 1e7, 1e4
 """Price of lacking a whole capacity or accuracy; that of the dearest unit is 1."""
-_TURNS, _TOGETHER, _PATIENCE = 500, 8, 150
-"""Most turns anew, most tasks in one of them, turns without gain after which it ends."""
-_NEAR = 0.5
-"""How often the tasks of a turn share servers; else they share accuracy alone."""
+_RELAXATIONS, _STEEPEST = 8, 1e4
+"""Turns of slope scaling, and the largest factor on a price."""
+_PER_TASK = (3, 6)
+"""Paths per task, on average, that the programs over few paths take from each relaxation."""
+_ALL_PATHS = 400
+"""Pools of so many paths are few."""
+_TURNS, _NEAR, _FAR = 6, 4, 4
+"""Turns with few tasks, tasks of one server in each, other tasks in each."""
+_NODES, _NODES_OF_TURN, _SECONDS = 200, 20, 10.0
+"""Limits of each program."""
 _CUT_TOLERANCE = 1e-9
 _PRICINGS = 12
 """Most times that the options of input groups are priced."""
@@ -71,21 +86,13 @@ def search_plan(
     if case.shared.groups:
         return _search_groups(case, demands, min_accuracy, seed)
     work = _Search(case, demands, min_accuracy)
-    best = min(
-        (work.settle(start) for start in (work.rounded(), work.most_accurate())), key=work.value
-    )
-    value = work.value(best)
-    rng = np.random.default_rng(seed)
-    quiet = 0
+    relaxed = work.relaxations()
+    settled = [work.settle(_largest(case, shares)) for shares, _ in relaxed]
+    settled.append(work.settle(work.most_accurate()))
+    best = min(settled, key=work.value)
     has_choice = bool((np.diff(case.first) > 1).any())
-    for _ in range(_TURNS):
-        if quiet >= _PATIENCE or value <= _CUT_TOLERANCE or not has_choice:
-            break
-        trial = work.anew(best, rng)
-        reached = work.value(trial)
-        quiet = 0 if reached < value - 1e-9 * max(value, 1.0) else quiet + 1
-        if reached <= value:
-            best, value = trial, reached
+    if has_choice and work.value(best) > _CUT_TOLERANCE:
+        best = _polished(work, best, relaxed, settled, seed)
     units = work.units(best)
     return Found(best, units, float(units @ case.price), work.missing(best) <= _CUT_TOLERANCE)
 
@@ -125,6 +132,92 @@ def _search_groups(
     return best
 
 
+def promising_paths(
+    case: Case, demands: FloatArray, min_accuracy: float | None, per_task: int
+) -> BoolArray:
+    """Return the paths with the least reduced costs in the relaxations, shape (P,).
+
+    Args:
+        case: paths and prices; every task has a path.
+        demands: rates [inferences/s], one row per situation, shape (K, T).
+        min_accuracy: floor on the average accuracy.
+        per_task: paths per task, on average, from each relaxation.
+    """
+    work = _Search(case, demands, min_accuracy)
+    allowed = _cheapest(case, work.relaxations(), per_task)
+    allowed[work.most_accurate()] = True
+    return allowed
+
+
+def _cheapest(case: Case, relaxed: list[tuple[FloatArray, FloatArray]], per_task: int) -> BoolArray:
+    allowed = np.zeros(len(case.task_of), dtype=bool)
+    for shares, reduced in relaxed:
+        order = np.argsort(reduced - shares, kind="stable")
+        allowed[order[: per_task * (len(case.first) - 1)]] = True
+    return allowed
+
+
+def _polished(
+    work: _Search,
+    best: IntArray,
+    relaxed: list[tuple[FloatArray, FloatArray]],
+    settled: list[IntArray],
+    seed: int,
+) -> IntArray:
+    """Return the best paths after programs over few paths and over few tasks."""
+    case = work.case
+    situations = [Situation(0, 0, demand.tolist()) for demand in work.demands]
+    try:
+        data = plan_data(case, situations, [work.min_accuracy])
+    except InputError:
+        return best  # Units too small to count: the exact method says so.
+    value = work.value(best)
+
+    def solve(allowed: BoolArray, nodes: int) -> None:
+        nonlocal best, value
+        allowed[best] = True
+        start = None
+        if work.missing(best) <= _CUT_TOLERANCE:
+            start = Start(best[None, :], work.units(best)[None, :], {})
+        found = solve_on_few(
+            case, data, allowed, start, time_limit=_SECONDS, nodes=nodes, seed=seed
+        )
+        if found is not None and work.value(found[1].paths[0]) <= value:
+            best = found[1].paths[0]
+            value = work.value(best)
+
+    tasks, paths = len(best), len(case.task_of)
+    for count in _PER_TASK:
+        allowed = _cheapest(case, relaxed, count)
+        for own in settled:
+            allowed[own] = True
+        if paths <= _ALL_PATHS:
+            allowed[:] = True
+        solve(allowed, _NODES)
+        if paths <= _ALL_PATHS:
+            return best
+    rng = np.random.default_rng(seed)
+    for _ in range(_TURNS):
+        bought = np.flatnonzero(work.units(best) > 0.0)
+        if not len(bought):
+            break
+        near = np.flatnonzero(case.use[best, rng.choice(bought)] > 0.0)
+        free = np.concatenate((rng.permutation(near)[:_NEAR], rng.permutation(tasks)[:_FAR]))
+        solve(np.isin(case.task_of, free), _NODES_OF_TURN)
+    return best
+
+
+def _largest(case: Case, shares: FloatArray) -> IntArray:
+    """Return the path of each task with the largest share."""
+    return np.array(
+        [
+            first + int(np.argmax(shares[first:after]))
+            for first, after in zip(case.first[:-1], case.first[1:], strict=True)
+        ],
+        dtype=np.int64,
+    )
+
+
 class _Search:
     """Assignments of one case, valued under several demands at once."""
 
@@ -139,31 +232,26 @@ class _Search:
         self._most_share = 1.0 + np.where(case.unit > 0.0, case.unit * case.sold, 0.0)
         self._gain = case.weights[case.task_of] * case.accuracy
 
-    def rounded(self) -> IntArray:
-        """Return the paths with the largest shares in the relaxation with fractional units."""
-        case, outcome = self.case, self._relaxed()
-        share = np.zeros(len(case.task_of)) if outcome is None else outcome.x
-        return np.array(
-            [
-                first + int(np.argmax(share[first:after]))
-                for first, after in zip(case.first[:-1], case.first[1:], strict=True)
-            ],
-            dtype=np.int64,
-        )
-
     def prices(self) -> tuple[FloatArray, float] | None:
-        """Return what the relaxation pays for capacity and for accuracy, or None.
+        """Return what the first relaxation pays for capacity and for accuracy, or None.
 
         Capacities in each situation, shape (K, I); a unit of the average accuracy.
         """
-        outcome = self._relaxed()
-        if outcome is None:
+        duals: list[FloatArray] = []
+        self.relaxations(1, duals)
+        if not duals:
             return None
-        dual = np.maximum(outcome.row_dual[len(self.case.first) - 1 :], 0.0)
+        dual = np.maximum(duals[0][len(self.case.first) - 1 :], 0.0)
         return dual[:-1].reshape(len(self.demands), -1), float(dual[-1])
 
-    def _relaxed(self) -> LpOutcome | None:
-        """Solve the relaxation; its first columns are the paths, its last row the accuracy."""
+    def relaxations(
+        self, turns: int = _RELAXATIONS, duals: list[FloatArray] | None = None
+    ) -> list[tuple[FloatArray, FloatArray]]:
+        """Return shares and reduced costs of the paths in relaxations with fractional units.
+
+        Of each turn of slope scaling one pair, shape (P,) each; reduced costs in prices of the
+        dearest unit.
+        """
         case = self.case
         paths, resources = case.use.shape
         tasks, situations = len(case.first) - 1, len(self.demands)
@@ -183,13 +271,14 @@ class _Search:
         lacking = np.zeros((rows, rows - tasks))
         lacking[tasks:] = -np.eye(rows - tasks)
         matrix = np.concatenate((path_part, unit_part, lacking), axis=1)
-        cost = np.concatenate(
-            (
-                np.zeros(paths),
-                -self._per_share[sold] / self._scale,
-                np.full(rows - tasks, -_MISSING_IN_RELAXATION),
-            )
-        )
+        fair = self._per_share[sold] / self._scale
+        # What a path costs alone: whole units for what it needs beyond the present capacity.
+        alone = self._values_alone()
+
+        def cost(price: FloatArray, path: FloatArray) -> FloatArray:
+            lack = np.full(rows - tasks, -_MISSING_IN_RELAXATION)
+            return np.concatenate((-path, -price, lack))
+
         upper = np.concatenate(
             (np.ones(paths), self._most_share[sold] - 1.0, np.full(rows - tasks, np.inf))
         )
@@ -197,21 +286,49 @@ class _Search:
         rhs = np.concatenate((np.ones(tasks + situations * resources), [-floor]))
         least = np.concatenate((np.ones(tasks), np.full(rows - tasks, -np.inf)))
         indptr, indices, data = _columns(matrix)
+        free = np.zeros(paths)
         program = LinearProgram(
-            cost, np.zeros(len(cost)), upper, indptr, indices, data, rhs, row_lower=least
+            cost(fair, free),
+            np.zeros(matrix.shape[1]),
+            upper,
+            indptr,
+            indices,
+            data,
+            rhs,
+            row_lower=least,
         )
-        return program.solve()
+        found: list[tuple[FloatArray, FloatArray]] = []
+        price, own = fair, free
+        for turn in range(1, turns + 1):
+            outcome = program.solve()
+            if outcome is None:
+                break
+            if duals is not None:
+                duals.append(outcome.row_dual)
+            found.append((outcome.x[:paths], -outcome.column_dual[:paths]))
+            bought = outcome.x[paths : paths + len(sold)]
+            whole = np.ceil(bought / case.unit[sold] - 1e-7) * case.unit[sold]
+            factor = np.where(
+                bought > 1e-9,
+                whole / np.maximum(bought, 1e-9),
+                price / np.where(fair > 0.0, fair, 1.0),
+            )
+            price = fair * np.clip(factor, 1.0, _STEEPEST)
+            if turn == _RELAXATIONS // 2:
+                price, own = fair, alone
+            program.set_cost(cost(price, own))
+        return found
+
+    def _values_alone(self) -> FloatArray:
+        """Return the price of the units that each path needs without any other, shape (P,)."""
+        case = self.case
+        needed = self.demands.max(axis=0)[case.task_of][:, None] * case.use
+        units = np.where(case.unit > 0.0, case.units_for(needed), 0.0)
+        return np.asarray(np.minimum(units, case.sold) @ case.price / self._scale)
 
     def most_accurate(self) -> IntArray:
         """Return the most accurate path of every task."""
-        case = self.case
-        return np.array(
-            [
-                first + int(np.argmax(case.accuracy[first:after]))
-                for first, after in zip(case.first[:-1], case.first[1:], strict=True)
-            ],
-            dtype=np.int64,
-        )
+        return _largest(self.case, self.case.accuracy)
 
     def settle(self, paths: IntArray) -> IntArray:
         """Move one task at a time to its best path until none moves."""
@@ -232,32 +349,6 @@ class _Search:
             # Sums drift with every move: start afresh.
             loads, memory, accuracy = self._totals(paths)
         return paths
-
-    def anew(self, paths: IntArray, rng: np.random.Generator) -> IntArray:
-        """Take some tasks that load the same servers out and put them back in random order."""
-        paths = paths.copy()
-        tasks = len(paths)
-        centre = int(rng.integers(tasks))
-        together = self.case.use[paths] @ self.case.use[paths[centre]]
-        near = np.flatnonzero(together > 0.0)
-        near = near[near != centre]
-        others = np.setdiff1d(np.arange(tasks), near)
-        pool = near if len(near) and rng.random() < _NEAR else others[others != centre]
-        count = min(int(rng.integers(1, _TOGETHER)), len(pool))
-        out = np.concatenate(([centre], rng.permutation(pool)[:count])).astype(int)
-        loads, memory, accuracy = self._totals(paths)
-        for t in out.tolist():
-            self._take(t, int(paths[t]), -1.0, loads, memory)
-            accuracy -= self._gain[paths[t]]
-        barred = int(paths[centre])
-        for t in rng.permutation(out).tolist():
-            best = self._best_path(
-                t, loads, memory, accuracy, None, barred if t == centre else None
-            )
-            paths[t] = best
-            self._take(t, best, 1.0, loads, memory)
-            accuracy += self._gain[best]
-        return self.settle(paths)
 
     def value(self, paths: IntArray) -> float:
         """Return the value of an assignment (least is best)."""
@@ -291,8 +382,7 @@ class _Search:
         loads: FloatArray,
         memory: FloatArray,
         accuracy: float,
-        present: int | None,
-        barred: int | None = None,
+        present: int,
     ) -> int:
         """Return a task's path of least value; ties go to the present one, then to accuracy."""
         case = self.case
@@ -300,10 +390,7 @@ class _Search:
         grown = loads[:, None] + self.demands[:, task, None, None] * case.use[None, rows]
         values = self._values(grown, memory + case.memory[rows], accuracy + self._gain[rows])
         values = values - 1e-7 * self._scale * case.accuracy[rows]
-        if present is not None:
-            values[present - rows.start] -= 1e-9 * self._scale
-        if barred is not None and len(values) > 1:
-            values[barred - rows.start] = np.inf
+        values[present - rows.start] -= 1e-9 * self._scale
         return rows.start + int(np.argmin(values))
 
     def _values(self, loads: FloatArray, memory: FloatArray, accuracy: FloatArray) -> FloatArray:

@@ -188,6 +188,51 @@ def solve_program(
     )
 
 
+def solve_on_few(
+    case: Case,
+    data: PlanData,
+    allowed: npt.NDArray[np.bool_],
+    start: Start | None = None,
+    *,
+    time_limit: float,
+    nodes: int,
+    seed: int = 0,
+) -> tuple[float, Start] | None:
+    """Return the cost and the best plan found that uses some paths only, proving nothing.
+
+    Args:
+        case: what ``data`` was made from.
+        data: a planning model's data without failures.
+        allowed: which paths may be used, shape (P,); at least one of each task.
+        start: a plan that uses only these.
+        time_limit: seconds; meant as a safety, a search ends by its nodes.
+        nodes: most nodes of the search.
+        seed: of the solver.
+    """
+    rows = np.flatnonzero(allowed)
+    few = restricted(case, allowed)
+    small = replace(
+        data,
+        task_of=few.task_of.tolist(),
+        accuracy=few.accuracy.tolist(),
+        rate_rows=_rows(list(data.rate_rows.names), few.shared.own_use, few.shared.use),
+        memory_rows=_rows(list(data.memory_rows.names), few.shared.own_memory, few.shared.memory),
+        prefixes=[_by_task(few, paths) for paths in few.shared.paths],
+    )
+    model = build_plan_model(small)
+    if start is not None:
+        _start_at(model, small, replace(start, paths=np.searchsorted(rows, start.paths)))
+    session = open_session(model, "highs", seed=seed, options={"mip_max_nodes": nodes})
+    outcome = session.solve(time_limit=time_limit, relative_gap=1e-4, start=start is not None)
+    if outcome.value is None:
+        return None
+    paths, units, _ = _read(model, few, small)
+    if not any(situation.adapts for situation in data.situations):
+        units = np.minimum(units, needed_units(few, small, paths, {}))
+    served = _served(model, few, small)
+    return _cost(small, units), Start(rows[paths], units, {}, served)
+
+
 def needed_units(
     case: Case, data: PlanData, paths: IntArray, backups: dict[tuple[int, int], int]
 ) -> FloatArray:

@@ -16,32 +16,33 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
+from code_opt.methods.columns import BoolArray
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case, Coordination, build_case
 from code_opt.planning.columns import table
 from code_opt.planning.demands import Scenarios
 from code_opt.planning.diagnosis import why_infeasible
-from code_opt.planning.heuristic import search_plan
+from code_opt.planning.heuristic import promising_paths, search_plan
 from code_opt.planning.operation import link_cells, operate, path_cells, server_cells
 from code_opt.planning.plan import Cell, Plan, cell, worst_status
 from code_opt.planning.programs import (
     ProgramOutcome,
     Start,
     plan_data,
-    restricted,
+    solve_on_few,
     solve_program,
     with_bound,
 )
 from code_opt.planning.rates import most_rates
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
 from code_opt.result import Result
-from formulations import Situation
+from formulations import PlanData, Situation
 
 VARIANTS = ("mean", "expected", "worst", "every")
 _UNITS = "units cost present_{0} capacity_{0} load_{0} utilization"
@@ -234,8 +235,14 @@ def solve_scenarios(
         settings: gap, time limit, solver.
         known: paths of other plans for these demands, shape (T,) each.
     """
-    fixed = (probability @ demands)[None, :] if variant == "mean" else demands
     adapts = variant in ("expected", "worst")
+    if variant == "mean":
+        fixed, chances = (probability @ demands)[None, :], np.ones(1)
+    elif variant == "expected":
+        fixed, chances = demands, probability
+    else:
+        rows = _deciding(demands, adapts)
+        fixed, chances = demands[rows], probability[rows]
     floors = np.minimum(case.floors, fixed)
     situations = [
         Situation(
@@ -247,9 +254,7 @@ def solve_scenarios(
             least_share=served if variant == "worst" else None,
             probability=float(chance),
         )
-        for demand, floor, chance in zip(
-            fixed, floors, probability if len(fixed) == len(probability) else [1.0], strict=True
-        )
+        for demand, floor, chance in zip(fixed, floors, chances, strict=True)
     ]
     share = served if variant == "expected" else None
     if not adapts:
@@ -258,39 +263,72 @@ def solve_scenarios(
         if found is not None and found.is_feasible:
             start = Start(found.paths[None, :], found.units[None, :], {})
         return solve_program(case, plan_data(case, situations, [min_accuracy]), settings, start)
-    # Where a share is enough, heuristic plans for that share of each demand are candidates.
-    candidates = list(known)
-    for wanted in (fixed * served, served * (probability @ fixed)[None, :]):
-        found = search_plan(case, wanted, min_accuracy, settings.seed)
-        if found is not None and found.is_feasible:
-            candidates.append(found.paths)
-    start = _best_start(case, situations, min_accuracy, share, candidates, settings)
+    if (np.diff(case.first) == 0).any():
+        return ProgramOutcome("infeasible")
     data = plan_data(case, situations, [min_accuracy], expected_share=share)
+    # Plans for the share of each demand serve it in every scenario.
+    candidates = list(known)
+    found = search_plan(case, fixed * served, min_accuracy, settings.seed)
+    if found is not None and found.is_feasible:
+        candidates.append(found.paths)
+    few = promising_paths(case, fixed * served, min_accuracy, _PER_TASK)
+    start = _start(case, data, candidates, few, settings)
     return solve_program(case, data, settings, start)
 
 
-def _best_start(
+def _deciding(demands: FloatArray, adapts: bool) -> IntArray:
+    """Return the scenarios that no other one implies when each of them has to be met.
+
+    With rates r that serve demands d', demands d = c d' with c <= 1 are served to the same
+    share by the larger of c r and the floors, which are at most r. Where all demand is
+    served, d <= d' is enough.
+    """
+    kept: list[int] = []
+    for k in np.argsort(-demands.sum(axis=1), kind="stable").tolist():
+        for other in kept:
+            largest = int(np.argmax(demands[other]))
+            top = demands[other, largest]
+            factor = demands[k, largest] / top if adapts and top > 0.0 else 1.0
+            if adapts and (demands[k] == 0.0).all():
+                break
+            close = np.isclose(demands[k], factor * demands[other], rtol=1e-12, atol=0.0)
+            if factor <= 1.0 and (close if adapts else demands[k] <= demands[other]).all():
+                break
+        else:
+            kept.append(k)
+    return np.array(sorted(kept), dtype=np.int64)
+
+
+_PER_TASK = 1
+"""Paths per task, on average, that the program for a start takes from each relaxation."""
+_SHARE_FOR_START, _SECONDS, _NODES = 0.3, 20.0, 500
+"""Limits of that program: share of the time limit, seconds where there is none; nodes."""
+
+
+def _start(
     case: Case,
-    situations: Sequence[Situation],
-    min_accuracy: float | None,
-    expected_share: float | None,
-    candidates: Sequence[IntArray],
+    data: PlanData,
+    known: Sequence[IntArray],
+    few: BoolArray,
     settings: PlanSettings,
 ) -> Start | None:
-    """Return the cheapest units and rates for one of some assignments, each solved alone."""
+    """Return the best plan of some known paths alone, then of these and a few others."""
     best: tuple[float, Start] | None = None
-    quick = replace(settings, time_limit=10.0)
-    for paths in candidates:
-        allowed = np.zeros(len(case.task_of), dtype=bool)
-        allowed[paths] = True
-        alone = restricted(case, allowed)
-        data = plan_data(alone, situations, [min_accuracy], expected_share=expected_share)
-        outcome = solve_program(alone, data, quick)
-        if outcome.units is None or outcome.cost is None:
-            continue
-        if best is None or outcome.cost < best[0]:
-            start = Start(paths[None, :], outcome.units, {}, outcome.served)
-            best = (outcome.cost, start)
+    limit = settings.time_limit
+    seconds = _SECONDS if limit is None else _SHARE_FOR_START * limit
+    allowed = few.copy()
+    for paths in [*known, None]:
+        rows = allowed
+        if paths is not None:
+            allowed[paths] = True
+            rows = np.zeros(len(few), dtype=bool)
+            rows[paths] = True
+        start = best[1] if paths is None and best is not None else None
+        found = solve_on_few(
+            case, data, rows, start, time_limit=seconds, nodes=_NODES, seed=settings.seed
+        )
+        if found is not None and (best is None or found[0] < best[0]):
+            best = found
     return None if best is None else best[1]
 
 
