@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +22,11 @@ from code_opt.methods.diagnosis import explain
 from code_opt.methods.heuristic import search
 from code_opt.methods.mip import TangentLoop
 from code_opt.methods.models import FlowView, ModelView, PathView
+from code_opt.methods.options import complete_units
 from code_opt.methods.pricing import PricedPool, priced_pool
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Settings
 from code_opt.methods.tangents import tangent_points
+from code_opt.methods.units import Unit
 from code_opt.paths import PathPool, build_pool, count_paths
 from code_opt.result import Result, Status
 
@@ -36,18 +39,9 @@ _MOST_PATHS = 1000
 
 
 def choose_formulation(pool: PathPool, settings: Settings) -> tuple[str, str]:
-    """Return the formulation to use and why.
-
-    Raises:
-        InputError: ``colgen`` was asked for where tasks share inputs.
-    """
-    shares = any(group.is_shared for group in pool.groups)
-    if settings.formulation == "colgen" and shares:
-        raise InputError("formulation 'colgen': not for input groups; use path, flow or auto")
+    """Return the formulation to use and why."""
     if settings.formulation != "auto":
         return settings.formulation, "asked for"
-    if shares:
-        return "path", "input groups pay common prefixes once: only path and flow know them"
     if settings.solver != "highs":
         return "path", f"column generation needs HiGHS, not {settings.solver}"
     if pool.size <= _MOST_PATHS:
@@ -69,21 +63,27 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
             return _solve_priced(priced, replace(settings, formulation="colgen"), clock)
     pool = build_pool(instance)
     formulation, reason = choose_formulation(pool, settings)
-    if settings.solver_log:
-        print(f"formulation {formulation}: {reason}", file=sys.stderr)
-    settings = replace(settings, formulation=formulation)
-    judge = Judge(pool, settings)
-    counts: dict[str, Any] = {
-        "formulation_choice": reason,
-        "paths_in_pool": pool.size,
-        "labels": pool.labels,
-    }
+    judge = Judge(pool, replace(settings, formulation=formulation))
+    counts: dict[str, Any] = {"paths_in_pool": pool.size, "labels": pool.labels}
     if any(len(task) == 0 for task in pool.tasks):
+        counts["formulation_choice"] = reason
         return _no_solution(judge, "infeasible", clock, None, counts)
     best = search(judge, clock, seed=settings.seed).solution
+    units: tuple[Unit, ...] = ()
+    if formulation == "colgen":
+        units, large = complete_units(judge.units)
+        if large:
+            reason = _too_many_options(large)
+            if settings.formulation == "colgen":
+                raise InputError(f"formulation 'colgen': {reason}; use path, flow or auto")
+            formulation = "path"
+            judge.settings = replace(settings, formulation=formulation)
+    counts["formulation_choice"] = reason
+    if settings.solver_log:
+        print(f"formulation {formulation}: {reason}", file=sys.stderr)
     run: TangentLoop | ColumnGeneration
     if formulation == "colgen":
-        run = ColumnGeneration(judge, clock, best)
+        run = ColumnGeneration(judge, clock, best, units)
         status = run.solve()
     else:
         run = TangentLoop(judge, clock, best)
@@ -102,6 +102,13 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
         message=run.message,
         details=counts,
     )
+
+
+def _too_many_options(units: Sequence[Unit]) -> str:
+    """Say which input groups column generation cannot list the options of."""
+    name = units[0].tasks[0].task.input_group
+    others = "" if len(units) == 1 else f" and {len(units) - 1} more"
+    return f"input group {name!r}{others}: too many combinations of paths to list"
 
 
 def _needs_pricing(instance: Instance, settings: Settings) -> bool:
