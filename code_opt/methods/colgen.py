@@ -26,7 +26,7 @@ from code_opt.methods.assignment import Judge, Solution, relative_gap
 from code_opt.methods.columns import BoolArray, PathTable
 from code_opt.methods.master import Point, RestrictedMaster
 from code_opt.methods.mip import TangentLoop
-from code_opt.methods.models import UnitView, option_of
+from code_opt.methods.models import UnitView, listing
 from code_opt.methods.server_cuts import separate
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Progress
 from code_opt.methods.units import Unit
@@ -69,7 +69,7 @@ class ColumnGeneration:
         """Take an assignment to start from, if there is one.
 
         ``units`` are tasks and input groups with every option that can be part of an optimum
-        (:func:`code_opt.methods.options.complete_units`); without groups there is no need.
+        (:func:`code_opt.methods.options.options_that_matter`); without groups there is no need.
         """
         self.judge, self.clock, self.best = judge, clock, best
         self.settings = judge.settings
@@ -80,7 +80,7 @@ class ColumnGeneration:
         self.details: dict[str, Any] = {}
         units = judge.units if units is None else units
         if best is not None:
-            units = [_with_option_of(unit, best) for unit in units]
+            units = [listing(unit, best) for unit in units]
         self.table = PathTable(judge.pool, self.settings, units=units)
         self._unit = self.table.unit if self.settings.objective == "throughput" else 1.0
         self._polar = Polar()
@@ -342,12 +342,3 @@ class ColumnGeneration:
                     "exact", self.clock.seconds, value, bound, gap if math.isfinite(gap) else None
                 )
             )
-
-
-def _with_option_of(unit: Unit, solution: Solution) -> Unit:
-    """Return a unit that lists what an assignment takes, even if another option dominates it."""
-    if unit.sharing is None or option_of(unit, solution) is not None:
-        return unit
-    pairs = zip(unit.group.tasks, unit.tasks, strict=True)
-    paths = [task.paths.arcs.index(solution.paths[t].arcs) for t, task in pairs]
-    return unit.having(np.concatenate((unit.paths, [paths])))

@@ -22,7 +22,7 @@ from code_opt.methods.diagnosis import explain
 from code_opt.methods.heuristic import search
 from code_opt.methods.mip import TangentLoop
 from code_opt.methods.models import FlowView, ModelView, PathView
-from code_opt.methods.options import complete_units
+from code_opt.methods.options import options_that_matter
 from code_opt.methods.pricing import PricedPool, priced_pool
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Settings
 from code_opt.methods.tangents import tangent_points
@@ -71,7 +71,7 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
     best = search(judge, clock, seed=settings.seed).solution
     units: tuple[Unit, ...] = ()
     if formulation == "colgen":
-        units, large = complete_units(judge.units)
+        units, large = options_that_matter(judge, clock, best)
         if large:
             reason = _too_many_options(large)
             if settings.formulation == "colgen":

@@ -113,6 +113,15 @@ def option_of(unit: Unit, solution: Solution) -> int | None:
     return unit.number_of([_position(task, solution.paths[t]) for t, task in pairs])
 
 
+def listing(unit: Unit, solution: Solution) -> Unit:
+    """Return a unit that lists what an assignment takes, even if another option dominates it."""
+    if unit.sharing is None or option_of(unit, solution) is not None:
+        return unit
+    pairs = zip(unit.group.tasks, unit.tasks, strict=True)
+    paths = [_position(task, solution.paths[t]) for t, task in pairs]
+    return unit.having(np.concatenate((unit.paths, [paths])))
+
+
 def chosen_of(unit: Unit, option: int) -> dict[int, ChosenPath]:
     """Return the paths that make an option, by the number of their task."""
     pairs = zip(unit.group.tasks, unit.tasks, unit.paths[option].tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""All options of an input group that no other one dominates, without trying all combinations.
+"""The options of input groups that matter, without trying all combinations of paths.
 
 An option's accuracy is a sum over its tasks, and its use a sum over the nodes of the trie of shared
 prefixes that it goes through. So a dominated way to serve some of the tasks behind a node is
@@ -6,18 +6,27 @@ part of no undominated option, and the dynamic program that finds the best optio
 (:mod:`code_opt.methods.units`) finds all undominated ones if it keeps a set for each node
 and subset of tasks instead of one label (multi-objective labels: Martins, European Journal of
 Operational Research 16, 1984).
+
+Where an assignment is known, prices say which of them can be part of a better one: an option
+worth less than its group's best by more than what lies between the bound and the assignment cannot
+(reduced-cost fixing). A way is worth at most the group's best less what it loses to the best way
+that serves the same tasks from the same node on: whatever completes the one completes the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from code_opt.methods.units import Unit
+from code_opt.methods.assignment import Judge, Solution
+from code_opt.methods.columns import PathTable
+from code_opt.methods.master import RestrictedMaster
+from code_opt.methods.models import listing
+from code_opt.methods.settings import Clock
+from code_opt.methods.units import Unit, best_at
 from code_opt.paths.graph import FloatArray, IntArray
-from code_opt.paths.labels import nondominated
+from code_opt.paths.labels import BoolArray, nondominated
 
 _MOST_COMPARISONS = 300_000_000
 """Pairs of ways that may be compared for one group before its listing is given up."""
@@ -25,6 +34,10 @@ _MOST_TASKS = 6
 """Tasks of a group up to which its subsets are looked at one by one."""
 _AT_ONCE = 20_000
 """Ways compared at once."""
+_RATES = 12
+"""Rates between which what an option is worth at its own rate is bounded."""
+_ROUNDS, _GAIN = 12, 1e-7
+"""Most rounds in which prices ask large groups for options, and the least gain that counts."""
 _ROOM = 1e-6
 """Capacities may be exceeded by so much, so that nothing that passes is left out."""
 
@@ -50,43 +63,156 @@ class TooManyWaysError(Exception):
     """A group has too many options to list."""
 
 
-def list_options(unit: Unit) -> Unit | None:
+@dataclass(frozen=True)
+class Worth:
+    """What options of a group are worth at prices.
+
+    At the group's rate r an option is worth ``alpha A - m(r) use + tau m (r - floor)``, linear in
+    r, so at its own best rate at most the larger of what it is worth at the floor and at any rate
+    above its R.
+    """
+
+    rates: FloatArray
+    """Ascending, the floor first, the largest rate of any option last, shape (B,)."""
+    prices: FloatArray
+    """Of the group's resources at each rate, shape (B, k)."""
+    accuracy: float
+    """alpha."""
+    base: FloatArray
+    """What the throughput at each rate is worth, shape (B,)."""
+
+    @classmethod
+    def of(cls, unit: Unit, resources: FloatArray, accuracy: float, throughput: float) -> Worth:
+        """Return what the options of a group are worth.
+
+        Args:
+            unit: the group.
+            resources: price of every resource's full capacity.
+            accuracy: what a unit of A is worth.
+            throughput: what an inference/s is worth.
+        """
+        floor = unit.group.floor
+        most = max(min(float(task.most_rate.max()) for task in unit.tasks), floor)
+        steps = np.geomspace(1.0 / 64.0, 1.0, _RATES - 1)
+        rates = np.concatenate(([floor], floor + (most - floor) * steps))
+        own = resources[unit.resources]
+        prices = np.where(unit.is_rate_resource, rates[:, None] * own, own)
+        return cls(rates, prices, accuracy, throughput * unit.size * (rates - floor))
+
+    def best(self, unit: Unit) -> tuple[FloatArray, IntArray]:
+        """Return the most that any option is worth at each rate, (B,), and options, (B, m)."""
+        paths = best_at(unit, self.prices, np.full(len(self.rates), self.accuracy))
+        found = unit.having(paths)
+        paid = (self.prices * found.use).sum(axis=1)
+        return self.accuracy * found.accuracy - paid + self.base, paths
+
+
+def list_options(unit: Unit, worth: Worth | None = None, least: float = -np.inf) -> Unit | None:
     """Return a group with all options that no other one dominates and that fit alone.
 
-    None where that takes too long. Options that exceed a capacity at the group's floor are left
-    out unless none fits.
+    None where that takes too long. With ``worth`` options that are worth less than ``least`` are
+    left out as far as that is known.
     """
     if unit.is_complete:
         return unit
     if unit.size > _MOST_TASKS:
         return None
     try:
-        paths = _Listing(unit).paths()
+        paths = _Listing(unit, worth, least).paths()
     except TooManyWaysError:
         return None
-    if not len(paths):
-        return unit  # whatever it takes does not fit
-    return unit.having(paths)
+    return unit.having(paths) if len(paths) else unit
 
 
-def complete_units(units: Sequence[Unit]) -> tuple[tuple[Unit, ...], tuple[Unit, ...]]:
-    """Return units with all options that can be part of an optimum, and those with too many."""
-    listed = [list_options(unit) for unit in units]
-    return (
-        tuple(new for new in listed if new is not None),
-        tuple(old for old, new in zip(units, listed, strict=True) if new is None),
-    )
+def options_that_matter(
+    judge: Judge, clock: Clock, best: Solution | None
+) -> tuple[tuple[Unit, ...], tuple[Unit, ...]]:
+    """Return units with all options that can be part of anything better than an assignment.
+
+    Also return the groups for which there are too many to list; without any the first result
+    is complete.
+    """
+    units = list(judge.units)
+    large = [i for i, unit in enumerate(units) if not unit.is_complete]
+    if not large:
+        return tuple(units), ()
+    if any(units[i].size > _MOST_TASKS for i in large):
+        return tuple(units), tuple(units[i] for i in large if units[i].size > _MOST_TASKS)
+    priced = None
+    if best is not None and np.isfinite(best.log_value):
+        priced = _priced(judge, clock, best, units, large)
+    too_large = []
+    for i in large:
+        worth, least = (None, -np.inf) if priced is None else priced[i]
+        listed = list_options(units[i], worth, least)
+        if listed is None:
+            too_large.append(units[i])
+        else:
+            units[i] = listed
+    return tuple(units), tuple(too_large)
+
+
+def _priced(
+    judge: Judge, clock: Clock, best: Solution, units: list[Unit], large: list[int]
+) -> dict[int, tuple[Worth, float]] | None:
+    """Return for large groups what options are worth at the master's prices, and have to be.
+
+    Column generation over the options of large groups: ``units`` gets those found.
+    """
+    found, least_distance = None, np.inf
+    units[:] = [listing(unit, best) for unit in units]
+    for _ in range(_ROUNDS):
+        table = PathTable(judge.pool, judge.settings, is_partial=True, units=units)
+        start = np.union1d(table.first_answers(), table.numbers_of(best))
+        point = RestrictedMaster(judge, table, start, best).settle(clock)
+        if point is None:
+            break
+        prices, bound = point.prices, point.bound.value
+        worths, most = {}, {}
+        is_new = False
+        for i in large:
+            worth = Worth.of(
+                units[i], prices.resource, prices.accuracy, prices.throughput / table.unit
+            )
+            values, paths = worth.best(units[i])
+            known = float(point.bound.best[i])
+            worths[i], most[i] = worth, max(float(values.max()), known)
+            bound += most[i] - known
+            if most[i] > known + _GAIN:
+                before = units[i]
+                units[i] = before.with_options(paths)
+                units[i] = listing(units[i], best)
+                is_new |= len(units[i]) != len(before) or units[i] is not before
+        value = best.log_value
+        if judge.settings.objective == "throughput":
+            value /= table.unit
+        distance = max(bound - value, 0.0) + 1e-9 * (1.0 + abs(value))
+        if distance < least_distance:
+            least_distance = distance
+            found = {i: (worths[i], most[i] - distance) for i in large}
+        if not is_new or clock.is_over:
+            break
+    return found
 
 
 class _Listing:
     """The dynamic program over one group's trie."""
 
-    def __init__(self, unit: Unit) -> None:
+    def __init__(self, unit: Unit, worth: Worth | None, least: float) -> None:
         assert unit.sharing is not None
         self._unit, self._sharing = unit, unit.sharing
         self._left = _MOST_COMPARISONS
         limit = np.where(unit.is_rate_resource, unit.group.floor, 1.0)
         self._limit = np.concatenate(([0.0], limit))
+        self._worth = worth
+        if worth is not None:
+            best, _ = worth.best(unit)
+            # An option whose R lies above the rate before may be worth most at this one.
+            before = np.concatenate((worth.rates[:1], worth.rates[:-1]))
+            self._may_lose = best - least
+            self._score = -np.column_stack((np.full(len(best), worth.accuracy), worth.prices))
+            rate_limit = np.where(unit.is_rate_resource, before[:, None], 0.0)
+            self._rate_limit = np.column_stack((np.zeros(len(best)), rate_limit))
 
     def paths(self) -> IntArray:
         """Return the options, shape (n, m)."""
@@ -150,9 +276,24 @@ class _Listing:
         cost = np.concatenate([ways.cost for ways in parts])
         paths = np.concatenate([ways.paths for ways in parts])
         fits = (cost * self._limit <= 1.0 + _ROOM).all(axis=1)
+        if self._worth is not None and len(cost):
+            fits &= self._is_worth_enough(cost)
         cost, paths = cost[fits], paths[fits]
         kept = nondominated(cost)
         self._left -= len(cost) * len(kept)
         if self._left < 0:
             raise TooManyWaysError
         return _Ways(cost[kept], paths[kept])
+
+    def _is_worth_enough(self, cost: FloatArray) -> BoolArray:
+        """Tell which of some ways to serve the same tasks may be part of a good enough option."""
+        enough = np.zeros(len(cost), dtype=bool)
+        for score, limit, may_lose in zip(
+            self._score, self._rate_limit, self._may_lose.tolist(), strict=True
+        ):
+            if may_lose < 0.0:
+                continue
+            worth = cost @ score
+            can_run = (cost * limit <= 1.0 + _ROOM).all(axis=1)
+            enough |= can_run & (worth >= worth.max() - may_lose - 1e-12)
+        return enough

@@ -337,6 +337,20 @@ def build_units(pool: PathPool) -> tuple[Unit, ...]:
     return tuple(units)
 
 
+def best_at(unit: Unit, prices: FloatArray, accuracy: FloatArray) -> IntArray:
+    """Return a group's option of least price less worth of accuracy, for B prices, shape (B, m).
+
+    It is the best of all in groups for which every subset of tasks is looked at (six tasks).
+
+    Args:
+        unit: the group.
+        prices: of its resources, shape (B, k).
+        accuracy: what accuracy is worth, shape (B,).
+    """
+    assert unit.sharing is not None
+    return _best(unit.tasks, unit.sharing, unit.weights, prices, accuracy)
+
+
 def _undominated(unit: Unit) -> Unit:
     """Drop the options that another one dominates."""
     kept = nondominated(np.column_stack((-unit.accuracy, unit.use)))
