@@ -38,6 +38,8 @@ _RATES = 12
 """Rates between which what an option is worth at its own rate is bounded."""
 _ROUNDS, _GAIN = 12, 1e-7
 """Most rounds in which prices ask large groups for options, and the least gain that counts."""
+_ENTERING = 20
+"""Most options of a group that enter in one round."""
 _ROOM = 1e-6
 """Capacities may be exceeded by so much, so that nothing that passes is left out."""
 
@@ -80,6 +82,10 @@ class Worth:
     """alpha."""
     base: FloatArray
     """What the throughput at each rate is worth, shape (B,)."""
+    per_inference: FloatArray
+    """Of the group's resources, what is paid per inference of all its tasks, shape (k,)."""
+    throughput: float
+    """tau."""
 
     @classmethod
     def of(cls, unit: Unit, resources: FloatArray, accuracy: float, throughput: float) -> Worth:
@@ -97,7 +103,15 @@ class Worth:
         rates = np.concatenate(([floor], floor + (most - floor) * steps))
         own = resources[unit.resources]
         prices = np.where(unit.is_rate_resource, rates[:, None] * own, own)
-        return cls(rates, prices, accuracy, throughput * unit.size * (rates - floor))
+        base = throughput * unit.size * (rates - floor)
+        per_inference = np.where(unit.is_rate_resource, own, 0.0)
+        return cls(rates, prices, accuracy, base, per_inference, throughput)
+
+    def of_options(self, unit: Unit) -> FloatArray:
+        """Return what each option that a group lists is worth at its best rate, shape (n,)."""
+        margin = self.throughput - unit.use @ self.per_inference / unit.size
+        at_floor = self.accuracy * unit.accuracy - unit.use @ self.prices[0]
+        return np.asarray(at_floor + (unit.most - unit.floor) * np.maximum(margin, 0.0))
 
     def best(self, unit: Unit) -> tuple[FloatArray, IntArray]:
         """Return the most that any option is worth at each rate, (B,), and options, (B, m)."""
@@ -159,40 +173,57 @@ def _priced(
 
     Column generation over the options of large groups: ``units`` gets those found.
     """
-    found, least_distance = None, np.inf
     units[:] = [listing(unit, best) for unit in units]
-    for _ in range(_ROUNDS):
+    for turn in range(_ROUNDS):
         table = PathTable(judge.pool, judge.settings, is_partial=True, units=units)
         start = np.union1d(table.first_answers(), table.numbers_of(best))
         point = RestrictedMaster(judge, table, start, best).settle(clock)
         if point is None:
-            break
+            return None
         prices, bound = point.prices, point.bound.value
-        worths, most = {}, {}
-        is_new = False
-        for i in large:
-            worth = Worth.of(
-                units[i], prices.resource, prices.accuracy, prices.throughput / table.unit
-            )
-            values, paths = worth.best(units[i])
-            known = float(point.bound.best[i])
-            worths[i], most[i] = worth, max(float(values.max()), known)
-            bound += most[i] - known
-            if most[i] > known + _GAIN:
-                before = units[i]
-                units[i] = before.with_options(paths)
-                units[i] = listing(units[i], best)
-                is_new |= len(units[i]) != len(before) or units[i] is not before
+        alpha, tau = prices.accuracy, prices.throughput / table.unit
+        worths = {i: Worth.of(units[i], prices.resource, alpha, tau) for i in large}
+        known = {i: float(point.bound.best[i]) for i in large}
+        is_last = turn == _ROUNDS - 1 or clock.is_over
+        new = {i: worths[i].best(units[i])[1] for i in large}
+        if not is_last and _grown(units, new, worths, known, best):
+            continue
+        # The best at any one rate are known; what is best at its own rate needs a list.
+        listed = {i: list_options(units[i], worths[i], known[i] + _GAIN) for i in large}
+        new = {i: unit.paths for i, unit in listed.items() if unit is not None}
+        if not is_last and _grown(units, new, worths, known, best):
+            continue
+        most = {}
+        for i, unit in listed.items():
+            found = worths[i].best(units[i])[0] if unit is None else worths[i].of_options(unit)
+            most[i] = max(float(found.max()), known[i] + _GAIN)
+            bound += most[i] - known[i]
         value = best.log_value
         if judge.settings.objective == "throughput":
             value /= table.unit
         distance = max(bound - value, 0.0) + 1e-9 * (1.0 + abs(value))
-        if distance < least_distance:
-            least_distance = distance
-            found = {i: (worths[i], most[i] - distance) for i in large}
-        if not is_new or clock.is_over:
-            break
-    return found
+        return {i: (worths[i], most[i] - distance) for i in large}
+    return None
+
+
+def _grown(
+    units: list[Unit],
+    new: dict[int, IntArray],
+    worths: dict[int, Worth],
+    known: dict[int, float],
+    best: Solution,
+) -> bool:
+    """Add the best of new options to groups in which they are worth more than those known."""
+    has_grown = False
+    for i, paths in new.items():
+        found = units[i].having(paths)
+        worth = worths[i].of_options(found)
+        order = np.argsort(-worth, kind="stable")[:_ENTERING]
+        better = order[worth[order] > known[i] + _GAIN]
+        if len(better):
+            units[i] = listing(units[i].with_options(paths[better]), best)
+            has_grown = True
+    return has_grown
 
 
 class _Listing:
@@ -213,6 +244,8 @@ class _Listing:
             self._score = -np.column_stack((np.full(len(best), worth.accuracy), worth.prices))
             rate_limit = np.where(unit.is_rate_resource, before[:, None], 0.0)
             self._rate_limit = np.column_stack((np.zeros(len(best)), rate_limit))
+            self._least = least
+            self._others = self._least_of_others(worth)
 
     def paths(self) -> IntArray:
         """Return the options, shape (n, m)."""
@@ -225,7 +258,7 @@ class _Listing:
             table = self._leaving(v)
             for child in children[v]:
                 onward = self._entered(tables.pop(child), prefixes[child].use)
-                table = self._merged(table, onward)
+                table = self._merged(table, onward, v)
             tables[v] = table
         everything = tables[-1].get((1 << m) - 1)
         return np.empty((0, m), dtype=np.int64) if everything is None else everything.paths
@@ -242,7 +275,8 @@ class _Listing:
             cost = np.column_stack((-accuracy, self._sharing.own_use[t][rows]))
             paths = np.zeros((len(rows), m), dtype=np.int64)
             paths[:, t] = rows
-            table = self._merged(table, {1 << t: self._undominated([_Ways(cost, paths)])})
+            alone = self._undominated([_Ways(cost, paths)], v, 1 << t)
+            table = self._merged(table, {1 << t: alone}, v)
         return table
 
     @staticmethod
@@ -251,16 +285,18 @@ class _Listing:
         price = np.concatenate(([0.0], use))
         return {s: _Ways(w.cost + price, w.paths) for s, w in table.items() if s}
 
-    def _merged(self, table: _Table, other: _Table) -> _Table:
+    def _merged(self, table: _Table, other: _Table, v: int) -> _Table:
         """Return the ways to serve sets of tasks if some of them take another branch."""
         parts: dict[int, list[_Ways]] = {s: [ways] for s, ways in table.items()}
         for here, ways in table.items():
             for there, others in other.items():
                 if not here & there:
-                    parts.setdefault(here | there, []).extend(self._products(ways, others))
-        return {s: self._undominated(found) for s, found in parts.items()}
+                    both = here | there
+                    parts.setdefault(both, []).extend(self._products(ways, others, v, both))
+        merged = {s: self._undominated(found, v, s) for s, found in parts.items() if found}
+        return {s: ways for s, ways in merged.items() if len(ways)}
 
-    def _products(self, ways: _Ways, others: _Ways) -> list[_Ways]:
+    def _products(self, ways: _Ways, others: _Ways, v: int, tasks: int) -> list[_Ways]:
         """Return all pairs of two ways, each chunk without those that are dominated in it."""
         found = []
         step = max(1, _AT_ONCE // max(len(others), 1))
@@ -268,16 +304,16 @@ class _Listing:
             part = slice(start, start + step)
             cost = (ways.cost[part, None] + others.cost[None]).reshape(-1, ways.cost.shape[1])
             paths = (ways.paths[part, None] + others.paths[None]).reshape(-1, ways.paths.shape[1])
-            found.append(self._undominated([_Ways(cost, paths)]))
+            found.append(self._undominated([_Ways(cost, paths)], v, tasks))
         return found
 
-    def _undominated(self, parts: list[_Ways]) -> _Ways:
-        """Return the ways that fit and that no other one dominates."""
+    def _undominated(self, parts: list[_Ways], v: int, tasks: int) -> _Ways:
+        """Return the ways to serve tasks behind a node that fit and that no other one dominates."""
         cost = np.concatenate([ways.cost for ways in parts])
         paths = np.concatenate([ways.paths for ways in parts])
         fits = (cost * self._limit <= 1.0 + _ROOM).all(axis=1)
-        if self._worth is not None and len(cost):
-            fits &= self._is_worth_enough(cost)
+        if self._worth is not None and tasks and len(cost):
+            fits &= self._is_worth_enough(cost, v, tasks)
         cost, paths = cost[fits], paths[fits]
         kept = nondominated(cost)
         self._left -= len(cost) * len(kept)
@@ -285,15 +321,43 @@ class _Listing:
             raise TooManyWaysError
         return _Ways(cost[kept], paths[kept])
 
-    def _is_worth_enough(self, cost: FloatArray) -> BoolArray:
+    def _is_worth_enough(self, cost: FloatArray, v: int, tasks: int) -> BoolArray:
         """Tell which of some ways to serve the same tasks may be part of a good enough option."""
+        assert self._worth is not None
         enough = np.zeros(len(cost), dtype=bool)
-        for score, limit, may_lose in zip(
-            self._score, self._rate_limit, self._may_lose.tolist(), strict=True
-        ):
-            if may_lose < 0.0:
-                continue
-            worth = cost @ score
-            can_run = (cost * limit <= 1.0 + _ROOM).all(axis=1)
-            enough |= can_run & (worth >= worth.max() - may_lose - 1e-12)
+        alone = [t for t in range(self._unit.size) if not tasks >> t & 1]
+        others = self._others[v + 1, :, -1] + self._others[v + 1][:, alone].sum(axis=1)
+        for b in np.flatnonzero(self._may_lose >= 0.0).tolist():
+            worth = cost @ self._score[b]
+            least = max(
+                float(worth.max()) - float(self._may_lose[b]),
+                self._least - float(self._worth.base[b] - others[b]),
+            )
+            can_run = (cost * self._rate_limit[b] <= 1.0 + _ROOM).all(axis=1)
+            enough |= can_run & (worth >= least - 1e-12)
         return enough
+
+    def _least_of_others(self, worth: Worth) -> FloatArray:
+        """Return what the rest of an option costs at least, shape (V + 1, B, m + 1).
+
+        Row v + 1 holds for each task the least cost of a path of its own if the way to node v is
+        paid, and at the end what that way costs. A node's price is split among all tasks that
+        can walk it, which underestimates what those that do walk it pay together.
+        """
+        sharing, m = self._sharing, self._unit.size
+        count = len(sharing.prefixes)
+        price = worth.prices @ sharing.prefix_use.T
+        split = price / np.array([max(len(p.paths), 1) for p in sharing.prefixes])
+        on_the_way = np.zeros((count + 1, count), dtype=bool)
+        for v, prefix in enumerate(sharing.prefixes):
+            on_the_way[v + 1] = on_the_way[prefix.parent + 1]
+            on_the_way[v + 1, v] = True
+        found = np.zeros((count + 1, len(price), m + 1))
+        found[:, :, m] = on_the_way @ price.T
+        for t, task in enumerate(self._unit.tasks):
+            own = worth.prices @ sharing.own_use[t].T
+            own -= worth.accuracy * self._unit.weights[t] * task.paths.accuracy
+            through = sharing.through[t].T.astype(float)
+            for row, paid in enumerate(on_the_way):
+                found[row, :, t] = (own + np.where(paid, 0.0, split) @ through).min(axis=1)
+        return found
