@@ -36,6 +36,8 @@ _MOST_PATHS_OF_A_TASK = 1_000_000
 """Paths of a task's graph, dominated ones included, up to which they are labelled at once."""
 _MOST_PATHS = 1000
 """Paths up to which ``auto`` takes ``path`` (``python -m benchmarks.ablation`` measures it)."""
+_MOST_PATHS_IN_GROUPS = 5000
+"""The same where tasks share inputs (``python -m benchmarks.groups`` measures it)."""
 
 
 def choose_formulation(pool: PathPool, settings: Settings) -> tuple[str, str]:
@@ -44,7 +46,8 @@ def choose_formulation(pool: PathPool, settings: Settings) -> tuple[str, str]:
         return settings.formulation, "asked for"
     if settings.solver != "highs":
         return "path", f"column generation needs HiGHS, not {settings.solver}"
-    if pool.size <= _MOST_PATHS:
+    shares = any(group.is_shared for group in pool.groups)
+    if pool.size <= (_MOST_PATHS_IN_GROUPS if shares else _MOST_PATHS):
         return "path", f"{pool.size} nondominated paths: one program holds them all"
     return "colgen", f"{pool.size} nondominated paths: cuts and prices leave out most of them"
 
