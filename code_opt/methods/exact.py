@@ -111,7 +111,7 @@ def _too_many_options(units: Sequence[Unit]) -> str:
     """Say which input groups column generation cannot list the options of."""
     name = units[0].tasks[0].task.input_group
     others = "" if len(units) == 1 else f" and {len(units) - 1} more"
-    return f"input group {name!r}{others}: too many combinations of paths to list"
+    return f"input group {name!r}{others}: too many combinations of paths to list in time"
 
 
 def _needs_pricing(instance: Instance, settings: Settings) -> bool:

@@ -40,6 +40,8 @@ _ROUNDS, _GAIN = 12, 1e-7
 """Most rounds in which prices ask large groups for options, and the least gain that counts."""
 _ENTERING = 20
 """Most options of a group that enter in one round."""
+_SHARE_OF_TIME = 0.3
+"""Most of the time left that listing may take."""
 _ROOM = 1e-6
 """Capacities may be exceeded by so much, so that nothing that passes is left out."""
 
@@ -121,18 +123,20 @@ class Worth:
         return self.accuracy * found.accuracy - paid + self.base, paths
 
 
-def list_options(unit: Unit, worth: Worth | None = None, least: float = -np.inf) -> Unit | None:
+def list_options(
+    unit: Unit, worth: Worth | None = None, least: float = -np.inf, clock: Clock | None = None
+) -> Unit | None:
     """Return a group with all options that no other one dominates and that fit alone.
 
-    None where that takes too long. With ``worth`` options that are worth less than ``least`` are
-    left out as far as that is known.
+    None where that takes too long, or longer than the clock allows. With ``worth`` options that
+    are worth less than ``least`` are left out as far as that is known.
     """
     if unit.is_complete:
         return unit
     if unit.size > _MOST_TASKS:
         return None
     try:
-        paths = _Listing(unit, worth, least).paths()
+        paths = _Listing(unit, worth, least, clock).paths()
     except TooManyWaysError:
         return None
     return unit.having(paths) if len(paths) else unit
@@ -152,13 +156,14 @@ def options_that_matter(
         return tuple(units), ()
     if any(units[i].size > _MOST_TASKS for i in large):
         return tuple(units), tuple(units[i] for i in large if units[i].size > _MOST_TASKS)
-    priced = None
+    priced, left = None, clock.left
+    clock = Clock(None if left is None else _SHARE_OF_TIME * left)
     if best is not None and np.isfinite(best.log_value):
         priced = _priced(judge, clock, best, units, large)
     too_large = []
     for i in large:
         worth, least = (None, -np.inf) if priced is None else priced[i]
-        listed = list_options(units[i], worth, least)
+        listed = list_options(units[i], worth, least, clock)
         if listed is None:
             too_large.append(units[i])
         else:
@@ -189,7 +194,7 @@ def _priced(
         if not is_last and _grown(units, new, worths, known, best):
             continue
         # The best at any one rate are known; what is best at its own rate needs a list.
-        listed = {i: list_options(units[i], worths[i], known[i] + _GAIN) for i in large}
+        listed = {i: list_options(units[i], worths[i], known[i] + _GAIN, clock) for i in large}
         new = {i: unit.paths for i, unit in listed.items() if unit is not None}
         if not is_last and _grown(units, new, worths, known, best):
             continue
@@ -229,10 +234,10 @@ def _grown(
 class _Listing:
     """The dynamic program over one group's trie."""
 
-    def __init__(self, unit: Unit, worth: Worth | None, least: float) -> None:
+    def __init__(self, unit: Unit, worth: Worth | None, least: float, clock: Clock | None) -> None:
         assert unit.sharing is not None
         self._unit, self._sharing = unit, unit.sharing
-        self._left = _MOST_COMPARISONS
+        self._left, self._clock = _MOST_COMPARISONS, clock
         limit = np.where(unit.is_rate_resource, unit.group.floor, 1.0)
         self._limit = np.concatenate(([0.0], limit))
         self._worth = worth
@@ -317,7 +322,7 @@ class _Listing:
         cost, paths = cost[fits], paths[fits]
         kept = nondominated(cost)
         self._left -= len(cost) * len(kept)
-        if self._left < 0:
+        if self._left < 0 or (self._clock is not None and self._clock.is_over):
             raise TooManyWaysError
         return _Ways(cost[kept], paths[kept])
 
