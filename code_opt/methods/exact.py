@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -75,7 +74,7 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
     units: tuple[Unit, ...] = ()
     if formulation == "colgen":
         units, large = options_that_matter(judge, clock, best)
-        if large:
+        if large is not None:
             reason = _too_many_options(large)
             if settings.formulation == "colgen":
                 raise InputError(f"formulation 'colgen': {reason}; use path, flow or auto")
@@ -107,11 +106,10 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
     )
 
 
-def _too_many_options(units: Sequence[Unit]) -> str:
-    """Say which input groups column generation cannot list the options of."""
-    name = units[0].tasks[0].task.input_group
-    others = "" if len(units) == 1 else f" and {len(units) - 1} more"
-    return f"input group {name!r}{others}: too many combinations of paths to list in time"
+def _too_many_options(unit: Unit) -> str:
+    """Say which input group column generation cannot list the options of."""
+    name = unit.tasks[0].task.input_group
+    return f"input group {name!r}: too many combinations of paths to list in time"
 
 
 def _needs_pricing(instance: Instance, settings: Settings) -> bool:

@@ -144,31 +144,29 @@ def list_options(
 
 def options_that_matter(
     judge: Judge, clock: Clock, best: Solution | None
-) -> tuple[tuple[Unit, ...], tuple[Unit, ...]]:
+) -> tuple[tuple[Unit, ...], Unit | None]:
     """Return units with all options that can be part of anything better than an assignment.
 
-    Also return the groups for which there are too many to list; without any the first result
-    is complete.
+    Also return the first group that has too many to list, None if the result is complete.
     """
     units = list(judge.units)
     large = [i for i, unit in enumerate(units) if not unit.is_complete]
     if not large:
-        return tuple(units), ()
-    if any(units[i].size > _MOST_TASKS for i in large):
-        return tuple(units), tuple(units[i] for i in large if units[i].size > _MOST_TASKS)
+        return tuple(units), None
+    for i in large:
+        if units[i].size > _MOST_TASKS:
+            return tuple(units), units[i]
     priced, left = None, clock.left
     clock = Clock(None if left is None else _SHARE_OF_TIME * left)
     if best is not None and np.isfinite(best.log_value):
         priced = _priced(judge, clock, best, units, large)
-    too_large = []
     for i in large:
         worth, least = (None, -np.inf) if priced is None else priced[i]
         listed = list_options(units[i], worth, least, clock)
         if listed is None:
-            too_large.append(units[i])
-        else:
-            units[i] = listed
-    return tuple(units), tuple(too_large)
+            return tuple(units), units[i]
+        units[i] = listed
+    return tuple(units), None
 
 
 def _priced(
