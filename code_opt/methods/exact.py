@@ -25,7 +25,7 @@ from code_opt.methods.options import options_that_matter
 from code_opt.methods.pricing import PricedPool, priced_pool
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Settings
 from code_opt.methods.tangents import tangent_points
-from code_opt.methods.units import Unit
+from code_opt.methods.units import Unit, has_few_options
 from code_opt.paths import PathPool, build_pool, count_paths
 from code_opt.result import Result, Status
 
@@ -35,8 +35,6 @@ _MOST_PATHS_OF_A_TASK = 1_000_000
 """Paths of a task's graph, dominated ones included, up to which they are labelled at once."""
 _MOST_PATHS = 1000
 """Paths up to which ``auto`` takes ``path`` (``python -m benchmarks.ablation`` measures it)."""
-_MOST_PATHS_IN_GROUPS = 5000
-"""The same where tasks share inputs (``python -m benchmarks.groups`` measures it)."""
 
 
 def choose_formulation(pool: PathPool, settings: Settings) -> tuple[str, str]:
@@ -45,9 +43,12 @@ def choose_formulation(pool: PathPool, settings: Settings) -> tuple[str, str]:
         return settings.formulation, "asked for"
     if settings.solver != "highs":
         return "path", f"column generation needs HiGHS, not {settings.solver}"
-    shares = any(group.is_shared for group in pool.groups)
-    if pool.size <= (_MOST_PATHS_IN_GROUPS if shares else _MOST_PATHS):
+    if pool.size <= _MOST_PATHS:
         return "path", f"{pool.size} nondominated paths: one program holds them all"
+    large = [g for g in pool.groups if not has_few_options([pool.tasks[t] for t in g.tasks])]
+    if large:
+        name = pool.tasks[large[0].tasks[0]].task.input_group
+        return "path", f"input group {name!r} has too many combinations of paths to try them all"
     return "colgen", f"{pool.size} nondominated paths: cuts and prices leave out most of them"
 
 
@@ -55,7 +56,8 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
     """Return the best assignment with a proven bound.
 
     Raises:
-        InputError: the instance or the settings cannot be used.
+        InputError: the instance or the settings cannot be used, or ``colgen`` was asked for
+            and cannot list the options of an input group.
         SolverError: the solver failed.
     """
     clock = Clock(settings.time_limit)
@@ -75,11 +77,11 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
     if formulation == "colgen":
         units, large = options_that_matter(judge, clock, best)
         if large is not None:
-            reason = _too_many_options(large)
-            if settings.formulation == "colgen":
-                raise InputError(f"formulation 'colgen': {reason}; use path, flow or auto")
-            formulation = "path"
-            judge.settings = replace(settings, formulation=formulation)
+            name = large.tasks[0].task.input_group
+            raise InputError(
+                f"formulation 'colgen': input group {name!r} has too many combinations of paths to "
+                "list in time; use path, flow or auto"
+            )
     counts["formulation_choice"] = reason
     if settings.solver_log:
         print(f"formulation {formulation}: {reason}", file=sys.stderr)
@@ -104,12 +106,6 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
         message=run.message,
         details=counts,
     )
-
-
-def _too_many_options(unit: Unit) -> str:
-    """Say which input group column generation cannot list the options of."""
-    name = unit.tasks[0].task.input_group
-    return f"input group {name!r}: too many combinations of paths to list in time"
 
 
 def _needs_pricing(instance: Instance, settings: Settings) -> bool:

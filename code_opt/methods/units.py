@@ -278,7 +278,7 @@ class Unit:
     @property
     def is_complete(self) -> bool:
         """Whether the options are all that no other one dominates."""
-        return self.sharing is None or _combinations(self.tasks) <= _FEW
+        return self.sharing is None or has_few_options(self.tasks)
 
     def having(self, paths: IntArray) -> Unit:
         """Return a group with other options, given by their paths, shape (n', m)."""
@@ -328,7 +328,7 @@ def build_units(pool: PathPool) -> tuple[Unit, ...]:
             options = np.arange(len(tasks[0]))[:, None]
             units.append(Unit(group, tasks, None, weights, options))
             continue
-        if _combinations(tasks) <= _FEW:
+        if has_few_options(tasks):
             sizes = [len(task) for task in tasks]
             options = np.indices(sizes).reshape(len(sizes), -1).T
         else:
@@ -367,8 +367,9 @@ def _use(sharing: Sharing, paths: IntArray) -> FloatArray:
     return np.asarray(total + paid @ sharing.prefix_use)
 
 
-def _combinations(tasks: Sequence[TaskPaths]) -> int:
-    return math.prod(len(task) for task in tasks)
+def has_few_options(tasks: Sequence[TaskPaths]) -> bool:
+    """Tell whether all combinations of some tasks' paths are tried."""
+    return len(tasks) == 1 or math.prod(len(task) for task in tasks) <= _FEW
 
 
 def _few_large(rng: np.random.Generator, rows: int, resources: int) -> FloatArray:

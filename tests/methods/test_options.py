@@ -117,10 +117,20 @@ def test_many_large_groups_are_solved_exactly(large, block):
 def test_groups_with_too_many_options_are_refused_and_auto_takes_path(large, monkeypatch):
     instance = generate(4, seed=1, groups=(4, 4))
     monkeypatch.setattr(options, "_MOST_COMPARISONS", 100)
-    monkeypatch.setattr(exact, "_MOST_PATHS_IN_GROUPS", 0)
-    assert choose_formulation(build_pool(instance), Settings())[0] == "colgen"
-    with pytest.raises(InputError, match=r"'colgen': input group '.*': too many combinations"):
+    monkeypatch.setattr(exact, "_MOST_PATHS", 0)
+    name, reason = choose_formulation(build_pool(instance), Settings())
+    assert (name, "too many combinations" in reason) == ("path", True)
+    with pytest.raises(InputError, match=r"'colgen': input group '.*' has too many combinations"):
         solve(instance, formulation="colgen")
     result = solve(instance)
     assert result.formulation == "path"
     assert "too many combinations" in result.details["formulation_choice"]
+
+
+def test_auto_takes_colgen_where_all_combinations_are_tried(monkeypatch):
+    instance = generate(4, seed=1, groups=(2, 2))
+    monkeypatch.setattr(exact, "_MOST_PATHS", 0)
+    result = solve(instance, gap=1e-6)
+    assert (result.formulation, result.status) == ("colgen", "optimal")
+    path = solve(instance, formulation="path", gap=1e-6)
+    assert result.reward == pytest.approx(path.reward, rel=2e-6)
