@@ -54,8 +54,7 @@ def agree(seed: int, **options) -> str:
         if local.has_solution:
             floors["min_throughput"] = float(local.throughput * rng.uniform(0.8, 1.2))
     expected = solve_reference(instance, objective=objective, **floors)
-    shares = any(g is not None for g in (t.input_group for t in instance.tasks))
-    for formulation in ("path", "flow") if shares else ("path", "flow", "colgen"):
+    for formulation in ("path", "flow", "colgen"):
         # A proof must not lean on the heuristic's luck: start well, badly and not at all.
         start = [search, no_start, poor_start][int(rng.integers(3))]
         with mock.patch.object(exact, "search", start):

@@ -103,7 +103,7 @@ def test_the_page_works_out_every_combination(camera, example):
     quoted = set(re.findall(r"\d+\.\d{4}", PAGE.partition("## What it shows")[2]))
     assert quoted <= {f"{value:.4f}" for value in [*rewards.values(), *apart.values()]}
 
-    for formulation in ("path", "flow"):
+    for formulation in ("path", "flow", "colgen"):
         best = solve(camera, formulation=formulation, gap=1e-6)
         assert best.status == "optimal"
         assert best.reward == pytest.approx(rewards["f1", "c3"], rel=1e-6)

@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from code_opt.methods.assignment import Judge, Solution, path_in_pool, relative_gap
+from code_opt.methods.assignment import Judge, Solution, relative_gap
 from code_opt.methods.columns import BoolArray, PathTable
 from code_opt.methods.master import Point, RestrictedMaster
 from code_opt.methods.mip import TangentLoop
-from code_opt.methods.models import PathView
+from code_opt.methods.models import UnitView, listing
 from code_opt.methods.server_cuts import separate
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Progress
+from code_opt.methods.units import Unit
 from code_opt.paths import PathPool
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.result import Status
@@ -57,8 +59,18 @@ _LOOSEST_GAP = 0.01
 class ColumnGeneration:
     """State of one solve by column generation."""
 
-    def __init__(self, judge: Judge, clock: Clock, best: Solution | None) -> None:
-        """Take an assignment to start from, if there is one."""
+    def __init__(
+        self,
+        judge: Judge,
+        clock: Clock,
+        best: Solution | None,
+        units: Sequence[Unit] | None = None,
+    ) -> None:
+        """Take an assignment to start from, if there is one.
+
+        ``units`` are tasks and input groups with every option that can be part of an optimum
+        (:func:`code_opt.methods.options.options_that_matter`); without groups there is no need.
+        """
         self.judge, self.clock, self.best = judge, clock, best
         self.settings = judge.settings
         self.gap = max(self.settings.gap, SMALLEST_GAP)
@@ -66,7 +78,10 @@ class ColumnGeneration:
         self.bound = math.inf
         self.message: str | None = None
         self.details: dict[str, Any] = {}
-        self.table = PathTable(judge.pool, self.settings)
+        units = judge.units if units is None else units
+        if best is not None:
+            units = [listing(unit, best) for unit in units]
+        self.table = PathTable(judge.pool, self.settings, units=units)
         self._unit = self.table.unit if self.settings.objective == "throughput" else 1.0
         self._polar = Polar()
         self._in_vain: dict[int, bytes] = {}
@@ -169,8 +184,7 @@ class ColumnGeneration:
         """Round the relaxation to an assignment."""
         choice = self.master.dive(self.clock)
         if choice is not None:
-            paths = zip(self.table.pool.tasks, choice - self.table.first[:-1], strict=True)
-            self._take(self.judge.solution([path_in_pool(task, int(p)) for task, p in paths]))
+            self._take(self.judge.solution(self.table.chosen(choice)))
 
     def _restricted_programs(self) -> None:
         """Look for a better assignment among the paths that the prices like best.
@@ -180,7 +194,7 @@ class ColumnGeneration:
         """
         best = self.master.best
         assert best is not None
-        table, tasks = self.table, len(self.table.pool.tasks)
+        table, tasks = self.table, len(self.table.units)
         rank = self._rank_of(best.loss)
         if self.best is None or tasks <= _TASKS_AT_ONCE:
             keep = table.alive & (rank < _PATHS_PER_TASK)
@@ -259,20 +273,16 @@ class ColumnGeneration:
             self.details[name] = loop.details.get(name)
         return status
 
-    def _program(self, keep: BoolArray, gap: float, clock: Clock) -> tuple[PathView, TangentLoop]:
+    def _program(self, keep: BoolArray, gap: float, clock: Clock) -> tuple[UnitView, TangentLoop]:
         """Prepare the path formulation over some of the paths, with the present cuts."""
         table, keep = self.table, keep.copy()
         if self.best is not None:
             keep[self.table.numbers_of(self.best)] = True
-        tasks = tuple(
-            task.subset(np.flatnonzero(keep[start:end]).tolist())
-            for task, start, end in zip(
-                table.pool.tasks, table.first[:-1].tolist(), table.first[1:].tolist(), strict=True
-            )
-        )
-        pool = PathPool(table.pool.topology, tasks)
+        units = table.subsets(keep)
+        tasks = {t: task for u in units for t, task in zip(u.group.tasks, u.tasks, strict=True)}
+        pool = PathPool(table.pool.topology, tuple(tasks[t] for t in range(len(tasks))))
         settings = replace(self.settings, formulation="path", gap=gap)
-        view = PathView(pool, settings)
+        view = UnitView(pool, settings, units)
         number = np.cumsum(keep) - 1
         for cut in table.cuts:
             mine = keep[cut.paths]

@@ -1,5 +1,10 @@
 """All paths of a pool in arrays: what prices make of them, and what prices prove.
 
+Tasks of an input group have one rate and pay common prefixes once, so a group is one *unit*
+(:mod:`code_opt.methods.units`) and its columns are its options: a path for each of its tasks, at
+the throughput of them all. For a single task that is its paths. What is called a task and a
+path here is a unit and an option of it.
+
 Prices of servers, links and memories, of the two totals and of cuts bound the objective
 from above, whatever they are (Lagrangian duality: Geoffrion, Mathematical Programming Study
 2, 1974). Everything here is one pass over arrays, so the bound costs no linear program and
@@ -15,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from code_opt.instance.model import Shape
-from code_opt.methods.assignment import Solution
-from code_opt.methods.models import throughput_unit
+from code_opt.methods.assignment import ChosenPath, Solution
+from code_opt.methods.models import chosen_of, option_of, throughput_unit
 from code_opt.methods.settings import Settings
+from code_opt.methods.units import Unit, build_units
 from code_opt.paths import PathPool, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.reward import log_slope, log_value
@@ -84,28 +90,46 @@ class PathTable:
     A path at its floor rate needs ``need`` of its resources, and ``spare`` more at R.
     """
 
-    def __init__(self, pool: PathPool, settings: Settings, is_partial: bool = False) -> None:
-        """Put a pool into arrays; ``is_partial`` if its tasks have other paths, too."""
+    def __init__(
+        self,
+        pool: PathPool,
+        settings: Settings,
+        is_partial: bool = False,
+        units: Sequence[Unit] | None = None,
+    ) -> None:
+        """Put a pool into arrays.
+
+        Args:
+            pool: the paths.
+            settings: objective and floors on the totals.
+            is_partial: whether tasks have paths that are not in the pool.
+            units: tasks and input groups with the options that may be chosen (default: those
+                of :func:`build_units`).
+        """
         self.pool, self.settings = pool, settings
-        sizes = np.array([len(t) for t in pool.tasks])
+        self.units = tuple(build_units(pool) if units is None else units)
+        units = self.units
+        self.weights = np.array([unit.weights.sum() for unit in units])
+        """Share of each unit in the average accuracy, shape (T,)."""
+        sizes = np.array([len(unit) for unit in units])
         self.first = np.concatenate(([0], np.cumsum(sizes)))
         self.task = np.repeat(np.arange(len(sizes)), sizes)
         self.unit = throughput_unit(pool)
-        floor = np.array([t.floor for t in pool.tasks])
+        floor = np.array([unit.floor for unit in units])
         self.floor = floor[self.task]
-        self.extra = np.concatenate([t.most_rate for t in pool.tasks]) - self.floor
+        self.extra = np.concatenate([unit.most for unit in units]) - self.floor
         self.most_of_task = floor + np.maximum.reduceat(self.extra, self.first[:-1])
         self.base_throughput = float(floor.sum()) / self.unit
-        accuracy = np.concatenate([t.paths.accuracy for t in pool.tasks])
-        self.accuracy = pool.weights[self.task] * accuracy
+        self.accuracy = np.concatenate([unit.accuracy for unit in units])
         """w[t] A[p], shape (P,)."""
         rows, columns, use, is_rate = [], [], [], []
-        for first, task in zip(self.first[:-1].tolist(), pool.tasks, strict=True):
-            row, column = np.nonzero(task.paths.use)
+        for first, unit in zip(self.first[:-1].tolist(), units, strict=True):
+            amounts = unit.use_per_inference
+            row, column = np.nonzero(amounts)
             rows.append(row + first)
-            columns.append(task.resources[column])
-            use.append(task.paths.use[row, column])
-            is_rate.append(task.is_rate_resource[column])
+            columns.append(unit.resources[column])
+            use.append(amounts[row, column])
+            is_rate.append(unit.is_rate_resource[column])
         self.row = np.concatenate(rows)
         """Path of each entry, ascending, shape (entries,)."""
         self.column = np.concatenate(columns)
@@ -157,8 +181,25 @@ class PathTable:
 
     def numbers_of(self, solution: Solution) -> IntArray:
         """Return the paths of an assignment, shape (T,)."""
-        pairs = zip(self.pool.tasks, solution.paths, strict=True)
-        return self.first[:-1] + np.array([t.paths.arcs.index(path.arcs) for t, path in pairs])
+        numbers = [option_of(unit, solution) for unit in self.units]
+        assert all(number is not None for number in numbers)
+        return self.first[:-1] + np.array(numbers)
+
+    def chosen(self, choice: IntArray) -> list[ChosenPath]:
+        """Return the path of every task of the pool, given those of the units, shape (T,)."""
+        found: dict[int, ChosenPath] = {}
+        for unit, number in zip(self.units, (choice - self.first[:-1]).tolist(), strict=True):
+            found |= chosen_of(unit, number)
+        return [found[task] for task in range(len(found))]
+
+    def subsets(self, keep: BoolArray) -> tuple[Unit, ...]:
+        """Return the units with some of their options only."""
+        return tuple(
+            unit.subset(np.flatnonzero(keep[start:end]))
+            for unit, start, end in zip(
+                self.units, self.first[:-1].tolist(), self.first[1:].tolist(), strict=True
+            )
+        )
 
     def entries_of(self, paths: IntArray) -> tuple[IntArray, IntArray]:
         """Return the entries of some paths, and for each its place in ``paths``."""
@@ -226,7 +267,7 @@ class PathTable:
         if is_phase_1:
             # A task without a path counts with all accuracy and the largest rate.
             floor = self.floor[self.first[:-1]]
-            missing = prices.accuracy * self.pool.weights - 1.0
+            missing = prices.accuracy * self.weights - 1.0
             missing += prices.throughput * (self.most_of_task - floor) / self.unit
             best = np.maximum(best, missing)
         value = float(best.sum()) + float(prices.resource.sum())

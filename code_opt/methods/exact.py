@@ -21,9 +21,11 @@ from code_opt.methods.diagnosis import explain
 from code_opt.methods.heuristic import search
 from code_opt.methods.mip import TangentLoop
 from code_opt.methods.models import FlowView, ModelView, PathView
+from code_opt.methods.options import options_that_matter
 from code_opt.methods.pricing import PricedPool, priced_pool
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Settings
 from code_opt.methods.tangents import tangent_points
+from code_opt.methods.units import Unit, has_few_options
 from code_opt.paths import PathPool, build_pool, count_paths
 from code_opt.result import Result, Status
 
@@ -36,22 +38,17 @@ _MOST_PATHS = 1000
 
 
 def choose_formulation(pool: PathPool, settings: Settings) -> tuple[str, str]:
-    """Return the formulation to use and why.
-
-    Raises:
-        InputError: ``colgen`` was asked for where tasks share inputs.
-    """
-    shares = any(group.is_shared for group in pool.groups)
-    if settings.formulation == "colgen" and shares:
-        raise InputError("formulation 'colgen': not for input groups; use path, flow or auto")
+    """Return the formulation to use and why."""
     if settings.formulation != "auto":
         return settings.formulation, "asked for"
-    if shares:
-        return "path", "input groups pay common prefixes once: only path and flow know them"
     if settings.solver != "highs":
         return "path", f"column generation needs HiGHS, not {settings.solver}"
     if pool.size <= _MOST_PATHS:
         return "path", f"{pool.size} nondominated paths: one program holds them all"
+    large = [g for g in pool.groups if not has_few_options([pool.tasks[t] for t in g.tasks])]
+    if large:
+        name = pool.tasks[large[0].tasks[0]].task.input_group
+        return "path", f"input group {name!r} has too many combinations of paths to try them all"
     return "colgen", f"{pool.size} nondominated paths: cuts and prices leave out most of them"
 
 
@@ -59,7 +56,8 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
     """Return the best assignment with a proven bound.
 
     Raises:
-        InputError: the instance or the settings cannot be used.
+        InputError: the instance or the settings cannot be used, or ``colgen`` was asked for
+            and cannot list the options of an input group.
         SolverError: the solver failed.
     """
     clock = Clock(settings.time_limit)
@@ -69,21 +67,27 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
             return _solve_priced(priced, replace(settings, formulation="colgen"), clock)
     pool = build_pool(instance)
     formulation, reason = choose_formulation(pool, settings)
-    if settings.solver_log:
-        print(f"formulation {formulation}: {reason}", file=sys.stderr)
-    settings = replace(settings, formulation=formulation)
-    judge = Judge(pool, settings)
-    counts: dict[str, Any] = {
-        "formulation_choice": reason,
-        "paths_in_pool": pool.size,
-        "labels": pool.labels,
-    }
+    judge = Judge(pool, replace(settings, formulation=formulation))
+    counts: dict[str, Any] = {"paths_in_pool": pool.size, "labels": pool.labels}
     if any(len(task) == 0 for task in pool.tasks):
+        counts["formulation_choice"] = reason
         return _no_solution(judge, "infeasible", clock, None, counts)
     best = search(judge, clock, seed=settings.seed, is_deep=False).solution
+    units: tuple[Unit, ...] = ()
+    if formulation == "colgen":
+        units, large = options_that_matter(judge, clock, best)
+        if large is not None:
+            name = large.tasks[0].task.input_group
+            raise InputError(
+                f"formulation 'colgen': input group {name!r} has too many combinations of paths to "
+                "list in time; use path, flow or auto"
+            )
+    counts["formulation_choice"] = reason
+    if settings.solver_log:
+        print(f"formulation {formulation}: {reason}", file=sys.stderr)
     run: TangentLoop | ColumnGeneration
     if formulation == "colgen":
-        run = ColumnGeneration(judge, clock, best)
+        run = ColumnGeneration(judge, clock, best, units)
         status = run.solve()
     else:
         run = TangentLoop(judge, clock, best)

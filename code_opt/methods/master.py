@@ -15,7 +15,7 @@ import numpy as np
 
 from code_opt.methods.assignment import Judge, Solution
 from code_opt.methods.columns import BoolArray, Bound, Cut, PathTable, Prices
-from code_opt.methods.models import goal_of, path_data
+from code_opt.methods.models import goal_of, unit_data
 from code_opt.methods.settings import SMALLEST_GAP, Clock
 from code_opt.methods.tangents import Tangents
 from code_opt.paths.graph import FloatArray, IntArray
@@ -55,12 +55,10 @@ class RestrictedMaster:
         """Build the program with the paths ``start``, at least one of every task."""
         self.table, self._judge = table, judge
         paths = self._with_every_resource(start)
-        chosen = [
-            task.subset((paths[table.task[paths] == t] - table.first[t]).tolist())
-            for t, task in enumerate(table.pool.tasks)
-        ]
+        is_chosen = np.zeros(len(table.task), dtype=bool)
+        is_chosen[paths] = True
         goal = goal_of(table.pool, judge.settings)
-        data = path_data(type(table.pool)(table.pool.topology, tuple(chosen)), goal)
+        data = unit_data(table.pool, table.subsets(is_chosen), goal)
         model = build_master_model(data, table.most_of_task.tolist())
         self._is_log = judge.settings.objective == "reward"
         self._gap = max(judge.settings.gap, SMALLEST_GAP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import pyomo.environ as pyo
 
 from code_opt.methods.assignment import ChosenPath, Solution, measured_paths, path_in_pool, path_of
 from code_opt.methods.settings import Settings
+from code_opt.methods.units import Unit
 from code_opt.paths import PathPool, TaskGraph, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.reward import log_value
@@ -75,6 +77,55 @@ def path_data(pool: PathPool, goal: Goal) -> PathData:
         groups=[g.tasks for g in pool.groups if g.is_shared],
         prefixes=prefixes,
     )
+
+
+def unit_data(pool: PathPool, units: Sequence[Unit], goal: Goal) -> PathData:
+    """Return units and their options as the path formulation takes tasks and paths.
+
+    An option of an input group is one path here, at the throughput of all its tasks, so that
+    nothing is left that tasks would share. Without groups this is :func:`path_data`.
+    """
+    entries: Entries = {}
+    first = np.cumsum([0, *(len(unit) for unit in units)]).tolist()
+    for unit, start in zip(units, first[:-1], strict=True):
+        use = unit.use_per_inference
+        for column, resource in enumerate(unit.resources.tolist()):
+            used = np.flatnonzero(use[:, column])
+            entries.setdefault(resource, []).extend(
+                zip((used + start).tolist(), use[used, column].tolist(), strict=True)
+            )
+    return PathData(
+        task_names=[" + ".join(task.task.id for task in unit.tasks) for unit in units],
+        weight=[float(unit.weights.sum()) for unit in units],
+        floor=[unit.floor for unit in units],
+        task_of=np.repeat(np.arange(len(units)), [len(unit) for unit in units]).tolist(),
+        accuracy=np.concatenate([unit.mean_accuracy for unit in units]).tolist(),
+        most_rate=np.concatenate([unit.most for unit in units]).tolist(),
+        rate_rows=_rows(pool, entries, {}, is_rate=True),
+        memory_rows=_rows(pool, entries, {}, is_rate=False),
+        goal=goal,
+    )
+
+
+def option_of(unit: Unit, solution: Solution) -> int | None:
+    """Return the option of a unit that an assignment takes, None if it is not listed."""
+    pairs = zip(unit.group.tasks, unit.tasks, strict=True)
+    return unit.number_of([_position(task, solution.paths[t]) for t, task in pairs])
+
+
+def listing(unit: Unit, solution: Solution) -> Unit:
+    """Return a unit that lists what an assignment takes, even if another option dominates it."""
+    if unit.sharing is None or option_of(unit, solution) is not None:
+        return unit
+    pairs = zip(unit.group.tasks, unit.tasks, strict=True)
+    paths = [_position(task, solution.paths[t]) for t, task in pairs]
+    return unit.having(np.concatenate((unit.paths, [paths])))
+
+
+def chosen_of(unit: Unit, option: int) -> dict[int, ChosenPath]:
+    """Return the paths that make an option, by the number of their task."""
+    pairs = zip(unit.group.tasks, unit.tasks, unit.paths[option].tolist(), strict=True)
+    return {t: path_in_pool(task, path) for t, task, path in pairs}
 
 
 def _own_use(pool: PathPool) -> list[tuple[IntArray, FloatArray]]:
@@ -166,6 +217,48 @@ class PathView:
             ]
             chosen.append(path_in_pool(task, int(np.argmax(values))))
         return chosen
+
+
+@dataclass
+class UnitView:
+    """The path formulation of units: every option of an input group is one path."""
+
+    pool: PathPool
+    """All tasks; of those in groups the paths that options are made of."""
+    settings: Settings
+    units: tuple[Unit, ...]
+
+    def __post_init__(self) -> None:
+        """Build the model."""
+        self.data = unit_data(self.pool, self.units, goal_of(self.pool, self.settings))
+        self.throughput_unit = self.data.goal.throughput_unit
+        self.model = build_path_model(self.data)
+        self._first = np.cumsum([0, *(len(unit) for unit in self.units)]).tolist()
+
+    def start_at(self, solution: Solution) -> None:
+        """See :class:`ModelView`; the assignment's options are listed."""
+        model = self.model
+        for variable in (*model.choose.values(), *model.extra.values()):
+            variable.set_value(0.0, skip_validation=True)
+        for first, unit in zip(self._first[:-1], self.units, strict=True):
+            option = option_of(unit, solution)
+            assert option is not None
+            number = first + option
+            model.choose[number].set_value(1.0, skip_validation=True)
+            if number in model.extra:
+                rate = float(solution.allocation.rates[unit.group.tasks[0]])
+                most = self.data.most_rate[number] - unit.floor
+                share = min(max((unit.size * rate - unit.floor) / most, 0.0), 1.0)
+                model.extra[number].set_value(share, skip_validation=True)
+        _start_totals(self, self.pool, self.settings, solution)
+
+    def paths(self) -> list[ChosenPath]:
+        """See :class:`ModelView`."""
+        found: dict[int, ChosenPath] = {}
+        for first, end, unit in zip(self._first[:-1], self._first[1:], self.units, strict=True):
+            values = [self.model.choose[p].value or 0.0 for p in range(first, end)]
+            found |= chosen_of(unit, int(np.argmax(values)))
+        return [found[t] for t in range(len(found))]
 
 
 def _position(task: TaskPaths, path: ChosenPath) -> int:

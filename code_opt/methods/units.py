@@ -101,11 +101,26 @@ class Unit:
             return self.tasks[0].paths.use
         return _use(self.sharing, self.paths)
 
+    @property
+    def use_per_inference(self) -> FloatArray:
+        """Use of servers and links per inference that counts, of memory as it is, shape (n, k)."""
+        if self.sharing is None:
+            return self.use
+        return np.asarray(self.use / np.where(self.is_rate_resource, self.size, 1))
+
     @cached_property
     def accuracy(self) -> FloatArray:
         """Sum of weight times accuracy, shape (n,)."""
         columns = zip(self.tasks, self.weights.tolist(), self.paths.T, strict=True)
         return np.asarray(sum(w * task.paths.accuracy[rows] for task, w, rows in columns))
+
+    @property
+    def mean_accuracy(self) -> FloatArray:
+        """Accuracy of each option, weighted over its tasks, shape (n,)."""
+        if self.sharing is None:
+            return self.tasks[0].paths.accuracy
+        total = self.weights.sum()
+        return np.asarray(self.accuracy / total if total > 0.0 else np.zeros(len(self)))
 
     @cached_property
     def most(self) -> FloatArray:
@@ -263,7 +278,28 @@ class Unit:
     @property
     def is_complete(self) -> bool:
         """Whether the options are all that no other one dominates."""
-        return self.sharing is None or _combinations(self.tasks) <= _FEW
+        return self.sharing is None or has_few_options(self.tasks)
+
+    def having(self, paths: IntArray) -> Unit:
+        """Return a group with other options, given by their paths, shape (n', m)."""
+        return Unit(self.group, self.tasks, self.sharing, self.weights, paths)
+
+    def subset(self, rows: IntArray) -> Unit:
+        """Return the unit with some of its options only."""
+        if self.sharing is None:
+            task = self.tasks[0].subset(rows.tolist())
+            return replace(self, tasks=(task,), paths=np.arange(len(rows))[:, None])
+        return self.having(self.paths[rows])
+
+    def number_of(self, paths: Sequence[int]) -> int | None:
+        """Return the option that consists of some paths, one per task, None if there is none."""
+        if self.sharing is None:
+            return paths[0]
+        return self._numbers.get(tuple(paths))
+
+    @cached_property
+    def _numbers(self) -> dict[tuple[int, ...], int]:
+        return {tuple(row): number for number, row in enumerate(self.paths.tolist())}
 
     def with_options(self, paths: IntArray) -> Unit:
         """Return the unit with more options, those that others dominate left out."""
@@ -292,7 +328,7 @@ def build_units(pool: PathPool) -> tuple[Unit, ...]:
             options = np.arange(len(tasks[0]))[:, None]
             units.append(Unit(group, tasks, None, weights, options))
             continue
-        if _combinations(tasks) <= _FEW:
+        if has_few_options(tasks):
             sizes = [len(task) for task in tasks]
             options = np.indices(sizes).reshape(len(sizes), -1).T
         else:
@@ -321,6 +357,8 @@ def cheapest_options(
 ) -> IntArray:
     """Return the combinations of paths of least price less worth of accuracy, shape (B, m).
 
+    They are the best of all for groups in which every subset of tasks is looked at (six tasks).
+
     Args:
         tasks: m tasks of a group.
         sharing: what their paths have in common.
@@ -347,8 +385,9 @@ def _use(sharing: Sharing, paths: IntArray) -> FloatArray:
     return np.asarray(total + paid @ sharing.prefix_use)
 
 
-def _combinations(tasks: Sequence[TaskPaths]) -> int:
-    return math.prod(len(task) for task in tasks)
+def has_few_options(tasks: Sequence[TaskPaths]) -> bool:
+    """Tell whether all combinations of some tasks' paths are tried."""
+    return len(tasks) == 1 or math.prod(len(task) for task in tasks) <= _FEW
 
 
 def _few_large(rng: np.random.Generator, rows: int, resources: int) -> FloatArray:

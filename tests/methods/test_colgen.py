@@ -9,7 +9,6 @@ import pyomo.environ as pyo
 import pytest
 
 from code_opt.checker import check
-from code_opt.errors import InputError
 from code_opt.generate import generate
 from code_opt.instance import parse_instance
 from code_opt.methods import Settings, exact, pricing, solve
@@ -211,7 +210,7 @@ def test_infeasibility_is_proven_by_prices_alone(monkeypatch):
         assert "throughput" in result.message
 
 
-def test_auto_takes_path_for_few_paths_and_for_input_groups():
+def test_auto_takes_path_for_few_paths():
     small, large = generate(3, seed=0), generate(40, seed=0)
     settings = Settings()
     assert choose_formulation(build_pool(small), settings)[0] == "path"
@@ -224,9 +223,8 @@ def test_auto_takes_path_for_few_paths_and_for_input_groups():
         task["demand"], task["floor"] = 1.0, 0.0
     grouped = parse_instance(data)
     name, reason = choose_formulation(build_pool(grouped), settings)
-    assert (name, "input groups" in reason) == ("path", True)
-    with pytest.raises(InputError, match="'colgen': not for input groups"):
-        solve(grouped, formulation="colgen")
+    assert (name, "one program" in reason) == ("path", True)
+    assert solve(grouped, formulation="colgen").formulation == "colgen"
     assert (
         solve(small).details["formulation_choice"]
         == choose_formulation(build_pool(small), settings)[1]
