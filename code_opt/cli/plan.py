@@ -389,7 +389,10 @@ def _numbers(option: str, text: str) -> list[float]:
         except ValueError:
             value = math.nan
         if not math.isfinite(value) or value < 0.0 or "_" in part:
-            raise InputError(f"{option} {text!r}: {part!r} is no number of at least 0")
+            raise InputError(
+                f"{option} {text!r}: {part!r} is no number of at least 0; "
+                "write them with points, separated by commas: 1,1.5,2"
+            )
         found.append(value)
     return found
 
