@@ -92,8 +92,8 @@ def _effort(result: Result) -> list[str]:
         return []
     paths, predicted, measured = map(count, counts)
     return [
-        f"{result.method} predicted {predicted} of {paths} paths and asked for the measured "
-        f"accuracy of {measured}."
+        f"{result.method} predicted {predicted} of {paths} paths and would have had {measured} of "
+        "them measured."
     ]
 
 
@@ -107,7 +107,8 @@ def _comparison(result: Result, name: str, reference: Result, times: bool = True
         sentence = f"{name} is {percent(value / target - 1.0)} {side} {reference.method}"
     else:
         sentence = f"{name} is {'below' if value < target else 'above'} {reference.method}"
-    if times and 0.0 < 2.0 * result.seconds < reference.seconds:
+    # Times of less than a second say little on a machine that does something else, too.
+    if times and reference.seconds >= 1.0 and 0.0 < 2.0 * result.seconds < reference.seconds:
         sentence += f", {reference.seconds / result.seconds:,.0f} times as fast"
     return sentence + "."
 

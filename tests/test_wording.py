@@ -81,7 +81,7 @@ def test_the_effort_of_code_is_told_against_the_number_of_paths() -> None:
     details = {"paths": 10**20, "paths_predicted": 1234, "paths_measured": 5, "moves": 9}
     lines = reading([make_result("code", details=details)])
     assert lines[1] == (
-        "code predicted 1,234 of about 1e20 paths and asked for the measured accuracy of 5."
+        "code predicted 1,234 of about 1e20 paths and would have had 5 of them measured."
     )
 
 

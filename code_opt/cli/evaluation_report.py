@@ -10,7 +10,7 @@ from rich.text import Text
 from code_opt.cli.tables import Glyphs, plain_table
 from code_opt.cli.text import duration, plain
 from code_opt.evaluation.edge import OVERLOAD
-from code_opt.evaluation.verdict import average
+from code_opt.evaluation.verdict import THROUGHPUT_TOLERANCE, average
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from code_opt.evaluation.edge import Flow
     from code_opt.evaluation.pipeline import Evaluation, Options
     from code_opt.evaluation.verdict import Evaluated
 
@@ -128,9 +129,16 @@ def _flows(found: Sequence[Evaluated], console: Console) -> Table:
                 f"{flow.measured:.6g}",
                 "–" if flow.feed == "overloaded" else f"{flow.predicted:.6g}",
                 "–" if flow.feed == "overloaded" else f"{100.0 * flow.error:+.2f}",
-                "yes" if flow.steady else "no",
+                _steady(flow),
             )
     return table
+
+
+def _steady(flow: Flow) -> str:
+    """Say whether a flow was steady; one that is asked for too much should not be."""
+    if flow.feed == "overloaded":
+        return "yes, but too much was asked" if flow.steady else "no, as wanted"
+    return "yes" if flow.steady else "no"
 
 
 def _latencies(found: Sequence[Evaluated], console: Console) -> Table:
@@ -238,6 +246,11 @@ def _remarks(evaluation: Evaluation, options: Options) -> list[str]:
         lines.append(closer)
     if evaluation.ranking:
         lines.append(evaluation.ranking)
+    if any(one.verdict.confirmed for one in found):
+        lines.append(
+            f"Confirmed: measured throughput within {100 * THROUGHPUT_TOLERANCE:g} % in a steady "
+            "state, measured accuracy within what chance explains at 95 % or half a point."
+        )
     return lines
 
 
@@ -251,16 +264,18 @@ def _closer(found: Sequence[Evaluated]) -> str:
     better = "times of single parts" if parts < flops else "FLOPs"
     return (
         f"On this device the {better} predict the speed-up better: they are off by "
-        f"{100 * min(flops, parts):.0f} %, the other by {100 * max(flops, parts):.0f} %."
+        f"{100 * min(flops, parts):.0f} %, the other by {100 * max(flops, parts):.0f} % "
+        "(one run; another one differs)."
     )
 
 
 def _table(console: Console, words: list[str], figures: list[str]) -> Table:
     table = plain_table(console)
     for name in words:
-        table.add_column(name)
+        table.add_column(Text(name))
     for name in figures:
-        table.add_column(name, justify="right")
+        # As text: a unit in brackets would be taken for markup.
+        table.add_column(Text(name), justify="right")
     return table
 
 
