@@ -340,7 +340,7 @@ def plan(
     else:
         from code_opt.cli.plan_tables import show_plans
 
-        show_plans(plans, Console(highlight=False))
+        show_plans(plans, Console(highlight=False), sold=settings.sells_units(instance))
     return _status(plans, stderr)
 
 

@@ -24,15 +24,24 @@ MOST_ROWS = 40
 """Longer tables are cut on a terminal; files hold them whole."""
 
 
-def show_plans(plans: Sequence[Plan], console: Console) -> None:
-    """Print what was found."""
+def show_plans(plans: Sequence[Plan], console: Console, *, sold: bool) -> None:
+    """Print what was found.
+
+    Args:
+        plans: what was found.
+        console: where to.
+        sold: whether any unit of capacity can be bought.
+    """
     for i, plan in enumerate(plans):
         if i:
             console.print()
-        _SHOW[plan.kind](plan, console)
+        if plan.kind == "least-cost":
+            _least_cost(plan, console, sold)
+        else:
+            _SHOW[plan.kind](plan, console)
 
 
-def _least_cost(plan: Plan, console: Console) -> None:
+def _least_cost(plan: Plan, console: Console, sold: bool) -> None:
     rows = plan.table("summary").records()
     by_key = {(r["growth"], r["max_loss_points"], r["coordination"], r["method"]): r for r in rows}
     keys = list(dict.fromkeys((r["growth"], r["max_loss_points"]) for r in rows))
@@ -63,7 +72,7 @@ def _least_cost(plan: Plan, console: Console) -> None:
         columns.append(("time\n[s]", lambda r: seconds(r["seconds"])))
     _heading(console, f"{plan.instance}: least cost to serve all demand")
     _print(console, columns, shown)
-    _least_cost_words(plan, console, shown, proven)
+    _least_cost_words(plan, console, shown, proven, sold)
     bought = [
         r
         for name in ("servers", "links")
@@ -89,18 +98,26 @@ def _least_cost(plan: Plan, console: Console) -> None:
 _PATHS = {"none": "native", "exits": "exits", "full": "full"}
 
 
-def _least_cost_words(plan: Plan, console: Console, shown: Sequence[Row], proven: bool) -> None:
+def _least_cost_words(
+    plan: Plan, console: Console, shown: Sequence[Row], proven: bool, sold: bool
+) -> None:
     """Say what the columns of the least costs mean, as far as it is needed."""
     lines = []
     gap = plan.settings.get("gap")
-    if proven and isinstance(gap, float):
+    rows = plan.table("summary").records()
+    some = any(r["cost"] is not None for r in rows if r["method"] == "exact")
+    if proven and some and isinstance(gap, float):
         lines.append(f"Every cost is proven: none is lower by more than {percent(gap, up=True)}.")
-    names = {r["coordination"] for r in plan.table("summary").records()}
+    names = {r["coordination"] for r in rows}
     lacking = [r for r in shown if r["cost"] is not None and r["saved_cost"] is None]
     if lacking and "none" in names:
         lines.append("saved is empty where native paths alone cannot serve the demand at any size.")
     if any(r["status"] == "infeasible" for r in shown):
-        lines.append("infeasible: not even with all units that are sold (max_units).")
+        lines.append(
+            "infeasible: not even with all units that are sold (max_units)."
+            if sold
+            else "infeasible: no units are sold (unit_flops, unit_bandwidth; option --unit-flops)."
+        )
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)
 
@@ -310,15 +327,22 @@ def _failures(plan: Plan, console: Console) -> None:
             ("failed server", lambda r: plain(r["failed_server"])),
             ("tasks\nhit", lambda r: f"{r['tasks_hit']:d}"),
             ("lost", lambda r: f"{r['tasks_lost']:d}"),
-            ("fixed", lambda r: _share(r["served_fixed_share"])),
-            ("re-routed", lambda r: _share(r["served_rerouted_share"])),
-            ("floors\nkept", lambda r: "yes" if r["floors_kept"] else "no"),
+            ("normal:\nfixed", lambda r: _share(r["served_fixed_share"])),
+            ("normal:\nre-routed", lambda r: _share(r["served_rerouted_share"])),
+            ("normal:\nfloors kept", lambda r: _kept(r)),
             (
                 "survivable:\nre-routed",
                 lambda r: _share(later.get(r["failed_server"], {}).get("served_rerouted_share")),
             ),
+            ("survivable:\nfloors kept", lambda r: _kept(later.get(r["failed_server"]))),
         ],
         [r for r in shown if r["plan"] == "normal"],
+    )
+    keep = plan.settings.get("keep")
+    floors = f"{percent(keep)} of its demand" if isinstance(keep, int | float) else "its own floor"
+    console.print(
+        f"floors kept: each task, but for the lost ones, gets {floors} when those "
+        "hit take backup paths and all others stay; re-routed moves any task."
     )
     lost: dict[str, list[str]] = {}
     for r in plan.table("lost").records():
@@ -330,16 +354,21 @@ def _failures(plan: Plan, console: Console) -> None:
             rest = len(tasks) - _MOST_NAMES
             more = f" and {rest} more" if rest > 0 else ""
             console.print(f"  {plain(server)}: {most}{more}", soft_wrap=True, markup=False)
-        console.print("floors kept: those of all tasks that have a path left")
     if later:
         _heading(console, "\nUnits of the survivable plan")
         _capacities(console, _of(plan, "plan", "survivable"))
 
 
+def _kept(row: Row | None) -> str:
+    return "–" if row is None else "yes" if row["floors_kept"] else "no"
+
+
 def _front(plan: Plan, console: Console) -> None:
+    _heading(console, f"{plan.instance}: throughput against average accuracy")
     complete = plan.settings.get("complete")
-    about = "every point" if complete else "points at even steps of accuracy; --points all for each"
-    _heading(console, f"{plan.instance}: throughput against average accuracy ({about})")
+    console.print(
+        "every point" if complete else "points at even steps of accuracy; --points all for each"
+    )
     _print(
         console,
         [
@@ -349,7 +378,7 @@ def _front(plan: Plan, console: Console) -> None:
             ("lost\n[points]", lambda r: f"{r['accuracy_loss_points']:+.2f}"),
             ("reward", lambda r: "–" if r["reward"] is None else number(r["reward"])),
             ("gap\n[%]", lambda r: _gap(r["gap"])),
-            ("on the\nhull", lambda r: "yes" if r["supported"] else "no"),
+            ("on hull", lambda r: "yes" if r["supported"] else "no"),
             ("status", lambda r: r["status"]),
         ],
         plan.table("points").records(),
@@ -421,7 +450,6 @@ def _sweep(plan: Plan, console: Console) -> None:
 
 
 _SHOW: dict[str, Callable[[Any, Any], None]] = {
-    "least-cost": _least_cost,
     "growth": _growth,
     "scenarios": _scenarios,
     "failures": _failures,

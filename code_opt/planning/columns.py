@@ -79,7 +79,12 @@ _KNOWN: dict[str, tuple[ColumnType, str | None, str]] = {
     "worst_served_rerouted_share": ("number", None, "least over all failures, re-routed"),
     "tasks_hit": ("integer", None, "tasks whose path visits the server"),
     "tasks_lost": ("integer", None, "tasks of which no path avoids the server"),
-    "floors_kept": ("boolean", None, "all tasks that have a path left keep their floors"),
+    "floors_kept": (
+        "boolean",
+        None,
+        "hit tasks can take backup paths, all others staying, so that all but the lost keep their "
+        "floors (keep * demand, else their own)",
+    ),
     # marginal values
     "dual": ("number", "objective per FLOP/s or bytes/s", "marginal value at fixed paths"),
     "step_flop_per_s": ("number", "FLOP/s", "a little more capacity"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from code_opt.errors import InputError
+from code_opt.instance.model import Instance
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,16 @@ class PlanSettings:
         """Report what is being done now."""
         if self.progress is not None:
             self.progress(what)
+
+    def sells_units(self, instance: Instance) -> bool:
+        """Tell whether any unit of a server or of a limited link can be bought."""
+        offers = [(s.unit_flops or self.unit_flops, s.max_units) for s in instance.servers]
+        offers += [
+            (link.unit_bandwidth or self.unit_bandwidth, link.max_units)
+            for link in instance.links
+            if link.bandwidth is not None
+        ]
+        return any(size is not None and most != 0 for size, most in offers)
 
     def shown(self) -> dict[str, Any]:
         """Return the options that a plan file names."""

@@ -72,9 +72,29 @@ def test_infeasible_cells_are_whole_words(path: str, capsys, monkeypatch) -> Non
     assert main(["plan", path, *asked]) == 0
     out, err = capsys.readouterr()
     assert out.count("infeasible") == 3 * 5 + 1
-    assert "infeasible: not even with all units that are sold (max_units)." in out
+    assert "Every cost is proven" in out
+    assert "infeasible: no units are sold (unit_flops, unit_bandwidth; option --unit-flops)." in out
+    assert "max_units" not in out
     assert err.startswith("least-cost: in part infeasible at any size: growth 5, at most 0 points")
     assert err.endswith("... and 2 more (--json, --out)\n")
+
+
+def test_a_table_without_a_cost_proves_none(tmp_path: Path, capsys) -> None:
+    data = json.loads(json.dumps(PLENTY))
+    data["servers"][0] |= {"unit_flops": 20.0, "max_units": 1}
+    file = tmp_path / "x.json"
+    save_instance(parse_instance(data), file)
+    assert main(["plan", str(file), "--growth", "9", "--max-loss", "0"]) == 3
+    out = capsys.readouterr().out
+    assert "proven" not in out
+    assert "infeasible: not even with all units that are sold (max_units)." in out
+    # Units that nobody can buy any of are not sold.
+    data["servers"][0]["max_units"] = 0
+    save_instance(parse_instance(data), file)
+    assert main(["plan", str(file), "--growth", "9", "--max-loss", "0"]) == 3
+    out = capsys.readouterr().out
+    assert "infeasible: no units are sold" in out
+    assert "max_units" not in out
 
 
 def test_a_plan_that_fails_says_nothing_of_enough_capacity(path: str, capsys) -> None:
@@ -91,7 +111,36 @@ def test_tasks_that_a_failure_ends_are_named(path: str, capsys) -> None:
     out = capsys.readouterr().out
     lost = out.split("Lost at any size, since no path of theirs avoids the server:\n")[1]
     assert lost.splitlines()[0] == "  a: ta"
-    assert "floors kept: those of all tasks that have a path left" in out
+    assert "but for the lost ones, gets its own floor when" in " ".join(out.split())
+
+
+def test_floors_kept_are_told_apart_by_plan(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    sites = str(Path(__file__).resolve().parents[2] / "data" / "four-sites-csv")
+    assert main(["plan", sites, "--failures", "--keep", "0.8", "--max-loss", "1"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    part = out.split("Served when a server fails")[1]
+    names, headings = part.splitlines()[1:3]
+    assert names.split() == ["tasks", *["normal:"] * 3, *["survivable:"] * 2]
+    assert headings.endswith("fixed re-routed floors kept   re-routed floors kept")
+    rows = {line.split()[0]: line.split() for line in part.splitlines()[4:8]}
+    # Re-routing all tasks serves everything without north; moving only those hit keeps no floors.
+    assert rows["north"][4:] == ["100.0", "no", "100.0", "yes"]
+    assert {rows[name][-1] for name in ("north", "south", "hub", "mall")} == {"yes"}
+    assert "gets 80 % of its demand when those hit" in " ".join(out.split())
+
+
+def test_the_front_fits_80_columns(path: str, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["plan", path, "--front", "--points", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[:2] == [
+        "plenty: throughput against average accuracy",
+        "points at even steps of accuracy; --points all for each",
+    ]
+    assert lines[3].split()[-3:] == ["on", "hull", "status"]
 
 
 def test_capacity_that_gains_nothing_is_counted_not_listed(path: str, capsys) -> None:

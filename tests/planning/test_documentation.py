@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,19 @@ def test_the_commands_run_in_their_order(
     text = (written / "report.html").read_text(encoding="utf-8")
     for heading in ("Least-cost capacity", "When a server fails", "Methods compared"):
         assert heading in text
+    assert "Survivable plan, floors kept" in text
+    assert "gets 80 % of its demand when those hit take backup paths" in text
+
+
+def test_the_extras_of_the_walk_through_are_those_of_the_package() -> None:
+    (line,) = re.findall(r"^    \.venv/bin/pip install .* -e '\.\[(.*)\]'$", PAGE, re.MULTILINE)
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    needed = " ".join(" ".join(extras[name]) for name in line.split(","))
+    for package in ("xlsxwriter", "pyarrow", "jinja2", "matplotlib"):
+        assert package in needed
+    # Whoever follows the page meets it before the first command that needs it.
+    assert PAGE.index(line) < PAGE.index("--out out/sites --xlsx")
 
 
 def test_the_words_of_the_walk_through_are_those_of_the_plan(

@@ -9,6 +9,7 @@ from code_opt.report.charts import Axis, RowSeries, Value, row_chart
 from code_opt.report.material import Material
 from code_opt.report.numbers import gap
 from code_opt.report.plans.reading import PlanTables, Record, cell_text, in_full, unique
+from code_opt.text import percent
 
 
 def failures_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
@@ -77,6 +78,15 @@ def failures_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]
         )
         figure = Figure(f"failures{suffix}", drawing, "Demand served when this server fails.")
         blocks.append(Pair((figure, _failure_table(servers, found))))
+        keep = tables.plan.settings.get("keep")
+        floors = (
+            f"{percent(keep)} of its demand" if isinstance(keep, int | float) else "its own floor"
+        )
+        text = (
+            f"Floors are kept where each task, but for the lost ones, gets {floors} when those hit "
+            "take backup paths and all others stay; re-routing moves any task."
+        )
+        blocks.append(Paragraph(text))
     details = [
         *tables.whole("failures", keys=2),
         *tables.whole("servers", keys=2, plan="survivable"),
@@ -99,10 +109,10 @@ def _failure_table(servers: Sequence[str], found: dict[tuple[str, str], Record])
         Column("Server that fails"),
         Column("Tasks hit", figures=True),
         Column("lost", figures=True),
-        Column("Paths fixed", "%", figures=True),
-        Column("Re-routed", "%", figures=True),
-        Column("Survivable plan", "%", figures=True),
-        Column("Floors kept by it"),
+        Column("Normal plan, paths fixed", "%", figures=True),
+        Column("Normal plan, re-routed", "%", figures=True),
+        Column("Survivable plan, re-routed", "%", figures=True),
+        Column("Survivable plan, floors kept"),
     )
     lines = []
     for server in servers:
