@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 import code_opt
-from code_opt.cli.batch import is_batch, solve_batch
+from code_opt.cli.batch import is_batch, solve_batch, tell_left_out
 from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.folders import make_folder
 from code_opt.cli.generate import generate
@@ -314,6 +314,7 @@ def solve(
     if out is not None:
         make_folder(out)
     instance = code_opt.load_instance(instance_path)
+    tell_left_out(instance_path)
     stderr = _Console(stderr=True)
     results = []
     for name in _methods(method or []):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from code_opt.batch import Outcome
 
+NAMED = 5
+"""Files of which a line gives the names."""
 SEVERITY = (
     ExitStatus.INTERNAL_ERROR,
     ExitStatus.BAD_INPUT,
@@ -52,6 +54,8 @@ def solve_batch(
 
     Settings(**settings)  # a wrong option is told once, not once per instance
     sources = find_instances(paths)
+    for source in sources:
+        tell_left_out(source.path)
     outcomes = run_batch(
         sources, methods, settings, executor=executor or "processes", out=out, report=_Told()
     )
@@ -64,6 +68,20 @@ def solve_batch(
     full = "--json, or --out DIR" if out is None else f"column message of {out / TABLE}"
     _explain(outcomes, "here, per method" if as_json else full)
     return status_of_batch(outcomes)
+
+
+def tell_left_out(path: Path) -> None:
+    """Say on stderr which instances in a folder that is one itself are not solved."""
+    if not path.is_dir():
+        return
+    from code_opt.instance.files import INSTANCE_FILE, left_out
+
+    others = left_out(path)
+    if others:
+        names = ", ".join(plain(other.name) for other in others[:NAMED])
+        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+        line = f"{plain(path)}: solving {INSTANCE_FILE} alone; left out: {names}{more}"
+        print(line, file=sys.stderr, flush=True)
 
 
 def status_of_batch(outcomes: Sequence[Outcome]) -> ExitStatus:

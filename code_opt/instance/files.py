@@ -62,6 +62,15 @@ def is_instance(path: Path) -> bool:
         return False
 
 
+def left_out(path: Path) -> list[Path]:
+    """Return the other instances beside ``instance.json`` of a folder that stands for it."""
+    file = instance_file(path)
+    if file == path:
+        return []
+    beside = sorted(p for p in path.iterdir() if p.suffix.lower() in (".json", ".yaml", ".yml"))
+    return [p for p in beside if p != file and is_instance(p)]
+
+
 def _has_tables(folder: Path) -> bool:
     return any((folder / f"{table}.csv").is_file() for table in REQUIRED_TABLES)
 

@@ -79,6 +79,15 @@ def test_a_bad_instance_is_told_once_in_a_few_lines(folder, capsys):
     assert len(lines) == 12
 
 
+@pytest.mark.parametrize("executor", [[], ["--executor", "serial"]])
+def test_instances_beside_instance_json_are_named_as_left_out(folder, capsys, executor):
+    (folder / "about.json").write_text('{"name": "x"}')
+    (folder / "one.json").rename(folder / "instance.json")
+    assert main(["solve", str(folder), "-m", "local", *executor]) == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == f"{folder}: solving instance.json alone; left out: two.json"
+
+
 def test_long_messages_are_cut_and_what_they_leave_out_is_added():
     assert first_lines("a\n  b\n  c") == "a\n  b\n  c"
     problems = "\n".join(f"  {k}" for k in range(50))
