@@ -25,7 +25,8 @@ import code_opt
 from code_opt.errors import InputError
 from code_opt.executors import executor_of
 from code_opt.files import file_stem, write_atomically
-from code_opt.instance.tables import COLUMNS, REQUIRED_TABLES
+from code_opt.instance.files import instance_file, is_instance_folder
+from code_opt.instance.tables import COLUMNS
 from code_opt.result import Result, load_result
 from code_opt.store import Store, key_of
 
@@ -75,22 +76,18 @@ Report = Callable[[Outcome, int, int], None]
 """Called after each job with its outcome, how many are done, how many there are."""
 
 
-def is_table_folder(path: Path) -> bool:
-    """Tell whether a folder is one instance: it holds one of the tables that must be there."""
-    return any((path / f"{table}.csv").is_file() for table in REQUIRED_TABLES)
-
-
 def is_batch(paths: Sequence[Path]) -> bool:
     """Tell whether arguments mean many instances: several, or a folder that is none itself."""
-    return len(paths) > 1 or (paths[0].is_dir() and not is_table_folder(paths[0]))
+    return len(paths) > 1 or (paths[0].is_dir() and not is_instance_folder(paths[0]))
 
 
 def find_instances(paths: Iterable[Path]) -> list[Source]:
     """Return the instances that files and folders stand for, each once, in order.
 
-    In a folder that is no instance itself these are the JSON and YAML files and the folders
-    of CSV tables directly below it, by name. Hidden ones are left out, and so are files that
-    name another of the package's schemas (results, profiles), wherever a folder is searched.
+    In a folder that is no instance itself (CSV tables, or ``instance.json``) these are the
+    JSON and YAML files and the folders that are instances directly below it, by name. Hidden
+    ones are left out, and so are files that name another of the package's schemas (results,
+    profiles), wherever a folder is searched.
 
     Raises:
         InputError: a path is not there, a folder cannot be read or holds no instance.
@@ -99,7 +96,7 @@ def find_instances(paths: Iterable[Path]) -> list[Source]:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
-        if not path.is_dir() or is_table_folder(path):
+        if not path.is_dir() or is_instance_folder(path):
             found[path] = None
             continue
         try:
@@ -109,12 +106,13 @@ def find_instances(paths: Iterable[Path]) -> list[Source]:
         inside = [entry for entry in entries if _is_instance(entry)]
         if not inside:
             raise InputError(
-                f"{path}: neither an instance (a folder of CSV tables has servers.csv, ...) nor a "
-                "folder of instances (no .json or .yaml file, no folder of CSV tables in it)"
+                f"{path}: neither an instance (it would hold instance.json, or servers.csv and "
+                "the other tables) nor a folder of instances (no .json or .yaml file in it, no "
+                "folder that is an instance)"
             )
         found.update(dict.fromkeys(inside))
-    unique = {path.resolve(): path for path in reversed(found)}
-    files = [path for path in found if unique[path.resolve()] is path]
+    unique = {instance_file(path).resolve(): path for path in reversed(found)}
+    files = [path for path in found if unique[instance_file(path).resolve()] is path]
     stems: dict[str, int] = {}
     sources = []
     for path, label in zip(files, _labels(files), strict=True):
@@ -199,6 +197,7 @@ def result_file(job: Job) -> str:
 def fingerprint(path: Path) -> str | None:
     """Return a checksum of an instance's content, None where it cannot be read."""
     total = hashlib.sha256()
+    path = instance_file(path)
     files = [path]
     if path.is_dir():
         files = [path / f"{t}.csv" for t in COLUMNS if (path / f"{t}.csv").is_file()]
@@ -341,7 +340,7 @@ def _is_instance(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     if path.is_dir():
-        return is_table_folder(path)
+        return is_instance_folder(path)
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
         return False
     try:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-6
 """Relative tolerance of every numeric comparison, unless a place states another."""
 
+LISTED = 5
+"""Problems that a message about a file of ours lists; nobody wrote it by hand."""
+
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Objective = Literal["reward", "throughput", "accuracy"]
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
@@ -130,17 +133,26 @@ def load_result(path: str | Path) -> Result:
     """Read one result file.
 
     Raises:
-        InputError: the file is missing, not JSON, or not a result; every problem is named.
+        InputError: the file is missing, not JSON, or not a result; the first problems are
+            named, the others counted.
     """
     text = read_text(path)
     try:
         return Result.model_validate_json(text)
     except ValidationError as error:
-        problems = "\n".join(
-            f"  {'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}"
-            for item in error.errors(include_url=False)
-        )
-        raise InputError(f"{path}: not a result\n{problems}") from None
+        raise InputError(f"{path}: not a result\n{wrong_fields(error)}") from None
+
+
+def wrong_fields(error: ValidationError) -> str:
+    """Return a line for each of the first problems of a file, and how many more there are."""
+    found = error.errors(include_url=False)
+    lines = []
+    for item in found[:LISTED]:
+        place = ".".join(map(str, item["loc"])) or "file"
+        lines.append(f"  {place}: {item['msg'].removeprefix('Value error, ')}")
+    if len(found) > LISTED:
+        lines.append(f"  ... and {len(found) - LISTED} more")
+    return "\n".join(lines)
 
 
 def save_result(result: Result, path: str | Path) -> None:

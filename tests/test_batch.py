@@ -80,6 +80,24 @@ def test_a_folder_of_tables_stays_one_instance(folder):
     assert [s.path for s in find_instances([folder / "c"])] == [folder / "c"]
 
 
+def test_a_folder_with_instance_json_is_that_instance(folder, tmp_path):
+    profiled = folder / "profiled"
+    (profiled / "tables").mkdir(parents=True)
+    (profiled / "about.json").write_text('{"name": "x"}')
+    (profiled / "config.yaml").write_text("images: {}")
+    save_instance(generate(2, seed=1), profiled / "instance.json")
+    assert not is_batch([profiled])
+    assert code_opt.load_instance(profiled) == generate(2, seed=1)
+    assert batch.fingerprint(profiled) == batch.fingerprint(profiled / "instance.json")
+    assert batch.fingerprint(profiled) is not None
+    assert [s.label for s in find_instances([folder])] == ["a", "b", "c", "profiled"]
+    sources = find_instances([profiled, profiled / "instance.json"])
+    assert [s.path for s in sources] == [profiled]
+    # Tables go before it: they are what saving into the folder replaces.
+    save_instance(generate(3, seed=1), profiled)
+    assert code_opt.load_instance(profiled) == generate(3, seed=1)
+
+
 def test_labels_tell_files_of_one_name_apart(tmp_path):
     paths = [tmp_path / "x" / "instance.json", tmp_path / "y" / "instance.json"]
     paths += [tmp_path / "y" / "other.json", tmp_path / "y" / "other.yaml"]

@@ -148,6 +148,16 @@ def test_all_wrong_fields_are_named_at_once(tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 3
 
 
+def test_the_first_five_problems_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(data(**{f"field-{k}": k for k in range(9)})), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_result(path)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 7
+    assert lines[-1] == "  ... and 4 more"
+
+
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, "1e400", '"x"', "{}x"])
 def test_what_is_no_result_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "x.json"

@@ -22,12 +22,13 @@ from rich.console import Console
 from rich.text import Text
 
 import code_opt
-from code_opt.cli.batch import is_batch, solve_batch
+from code_opt.cli.batch import is_batch, solve_batch, tell_left_out
 from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.folders import make_folder
 from code_opt.cli.generate import generate
 from code_opt.cli.plan import plan
 from code_opt.cli.progress import ProgressReport
+from code_opt.cli.reasons import message_of, why_nothing
 from code_opt.cli.report import report as report_command
 from code_opt.cli.text import count, number, plain, plain_lines, product
 from code_opt.errors import CodeOptError, InputError
@@ -140,7 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             standalone_mode=False,
         )
     except typer.TyperException as error:  # usage errors, found before a command runs
-        _complain(error.format_message())
+        # Choices are checked by pydantic, which names its own kind of error first.
+        _complain(error.format_message().replace(": Value error, ", ": ", 1))
         return ExitStatus.BAD_INPUT
     except typer.Abort:
         return ExitStatus.INTERRUPTED
@@ -213,7 +215,11 @@ def _positive(value: float | None) -> float | None:
 
 
 InstanceArgument = Annotated[
-    Path, typer.Argument(metavar="INSTANCE", help="JSON or YAML file, or folder of CSV tables.")
+    Path,
+    typer.Argument(
+        metavar="INSTANCE",
+        help="JSON or YAML file, or folder of CSV tables or with instance.json.",
+    ),
 ]
 
 
@@ -224,7 +230,8 @@ def solve(
         list[Path],
         typer.Argument(
             metavar="INSTANCE...",
-            help="JSON or YAML file, or folder of CSV tables; several, or a folder of instances.",
+            help="JSON or YAML file, or folder of CSV tables or with instance.json; several, or a "
+            "folder of instances.",
         ),
     ],
     method: Annotated[
@@ -307,6 +314,7 @@ def solve(
     if out is not None:
         make_folder(out)
     instance = code_opt.load_instance(instance_path)
+    tell_left_out(instance_path)
     stderr = _Console(stderr=True)
     results = []
     for name in _methods(method or []):
@@ -402,9 +410,11 @@ def check(
 
     Exit status: 0 confirmed, 1 not confirmed, 2 bad input.
     """
-    result = code_opt.load_result(result_path)
+    result = _result(result_path, "check RESULT INSTANCE")
     instance = code_opt.load_instance(instance_path)
     violations = code_opt.check(result, instance)
+    # Of another instance everything differs: that is all there is to say.
+    violations = [v for v in violations if v.rule == "instance-name"] or violations
     console = _Console(highlight=False)
     if not violations:
         what = "every figure and requirement" if result.has_solution else "nothing to recompute"
@@ -418,7 +428,7 @@ def check(
             console,
             f"{plain(violation.rule)}: {plain(violation.place)}: {plain(violation.message)}",
         )
-    _print(console, f"{plain(result_path)}: not confirmed, {len(violations)} violations")
+    _print(console, f"{plain(result_path)}: not confirmed, {_violations(len(violations))}")
     return ExitStatus.NOT_CONFIRMED
 
 
@@ -532,13 +542,16 @@ def evaluate(
 
     Exit status: 0 all confirmed, 1 not all confirmed, 2 bad input.
     """
+    # Results first: where the order is wrong, the first of them is the instance.
+    order = "evaluate INSTANCE RESULT..."
+    loaded = [(path, _result(path, order)) for path in result_paths]
     instance = code_opt.load_instance(instance_path)
     results = {}
-    for path in result_paths:
+    for path, result in loaded:
         name = path.stem.removeprefix(f"{file_stem(instance.name)}.") or path.stem
         while name in results:
             name += "'"
-        results[name] = code_opt.load_result(path)
+        results[name] = result
     for folder in (out, write_back):
         if folder is not None:
             make_folder(folder)
@@ -598,6 +611,7 @@ def export(
     if to.suffix.lower() not in {".mps", ".lp"}:
         raise InputError(f"--to: {to}: the name must end in .mps or .lp")
     instance = code_opt.load_instance(instance_path)
+    make_folder(to.parent, "--to")
     from code_opt.methods.exact import build_model
     from code_opt.methods.settings import Settings
     from code_opt.solvers import write_model
@@ -609,11 +623,30 @@ def export(
         min_throughput=min_throughput,
     )
     write_model(build_model(instance, settings), to)
+    print(f"Written: {plain(to)} ({formulation.value} formulation)")
     return ExitStatus.DONE
 
 
 app.command("generate")(_command(generate))
 app.command("plan")(_command(plan))
+
+
+def _result(path: Path, order: str) -> Result:
+    """Read a result; where the file is an instance, say so and the right order of arguments."""
+    try:
+        return code_opt.load_result(path)
+    except InputError:
+        from code_opt.instance.files import is_instance
+
+        if is_instance(path):
+            raise InputError(
+                f"{path}: an instance, not a result; the order is: {PROGRAM} {order}"
+            ) from None
+        raise
+
+
+def _violations(number: int) -> str:
+    return "1 violation" if number == 1 else f"{number} violations"
 
 
 def _methods(asked: Sequence[Method]) -> list[str]:
@@ -655,7 +688,7 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
         return
     for result in results:
         if result.message:
-            _print(console, f"{result.method}: {plain_lines(_message(result))}")
+            _print(console, f"{result.method}: {plain_lines(message_of(result))}")
     double = "⇒" if console.encoding.lower().startswith("utf") else "=>"
     console.print()
     _print(console, f"Paths of {plain(detailed.method)} ({double} marks a learned connection)\n")
@@ -665,19 +698,6 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
     if detailed.links:
         console.print()
         console.print(link_table(detailed, console))
-
-
-def why_nothing(results: Sequence[Result], status: ExitStatus) -> str:
-    """Return why no method has an assignment: one proof, or what each method says."""
-    if status is ExitStatus.INFEASIBLE:
-        proofs = [_message(r) for r in results if r.status == "infeasible" and r.message]
-        return f"infeasible: {proofs[0] if proofs else 'no assignment meets all requirements'}"
-    told = [f"\n  {r.method}: {_message(r)}" for r in results if r.message]
-    return "stopped with no assignment found" + "".join(told)
-
-
-def _message(result: Result) -> str:
-    return (result.message or "").removeprefix(f"{result.method}: ")
 
 
 def _print(console: Console, line: str) -> None:

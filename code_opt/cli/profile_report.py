@@ -138,7 +138,7 @@ def show_profile(profile: Profile, console: Console, out: Path) -> None:
             )
         )
     console.print(Text(f"Written: {plain(out)}: instance.json, bundle/, tables/, about.json"))
-    console.print(Text(f"Next: code-opt solve {plain(out)}/instance.json"))
+    console.print(Text(f"Next: code-opt solve {plain(out)}"))
 
 
 def _table(console: Console, words: list[str], figures: list[str]) -> Table:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from code_opt.cli.exits import ExitStatus
+from code_opt.cli.text import plain
 from code_opt.errors import InputError
 from code_opt.files import write_atomically
 
@@ -47,12 +48,16 @@ def report(
 
     material = read_material(paths, instance_path)
     page = assemble(material, title)
+    written = []
     if out is not None:
         from code_opt.report.page import render
 
         write_atomically(out, render(page))
+        written.append(plain(out))
     if plots is not None:
         from code_opt.report.plots import save_plots
 
-        save_plots(page, plots)
+        files = save_plots(page, plots)
+        written.append(f"{plain(plots)} ({len(files)} files)")
+    print(f"Written: {', '.join(written)}")
     return ExitStatus.DONE if material.confirmed else ExitStatus.NOT_CONFIRMED

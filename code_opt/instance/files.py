@@ -32,16 +32,61 @@ from code_opt.instance.yaml_text import YamlError, read_yaml, write_yaml
 _QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
 _WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 _OPTIONAL_TABLES = ("links", "connections", "measured_paths")
+_OWN_SCHEMA = re.compile(r"""["']?schema["']?\s*:\s*["']?code-opt/instance/""")
+
+INSTANCE_FILE = "instance.json"
+"""The file that makes a folder without tables, such as one of ``profile``, an instance."""
+
+
+def instance_file(path: Path) -> Path:
+    """Return the file that holds an instance: ``instance.json`` of a folder without tables.
+
+    Everything else, a folder of CSV tables too, is returned as it is.
+    """
+    file = path / INSTANCE_FILE
+    return path if _has_tables(path) or not file.is_file() else file
+
+
+def is_instance_folder(path: Path) -> bool:
+    """Tell whether a folder is one instance: it holds a required table or ``instance.json``."""
+    return _has_tables(path) or (path / INSTANCE_FILE).is_file()
+
+
+def is_instance(path: Path) -> bool:
+    """Tell whether a file claims to be an instance, or a folder is one; errors count as no."""
+    if path.is_dir():
+        return is_instance_folder(path)
+    try:
+        return _OWN_SCHEMA.search(read_text(path)) is not None
+    except InputError:
+        return False
+
+
+def left_out(path: Path) -> list[Path]:
+    """Return the other instances beside ``instance.json`` of a folder that stands for it."""
+    file = instance_file(path)
+    if file == path:
+        return []
+    beside = sorted(p for p in path.iterdir() if p.suffix.lower() in (".json", ".yaml", ".yml"))
+    return [p for p in beside if p != file and is_instance(p)]
+
+
+def _has_tables(folder: Path) -> bool:
+    return any((folder / f"{table}.csv").is_file() for table in REQUIRED_TABLES)
 
 
 def load_instance(path: str | os.PathLike[str]) -> Instance:
-    """Read an instance: a JSON or YAML file (``.yaml``, ``.yml``), or a folder of CSV tables.
+    """Read an instance: a JSON or YAML file (``.yaml``, ``.yml``), or a folder.
+
+    A folder holds CSV tables or, without any that is required, ``instance.json``.
 
     Raises:
         InstanceError: the content is wrong; its ``problems`` lists everything at once.
         InputError: the file is missing, unreadable, too large or not text.
     """
     path = Path(path)
+    if os.path.isdir(path):
+        path = instance_file(path)
     if os.path.isdir(path):
         with collection_paused():
             return _load_folder(path)

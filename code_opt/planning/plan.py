@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from code_opt.errors import InputError
 from code_opt.files import read_text, write_atomically
+from code_opt.result import wrong_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,17 +162,14 @@ def load_plan(path: str | Path) -> Plan:
     """Read one plan file.
 
     Raises:
-        InputError: the file is missing, not JSON, or not a plan; every problem is named.
+        InputError: the file is missing, not JSON, or not a plan; the first problems are
+            named, the others counted.
     """
     text = read_text(path)
     try:
         return Plan.model_validate_json(text)
     except ValidationError as error:
-        problems = "\n".join(
-            f"  {'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}"
-            for item in error.errors(include_url=False)[:20]
-        )
-        raise InputError(f"{path}: not a plan\n{problems}") from None
+        raise InputError(f"{path}: not a plan\n{wrong_fields(error)}") from None
 
 
 def save_plan(plan: Plan, path: str | Path) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 import code_opt
 from code_opt.files import write_atomically
 from code_opt.instance import Instance, save_instance
+from code_opt.instance.files import INSTANCE_FILE
 from code_opt.networks.bundle import (
     AdapterEntry,
     DatasetEntry,
@@ -46,7 +47,6 @@ from code_opt.profiling.preparation import Place, Preparation, Report, silent
 from code_opt.profiling.searching import Search, SearchResult
 
 RANDOM_SEEDS = 5
-INSTANCE = "instance.json"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def profile(
         bundle=BUNDLE,
     )
     _write_bundle(measuring, place.out / BUNDLE)
-    save_instance(instance, place.out / INSTANCE)
+    save_instance(instance, place.out / INSTANCE_FILE)
     folder = place.out / "tables"
     folder.mkdir(exist_ok=True)
     for name, table in tables.items():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from code_opt.checker import Violation, check
 from code_opt.errors import InputError
 from code_opt.instance import Instance, load_instance
+from code_opt.instance.files import is_instance_folder
 from code_opt.instance.model import SCHEMA
 from code_opt.report.evaluation_files import EVALUATION_FILE, EvaluationTables, read_evaluation
 from code_opt.report.reading import read_json
@@ -73,7 +74,7 @@ class Material:
 class _Found:
     path: Path
     kind: str
-    """instance | result | plan | evaluation"""
+    """instance | instance folder | result | plan | evaluation"""
 
 
 def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> Material:
@@ -81,7 +82,8 @@ def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> M
 
     Args:
         paths: result files, plan files, evaluation folders (or their ``evaluation.json``),
-            or folders that hold such files; an instance file may stand among them.
+            or folders that hold such files; an instance may stand among them. One that a
+            folder holds is used where no other is named.
         instance_path: the instance, where it is not among ``paths``.
 
     Raises:
@@ -90,8 +92,15 @@ def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> M
     """
     found = _find(paths)
     instances = [f.path for f in found if f.kind == "instance"]
+    if not instances and instance_path is None:
+        instances = [f.path for f in found if f.kind == "instance folder"]
     if instance_path is not None:
         instances = [p for p in instances if p.resolve() != instance_path.resolve()]
+        if instance_path.suffix.lower() == ".json" and _kind(instance_path) == "result":
+            raise InputError(
+                f"--instance: {instance_path}: a result, not an instance; "
+                "the order is: code-opt report RESULT... --instance INSTANCE"
+            )
         instances.insert(0, instance_path)
     if not instances:
         raise InputError(
@@ -113,7 +122,7 @@ def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> M
             raise InputError(
                 f"{path}: about the instance {name!r}, not {instance.name!r} ({instances[0]})"
             )
-    others = [f.path for f in found if f.kind != "instance"]
+    others = [f.path for f in found if f.kind not in ("instance", "instance folder")]
     if not others:
         raise InputError("nothing to show: name result files, evaluation folders or plan files")
     return Material(
@@ -141,6 +150,8 @@ def _find(paths: Sequence[Path]) -> list[_Found]:
                 for p in sorted(path.glob("*.json"))
                 if (kind := _kind(p)) is not None and kind != "instance"
             ]
+            if is_instance_folder(path):
+                inside.append(_Found(path, "instance folder"))
             if not inside:
                 raise InputError(f"{path}: holds no result, evaluation or plan")
         else:

@@ -12,6 +12,7 @@ import pytest
 import code_opt
 from code_opt.cli.app import Method, file_stem, main
 from code_opt.errors import CodeOptError, InputError
+from code_opt.instance import save_instance
 from code_opt.result import Result
 from tests.cli.examples import make_instance, make_result
 
@@ -92,7 +93,7 @@ def test_options_reach_the_solver(answer) -> None:
         ("solve x.json --method simplex", "'simplex' is not one of"),
         ("solve x.json --formulation simplex", "'simplex' is not one of"),
         ("export x.json --to m.lp --formulation colgen", "'colgen' is not one of"),
-        ("solve x.json --objective cost", "'cost' is not one of"),
+        ("solve x.json --objective cost", "'--objective': 'cost' is not one of"),
         ("solve x.json --solver-option threads", "expected NAME=VALUE"),
         ("solve x.json --solver-option =1", "expected NAME=VALUE"),
         ("solve x.json --solver-option a=1 --solver-option a=2", "given twice"),
@@ -112,6 +113,28 @@ def test_bad_arguments_end_with_one_message(answer, capsys, arguments: str, mess
     assert message in err
     assert err.startswith("code-opt: ")
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("given", ["instance.json", "instance.yaml", "tables", "profiled"])
+def test_check_names_the_right_order(tmp_path: Path, capsys, given: str) -> None:
+    path = tmp_path / given
+    if given == "profiled":
+        path.mkdir()
+    save_instance(make_instance(), path / "instance.json" if given == "profiled" else path)
+    code_opt.save_result(make_result("local"), tmp_path / "result.json")
+    assert main(["check", str(path), str(tmp_path / "result.json")]) == 2
+    order = "the order is: code-opt check RESULT INSTANCE"
+    assert capsys.readouterr() == ("", f"code-opt: {path}: an instance, not a result; {order}\n")
+
+
+def test_a_result_of_another_instance_is_told_as_that_alone(tmp_path: Path, capsys) -> None:
+    other = ROOT / "data" / "infeasible.json"
+    code_opt.save_result(make_result("local"), tmp_path / "result.json")
+    assert main(["check", str(tmp_path / "result.json"), str(other)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("instance-name: ")
+    assert lines[1].endswith("not confirmed, 1 violation")
 
 
 def test_json_is_all_that_is_printed(answer, capsys) -> None:

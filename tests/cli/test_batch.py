@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,9 +12,12 @@ import pytest
 from code_opt.batch import Job, Outcome, Source
 from code_opt.cli.app import main
 from code_opt.cli.batch import status_of_batch
+from code_opt.cli.reasons import first_lines
 from code_opt.generate import generate
 from code_opt.instance import save_instance
 from tests.cli.examples import make_result
+
+DATA = Path(__file__).resolve().parents[2] / "data"
 
 
 @pytest.fixture
@@ -61,6 +66,54 @@ def test_a_bad_instance_is_told_and_the_others_are_solved(folder, capsys):
     assert "1/3 bad local: bad input: " in told.err
     assert "not JSON" in told.err
     assert told.out.count("feasible") == 2
+
+
+def test_a_bad_instance_is_told_once_in_a_few_lines(folder, capsys):
+    (folder / "bad.json").write_text(json.dumps({f"field-{k}": k for k in range(9)}))
+    arguments = ["solve", str(folder), "-m", "local", "-m", "greedy", "--executor", "serial"]
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].endswith("bad.json: 13 problems")
+    assert lines[6] == "  ... and 8 more"
+    assert lines[7] == "2/6 bad greedy: bad input, as told above"
+    assert len(lines) == 12
+
+
+@pytest.mark.parametrize("executor", [[], ["--executor", "serial"]])
+def test_instances_beside_instance_json_are_named_as_left_out(folder, capsys, executor):
+    (folder / "about.json").write_text('{"name": "x"}')
+    (folder / "one.json").rename(folder / "instance.json")
+    assert main(["solve", str(folder), "-m", "local", *executor]) == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == f"{folder}: solving instance.json alone; left out: two.json"
+
+
+def test_long_messages_are_cut_and_what_they_leave_out_is_added():
+    assert first_lines("a\n  b\n  c") == "a\n  b\n  c"
+    problems = "\n".join(f"  {k}" for k in range(50))
+    cut = "x: 57 problems\n  0\n  1\n  2\n  3\n  4\n  ... and 52 more"
+    assert first_lines(f"x: 57 problems\n{problems}\n  ... and 7 more") == cut
+
+
+@pytest.mark.parametrize("with_out", [False, True])
+def test_why_instances_are_infeasible_is_told_once_after_the_table(
+    folder, tmp_path, capsys, with_out
+):
+    shutil.copy(DATA / "infeasible.json", folder / "floors.json")
+    out = tmp_path / "out"
+    arguments = ["solve", str(folder), "-m", "exact", "-m", "local", "--executor", "serial"]
+    assert main([*arguments, *(["--out", str(out)] if with_out else [])]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    start = lines.index("floors: infeasible: no assignment meets all requirements")
+    assert start > 6
+    assert lines[start + 1] == "  least changes, each enough on its own:"
+    assert sum("least changes" in line for line in lines) == 1
+    where = f"column message of {out / 'batch.csv'}" if with_out else "--json, or --out DIR"
+    assert lines[-1] == f"In full: {where}"
+    if with_out:
+        table = pd.read_csv(out / "batch.csv")
+        told = table.message[(table.instance == "floors") & (table.method == "exact")].item()
+        assert "least changes" in told
 
 
 @pytest.mark.parametrize(

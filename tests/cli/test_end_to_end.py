@@ -113,7 +113,8 @@ def test_export_writes_a_model_that_reads_back(
 
     model = tmp_path / f"model.{suffix}"
     done = run("export", instance, "--to", model, "--formulation", formulation)
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"Written: {model} ({formulation} formulation)\n"
     highs = highspy.Highs()
     highs.setOptionValue("output_flag", False)
     highs.setOptionValue("threads", 1)  # as in the package: HiGHS keeps its first threads
@@ -122,10 +123,13 @@ def test_export_writes_a_model_that_reads_back(
     assert highs.getModelStatus() == highspy.HighsModelStatus.kOptimal
 
 
-def test_export_into_a_missing_folder_is_refused(instance: Path, tmp_path: Path) -> None:
-    done = run("export", instance, "--to", tmp_path / "none" / "model.lp")
+def test_export_makes_a_missing_folder(instance: Path, tmp_path: Path) -> None:
+    model = tmp_path / "none" / "below" / "model.lp"
+    assert run("export", instance, "--to", model).returncode == 0
+    assert model.stat().st_size > 0
+    done = run("export", instance, "--to", model / "x.lp")
     assert done.returncode == 2
-    assert "cannot be written" in done.stderr
+    assert "--to: " in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ def test_wrong_files_exit_with_2(results, tmp_path, capsys):
     save_result(solve(load_instance(other), method="local"), path)
     assert main(["evaluate", str(DIGITS), str(path), *QUICK]) == 2
     assert "a result of instance" in capsys.readouterr().err
+    assert main(["evaluate", str(path), str(DIGITS), *QUICK]) == 2
+    assert "the order is: code-opt evaluate INSTANCE RESULT..." in capsys.readouterr().err
 
 
 def test_writing_back_makes_an_instance_with_its_bundle(results, tmp_path):

@@ -33,6 +33,20 @@ def test_a_page_is_written(folder: Path, tmp_path: Path, capsys) -> None:
     assert main([*arguments, "--out", str(out), "--title", "Two & more"]) == 0
     text = out.read_text(encoding="utf-8")
     assert "<h1>Two &amp; more</h1>" in text
+    assert capsys.readouterr() == (f"Written: {out}\n", "")
+
+
+def test_a_folder_gives_its_instance_where_no_other_is_named(
+    folder: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "report.html"
+    assert main(["report", str(folder), "--out", str(out)]) == 0
+    profiled = tmp_path / "profiled"
+    profiled.mkdir()
+    (profiled / "instance.json").write_bytes((folder / "instance.json").read_bytes())
+    (profiled / "about.json").write_text('{"name": "two-services"}')
+    result = folder / "two-services.local.json"
+    assert main(["report", str(result), str(profiled), "--out", str(out)]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -65,7 +79,11 @@ def test_a_result_that_fails_the_check_gives_status_1(folder: Path, tmp_path: Pa
     ("arguments", "message"),
     [
         (["FOLDER", "--instance", "INSTANCE"], "nothing to write"),
-        (["FOLDER", "--out", "OUT"], "no instance"),
+        (["RESULT", "--out", "OUT"], "no instance"),
+        (
+            ["INSTANCE", "--instance", "RESULT", "--out", "OUT"],
+            "a result, not an instance; the order",
+        ),
         (["missing.json", "--out", "OUT"], "missing.json: no such file"),
         (["FOLDER", "--instance", "missing.json", "--out", "OUT"], "missing.json"),
         (["FOLDER", "INSTANCE", "--out", "nowhere/x.html"], "cannot be written"),
@@ -76,7 +94,8 @@ def test_bad_input_gives_one_message_and_status_2(
     folder: Path, tmp_path: Path, capsys, arguments: list[str], message: str
 ) -> None:
     out = tmp_path / "report.html"
-    known = {"FOLDER": folder, "INSTANCE": folder / "instance.json", "OUT": out}
+    result = folder / "two-services.exact.json"
+    known = {"FOLDER": folder, "INSTANCE": folder / "instance.json", "OUT": out, "RESULT": result}
     assert main(["report", *(str(known.get(a, a)) for a in arguments)]) == 2
     err = capsys.readouterr().err
     assert message in err
