@@ -55,7 +55,7 @@ _DEEPER = 2
 """so many more services answer together, ..."""
 _NODES_DEEPER = 200
 """... with so many programs, ..."""
-_PATIENCE_DEEPER = 6
+_PATIENCE_DEEPER = 12
 """... until so many turns in a row were in vain."""
 
 
