@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import building
 from benchmarks import contenders as contending
 from benchmarks.__main__ import COLUMNS, FULL, QUICK, Step, main, most_seconds, run_all, within
 from benchmarks.contenders import GAP, GAPS, Trace, contenders
@@ -234,3 +235,11 @@ def test_times_stand_beside_the_floor_under_them(runs):
     (part,) = [p for p in report(other, [], []).split("\n### ") if "over those of" in p]
     assert "| exact (path) | > |" in part
     assert "over those of" not in report(runs, [], [])
+
+
+@pytest.mark.parametrize("formulation", ["path", "colgen"])
+def test_modelling_is_measured_as_a_part_of_the_solve(formulation):
+    meter, whole = building.measure(8, 1000, formulation, 30.0, memory=True)
+    assert set(meter.seconds) == {"building", "handing over"}
+    assert 0.0 < sum(meter.seconds.values()) < whole
+    assert meter.peak > 0.01
