@@ -217,6 +217,8 @@ class ColumnGeneration:
         left = self.clock.left
         limit = None if left is None else max(_SHARE_OF_TIME * left, 1.0)
         view, loop = self._program(keep, gap, Clock(limit))
+        # Its bound holds for these paths alone: nothing that could be told as progress.
+        loop.settings = replace(loop.settings, progress=None)
         loop.solve(view)
         self._take(loop.best)
 

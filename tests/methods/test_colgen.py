@@ -18,6 +18,7 @@ from code_opt.methods.columns import PathTable, Prices
 from code_opt.methods.exact import build_model, choose_formulation
 from code_opt.methods.local_search import SearchOutcome
 from code_opt.methods.master import RestrictedMaster
+from code_opt.methods.mip import TangentLoop
 from code_opt.methods.server_cuts import separate
 from code_opt.methods.settings import Clock
 from code_opt.paths import build_pool
@@ -263,3 +264,26 @@ def test_too_many_paths_to_list_leave_a_valid_gap(monkeypatch):
     assert "too many paths" in result.message
     assert result.reward <= optimum.bound
     assert optimum.reward <= result.bound <= 1.25 * optimum.reward
+
+
+def test_restricted_programs_tell_no_bound_as_progress(monkeypatch):
+    """Their bounds hold for some of the paths only."""
+    told: list[bool] = []
+    improve, solve_loop = ColumnGeneration._improve, TangentLoop.solve
+    inside: list[bool] = []
+
+    def watched(self, keep):
+        inside.append(True)
+        improve(self, keep)
+        inside.pop()
+
+    def loop(self, view):
+        if inside:
+            told.append(self.settings.progress is not None)
+        return solve_loop(self, view)
+
+    monkeypatch.setattr(ColumnGeneration, "_improve", watched)
+    monkeypatch.setattr(TangentLoop, "solve", loop)
+    solve(generate(50, seed=2), formulation="colgen", progress=lambda _: None, time_limit=20.0)
+    assert told
+    assert not any(told)
