@@ -59,7 +59,6 @@ QUANTITIES = (
     Quantity("nondominated paths", LABELLING, "paths"),
     Quantity("labelling [CPU s]", LABELLING, "cpu"),
     Quantity("CoDE [CPU s]", "CoDE", "cpu"),
-    Quantity("exact to 1e-2 [CPU s]", EXACT, "cpu to 0.01"),
     Quantity("exact to 1e-4 [CPU s]", EXACT, "cpu to 0.0001"),
     Quantity("memory of exact [MiB]", EXACT, "grown"),
 )

@@ -56,8 +56,8 @@ def test_a_law_is_recovered(runs):
         assert found.error == pytest.approx(spread)
         assert found.worst == pytest.approx(spread)
         assert found.predict({**CENTRE, "blocks": 10}) == pytest.approx(56.0)
-    stopped = fit(runs, QUANTITIES[4], list(CENTRE))
-    assert QUANTITIES[4].column == "cpu to 0.0001"
+    stopped = fit(runs, QUANTITIES[3], list(CENTRE))
+    assert QUANTITIES[3].column == "cpu to 0.0001"
     assert stopped.left_out == 2 * sum(p["services"] > 100 for _, p in points("metro-ring", 10**6))
 
 
