@@ -27,6 +27,11 @@ class Rows:
         """Return what shared prefixes use of a resource."""
         return self.shared[resource] if self.shared else ()
 
+    @property
+    def prefixes(self) -> list[int]:
+        """The shared prefixes that use something of the resources, ascending."""
+        return sorted({v for entries in self.shared for v, _ in entries})
+
 
 @dataclass(frozen=True)
 class Goal:

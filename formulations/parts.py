@@ -20,6 +20,11 @@ def weighted(coefficients: Sequence[float], variables: Sequence[Any]) -> LinearE
     return LinearExpression(linear_coefs=list(coefficients), linear_vars=list(variables))
 
 
+def carries(prefix: Any, users: Sequence[Any]) -> Any:
+    """sum of users <= prefix, for the variable of a shared prefix and those of paths through it."""
+    return (None, weighted([*[1.0] * len(users), -1.0], [*users, prefix]), 0.0)
+
+
 def totals(model: pyo.ConcreteModel, most_throughput: float) -> None:
     """Variables A in [0, 1] and Th in [0, most_throughput]."""
     model.average_accuracy = pyo.Var(bounds=(0.0, 1.0))

@@ -16,7 +16,7 @@ from typing import Any
 import pyomo.environ as pyo
 
 from formulations.data import PathData
-from formulations.parts import capacity, floors_on_totals, objective, totals, weighted
+from formulations.parts import capacity, carries, floors_on_totals, objective, totals, weighted
 
 
 def build_path_model(data: PathData) -> pyo.ConcreteModel:
@@ -58,14 +58,8 @@ def shared_prefix_variables(model: pyo.ConcreteModel, data: PathData) -> None:
     R[v] is the largest R[p] of its paths. Only prefixes that use a server or link need phi,
     only those that use a memory y. At binary x, y is binary by itself.
     """
-    rate = sorted(
-        {v for i in range(len(data.rate_rows.names)) for v, _ in data.rate_rows.shared_of(i)}
-    )
-    memory = sorted(
-        {v for i in range(len(data.memory_rows.names)) for v, _ in data.memory_rows.shared_of(i)}
-    )
-    model.prefix_rate = pyo.Var(rate, bounds=(0.0, 1.0))
-    model.prefix_in_use = pyo.Var(memory, bounds=(0.0, 1.0))
+    model.prefix_rate = pyo.Var(data.rate_rows.prefixes, bounds=(0.0, 1.0))
+    model.prefix_in_use = pyo.Var(data.memory_rows.prefixes, bounds=(0.0, 1.0))
 
 
 def one_path_per_task(model: pyo.ConcreteModel, data: PathData) -> None:
@@ -138,10 +132,8 @@ def prefix_is_in_use(model: pyo.ConcreteModel, data: PathData) -> None:
     model.prefix_is_in_use = pyo.ConstraintList()
     for prefix in model.prefix_in_use:
         for paths in data.prefixes[prefix]:
-            variables = [*(model.choose[p] for p in paths), model.prefix_in_use[prefix]]
-            model.prefix_is_in_use.add(
-                (None, weighted([*[1.0] * len(paths), -1.0], variables), 0.0)
-            )
+            users = [model.choose[p] for p in paths]
+            model.prefix_is_in_use.add(carries(model.prefix_in_use[prefix], users))
 
 
 def server_and_link_capacity(model: pyo.ConcreteModel, data: PathData) -> None:

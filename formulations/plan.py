@@ -20,7 +20,7 @@ from typing import Any
 import pyomo.environ as pyo
 
 from formulations.data import Rows
-from formulations.parts import weighted
+from formulations.parts import carries, weighted
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def shared_prefix_variables(model: pyo.ConcreteModel, data: PlanData) -> None:
     computed in situation k (only where the situation adapts); z[f,v]: v is in use under
     failure f. At binary x and y, z is binary by itself.
     """
-    rate, memory = _prefixes(data.rate_rows), _prefixes(data.memory_rows)
+    rate, memory = data.rate_rows.prefixes, data.memory_rows.prefixes
     in_full = {situation.choice for situation in data.situations if not situation.adapts}
     model.prefix_in_use = pyo.Var(
         [
@@ -372,7 +372,7 @@ def prefix_is_in_use(model: pyo.ConcreteModel, data: PlanData) -> None:
     model.prefix_is_in_use = pyo.ConstraintList()
     for (c, v), used in model.prefix_in_use.items():
         for paths in data.prefixes[v]:
-            model.prefix_is_in_use.add(_carries(used, [model.choose[c, p] for p in paths]))
+            model.prefix_is_in_use.add(carries(used, [model.choose[c, p] for p in paths]))
 
 
 def prefix_carries_share(model: pyo.ConcreteModel, data: PlanData) -> None:
@@ -380,7 +380,7 @@ def prefix_carries_share(model: pyo.ConcreteModel, data: PlanData) -> None:
     model.prefix_carries_share = pyo.ConstraintList()
     for (k, v), share in model.prefix_share.items():
         for paths in data.prefixes[v]:
-            model.prefix_carries_share.add(_carries(share, [model.serve[k, p] for p in paths]))
+            model.prefix_carries_share.add(carries(share, [model.serve[k, p] for p in paths]))
 
 
 def prefix_is_in_use_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
@@ -393,7 +393,7 @@ def prefix_is_in_use_under_failure(model: pyo.ConcreteModel, data: PlanData) -> 
             variables = [model.choose[0, p] for p in running]
             variables += [model.backup[f, p] for p in running if (f, p) in model.backup]
             if variables:
-                model.prefix_is_in_use_under_failure.add(_carries(used, variables))
+                model.prefix_is_in_use_under_failure.add(carries(used, variables))
 
 
 def share_of_each_situation(model: pyo.ConcreteModel, data: PlanData) -> None:
@@ -587,19 +587,9 @@ def _visits(data: PlanData, server: int) -> frozenset[int]:
     return frozenset(own)
 
 
-def _prefixes(rows: Rows) -> list[int]:
-    """Return the shared prefixes that use something of the rows."""
-    return sorted({v for i in range(len(rows.names)) for v, _ in rows.shared_of(i)})
-
-
 def _of_group(data: PlanData, prefix: int, values: Sequence[float]) -> float:
     """Return the value of the tasks (all have the same one) that can walk a prefix."""
     return max((values[data.task_of[paths[0]]] for paths in data.prefixes[prefix]), default=0.0)
-
-
-def _carries(prefix: Any, users: list[Any]) -> Any:
-    """sum of users <= prefix."""
-    return (None, weighted([*[1.0] * len(users), -1.0], [*users, prefix]), 0.0)
 
 
 def _within_capacity(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -52,6 +52,15 @@ def path_in_pool(task: TaskPaths, number: int) -> ChosenPath:
         seconds=float(paths.seconds[number]),
         use=paths.use[number],
     )
+
+
+def paths_of_units(units: Iterable[Unit], options: Iterable[int]) -> list[ChosenPath]:
+    """Return the path of every task, given the number of the option that each unit takes."""
+    found: dict[int, ChosenPath] = {}
+    for unit, option in zip(units, options, strict=True):
+        pairs = zip(unit.group.tasks, unit.tasks, unit.paths[option].tolist(), strict=True)
+        found |= {t: path_in_pool(task, path) for t, task, path in pairs}
+    return [found[t] for t in range(len(found))]
 
 
 def path_of(task: TaskPaths, arcs: tuple[int, ...]) -> ChosenPath:
@@ -149,8 +158,10 @@ class Judge:
         return [self.use_of(group, paths) for group in self.pool.groups]
 
     @staticmethod
-    def use_of(group: RateGroup, paths: Sequence[ChosenPath]) -> FloatArray:
-        """Return what one inference of all tasks of a group uses, given all tasks' paths."""
+    def use_of(
+        group: RateGroup, paths: Sequence[ChosenPath] | Mapping[int, ChosenPath]
+    ) -> FloatArray:
+        """Return what one inference of all tasks of a group uses, given (at least) their paths."""
         if group.is_shared:
             return group.use([paths[t].arcs for t in group.tasks])
         return paths[group.tasks[0]].use

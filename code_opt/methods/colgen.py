@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -216,9 +216,8 @@ class ColumnGeneration:
         gap = max(self.gap, min(_SHARE_OF_GAP * self._distance(), _LOOSEST_GAP))
         left = self.clock.left
         limit = None if left is None else max(_SHARE_OF_TIME * left, 1.0)
-        view, loop = self._program(keep, gap, Clock(limit))
         # Its bound holds for these paths alone: nothing that could be told as progress.
-        loop.settings = replace(loop.settings, progress=None)
+        view, loop = self._program(keep, gap, Clock(limit), progress=None)
         loop.solve(view)
         self._take(loop.best)
 
@@ -265,7 +264,7 @@ class ColumnGeneration:
             if self.best is None:
                 self.message += " before any assignment was found"
             return "unknown" if self.best is None else "feasible"
-        view, loop = self._program(self.table.alive, self.gap, self.clock)
+        view, loop = self._program(self.table.alive, self.gap, self.clock, self.settings.progress)
         loop.bound = self.bound
         status = loop.solve(view)
         self.best, self.message = loop.best, loop.message
@@ -275,7 +274,13 @@ class ColumnGeneration:
             self.details[name] = loop.details.get(name)
         return status
 
-    def _program(self, keep: BoolArray, gap: float, clock: Clock) -> tuple[UnitView, TangentLoop]:
+    def _program(
+        self,
+        keep: BoolArray,
+        gap: float,
+        clock: Clock,
+        progress: Callable[[Progress], None] | None,
+    ) -> tuple[UnitView, TangentLoop]:
         """Prepare the path formulation over some of the paths, with the present cuts."""
         table, keep = self.table, keep.copy()
         if self.best is not None:
@@ -283,7 +288,7 @@ class ColumnGeneration:
         units = table.subsets(keep)
         tasks = {t: task for u in units for t, task in zip(u.group.tasks, u.tasks, strict=True)}
         pool = PathPool(table.pool.topology, tuple(tasks[t] for t in range(len(tasks))))
-        settings = replace(self.settings, formulation="path", gap=gap)
+        settings = replace(self.settings, formulation="path", gap=gap, progress=progress)
         view = UnitView(pool, settings, units)
         number = np.cumsum(keep) - 1
         for cut in table.cuts:

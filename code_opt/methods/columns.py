@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from code_opt.instance.model import Shape
-from code_opt.methods.assignment import ChosenPath, Solution
-from code_opt.methods.models import chosen_of, option_of, throughput_unit
+from code_opt.methods.assignment import ChosenPath, Solution, paths_of_units
+from code_opt.methods.models import option_of, throughput_unit
 from code_opt.methods.settings import Settings
 from code_opt.methods.units import Unit, build_units
 from code_opt.paths import PathPool, TaskPaths
@@ -187,10 +187,7 @@ class PathTable:
 
     def chosen(self, choice: IntArray) -> list[ChosenPath]:
         """Return the path of every task of the pool, given those of the units, shape (T,)."""
-        found: dict[int, ChosenPath] = {}
-        for unit, number in zip(self.units, (choice - self.first[:-1]).tolist(), strict=True):
-            found |= chosen_of(unit, number)
-        return [found[task] for task in range(len(found))]
+        return paths_of_units(self.units, (choice - self.first[:-1]).tolist())
 
     def subsets(self, keep: BoolArray) -> tuple[Unit, ...]:
         """Return the units with some of their options only."""

@@ -67,10 +67,15 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
             return _solve_priced(priced, replace(settings, formulation="colgen"), clock)
     pool = build_pool(instance)
     formulation, reason = choose_formulation(pool, settings)
+    if settings.solver_log:
+        print(f"formulation {formulation}: {reason}", file=sys.stderr)
     judge = Judge(pool, replace(settings, formulation=formulation))
-    counts: dict[str, Any] = {"paths_in_pool": pool.size, "labels": pool.labels}
+    counts: dict[str, Any] = {
+        "formulation_choice": reason,
+        "paths_in_pool": pool.size,
+        "labels": pool.labels,
+    }
     if any(len(task) == 0 for task in pool.tasks):
-        counts["formulation_choice"] = reason
         return _no_solution(judge, "infeasible", clock, None, counts)
     best = search(judge, clock, seed=settings.seed, is_deep=False).solution
     units: tuple[Unit, ...] = ()
@@ -82,9 +87,6 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
                 f"formulation 'colgen': input group {name!r} has too many combinations of paths to "
                 "list in time; use path, flow or auto"
             )
-    counts["formulation_choice"] = reason
-    if settings.solver_log:
-        print(f"formulation {formulation}: {reason}", file=sys.stderr)
     run: TangentLoop | ColumnGeneration
     if formulation == "colgen":
         run = ColumnGeneration(judge, clock, best, units)

@@ -100,9 +100,9 @@ def search(
         if clock.is_over or bound - best.merit <= _CLOSE:
             break
         if in_vain >= patience:
-            is_near = bound - best.merit <= _NEAR
-            if not is_deep or is_near or nodes == _NODES_DEEPER:
+            if not is_deep or bound - best.merit <= _NEAR:
                 break
+            is_deep = False  # it goes deeper once
             nodes, patience, in_vain = _NODES_DEEPER, _PATIENCE_DEEPER, 0
             agenda.deepen()
         work.stages += 1

@@ -18,8 +18,8 @@ from code_opt.methods.assignment import (
     Judge,
     Solution,
     measured_paths,
-    path_in_pool,
     path_of,
+    paths_of_units,
 )
 from code_opt.methods.units import Unit
 from code_opt.paths import PathPool, TaskPaths
@@ -243,11 +243,7 @@ class Searcher:
 
     def chosen(self, choice: IntArray) -> list[ChosenPath]:
         """Return an assignment's paths, by task."""
-        found: dict[int, ChosenPath] = {}
-        for unit, number in zip(self.units, (choice - self.first[:-1]).tolist(), strict=True):
-            for task, path in zip(unit.group.tasks, unit.paths[number], strict=True):
-                found[task] = path_in_pool(self.pool.tasks[task], int(path))
-        return [found[task] for task in range(len(self.pool.tasks))]
+        return paths_of_units(self.units, (choice - self.first[:-1]).tolist())
 
 
 class Beliefs:

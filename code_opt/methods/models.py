@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +10,14 @@ from typing import Protocol
 import numpy as np
 import pyomo.environ as pyo
 
-from code_opt.methods.assignment import ChosenPath, Solution, measured_paths, path_in_pool, path_of
+from code_opt.methods.assignment import (
+    ChosenPath,
+    Solution,
+    measured_paths,
+    path_in_pool,
+    path_of,
+    paths_of_units,
+)
 from code_opt.methods.settings import Settings
 from code_opt.methods.units import Unit
 from code_opt.paths import PathPool, TaskGraph, TaskPaths
@@ -120,12 +128,6 @@ def listing(unit: Unit, solution: Solution) -> Unit:
     pairs = zip(unit.group.tasks, unit.tasks, strict=True)
     paths = [_position(task, solution.paths[t]) for t, task in pairs]
     return unit.having(np.concatenate((unit.paths, [paths])))
-
-
-def chosen_of(unit: Unit, option: int) -> dict[int, ChosenPath]:
-    """Return the paths that make an option, by the number of their task."""
-    pairs = zip(unit.group.tasks, unit.tasks, unit.paths[option].tolist(), strict=True)
-    return {t: path_in_pool(task, path) for t, task, path in pairs}
 
 
 def _own_use(pool: PathPool) -> list[tuple[IntArray, FloatArray]]:
@@ -254,11 +256,11 @@ class UnitView:
 
     def paths(self) -> list[ChosenPath]:
         """See :class:`ModelView`."""
-        found: dict[int, ChosenPath] = {}
-        for first, end, unit in zip(self._first[:-1], self._first[1:], self.units, strict=True):
+        options = []
+        for first, end in itertools.pairwise(self._first):
             values = [self.model.choose[p].value or 0.0 for p in range(first, end)]
-            found |= chosen_of(unit, int(np.argmax(values)))
-        return [found[t] for t in range(len(found))]
+            options.append(int(np.argmax(values)))
+        return paths_of_units(self.units, options)
 
 
 def _position(task: TaskPaths, path: ChosenPath) -> int:

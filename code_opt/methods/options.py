@@ -24,14 +24,12 @@ from code_opt.methods.columns import PathTable
 from code_opt.methods.master import RestrictedMaster
 from code_opt.methods.models import listing
 from code_opt.methods.settings import Clock
-from code_opt.methods.units import Unit, cheapest_options
+from code_opt.methods.units import MOST_TASKS, Unit, cheapest_options
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray, nondominated
 
 _MOST_COMPARISONS = 300_000_000
 """Pairs of ways that may be compared for one group before its listing is given up."""
-_MOST_TASKS = 6
-"""Tasks of a group up to which its subsets are looked at one by one."""
 _AT_ONCE = 20_000
 """Ways compared at once."""
 _RATES = 12
@@ -135,7 +133,7 @@ def list_options(
     """
     if unit.is_complete:
         return unit
-    if unit.size > _MOST_TASKS:
+    if unit.size > MOST_TASKS:
         return None
     try:
         paths = _Listing(unit, worth, least, clock).paths()
@@ -156,7 +154,7 @@ def options_that_matter(
     if not large:
         return tuple(units), None
     for i in large:
-        if units[i].size > _MOST_TASKS:
+        if units[i].size > MOST_TASKS:
             return tuple(units), units[i]
     priced, left = None, clock.left
     clock = Clock(None if left is None else _SHARE_OF_TIME * left)

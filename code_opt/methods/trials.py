@@ -149,12 +149,8 @@ class Trials:
         """Return what a group uses; the same choice gives the same array."""
         key = (group.tasks[0], *(int(choice[t]) for t in group.tasks))
         if key not in self._use_by_choice:
-            tasks = self._pool.tasks
-            self._use_by_choice[key] = (
-                group.use([tasks[t].paths.arcs_of(int(choice[t])) for t in group.tasks])
-                if group.is_shared
-                else tasks[group.tasks[0]].paths.use[int(choice[group.tasks[0]])]
-            )
+            paths = {t: path_in_pool(self._pool.tasks[t], int(choice[t])) for t in group.tasks}
+            self._use_by_choice[key] = self._judge.use_of(group, paths)
         return self._use_by_choice[key]
 
     def _options(self, choice: IntArray, task: int) -> FloatArray:

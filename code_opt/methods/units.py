@@ -40,9 +40,9 @@ _ASIDE = (1.0, 0.5, 2.0)
 """What accuracy is worth, as a factor, where exchanges start from: they end in other places."""
 _SHORT = 1e3
 """Worth lost by an option for each capacity, or part of it, that it lacks at the floor."""
-_MOST_SUBSETS = 3**6
-"""Splits of a group's tasks that the dynamic program may try at a node; in larger groups the
-tasks answer each other in turns."""
+MOST_TASKS = 6
+"""Tasks of a group up to which the dynamic program looks at all their subsets (3 to the power of
+it are the splits at a node); in larger groups the tasks answer each other in turns."""
 _TURNS = 4
 
 
@@ -273,7 +273,7 @@ class Unit:
         own = at.resources[self.resources]
         prices = np.where(self.is_rate_resource, rates * (own + drawn), own)
         worth = np.full(len(rates), at.accuracy)
-        return _best(self.tasks, self.sharing, self.weights, prices, worth)
+        return cheapest_options(self.tasks, self.sharing, self.weights, prices, worth)
 
     @property
     def is_complete(self) -> bool:
@@ -348,27 +348,6 @@ def draw_options(tasks: Sequence[TaskPaths], sharing: Sharing, weights: FloatArr
     return np.unique(_sampled(tasks, sharing, weights), axis=0)
 
 
-def cheapest_options(
-    tasks: Sequence[TaskPaths],
-    sharing: Sharing,
-    weights: FloatArray,
-    prices: FloatArray,
-    accuracy: FloatArray,
-) -> IntArray:
-    """Return the combinations of paths of least price less worth of accuracy, shape (B, m).
-
-    They are the best of all for groups in which every subset of tasks is looked at (six tasks).
-
-    Args:
-        tasks: m tasks of a group.
-        sharing: what their paths have in common.
-        weights: w[t] of the tasks, shape (m,).
-        prices: B prices of the group's k resources, shape (B, k).
-        accuracy: what a unit of the average accuracy is worth, shape (B,).
-    """
-    return _best(tasks, sharing, weights, prices, accuracy)
-
-
 def _undominated(unit: Unit) -> Unit:
     """Drop the options that another one dominates."""
     kept = nondominated(np.column_stack((-unit.accuracy, unit.use)))
@@ -403,15 +382,15 @@ def _sampled(tasks: Sequence[TaskPaths], sharing: Sharing, weights: FloatArray) 
     typical = typical + sum((p.use for p in sharing.prefixes), np.zeros(len(typical)))
     prices = _few_large(rng, _SAMPLES, len(typical)) / np.where(typical > 0.0, typical, 1.0)
     accuracy = 10.0 ** rng.uniform(-2.0, 3.0, _SAMPLES) / max(float(weights.sum()), 1e-300)
-    found = [_best(tasks, sharing, weights, prices, accuracy, rng)]
+    found = [cheapest_options(tasks, sharing, weights, prices, accuracy, rng)]
     # The extremes: all accuracy, and the least use of each resource.
     prices = np.concatenate((np.zeros((1, len(typical))), np.eye(len(typical))))
     accuracy = np.concatenate(([1.0], np.zeros(len(typical))))
-    found.append(_best(tasks, sharing, weights, prices, accuracy))
+    found.append(cheapest_options(tasks, sharing, weights, prices, accuracy))
     return np.concatenate(found)
 
 
-def _best(
+def cheapest_options(
     tasks: Sequence[TaskPaths],
     sharing: Sharing,
     weights: FloatArray,
@@ -421,8 +400,9 @@ def _best(
 ) -> IntArray:
     """Return the combination of paths of least price less worth of accuracy, for B prices.
 
-    Exactly these combinations lie on the convex hull of all; with ``rng`` the paths' costs are
-    shaken a little, so that some behind it are found as well.
+    It is the best of all in groups of up to :data:`MOST_TASKS` tasks. Exactly these
+    combinations lie on the convex hull of all; with ``rng`` the paths' costs are shaken a
+    little, so that some behind it are found as well.
 
     Args:
         tasks: m of them.
@@ -443,7 +423,7 @@ def _best(
     if rng is not None:
         for cost in own:
             cost += _SHAKEN * np.ptp(cost, axis=1, keepdims=True) * rng.standard_normal(cost.shape)
-    if 3 ** len(tasks) <= _MOST_SUBSETS:
+    if len(tasks) <= MOST_TASKS:
         return _by_subsets(sharing, own, nodes)
     return _in_turns(sharing, own, nodes)
 

@@ -34,14 +34,14 @@ def test_the_dynamic_program_finds_the_cheapest_combination(seed):
         prices /= np.maximum(every.use.mean(axis=0), 1e-12)
         accuracy = 10.0 ** rng.uniform(-1.0, 2.0, 12)
         cost = prices @ every.use.T - accuracy[:, None] * every.accuracy
-        paths = module._best(unit.tasks, unit.sharing, unit.weights, prices, accuracy)
+        paths = module.cheapest_options(unit.tasks, unit.sharing, unit.weights, prices, accuracy)
         found = Unit(unit.group, unit.tasks, unit.sharing, unit.weights, paths)
         reached = (prices * found.use).sum(axis=1) - accuracy * found.accuracy
         assert reached == pytest.approx(cost.min(axis=1), rel=1e-9, abs=1e-12)
 
 
 def test_large_groups_answer_each_other_in_turns(monkeypatch):
-    monkeypatch.setattr(module, "_MOST_SUBSETS", 1)
+    monkeypatch.setattr(module, "MOST_TASKS", 0)
     losses = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -50,7 +50,7 @@ def test_large_groups_answer_each_other_in_turns(monkeypatch):
             prices = rng.exponential(size=(12, every.use.shape[1])) ** 3
             prices /= np.maximum(every.use.mean(axis=0), 1e-12)
             zero = np.zeros(12)
-            paths = module._best(unit.tasks, unit.sharing, unit.weights, prices, zero)
+            paths = module.cheapest_options(unit.tasks, unit.sharing, unit.weights, prices, zero)
             found = Unit(unit.group, unit.tasks, unit.sharing, unit.weights, paths)
             least = (prices @ every.use.T).min(axis=1)
             reached = (prices * found.use).sum(axis=1)
