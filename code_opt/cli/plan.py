@@ -53,7 +53,6 @@ class SweepMethod(StrEnum):
     PLAN = "plan"
 
 
-_MOST_REASONS = 3
 _WHAT, _DEMAND, _HOW = "What to answer (default: --least-cost)", "Demand and floors", "How"
 
 
@@ -348,36 +347,26 @@ def _status(plans: Sequence[Plan], stderr: Console) -> ExitStatus:
     """Return the exit status: that of the worst plan without anything in it."""
     status = ExitStatus.DONE
     for found in plans:
-        some = any(_has_plan(row) for row in found.tables_[0].records())
         if found.status == "infeasible" and found.message:
-            part = "in part " if some else ""
+            part = "in part " if found.has_any else ""
             stderr.print(
-                f"{found.kind}: {part}infeasible at any size: {_first_reasons(found.message)}",
+                f"{found.kind}: {part}infeasible at any size: {_first_reasons(found)}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
             )
-        nothing = not some
-        if nothing and found.status == "infeasible":
+        if not found.has_any and found.status == "infeasible":
             return ExitStatus.INFEASIBLE
-        if nothing:
+        if not found.has_any:
             status = ExitStatus.NOTHING_FOUND
     return status
 
 
-def _first_reasons(message: str) -> str:
-    """Return the reasons that a terminal shows: the others mostly follow from the first ones."""
-    lines = message.split("\n")
-    starts = [i for i, line in enumerate(lines) if not line.startswith(" ")]
-    if len(starts) <= _MOST_REASONS:
-        return message
-    left = len(starts) - _MOST_REASONS
-    return "\n".join([*lines[: starts[_MOST_REASONS]], f"... and {left} more (--json, --out)"])
-
-
-def _has_plan(row: dict[str, Any]) -> bool:
-    """Tell whether a row of the first table holds a plan, an assignment or a value."""
-    return row.get("status", "optimal") in ("optimal", "feasible")
+def _first_reasons(found: Plan) -> str:
+    """Return the reasons that a terminal shows."""
+    first, others = found.reasons
+    more = [f"... and {len(others)} more (--json, --out)"] if others else []
+    return "\n".join([*first, *more])
 
 
 def _numbers(option: str, text: str) -> list[float]:

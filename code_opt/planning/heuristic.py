@@ -24,6 +24,7 @@ safety far above what it takes) comes before its limit on nodes.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def search_plan(
         return _search_groups(case, demands, min_accuracy, seed)
     work = _Search(case, demands, min_accuracy)
     relaxed = work.relaxations()
-    settled = [work.settle(_largest(case, shares)) for shares, _ in relaxed]
+    settled = [work.settle(_largest(case, one.shares)) for one in relaxed]
     settled.append(work.settle(work.most_accurate()))
     best = min(settled, key=work.value)
     has_choice = bool((np.diff(case.first) > 1).any())
@@ -149,10 +150,10 @@ def promising_paths(
     return allowed
 
 
-def _cheapest(case: Case, relaxed: list[tuple[FloatArray, FloatArray]], per_task: int) -> BoolArray:
+def _cheapest(case: Case, relaxed: list[_Relaxed], per_task: int) -> BoolArray:
     allowed = np.zeros(len(case.task_of), dtype=bool)
-    for shares, reduced in relaxed:
-        order = np.argsort(reduced - shares, kind="stable")
+    for one in relaxed:
+        order = np.argsort(one.reduced - one.shares, kind="stable")
         allowed[order[: per_task * (len(case.first) - 1)]] = True
     return allowed
 
@@ -160,7 +161,7 @@ def _cheapest(case: Case, relaxed: list[tuple[FloatArray, FloatArray]], per_task
 def _polished(
     work: _Search,
     best: IntArray,
-    relaxed: list[tuple[FloatArray, FloatArray]],
+    relaxed: list[_Relaxed],
     settled: list[IntArray],
     seed: int,
 ) -> IntArray:
@@ -218,6 +219,17 @@ def _largest(case: Case, shares: FloatArray) -> IntArray:
     )
 
 
+class _Relaxed(NamedTuple):
+    """A relaxation with fractional units, in prices of the dearest unit."""
+
+    shares: FloatArray
+    """Of the paths, shape (P,)."""
+    reduced: FloatArray
+    """Reduced costs of the paths, shape (P,)."""
+    dual: FloatArray
+    """Of the rows: tasks, capacities by situation, accuracy."""
+
+
 class _Search:
     """Assignments of one case, valued under several demands at once."""
 
@@ -237,21 +249,14 @@ class _Search:
 
         Capacities in each situation, shape (K, I); a unit of the average accuracy.
         """
-        duals: list[FloatArray] = []
-        self.relaxations(1, duals)
-        if not duals:
+        found = self.relaxations(turns=1)
+        if not found:
             return None
-        dual = np.maximum(duals[0][len(self.case.first) - 1 :], 0.0)
+        dual = np.maximum(found[0].dual[len(self.case.first) - 1 :], 0.0)
         return dual[:-1].reshape(len(self.demands), -1), float(dual[-1])
 
-    def relaxations(
-        self, turns: int = _RELAXATIONS, duals: list[FloatArray] | None = None
-    ) -> list[tuple[FloatArray, FloatArray]]:
-        """Return shares and reduced costs of the paths in relaxations with fractional units.
-
-        Of each turn of slope scaling one pair, shape (P,) each; reduced costs in prices of the
-        dearest unit.
-        """
+    def relaxations(self, turns: int = _RELAXATIONS) -> list[_Relaxed]:
+        """Return the relaxations with fractional units, one of each turn of slope scaling."""
         case = self.case
         paths, resources = case.use.shape
         tasks, situations = len(case.first) - 1, len(self.demands)
@@ -297,15 +302,14 @@ class _Search:
             rhs,
             row_lower=least,
         )
-        found: list[tuple[FloatArray, FloatArray]] = []
+        found: list[_Relaxed] = []
         price, own = fair, free
         for turn in range(1, turns + 1):
             outcome = program.solve()
             if outcome is None:
                 break
-            if duals is not None:
-                duals.append(outcome.row_dual)
-            found.append((outcome.x[:paths], -outcome.column_dual[:paths]))
+            reduced = -outcome.column_dual[:paths]
+            found.append(_Relaxed(outcome.x[:paths], reduced, outcome.row_dual))
             bought = outcome.x[paths : paths + len(sold)]
             whole = np.ceil(bought / case.unit[sold] - 1e-7) * case.unit[sold]
             factor = np.where(

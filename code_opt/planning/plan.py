@@ -136,6 +136,26 @@ class Plan(_Record):
                 return table
         raise KeyError(name)
 
+    @property
+    def has_any(self) -> bool:
+        """Whether a row of the first table holds a plan, an assignment or a value."""
+        rows = self.tables_[0].records() if self.tables_ else []
+        return any(row.get("status", "optimal") in ("optimal", "feasible") for row in rows)
+
+    @property
+    def reasons(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The first reasons of the message, and the others, which mostly follow from them.
+
+        Each reason begins a line, what belongs to it is indented.
+        """
+        found: list[str] = []
+        for line in (self.message or "").split("\n"):
+            if found and line.startswith(" "):
+                found[-1] += f"\n{line}"
+            elif line.strip():
+                found.append(line)
+        return tuple(found[:_FIRST_REASONS]), tuple(found[_FIRST_REASONS:])
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         return self.model_dump(mode="json", by_alias=True)
@@ -145,6 +165,7 @@ class Plan(_Record):
         return self.model_dump_json(by_alias=True, indent=1) + "\n"
 
 
+_FIRST_REASONS = 3
 _TYPES: dict[str, tuple[type, ...]] = {
     "number": (int, float),
     "integer": (int,),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,12 +111,6 @@ def plan_data(
     return PlanData(
         task_names=case.names,
         weight=case.weights.tolist(),
-        task_of=case.task_of.tolist(),
-        accuracy=case.accuracy.tolist(),
-        rate_rows=_rows([r.name for r in case.resources], case.shared.own_use, case.shared.use),
-        memory_rows=_rows(
-            [r.name for r in case.memories], case.shared.own_memory, case.shared.memory
-        ),
         unit=case.unit.tolist(),
         price=case.price.tolist(),
         most_units=most.tolist(),
@@ -126,7 +121,7 @@ def plan_data(
         failures=failures,
         cost_unit=max(float(prices.max(initial=0.0)), 1e-12) if prices.any() else 1.0,
         groups=case.shared.groups,
-        prefixes=[_by_task(case, paths) for paths in case.shared.paths],
+        **_of_paths(case),
     )
 
 
@@ -211,14 +206,7 @@ def solve_on_few(
     """
     rows = np.flatnonzero(allowed)
     few = restricted(case, allowed)
-    small = replace(
-        data,
-        task_of=few.task_of.tolist(),
-        accuracy=few.accuracy.tolist(),
-        rate_rows=_rows(list(data.rate_rows.names), few.shared.own_use, few.shared.use),
-        memory_rows=_rows(list(data.memory_rows.names), few.shared.own_memory, few.shared.memory),
-        prefixes=[_by_task(few, paths) for paths in few.shared.paths],
-    )
+    small = replace(data, **_of_paths(few))
     model = build_plan_model(small)
     if start is not None:
         _start_at(model, small, replace(start, paths=np.searchsorted(rows, start.paths)))
@@ -412,6 +400,18 @@ def _start_prefixes(model: pyo.ConcreteModel, data: PlanData) -> None:
         for (number, v), variable in variables.items():
             carried = (sum(users(number, p) for p in paths) for paths in data.prefixes[v])
             variable.set_value(max(carried, default=0.0), skip_validation=True)
+
+
+def _of_paths(case: Case) -> dict[str, Any]:
+    """Return the fields of :class:`PlanData` that follow from the paths of a case."""
+    shared = case.shared
+    return {
+        "task_of": case.task_of.tolist(),
+        "accuracy": case.accuracy.tolist(),
+        "rate_rows": _rows([r.name for r in case.resources], shared.own_use, shared.use),
+        "memory_rows": _rows([r.name for r in case.memories], shared.own_memory, shared.memory),
+        "prefixes": [_by_task(case, paths) for paths in shared.paths],
+    }
 
 
 def _by_task(case: Case, paths: IntArray) -> list[list[int]]:

@@ -28,15 +28,6 @@ def most_rates(
     capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
     if (case.load(paths, demand) / capacity <= 1.0 + LOAD_SLACK).all():
         return demand.copy()
-    if case.shared.groups:
-        return _most_rates_of_groups(case, capacity, paths, demand, floor)
-    return _most(case.use[paths] / capacity, demand, floor, np.ones(len(paths)))
-
-
-def _most_rates_of_groups(
-    case: Case, capacity: FloatArray, paths: IntArray, demand: FloatArray, floor: FloatArray
-) -> FloatArray:
-    """Return the rates of greatest sum where tasks have a rate in common, shape (T,)."""
     groups = rate_groups(case.instance)
     use = []
     for group in groups:

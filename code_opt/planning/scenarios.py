@@ -317,18 +317,20 @@ def _start(
     limit = settings.time_limit
     seconds = _SECONDS if limit is None else _SHARE_FOR_START * limit
     allowed = few.copy()
-    for paths in [*known, None]:
-        rows = allowed
-        if paths is not None:
-            allowed[paths] = True
-            rows = np.zeros(len(few), dtype=bool)
-            rows[paths] = True
-        start = best[1] if paths is None and best is not None else None
+
+    def attempt(rows: BoolArray, start: Start | None = None) -> None:
+        nonlocal best
         found = solve_on_few(
             case, data, rows, start, time_limit=seconds, nodes=_NODES, seed=settings.seed
         )
         if found is not None and (best is None or found[0] < best[0]):
             best = found
+
+    for paths in known:
+        alone = np.zeros(len(few), dtype=bool)
+        alone[paths] = allowed[paths] = True
+        attempt(alone)
+    attempt(allowed, None if best is None else best[1])
     return None if best is None else best[1]
 
 

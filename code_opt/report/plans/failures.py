@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from code_opt.report.blocks import Block, Cell, Column, Figure, Pair, Paragraph, Row, Table
 from code_opt.report.charts import Axis, RowSeries, Value, row_chart
 from code_opt.report.material import Material
-from code_opt.report.numbers import gap
-from code_opt.report.plans.reading import PlanTables, Record, cell_text, in_full, unique
+from code_opt.report.plans.reading import PlanTables, Record, cells, in_full, unique
 from code_opt.text import percent
 
 
@@ -37,14 +36,8 @@ def failures_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]
     rows = tuple(
         Row(
             (
-                Cell(str(r["plan"])),
-                Cell(cell_text("cost", r["cost"])),
-                Cell(gap(r["gap"])),
-                Cell(cell_text("units", r["units"])),
-                Cell(cell_text("extra_cost", r["extra_cost"])),
-                Cell(cell_text("worst_served_fixed_share", r["worst_served_fixed_share"])),
-                Cell(cell_text("worst_served_rerouted_share", r["worst_served_rerouted_share"])),
-                Cell(r["status"]),
+                *cells(r, "plan", "cost", "gap", "units", "extra_cost"),
+                *cells(r, "worst_served_fixed_share", "worst_served_rerouted_share", "status"),
             )
         )
         for r in summary
@@ -122,12 +115,9 @@ def _failure_table(servers: Sequence[str], found: dict[tuple[str, str], Record])
             Row(
                 (
                     Cell(server),
-                    Cell(cell_text("tasks_hit", normal.get("tasks_hit"))),
-                    Cell(cell_text("tasks_lost", normal.get("tasks_lost"))),
-                    Cell(cell_text("x_share", normal.get("served_fixed_share"))),
-                    Cell(cell_text("x_share", normal.get("served_rerouted_share"))),
-                    Cell(cell_text("x_share", other.get("served_rerouted_share"))),
-                    Cell(cell_text("floors_kept", other.get("floors_kept"))),
+                    *cells(normal, "tasks_hit", "tasks_lost"),
+                    *cells(normal, "served_fixed_share", "served_rerouted_share"),
+                    *cells(other, "served_rerouted_share", "floors_kept"),
                 )
             )
         )

@@ -130,6 +130,11 @@ def cell_text(name: str, value: Any) -> str:
     return number(value)
 
 
+def cells(row: Record, *names: str) -> tuple[Cell, ...]:
+    """Return some columns of a row as cells, each by its name; a dash where there is none."""
+    return tuple(Cell(cell_text(name, row.get(name))) for name in names)
+
+
 def money(value: float) -> str:
     """Return a price, or another plain number, as short as it can be written."""
     return f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:,.6g}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from code_opt.report.blocks import Block, Cell, Column, Figure, Pair, Row, Table
 from code_opt.report.charts import Axis, RowSeries, Value, row_chart
 from code_opt.report.material import Material
-from code_opt.report.numbers import gap
-from code_opt.report.plans.reading import PlanTables, cell_text, in_full, places, unique, units_by
+from code_opt.report.plans.reading import PlanTables, cells, in_full, places, unique, units_by
 from code_opt.text import percent
 
 VARIANTS = {
@@ -52,13 +51,9 @@ def scenarios_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block
                         else f" ({percent(r['served_share'])})"
                     )
                 ),
-                Cell(cell_text("cost", r["cost"])),
-                Cell(gap(r["gap"])),
-                Cell(cell_text("units", r["units"])),
-                Cell(cell_text("expected_served_share", r["expected_served_share"])),
-                Cell(cell_text("worst_served_share", r["worst_served_share"])),
-                Cell(cell_text("accuracy_loss_points", r["accuracy_loss_points"])),
-                Cell(r["status"]),
+                *cells(r, "cost", "gap"),
+                *cells(r, "units", "expected_served_share", "worst_served_share"),
+                *cells(r, "accuracy_loss_points", "status"),
             )
         )
         for r in summary

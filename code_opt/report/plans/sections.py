@@ -32,8 +32,6 @@ HEADINGS = {
 }
 """Kinds of plans in the order of the page."""
 
-_MOST_REASONS = 3
-"""Reasons that a section opens with; the others mostly follow from them."""
 _BUILDERS: dict[str, Callable[[PlanTables, Material, str], list[Block]]] = {
     "least-cost": least_cost_blocks,
     "growth": growth_blocks,
@@ -73,27 +71,10 @@ def _opening(plan: Plan) -> list[Block]:
         "unknown": "stopped before a plan was found",
         "infeasible": "cannot be met at any size",
     }
-    reasons = _reasons(plan.message or "")
     bad = plan.status in ("infeasible", "unknown")
-    some = any(
-        row.get("status", "optimal") in ("optimal", "feasible") for row in plan.tables_[0].records()
-    )
-    heading = ("in part " if some else "") + words[plan.status]
-    blocks: list[Block] = [
-        Callout(heading, tuple(reasons[:_MOST_REASONS]), "bad" if bad else "note")
-    ]
-    rest = reasons[_MOST_REASONS:]
+    heading = ("in part " if plan.has_any else "") + words[plan.status]
+    reasons, rest = plan.reasons
+    blocks: list[Block] = [Callout(heading, reasons, "bad" if bad else "note")]
     if rest:
-        blocks.append(More(f"{len(rest)} more reasons", (Items(tuple(rest)),)))
+        blocks.append(More(f"{len(rest)} more reasons", (Items(rest),)))
     return blocks
-
-
-def _reasons(message: str) -> list[str]:
-    """Return the reasons of a message: each begins a line, what belongs to it is indented."""
-    found: list[str] = []
-    for line in message.split("\n"):
-        if found and line.startswith(" "):
-            found[-1] += f"\n{line}"
-        elif line.strip():
-            found.append(line)
-    return found
