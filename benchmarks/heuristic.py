@@ -16,12 +16,13 @@ from pathlib import Path
 
 from benchmarks.__main__ import header
 from benchmarks.ablation import table
+from benchmarks.running import sizes_and_seeds
 from code_opt.generate import generate
 from code_opt.methods import solve
 from code_opt.paths import build_pool
 
 
-def run(size: int, seeds: list[int], limit: float) -> dict[str, object]:
+def run(size: int, seeds: range, limit: float) -> dict[str, object]:
     """Return the row of one size."""
     losses, seconds, labelling, ratios, turns, gaps = [], [], [], [], [], []
     proven = 0
@@ -70,9 +71,7 @@ def main() -> None:
     solve(generate(3, seed=1), "code")  # imports
     solve(generate(3, seed=1))
     rows = []
-    for pair in arguments.sizes.split(","):
-        size, count = map(int, pair.split(":"))
-        seeds = list(range(arguments.first_seed, arguments.first_seed + count))
+    for size, seeds in sizes_and_seeds(arguments.sizes, arguments.first_seed):
         rows.append(run(size, seeds, arguments.time_limit))
         print(rows[-1], flush=True)
     opening = ["# CoDE's heuristic at every size", ""]

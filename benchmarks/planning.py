@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.__main__ import header
 from benchmarks.ablation import table
+from benchmarks.running import sizes_and_seeds
 from benchmarks.savings import EDGES, SCENARIOS
 from code_opt import PlanSettings, parse_scenarios, plan_scenarios
 from code_opt.files import write_atomically
@@ -105,9 +106,7 @@ def main() -> None:
     settings = PlanSettings(unit_flops=UNIT, time_limit=arguments.time_limit)
     began = time.perf_counter()
     quick, uncertain = [], []
-    for pair in arguments.sizes.split(","):
-        size, count = map(int, pair.split(":"))
-        seeds = range(arguments.first_seed, arguments.first_seed + count)
+    for size, seeds in sizes_and_seeds(arguments.sizes, arguments.first_seed):
         quick.append(heuristic_row(size, seeds, growth, losses, settings))
         print(quick[-1], flush=True)
     for name in filter(None, arguments.edges.split(",")):

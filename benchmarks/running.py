@@ -32,6 +32,12 @@ class Step:
     """Wall-clock seconds per solve."""
 
 
+def sizes_and_seeds(text: str, first_seed: int) -> list[tuple[int, range]]:
+    """Return the sizes and seeds of ``services:seeds, ...``."""
+    pairs = (map(int, pair.split(":")) for pair in text.split(","))
+    return [(size, range(first_seed, first_seed + count)) for size, count in pairs]
+
+
 def grace(limit: float) -> float:
     """Return after how many seconds a process that ignores its limit is killed."""
     return 2.0 * limit + 60.0
