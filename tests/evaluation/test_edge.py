@@ -186,7 +186,7 @@ def test_links_have_their_pace_and_delay():
     assert abs(flow.error) <= 0.03
     (task,) = [t for t in flow.tasks if t.task == "t"]
     # Two blocks at 10 ms, 20 ms of bytes, 10 ms of way.
-    assert task.latency_median == pytest.approx(0.05, rel=0.25)
+    assert task.latency_median == pytest.approx(0.05, rel=0.15)
     assert not over.steady
 
 
@@ -243,6 +243,8 @@ def test_interrupting_the_command_leaves_nothing_behind(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Tests that a shell runs in the background ignore the signal, and would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         workers: list[int] = []
@@ -252,7 +254,7 @@ def test_interrupting_the_command_leaves_nothing_behind(tmp_path):
             workers = [pid for pid in members(running.pid) if is_worker(pid)]
         assert len(workers) == 2, running.communicate(timeout=5) if running.poll() else "no workers"
         os.killpg(running.pid, signal.SIGINT)  # as a terminal does: everybody gets it
-        _, stderr = running.communicate(timeout=60)  # the machine may be busy
+        _, stderr = running.communicate(timeout=20)
     finally:
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
