@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # part: (parts of the project that it may import, libraries that it may import)
 PARTS: dict[str, tuple[set[str], set[str]]] = {
-    "formulations": (set(), {"numpy", "pyomo"}),
+    "formulations": (set(), {"numpy", "pyomo", "scipy"}),
     "errors": (set(), set()),
     "files": ({"errors"}, set()),
     "executors": ({"errors"}, {"distributed"}),
@@ -35,7 +35,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "reward",
             "solvers",
         },
-        {"numpy", "pyomo"},
+        {"numpy", "pyomo", "scipy"},
     ),
     "generate": ({"errors", "files", "instance"}, {"numpy"}),
     "planning": (

@@ -1,28 +1,24 @@
 """Rates for fixed paths: the linear program that all methods share.
 
-    max sum_t r[t]   subject to   floor[t] <= r[t] <= demand[t],
-                                  sum_t use[t,i] r[t] <= 1 for every server and link i.
-
-The tasks of an input group have one rate, which counts once for each of them; their use is
-that of all of them together, shared prefixes once. With the paths fixed the average accuracy
-is fixed too, and every reward is nondecreasing in the throughput, so these rates are the best
-for any objective.
+With the paths fixed the average accuracy is fixed too, and every reward is nondecreasing in the
+throughput, so the rates of largest throughput (:mod:`formulations.rates`) are best for any
+objective.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from code_opt.methods.objective import CAPACITY_SLACK
 from code_opt.paths import PathPool
 from code_opt.paths.graph import FloatArray
 from code_opt.solvers import LinearProgram, LpOutcome
+from formulations.rates import RateData, build_rate_program
 
-CAPACITY_SLACK = 5e-7
-"""Relative excess of a capacity tolerated where a solver's own tolerance let it pass."""
 _FACE_TOLERANCE = 1e-9
+"""Duals and reduced costs above this are not 0: what they belong to is held."""
 
 
 @dataclass(frozen=True)
@@ -31,58 +27,86 @@ class Allocation:
 
     rates: FloatArray
     throughput: float
-    price: FloatArray
+    dual: FloatArray
     """d Th / d capacity of resource i, in inferences/s per full capacity."""
     group_throughput: FloatArray
     """Rate times number of tasks of each group [inferences/s]."""
+
+
+class GroupArrays:
+    """The G groups of a pool, each with K resources at most.
+
+    What an assignment uses is an array of shape (G, K): for each group the use of its resources by
+    one inference of all its tasks. Padding is 0 of resource 0.
+    """
+
+    def __init__(self, pool: PathPool) -> None:
+        groups = pool.groups
+        self.resources = len(pool.resources)
+        width = max(1, *(len(g.resources) for g in groups))
+        self.resource = np.zeros((len(groups), width), dtype=np.int64)
+        """Resource of each entry, shape (G, K)."""
+        self.is_rate = np.zeros((len(groups), width), dtype=bool)
+        """Whether it is paid per inference (servers and links), shape (G, K)."""
+        for g, group in enumerate(groups):
+            self.resource[g, : len(group.resources)] = group.resources
+            self.is_rate[g, : len(group.resources)] = group.is_rate_resource
+        self.size = np.array([float(len(g.tasks)) for g in groups])
+        """Tasks of each group, shape (G,)."""
+        self.floor = np.array([g.floor for g in groups])
+        self.demand = np.array([g.demand for g in groups])
+        self.of_task = np.empty(len(pool.tasks), dtype=np.int64)
+        """Group of each task, shape (T,)."""
+        for g, group in enumerate(groups):
+            self.of_task[list(group.tasks)] = g
+
+    def load(self, use: FloatArray, rates: FloatArray) -> FloatArray:
+        """Return the load of every resource as a share of its capacity, shape (I,).
+
+        Args:
+            use: of an assignment, shape (G, K).
+            rates: of the groups [inferences/s], shape (G,).
+        """
+        amounts = use * np.where(self.is_rate, rates[:, None], 1.0)
+        loads = np.bincount(self.resource.ravel(), amounts.ravel(), minlength=self.resources)
+        return np.asarray(loads, dtype=np.float64)
 
 
 class RateAllocator:
     """The rate program of one pool, kept warm while paths change."""
 
     def __init__(self, pool: PathPool) -> None:
-        groups = pool.groups
-        self._columns = [np.flatnonzero(g.is_rate_resource) for g in groups]
-        self._rows = [g.resources[c].tolist() for g, c in zip(groups, self._columns, strict=True)]
-        self._floor = np.array([g.floor for g in groups])
-        self._demand = np.array([g.demand for g in groups])
-        self._size = np.array([len(g.tasks) for g in groups])
-        self._group_of = np.empty(len(pool.tasks), dtype=np.int64)
-        for number, group in enumerate(groups):
-            self._group_of[list(group.tasks)] = number
-        # Rates are scaled by the most that a group can reach, so that columns lie in [0, 1].
-        most = np.array([pool.tasks[g.tasks[0]].most_rate.max(initial=0.0) for g in groups])
+        self.groups = groups = GroupArrays(pool)
+        most = np.array([pool.tasks[g.tasks[0]].most_rate.max(initial=0.0) for g in pool.groups])
         self._unit = np.where(most > 0.0, most, 1.0)
-        sizes = [len(rows) for rows in self._rows]
-        indptr = np.concatenate(([0], np.cumsum(sizes)))
-        indices = np.concatenate([np.array(rows, dtype=np.int64) for rows in self._rows])
-        n = len(groups)
-        self._worth = self._size * self._unit
-        self._cost = self._worth / self._worth.max(initial=1.0)
-        self._lp = LinearProgram(
-            cost=self._cost,
-            lower=self._floor / self._unit,
-            upper=np.maximum(self._demand, self._floor) / self._unit,
-            indptr=indptr,
-            indices=indices,
-            # Every entry starts nonzero: HiGHS drops explicit zeros from the matrix.
-            data=np.ones(len(indices)),
-            rhs=np.ones(len(pool.resources)),
+        self._most = np.maximum(groups.demand, groups.floor)
+        group, place = np.nonzero(groups.is_rate)
+        data = RateData(
+            size=groups.size,
+            floor=groups.floor,
+            demand=self._most,
+            most_rate=self._unit,
+            group=group,
+            resource=groups.resource[group, place],
+            resources=groups.resources,
         )
-        self._current: list[FloatArray | None] = [None] * n
-        self._resources = len(pool.resources)
-        self.solves = 0
+        arrays = build_rate_program(data)
+        self._cost = arrays.cost
+        self._dual_unit = (groups.size * self._unit).max(initial=1.0)
+        self._lp = LinearProgram(*arrays)
+        self._current = np.full(groups.resource.shape, np.nan)
+        """Coefficients that the program holds now, shape (G, K)."""
 
-    def allocate(self, uses: Sequence[FloatArray]) -> Allocation | None:
+    def allocate(self, use: FloatArray) -> Allocation | None:
         """Return the best rates, or None where the floors do not fit.
 
         Args:
-            uses: for each group the use of its k resources by its paths, shape (k,).
+            use: of the assignment, shape (G, K), see :class:`GroupArrays`.
         """
-        outcome = self._solve(uses)
+        outcome = self._solve(use)
         return None if outcome is None else self._allocation(outcome.x * self._unit, outcome)
 
-    def allocate_canonical(self, uses: Sequence[FloatArray]) -> Allocation | None:
+    def allocate_canonical(self, use: FloatArray) -> Allocation | None:
         """Return the best rates, ties broken in favour of the tasks listed first.
 
         Of all rates of greatest throughput these have the largest sum of
@@ -91,18 +115,17 @@ class RateAllocator:
         (columns with a reduced cost and rows with a dual are held), so no throughput is given
         up for it. Floors that fit only within ``CAPACITY_SLACK`` are accepted.
         """
-        outcome = self._solve(uses)
+        outcome = self._solve(use)
         slack = 0.0
         if outcome is None:
             slack = CAPACITY_SLACK
             self._set_capacity(1.0 + slack)
-            outcome = self._solve(uses)
+            outcome = self._solve(use)
             if outcome is None:
                 self._set_capacity(1.0)
                 return None
         best = outcome
-        lower = self._floor / self._unit
-        upper = np.maximum(self._demand, self._floor) / self._unit
+        lower, upper = self.groups.floor / self._unit, self._most / self._unit
         held_columns = np.flatnonzero(np.abs(best.column_dual) > _FACE_TOLERANCE).tolist()
         held_rows = np.flatnonzero(np.abs(best.row_dual) > _FACE_TOLERANCE).tolist()
         for column in held_columns:
@@ -117,27 +140,28 @@ class RateAllocator:
             self._lp.set_bounds(column, float(lower[column]), float(upper[column]))
         self._set_capacity(1.0)
         x = best.x if tied is None else tied.x
-        rates = np.clip(x * self._unit, self._floor, np.maximum(self._demand, self._floor))
+        rates = np.clip(x * self._unit, self.groups.floor, self._most)
         return self._allocation(rates, best)
 
     def _allocation(self, rates: FloatArray, outcome: LpOutcome) -> Allocation:
         """Return the rates of all tasks, given those of the groups."""
-        of_task = rates[self._group_of]
-        price = outcome.row_dual * self._worth.max(initial=1.0)
-        return Allocation(of_task, float(of_task.sum()), price, rates * self._size)
+        of_task = rates[self.groups.of_task]
+        dual = outcome.row_dual * self._dual_unit
+        return Allocation(of_task, float(of_task.sum()), dual, rates * self.groups.size)
 
     def _set_capacity(self, capacity: float) -> None:
-        for row in range(self._resources):
+        for row in range(self.groups.resources):
             self._lp.set_row_bounds(row, -np.inf, capacity)
 
-    def _solve(self, uses: Sequence[FloatArray]) -> LpOutcome | None:
-        for group, use in enumerate(uses):
-            known = self._current[group]
-            if known is use:
-                continue
-            amounts = use[self._columns[group]] * self._unit[group]
-            for row, amount in zip(self._rows[group], amounts.tolist(), strict=True):
-                self._lp.set_coefficient(row, group, amount)
-            self._current[group] = use
-        self.solves += 1
+    def _solve(self, use: FloatArray) -> LpOutcome | None:
+        coefficients = np.where(self.groups.is_rate, use * self._unit[:, None], np.nan)
+        group, place = np.nonzero((coefficients != self._current) & self.groups.is_rate)
+        for g, row, value in zip(
+            group.tolist(),
+            self.groups.resource[group, place].tolist(),
+            coefficients[group, place].tolist(),
+            strict=True,
+        ):
+            self._lp.set_coefficient(row, g, value)
+        self._current = coefficients
         return self._lp.solve()

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pyomo.environ as pyo
 
-from code_opt.instance.model import Instance
-from code_opt.methods.models import goal_of, path_data
+from code_opt.methods.models import path_data
+from code_opt.methods.objective import ObjectiveFunction
 from code_opt.methods.settings import Settings
-from code_opt.paths import PathPool, TaskPaths, build_pool
+from code_opt.paths import PathPool, TaskPaths, Topology, build_pool
 from code_opt.paths.graph import FloatArray
 from code_opt.solvers import Termination, open_session
 from formulations import ElasticData, build_elastic_model
@@ -27,14 +27,14 @@ _SECONDS = 10.0
 _SMALLEST = 1e-7
 
 
-def explain(instance: Instance, settings: Settings) -> str:
+def explain(topology: Topology, settings: Settings) -> str:
     """Return which requirement cannot be met and the least changes that would do.
 
     For each kind of requirement alone the elastic model tells the least sum of relative
     changes with which all others can be kept; where no kind is enough alone, all give
     way together.
     """
-    pool = build_pool(instance, relaxed=True)
+    pool = build_pool(topology, relaxed=True)
     cut_off = [t.task.id for t in pool.tasks if len(t) == 0]
     if cut_off:
         return f"task {cut_off[0]!r} has no path at all: a listed link is missing on each"
@@ -89,7 +89,7 @@ def _least_change(
     if "path" not in elastic and any((v > 0.0).all() for v in violation):
         return None
     data = ElasticData(
-        paths=path_data(pool, goal_of(pool, settings)),
+        paths=path_data(pool, ObjectiveFunction.of(pool, settings).goal),
         path_violation=np.concatenate(violation).tolist(),
         elastic=elastic,
     )

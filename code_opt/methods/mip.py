@@ -8,36 +8,36 @@ until the gap of the true reward is within tolerance (:mod:`code_opt.methods.tan
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pyomo.environ as pyo
 
-from code_opt.methods.assignment import Judge, Solution, relative_gap
-from code_opt.methods.models import ModelView, throughput_unit
+from code_opt.methods.evaluator import Evaluator, Solution
+from code_opt.methods.models import ModelView
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Progress
 from code_opt.methods.tangents import Tangents
 from code_opt.result import Status
 from code_opt.solvers import MipSession, SolverProgress, Termination, open_session
+from formulations import add_tangent
 
 
 class TangentLoop:
     """State of one mixed-integer solve over a pool: best assignment, bound, counts."""
 
     def __init__(
-        self, judge: Judge, clock: Clock, best: Solution | None = None, left_out: int = 0
+        self, evaluator: Evaluator, clock: Clock, best: Solution | None = None, left_out: int = 0
     ) -> None:
         """Take an assignment to start from, if there is one.
 
         ``left_out`` counts the paths that its value has already kept out of the pool.
         """
-        self.judge = judge
-        self.settings = judge.settings
+        self.evaluator, self.objective = evaluator, evaluator.objective
+        self.settings = evaluator.settings
         self.clock = clock
-        self.is_log = self.settings.objective == "reward"
+        self.is_log = self.objective.is_log
         self.gap = max(self.settings.gap, SMALLEST_GAP)
-        # The model's goal is in this unit: Th is scaled there, log F and A are not.
-        is_throughput = self.settings.objective == "throughput"
-        self.unit = throughput_unit(judge.pool) if is_throughput else 1.0
+        self.unit = self.objective.unit
         self.best = best
         self._left_out = left_out
         self.bound = math.inf
@@ -46,7 +46,13 @@ class TangentLoop:
 
     def add_tangents(self, view: ModelView) -> None:
         """Give a new model its first tangents, dense around the best known solution."""
-        self.tangents = Tangents(self.judge.pool, view.model, view.throughput_unit, self.gap)
+        self.tangents = Tangents(
+            self.evaluator.pool,
+            self.objective.reward,
+            partial(add_tangent, view.model),
+            view.throughput_unit,
+            self.gap,
+        )
         if self.is_log and not self.tangents.spread(self.best):
             self.bound = -math.inf
 
@@ -63,10 +69,8 @@ class TangentLoop:
             log=settings.solver_log,
         )
         fixed = 0
-        if self.best is not None and math.isfinite(self.best.log_value):
-            fixed = session.tighten(
-                self.best.log_value / self.unit, self.clock.left, self._left_out
-            )
+        if self.best is not None and math.isfinite(self.best.value):
+            fixed = session.tighten(self.best.value / self.unit, self.clock.left, self._left_out)
         self.details["binaries_fixed"] = fixed
         precision = 0.7
         while True:
@@ -94,18 +98,18 @@ class TangentLoop:
             if self.best is None:
                 return "infeasible"
             # Nothing is better than the incumbent that the model was tightened with.
-            self.bound = self.best.log_value
+            self.bound = self.best.value
             return "optimal"
         new_tangents = 0
         if outcome.value is not None:
-            found = self.judge.solution(view.paths())
-            if found is not None and (self.best is None or found.log_value > self.best.log_value):
+            found = self.evaluator.solution(view.paths())
+            if found is not None and (self.best is None or found.value > self.best.value):
                 self.best = found
             if self.is_log:
                 new_tangents = self._cut(view, session)
-        value = -math.inf if self.best is None else self.best.log_value
+        value = -math.inf if self.best is None else self.best.value
         self.bound = max(min(self.bound, outcome.bound * self.unit), value)
-        gap = relative_gap(self.is_log, value, self.bound)
+        gap = self.objective.gap(value, self.bound)
         if self.best is not None and gap <= self.gap:
             return "optimal"
         if outcome.termination is not Termination.OPTIMAL or self.clock.is_over:
@@ -135,15 +139,12 @@ class TangentLoop:
 
     def _report(self, progress: SolverProgress) -> None:
         assert self.settings.progress is not None
-        value = None if self.best is None else self.best.log_value
+        value = None if self.best is None else self.best.value
         bound = min(self.bound, progress.bound * self.unit)
 
-        def true(x: float | None) -> float | None:
-            if x is None or not math.isfinite(x):
-                return None
-            return math.exp(x) if self.is_log else x
-
-        gap = None
+        shown, gap = None if value is None else self.objective.shown(value), None
         if value is not None and math.isfinite(bound):
-            gap = relative_gap(self.is_log, value, bound)
-        self.settings.progress(Progress("exact", self.clock.seconds, true(value), true(bound), gap))
+            gap = self.objective.gap(value, bound)
+        self.settings.progress(
+            Progress("exact", self.clock.seconds, shown, self.objective.shown(bound), gap)
+        )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from code_opt.errors import InputError
+from code_opt.methods.parameters import Parameters
 from code_opt.result import Objective
 
 SMALLEST_GAP = 1e-7
@@ -49,6 +50,8 @@ class Settings:
     solver_options: Mapping[str, Any] = field(default_factory=dict)
     solver_log: bool = False
     progress: Callable[[Progress], None] | None = None
+    parameters: Parameters = field(default_factory=Parameters)
+    """Of the algorithms; the defaults are meant for everybody."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -8,17 +8,15 @@ outer approximation: Duran and Grossmann, Mathematical Programming 36, 1986).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import pyomo.environ as pyo
 
-from code_opt.instance.model import Shape
-from code_opt.methods.assignment import Solution
+from code_opt.instance.model import Reward, Shape
 from code_opt.paths import PathPool
 from code_opt.reward import is_log_linear, log_slope, log_value
-from formulations import add_tangent
 
 
 @dataclass
@@ -30,13 +28,29 @@ class _Range:
     guess: float | None
 
 
+class Totals(Protocol):
+    """Where the totals probably lie."""
+
+    @property
+    def accuracy(self) -> float:
+        """A."""
+
+    @property
+    def throughput(self) -> float:
+        """Th [inferences/s]."""
+
+
+Add = Callable[[str, float, float, float], Any]
+"""Adds a tangent to a program: term, where, logarithm and its slope there; returns it."""
+
+
 class Tangents:
-    """The tangents of one model with the objective ``reward``."""
+    """The tangents of one program with a reward as its objective."""
 
     def __init__(
-        self, pool: PathPool, model: pyo.ConcreteModel, throughput_unit: float, gap: float
+        self, pool: PathPool, reward: Reward, add: Add, throughput_unit: float, gap: float
     ) -> None:
-        self._pool, self._model = pool, model
+        self._pool, self._reward, self._add_to_program = pool, reward, add
         self._unit, self._gap = throughput_unit, gap
         self._points: set[tuple[str, float]] = set()
         self._worthless: set[str] = set()
@@ -44,19 +58,19 @@ class Tangents:
     def __len__(self) -> int:
         return len(self._points)
 
-    def spread(self, best: Solution | None) -> bool:
-        """Add the first tangents, dense around the best known solution.
+    def spread(self, guess: Totals | None) -> bool:
+        """Add the first tangents, dense around the guess.
 
         Returns False where the reward is 0 whatever is chosen: any assignment is optimal
         then, and the term must only be bounded for the solver.
         """
-        for term, (shape, span) in _ranges(self._pool, best).items():
+        for term, (shape, span) in _ranges(self._pool, self._reward, guess).items():
             points = tangent_points(shape, span.low, span.high, span.guess, self._gap / 10)
             for at in points:
                 self._add(term, shape, at)
             if not points:
                 self._worthless.add(term)
-                add_tangent(self._model, term, 0.0, 0.0, 0.0)
+                self._add_to_program(term, 0.0, 0.0, 0.0)
         return not self._worthless
 
     def add_at(
@@ -69,7 +83,7 @@ class Tangents:
             throughput: its Th [inferences/s].
             modelled: what the model takes log xi and log zeta to be there.
         """
-        reward = self._pool.instance.reward
+        reward = self._reward
         added = []
         for term, shape, at, value in (
             ("accuracy", reward.accuracy, accuracy, modelled[0]),
@@ -92,12 +106,13 @@ class Tangents:
         self._points.add((term, at))
         unit = 1.0 if term == "accuracy" else self._unit
         value, slope = float(log_value(shape, at)), log_slope(shape, at)
-        return add_tangent(self._model, term, at / unit, value, slope * unit)
+        return self._add_to_program(term, at / unit, value, slope * unit)
 
 
-def _ranges(pool: PathPool, best: Solution | None) -> dict[str, tuple[Shape, _Range]]:
+def _ranges(
+    pool: PathPool, reward: Reward, guess: Totals | None
+) -> dict[str, tuple[Shape, _Range]]:
     """Return for both terms the shape and where its argument can lie."""
-    reward = pool.instance.reward
     lows = np.array([t.paths.accuracy.min() for t in pool.tasks])
     highs = np.array([t.paths.accuracy.max() for t in pool.tasks])
     most = sum(float(t.most_rate.max()) for t in pool.tasks)
@@ -108,12 +123,12 @@ def _ranges(pool: PathPool, best: Solution | None) -> dict[str, tuple[Shape, _Ra
             _Range(
                 float(pool.weights @ lows),
                 float(pool.weights @ highs),
-                None if best is None else best.accuracy,
+                None if guess is None else guess.accuracy,
             ),
         ),
         "throughput": (
             reward.throughput,
-            _Range(least, most, None if best is None else best.throughput),
+            _Range(least, most, None if guess is None else guess.throughput),
         ),
     }
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
-from code_opt.methods import solve
+from code_opt.methods import Problem, solve
 from code_opt.methods.settings import SMALLEST_GAP
 from code_opt.planning.case import native_accuracy
 from code_opt.planning.columns import table
@@ -78,19 +78,20 @@ def plan_front(
         "solver_options": dict(settings.solver_options),
     }
     settings.tell("front: most throughput")
+    problem = Problem(instance)  # labelled once for all points
     floor = settings.min_accuracy
-    first = front_point(instance, floor, options)
+    first = front_point(problem, floor, options)
     if first is None:
-        last = solve(instance, objective="throughput", min_accuracy=floor, **options)
+        last = solve(problem, objective="throughput", min_accuracy=floor, **options)
         return _plan(instance, settings, [], False, points, begin, last)
     settings.tell("front: most accuracy")
-    top = solve(instance, objective="accuracy", **options)
+    top = solve(problem, objective="accuracy", **options)
     found = [first]
     if points is None:
         complete = first.is_proven
         while True:
             settings.tell(f"front: {len(found)} points, accuracy {_accuracy(found[-1]):.4f}")
-            after = front_point(instance, _accuracy(found[-1]) + ACCURACY_STEP, options)
+            after = front_point(problem, _accuracy(found[-1]) + ACCURACY_STEP, options)
             if after is None:
                 break
             found.append(after)
@@ -101,7 +102,7 @@ def plan_front(
         floors = np.linspace(_accuracy(first), top.accuracy, points)[1:].tolist()
         # The last one is the best accuracy itself, which a program may miss by rounding.
         floors[-1] = top.accuracy * (1.0 - TOLERANCE / 10.0)
-        jobs = [(instance, least, options) for least in floors]
+        jobs = [(problem, least, options) for least in floors]
         if executor is None:
             others = []
             for number, job in enumerate(jobs, start=2):
@@ -115,12 +116,12 @@ def plan_front(
 
 
 def front_point(
-    instance: Instance, min_accuracy: float | None, options: dict[str, Any]
+    problem: Problem, min_accuracy: float | None, options: dict[str, Any]
 ) -> FrontPoint | None:
     """Return the point of most throughput at a floor on accuracy, and most accuracy there.
 
     Args:
-        instance: what to solve.
+        problem: what to solve.
         min_accuracy: floor on the average accuracy.
         options: of :func:`code_opt.solve`.
 
@@ -129,13 +130,13 @@ def front_point(
     """
     if min_accuracy is not None and min_accuracy > 1.0:
         return None
-    most = solve(instance, objective="throughput", min_accuracy=min_accuracy, **options)
+    most = solve(problem, objective="throughput", min_accuracy=min_accuracy, **options)
     if most.throughput is None:
         return None
     # What the second program may give up is far within the first one's gap.
     least = most.throughput * (1.0 - SMALLEST_GAP)
     best = solve(
-        instance,
+        problem,
         objective="accuracy",
         min_accuracy=min_accuracy,
         min_throughput=least,
@@ -144,7 +145,7 @@ def front_point(
     return FrontPoint(most, best if best.has_solution else most)
 
 
-def _front_point(job: tuple[Instance, float | None, dict[str, Any]]) -> FrontPoint | None:
+def _front_point(job: tuple[Problem, float | None, dict[str, Any]]) -> FrontPoint | None:
     return front_point(*job)
 
 

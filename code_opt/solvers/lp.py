@@ -49,13 +49,32 @@ class LinearProgram:
         data: FloatArray,
         rhs: FloatArray,
         row_lower: FloatArray | None = None,
-        instead_of: LinearProgram | None = None,
     ) -> None:
-        """Build the program; the matrix is given by columns (compressed sparse column).
+        """Set up a solver and hand a program to it, see :meth:`load`."""
+        self._highs = _new_solver()
+        self.load(cost, lower, upper, indptr, indices, data, rhs, row_lower)
 
-        Rows are ``A x <= rhs``; with ``row_lower``, ``row_lower <= A x <= rhs``.
-        A program given as ``instead_of`` is replaced and must not be used again: where many
-        small ones are solved, setting up the solver costs as much as solving.
+    @classmethod
+    def empty(cls) -> LinearProgram:
+        """Return a program of nothing, into which others are loaded one after the other."""
+        nothing, none = np.zeros(0), np.zeros(0, dtype=np.int64)
+        return cls(nothing, nothing, nothing, np.zeros(1, dtype=np.int64), none, nothing, nothing)
+
+    def load(
+        self,
+        cost: FloatArray,
+        lower: FloatArray,
+        upper: FloatArray,
+        indptr: IntArray,
+        indices: IntArray,
+        data: FloatArray,
+        rhs: FloatArray,
+        row_lower: FloatArray | None = None,
+    ) -> None:
+        """Replace the program by another one; the matrix is given by columns.
+
+        Rows are ``A x <= rhs``; with ``row_lower``, ``row_lower <= A x <= rhs``. Where many small
+        programs are solved, setting up a solver for each costs as much as solving.
         """
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = len(cost), len(rhs)
@@ -67,15 +86,6 @@ class LinearProgram:
         lp.a_matrix_.start_ = np.asarray(indptr, dtype=np.int32)
         lp.a_matrix_.index_ = np.asarray(indices, dtype=np.int32)
         lp.a_matrix_.value_ = data
-        self._open(lp, instead_of)
-
-    def _open(self, lp: highspy.HighsLp, instead_of: LinearProgram | None = None) -> None:
-        if instead_of is None:
-            self._highs = new_highs()
-            self._highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
-            self._highs.setOptionValue("presolve", "off")
-        else:
-            self._highs = instead_of._highs
         self._highs.passModel(lp)
 
     def set_cost(self, cost: FloatArray) -> None:
@@ -122,11 +132,6 @@ class LinearProgram:
         index = np.sort(rows).astype(np.int32)
         self._highs.deleteRows(len(index), index)
 
-    def delete_columns(self, columns: IntArray) -> None:
-        """Remove columns; those behind them move up."""
-        index = np.sort(columns).astype(np.int32)
-        self._highs.deleteCols(len(index), index)
-
     def set_upper(self, columns: IntArray, upper: FloatArray) -> None:
         """Replace the upper bounds of columns whose lower bounds are 0."""
         index = np.asarray(columns, dtype=np.int32)
@@ -143,15 +148,6 @@ class LinearProgram:
     def set_coefficient(self, row: int, column: int, value: float) -> None:
         """Replace one entry of the matrix."""
         self._highs.changeCoeff(row, column, value)
-
-    def set_column(
-        self, column: int, cost: float, upper: float, rows: list[int], values: list[float]
-    ) -> None:
-        """Replace objective, upper bound and entries of one column (lower bound 0)."""
-        self._highs.changeColCost(column, -cost)
-        self._highs.changeColBounds(column, 0.0, upper)
-        for row, value in zip(rows, values, strict=True):
-            self._highs.changeCoeff(row, column, value)
 
     def limit_time(self, seconds: float | None) -> None:
         """Let every later solve stop after so many seconds."""
@@ -196,6 +192,13 @@ class LinearProgram:
         return self._highs.getModelStatus()
 
 
+def _new_solver() -> highspy.Highs:
+    highs = new_highs()
+    highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
+    highs.setOptionValue("presolve", "off")
+    return highs
+
+
 class ModelRelaxation(LinearProgram):
     """The linear relaxation of a Pyomo model (a maximisation), extended by columns and rows."""
 
@@ -208,7 +211,8 @@ class ModelRelaxation(LinearProgram):
         """Columns and rows of the model itself; what is added later comes behind them."""
         self.cost = -np.array(lp.col_cost_)
         """The model's objective, shape (columns,)."""
-        self._open(lp)
+        self._highs = _new_solver()
+        self._highs.passModel(lp)
 
     def column_of(self, variable: Any) -> int:
         """Return the column of a variable of the model, or -1 where no row uses it."""
