@@ -84,7 +84,11 @@ class Instance(Record):
     reward: Reward = Field(default_factory=Reward)
 
     def replace(self, **changes: Any) -> Instance:
-        """Return a checked copy with the given fields replaced (see :class:`InstanceError`)."""
+        """Return a checked copy with the given fields replaced.
+
+        Raises:
+            InstanceError: something is wrong; its ``problems`` lists everything at once.
+        """
         return parse_instance(self.to_dict() | changes)
 
     def to_dict(self) -> dict[str, Any]:

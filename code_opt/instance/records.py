@@ -2,8 +2,8 @@
 
 Typed and immutable. Field names are the names in the files; units are SI (FLOP, FLOP/s, bytes,
 bytes/s, seconds, inferences/s) and accuracies lie in [0, 1]. A fused multiply-add counts as
-2 FLOP. The rules and tables of :mod:`code_opt.instance` work on these; :class:`Instance` itself
-stands above them, in :mod:`code_opt.instance.model`.
+2 FLOP. The rules and tables of :mod:`code_opt.instance` work on these;
+:class:`code_opt.instance.model.Instance` itself stands above them.
 """
 
 from __future__ import annotations
