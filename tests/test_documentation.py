@@ -9,6 +9,8 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from code_opt.cli.exits import ExitStatus
@@ -263,3 +265,34 @@ def test_every_how_to_page_about_adding_names_its_files() -> None:
     pages = [page for page in PAGES if page.startswith("docs/how-to/add-")]
     assert len(pages) >= 4
     assert [page for page in pages if not HOLDING.search(read(page))] == []
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    """The figures of its second table are those that the benchmarks stored."""
+
+    def stored(name: str, **of: object) -> pd.DataFrame:
+        table = pd.read_csv(ROOT / "benchmarks" / "results" / f"{name}.csv")
+        return table[np.logical_and.reduce([table[key] == value for key, value in of.items()])]
+
+    text = read("README.md")
+    (claim,) = stored("claims", load="heavy", goal="highest reward", method="exact").itertuples()
+    more, less = claim.throughput_percent, -claim.accuracy_points
+    assert f"{more:.0f} % more throughput at {less:.1f} points" in text
+
+    saving = {"edge": "pair", "growth": 1.5, "max_loss_points": 2, "method": "exact"}
+    (least,) = stored("savings", **saving, coordination="full")["units"]
+    (native,) = stored("savings", **saving, coordination="none")["units"]
+    assert f"{native - least:.0f} of {native:.0f} units" in text
+
+    executed = pd.read_csv(ROOT / "benchmarks" / "results" / "evaluations-results.csv")
+    executed = executed[executed["data"] != "one-camera sharing"]  # a table of its own
+    assert executed["confirmed"].all()
+    assert len(executed) == 16
+    assert executed["data"].nunique() == 4
+    assert "all sixteen confirmed" in text
+    assert executed["throughput_error_percent"].abs().max() <= 0.3
+    assert "within 0.3 %" in text
+
+    seconds = stored("results", family="plain", services=100, method="exact (colgen)")
+    assert (seconds["status"] == "optimal").all()
+    assert f"{seconds['cpu'].median():.1f} CPU seconds" in text
