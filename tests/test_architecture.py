@@ -1,6 +1,7 @@
 """Imports go in one direction: the code obeys the table below, and the documents show it as it is.
 
 docs/architecture.md has the same table and a picture of it; README.md has a coarser picture.
+``python -m tests.test_architecture`` draws the arrows of both anew, between the nodes they have.
 """
 
 from __future__ import annotations
@@ -331,6 +332,19 @@ def test_the_picture_is_that_of_the_table(page: str) -> None:
     assert found == arrows(groups)
 
 
+def redrawn(page: str) -> str:
+    """Return a page with the arrows of its picture as the table has them."""
+    wanted = arrows(drawn(page)[0])
+    lines = [f"    {name} --> {' & '.join(sorted(to))}\n" for name, to in wanted.items() if to]
+    before, first, after = re.split(r"(?m)^( +\w+ --> .*\n)", read(page), maxsplit=1)
+    return before + "".join(lines) + re.sub(r"(?m)^ +\w+ --> .*\n", "", first + after)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_drawing_the_picture_anew_changes_nothing(page: str) -> None:
+    assert redrawn(page) == read(page)
+
+
 def test_importing_the_package_is_light() -> None:
     code = (
         "import sys, code_opt; "
@@ -351,3 +365,8 @@ def test_every_public_name_is_there() -> None:
         assert getattr(code_opt, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = code_opt.nothing
+
+
+if __name__ == "__main__":
+    for page in ("README.md", "docs/architecture.md"):
+        (ROOT / page).write_text(redrawn(page), encoding="utf-8")
