@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,8 +123,10 @@ def test_what_a_docstring_cites_is_there(source: str) -> None:
 
 
 def is_foreign(source: str, name: str) -> bool:
-    """Whether a name is one of pydantic's models or of PyTorch, which are not looked into."""
-    return name.startswith("torch.") or (name == "model_validate" and "pydantic" in read(source))
+    """Whether a name is one of pydantic's models, PyTorch or the standard library."""
+    if name == "model_validate":
+        return "pydantic" in read(source)
+    return name.split(".")[0] in {"torch", *sys.stdlib_module_names}
 
 
 @pytest.mark.parametrize("source", [s for s in SOURCES if s.endswith("__init__.py")])
