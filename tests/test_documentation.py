@@ -299,3 +299,12 @@ def test_the_readme_says_what_was_measured() -> None:
     seconds = stored("results", family="plain", services=100, method="exact (colgen)")
     assert (seconds["status"] == "optimal").all()
     assert f"{seconds['cpu'].median():.1f} CPU seconds" in text
+
+
+def test_the_readme_lists_every_page_of_docs() -> None:
+    """Under one of four kinds: tutorial, how-to, reference, explanation."""
+    table = read("README.md").partition("## Where to go on")[2]
+    kinds = re.findall(r"^\| ([\w-]+): [^|]*\| (.*) \|$", table, re.MULTILINE)
+    assert [kind for kind, _ in kinds] == ["tutorial", "how-to", "reference", "explanation"]
+    listed = set(re.findall(r"\]\((docs/[^)#]*)", table))
+    assert listed == {page for page in PAGES if page.startswith("docs/")}
