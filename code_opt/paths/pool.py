@@ -198,7 +198,7 @@ class PathPrices:
     most_labels: int | None = None
     """Labels kept at a node, those that promise most first; None for all."""
     all_or_nothing: bool = False
-    """Raise :class:`TooManyLabels` where a node has more."""
+    """Raise :class:`code_opt.paths.labels.TooManyLabels` where a node has more."""
 
 
 def build_pool(
