@@ -14,10 +14,10 @@ export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test long lint format bench data clean
+.PHONY: help demo test everything wheel long lint format bench data clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
 
 demo: $(VENV)/.networks  ## solve a shipped instance and run what comes out (INSTANCE=FILE)
 	rm -rf out/demo
@@ -28,6 +28,11 @@ demo: $(VENV)/.networks  ## solve a shipped instance and run what comes out (INS
 
 test: $(VENV)/.dev $(VENV)/.networks  ## all tests but the long ones
 	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile $(ARGS)
+
+everything: $(VENV)/.dev $(VENV)/.bench $(VENV)/.networks  ## install all that the tests can use
+
+wheel: $(VENV)/bin/python  ## build the wheel and solve with it in a clean environment
+	.ci/wheel $(BIN)/python $(INSTANCE)
 
 long: $(VENV)/.dev $(VENV)/.bench $(VENV)/.networks  ## every test, thousands of random cases included
 	$(BIN)/python -m pytest -m "" --timeout 7200 $(ARGS)

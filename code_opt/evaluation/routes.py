@@ -1,8 +1,8 @@
 """Where the parts of paths run: segments on servers, transfers between them.
 
-Taken from the instance alone (design, section 2): a block runs on the server that hosts
-its DNN; an adapter where its source does unless the data says otherwise (entries: where
-the target does). The tasks of an input group make one route: what their paths have in
+Taken from the instance alone (docs/format.md): a block runs on the server that hosts its
+DNN; an adapter where its source does unless the data says otherwise (entries: where the
+target does). The tasks of an input group make one route: what their paths have in
 common from the input on stands in it once.
 """
 

@@ -22,7 +22,7 @@ from code_opt.methods.parameters import Parameters
 from code_opt.methods.results import make_result
 from code_opt.methods.search import SearchOutcome
 from code_opt.methods.settings import Clock, Progress, Settings
-from code_opt.paths import Problem
+from code_opt.paths import PathProblem
 from code_opt.result import Result
 
 METHODS = ("exact", "code", "local", "host", "edge-early", "greedy", "random")
@@ -32,7 +32,7 @@ __all__ = [
     "METHODS",
     "CheckFailedError",
     "Parameters",
-    "Problem",
+    "PathProblem",
     "Progress",
     "Settings",
     "build_model",
@@ -44,11 +44,11 @@ class CheckFailedError(CodeOptError):
     """A method's result did not pass the independent checker: an error of this package."""
 
 
-def solve(problem: Instance | Problem, method: str = "exact", **options: Any) -> Result:
+def solve(problem: Instance | PathProblem, method: str = "exact", **options: Any) -> Result:
     """Solve an instance by one method; the result has passed the independent checker.
 
     Args:
-        problem: what to solve; a :class:`Problem` that is solved several times labels its paths
+        problem: what to solve; a :class:`PathProblem` that is solved several times labels its paths
             once.
         method: one of :data:`METHODS`.
         options: fields of :class:`Settings`.
@@ -65,7 +65,7 @@ def solve(problem: Instance | Problem, method: str = "exact", **options: Any) ->
     if method not in METHODS:
         raise InputError(f"method {method!r}: use one of {', '.join(METHODS)}")
     if isinstance(problem, Instance):
-        problem = Problem(problem)
+        problem = PathProblem(problem)
     result = (
         solve_exact(problem, settings) if method == "exact" else _solve(problem, method, settings)
     )
@@ -76,7 +76,7 @@ def solve(problem: Instance | Problem, method: str = "exact", **options: Any) ->
     return result
 
 
-def _solve(problem: Problem, method: str, settings: Settings) -> Result:
+def _solve(problem: PathProblem, method: str, settings: Settings) -> Result:
     """Run a heuristic or a baseline; nothing is proven, so no bound is reported."""
     clock, instance = Clock(settings.time_limit), problem.instance
     outcome: SearchOutcome | None

@@ -29,7 +29,7 @@ from code_opt.methods.results import make_result
 from code_opt.methods.search import SearchOutcome
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Settings
 from code_opt.methods.tangents import tangent_points
-from code_opt.paths import PathPool, Problem, build_pool
+from code_opt.paths import PathPool, PathProblem, build_pool
 from code_opt.result import Result, Status
 
 __all__ = ["build_model", "choose_formulation", "solve_exact", "tangent_points"]
@@ -53,7 +53,7 @@ def choose_formulation(pool: PathPool, settings: Settings) -> tuple[str, str]:
     return "colgen", f"{pool.size} nondominated paths: cuts and duals leave out most of them"
 
 
-def solve_exact(problem: Problem, settings: Settings) -> Result:
+def solve_exact(problem: PathProblem, settings: Settings) -> Result:
     """Return the best assignment with a proven bound.
 
     Raises:
@@ -130,7 +130,7 @@ def _complete_table(evaluator: Evaluator, clock: Clock, start: SearchOutcome) ->
     return ColumnTable(evaluator.pool, joint_tasks)
 
 
-def _needs_pricing(problem: Problem, settings: Settings) -> bool:
+def _needs_pricing(problem: PathProblem, settings: Settings) -> bool:
     """Tell whether listing the nondominated paths would take too long."""
     tasks = problem.instance.tasks
     groups = [task.input_group for task in tasks if task.input_group is not None]

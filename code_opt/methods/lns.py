@@ -29,7 +29,7 @@ from code_opt.methods.joint_tasks import build_joint_tasks
 from code_opt.methods.master import Point, RestrictedMaster
 from code_opt.methods.neighbourhood import Neighbourhood
 from code_opt.methods.parameters import LnsParameters
-from code_opt.methods.search import LearntColumns, Search, SearchOutcome, State
+from code_opt.methods.search import AssignmentSearch, LearntColumns, SearchOutcome, State
 from code_opt.methods.settings import Clock
 from code_opt.paths import Duals
 from code_opt.paths.graph import FloatArray, IntArray
@@ -102,13 +102,15 @@ def search(
     return work.outcome(best, learnt)
 
 
-def relax(evaluator: Evaluator, clock: Clock) -> tuple[Search, RestrictedMaster, Point | None]:
+def relax(
+    evaluator: Evaluator, clock: Clock
+) -> tuple[AssignmentSearch, RestrictedMaster, Point | None]:
     """Solve the master over all columns, joint paths priced in; no point: nothing is feasible."""
     parameters = evaluator.settings.parameters.lns
     joint_tasks = build_joint_tasks(evaluator.pool, evaluator.settings.parameters.joint_paths)
     table = ColumnTable(evaluator.pool, joint_tasks)
     for turn in range(parameters.joint_rounds + 1):
-        work = Search(evaluator, table)
+        work = AssignmentSearch(evaluator, table)
         relaxation = Relaxation(table, work.objective, work.accuracy)
         start = table.first_columns(work.accuracy)
         master = RestrictedMaster(
@@ -148,7 +150,7 @@ class _Agenda:
 
     def __init__(
         self,
-        work: Search,
+        work: AssignmentSearch,
         duals: Duals,
         best: FloatArray,
         parameters: LnsParameters,

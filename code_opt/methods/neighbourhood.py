@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from code_opt.methods.evaluator import FIT_TOLERANCE, LEAST_GAIN, VIOLATION_WEIGHT
-from code_opt.methods.search import Search, State
+from code_opt.methods.search import AssignmentSearch, State
 from code_opt.paths import Duals
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
@@ -36,7 +36,7 @@ class Neighbourhood:
 
     def __init__(
         self,
-        work: Search,
+        work: AssignmentSearch,
         state: State,
         freed: IntArray,
         duals: Duals,

@@ -63,7 +63,7 @@ class State:
         return self.merit > other.merit + LEAST_GAIN
 
 
-class Search:
+class AssignmentSearch:
     """Evaluates assignments of a table's columns, by the accuracies known so far."""
 
     def __init__(self, evaluator: Evaluator, table: ColumnTable | None = None) -> None:

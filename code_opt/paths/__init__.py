@@ -7,7 +7,7 @@ from code_opt.paths.labels import TooManyLabels
 from code_opt.paths.pool import (
     PathPool,
     PathPricing,
-    Problem,
+    PathProblem,
     RateGroup,
     TaskPaths,
     build_pool,
@@ -20,7 +20,7 @@ __all__ = [
     "Duals",
     "PathPool",
     "PathPricing",
-    "Problem",
+    "PathProblem",
     "RateGroup",
     "Resource",
     "SharedPrefix",

@@ -178,7 +178,7 @@ class PathPool:
         return sum(t.paths.labels for t in self.tasks)
 
 
-class Problem:
+class PathProblem:
     """An instance with all that is derived from it before a method starts, each made once.
 
     A problem can be solved any number of times, for any objective and by any method.
@@ -209,7 +209,7 @@ class Problem:
 
 def count_paths(instance: Instance) -> list[int]:
     """Return the number of paths of each task's graph, none enumerated."""
-    return Problem(instance).path_counts
+    return PathProblem(instance).path_counts
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class PathPricing:
     most_labels: int | None = None
     """Labels kept at a node, those of largest profit first; None for all."""
     all_or_nothing: bool = False
-    """Raise :class:`TooManyLabels` where a node has more."""
+    """Raise :class:`code_opt.paths.labels.TooManyLabels` where a node has more."""
 
 
 def build_pool(

@@ -18,7 +18,7 @@ import numpy as np
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
-from code_opt.methods import Problem, solve
+from code_opt.methods import PathProblem, solve
 from code_opt.methods.settings import SMALLEST_GAP
 from code_opt.planning.case import native_accuracy
 from code_opt.planning.columns import table
@@ -78,7 +78,7 @@ def plan_front(
         "solver_options": dict(settings.solver_options),
     }
     settings.tell("front: most throughput")
-    problem = Problem(instance)  # labelled once for all points
+    problem = PathProblem(instance)  # labelled once for all points
     floor = settings.min_accuracy
     first = front_point(problem, floor, options)
     if first is None:
@@ -116,7 +116,7 @@ def plan_front(
 
 
 def front_point(
-    problem: Problem, min_accuracy: float | None, options: dict[str, Any]
+    problem: PathProblem, min_accuracy: float | None, options: dict[str, Any]
 ) -> FrontPoint | None:
     """Return the point of most throughput at a floor on accuracy, and most accuracy there.
 
@@ -145,7 +145,7 @@ def front_point(
     return FrontPoint(most, best if best.has_solution else most)
 
 
-def _front_point(job: tuple[Problem, float | None, dict[str, Any]]) -> FrontPoint | None:
+def _front_point(job: tuple[PathProblem, float | None, dict[str, Any]]) -> FrontPoint | None:
     return front_point(*job)
 
 

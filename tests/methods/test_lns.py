@@ -19,7 +19,7 @@ from code_opt.methods.evaluator import Evaluator
 from code_opt.methods.lns import relax, search
 from code_opt.methods.neighbourhood import Neighbourhood
 from code_opt.methods.parameters import LnsParameters
-from code_opt.methods.search import Search
+from code_opt.methods.search import AssignmentSearch
 from code_opt.methods.settings import Clock
 from code_opt.paths import build_pool
 from code_opt.solvers import LinearProgram
@@ -207,7 +207,7 @@ def test_measured_values_replace_and_correct_predictions():
     path = [f"s0/{i}" for i in range(last + 1)]
     task["measured_paths"] = [{"blocks": path, "accuracy": 0.1}]
     pool = build_pool(parse_instance(data))
-    work = Search(Evaluator(pool, Settings()))
+    work = AssignmentSearch(Evaluator(pool, Settings()))
     blocks = [pool.tasks[0].blocks(i) for i in range(len(pool.tasks[0]))]
     # The measured path is far below its prediction: paths that share its exit are expected
     # to be worse, too; the native path shares no connection and keeps its prediction.
@@ -314,7 +314,7 @@ def test_tasks_that_share_nothing_but_the_objective_are_re_optimised_together():
     # Early exits on servers of their own: only the reward couples the two.
     instance = load_instance(DATA / "alexnet-mobilenet" / "instance.json")
     evaluator = Evaluator(edge_early_pool(instance), Settings())
-    work = Search(evaluator)
+    work = AssignmentSearch(evaluator)
     best = max(
         work.evaluate(np.array([a, b])).merit
         for a in range(work.table.first[0], work.table.first[1])
