@@ -109,14 +109,16 @@ def solve_random(evaluator: Evaluator, clock: Clock, seed: int, assignments: int
         evaluator: pool, objective and floors.
         clock: ends the search early.
         seed: seed of the draws.
-        assignments: how many to draw; equal to what CoDE evaluated, for a fair comparison.
+        assignments: how many to draw, at least the default of the parameters; what large
+            neighbourhood search evaluated, for a fair comparison.
     """
     work = IncrementalEvaluator(evaluator)
     rng = np.random.default_rng(seed)
     sizes = [len(task) for task in evaluator.pool.tasks]
     best = rng.integers(sizes)
     merit = work.merit(best)
-    for _ in range(assignments - 1):
+    draws = max(assignments, evaluator.settings.parameters.baselines.least_draws)
+    for _ in range(draws - 1):
         if clock.is_over:
             break
         choice = rng.integers(sizes)

@@ -149,15 +149,21 @@ class ColumnTable:
         return found
 
     def same_columns(self, other: ColumnTable, columns: IntArray) -> IntArray:
-        """Return the columns that are some columns of another table, as far as they are here."""
+        """Return the columns that are columns of another table, as far as they are here.
+
+        Args:
+            other: of the same instance; its pool may be another one.
+            columns: of it, ascending.
+        """
+        if other is self:
+            return columns
         found = []
+        parts = np.split(columns, np.searchsorted(columns, other.first[1:-1]))
         for t, (mine, theirs) in enumerate(zip(self.joint_tasks, other.joint_tasks, strict=True)):
-            rows = columns[other.task[columns] == t] - other.first[t]
-            if mine is not theirs and mine.sharing is not None:
-                numbers = mine.numbers
-                paths = theirs.paths[rows].tolist()
-                rows = np.array([numbers[p] for p in map(tuple, paths) if p in numbers], np.int64)
-            found.append(rows + self.first[t])
+            rows = (parts[t] - other.first[t]).tolist()
+            if mine is not theirs:
+                rows = [n for row in rows if (n := mine.number_of(theirs.arcs(row))) is not None]
+            found.append(np.array(rows, dtype=np.int64) + self.first[t])
         return np.concatenate(found)
 
     def subsets(self, keep: BoolArray) -> tuple[JointTask, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from code_opt.methods.allocation import Allocation, RateAllocator
 from code_opt.methods.objective import CAPACITY_SLACK, ObjectiveFunction
 from code_opt.methods.settings import Settings
-from code_opt.paths import PathPool, RateGroup, TaskPaths
+from code_opt.paths import PathPool, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
 
 VIOLATION_WEIGHT = 1e3
@@ -111,22 +111,11 @@ class Evaluator:
         """Return what the paths of an assignment use, shared prefixes once, shape (G, K)."""
         use = np.zeros(self.groups.resource.shape)
         for row, group in zip(use, self.pool.groups, strict=True):
-            row[: len(group.resources)] = self.use_of(group, paths)
+            mine = [paths[t] for t in group.tasks]
+            shared = group.is_shared
+            of_group = group.use([path.arcs for path in mine]) if shared else mine[0].use
+            row[: len(group.resources)] = of_group
         return use
-
-    @staticmethod
-    def use_of(
-        group: RateGroup, paths: Sequence[ChosenPath] | Mapping[int, ChosenPath]
-    ) -> FloatArray:
-        """Return what one inference of all tasks of a group uses, shape (k,).
-
-        Args:
-            group: tasks with one rate.
-            paths: at least those of the group, by task.
-        """
-        if group.is_shared:
-            return group.use([paths[t].arcs for t in group.tasks])
-        return paths[group.tasks[0]].use
 
     def load(self, paths: Sequence[ChosenPath], rates: FloatArray) -> FloatArray:
         """Return the load of every resource as a share of its capacity, shape (I,).

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -28,6 +28,8 @@ from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import nondominated
 
 _DEFAULTS = JointPathParameters()
+Arcs = Sequence[tuple[int, ...]] | Mapping[int, tuple[int, ...]]
+"""Arcs of the paths of tasks, by task of the instance."""
 
 
 @dataclass(frozen=True)
@@ -269,24 +271,35 @@ class JointTask:
         """Return a group with other joint paths, given by their tasks' paths, shape (n', m)."""
         return JointTask(self.group, self.tasks, self.sharing, self.weights, paths, self.parameters)
 
-    def number_of(self, arcs: Sequence[tuple[int, ...]]) -> int | None:
-        """Return the joint path that an assignment takes, None if it is not listed.
+    def arcs(self, number: int) -> dict[int, tuple[int, ...]]:
+        """Return the arcs of the paths that a joint path consists of, by task of the instance."""
+        triples = zip(self.group.tasks, self.tasks, self.paths[number].tolist(), strict=True)
+        return {t: task.paths.arcs_of(path) for t, task, path in triples}
+
+    def number_of(self, arcs: Arcs) -> int | None:
+        """Return the joint path that consists of some paths, None if it is not listed.
 
         Args:
-            arcs: of the path of every task of the instance.
+            arcs: of the path of (at least) each of its tasks, by task of the instance.
         """
         paths = self._paths_of(arcs)
-        return paths[0] if self.sharing is None else self.numbers.get(tuple(paths))
+        if paths is None or self.sharing is None:
+            return None if paths is None else paths[0]
+        return self._numbers.get(tuple(paths))
 
-    def listing(self, arcs: Sequence[tuple[int, ...]]) -> JointTask:
+    def listing(self, arcs: Arcs) -> JointTask:
         """Return a joint task that lists what an assignment takes, even if it is dominated."""
-        if self.sharing is None or self.number_of(arcs) is not None:
+        paths = self._paths_of(arcs)
+        if self.sharing is None or paths is None or tuple(paths) in self._numbers:
             return self
-        return self.having(np.concatenate((self.paths, [self._paths_of(arcs)])))
+        return self.having(np.concatenate((self.paths, [paths])))
 
-    def _paths_of(self, arcs: Sequence[tuple[int, ...]]) -> list[int]:
+    def _paths_of(self, arcs: Arcs) -> list[int] | None:
+        """Return the number of each task's path, None where one is not in the pool."""
         pairs = zip(self.group.tasks, self.tasks, strict=True)
-        return [task.paths.arcs.index(arcs[t]) for t, task in pairs]
+        numbers = [task.number_of(arcs[t]) for t, task in pairs]
+        found = [number for number in numbers if number is not None]
+        return found if len(found) == len(numbers) else None
 
     def subset(self, rows: IntArray) -> JointTask:
         """Return the joint task with some of its joint paths only."""
@@ -296,8 +309,7 @@ class JointTask:
         return self.having(self.paths[rows])
 
     @cached_property
-    def numbers(self) -> dict[tuple[int, ...], int]:
-        """Numbers of the joint paths by their tasks' paths."""
+    def _numbers(self) -> dict[tuple[int, ...], int]:
         return {tuple(row): number for number, row in enumerate(self.paths.tolist())}
 
     def with_joint_paths(self, paths: IntArray) -> JointTask:

@@ -99,7 +99,8 @@ class Neighbourhood:
         self._owner = np.searchsorted(freed, table.task[self._paths])
         """Which of the freed tasks each column belongs to."""
         self._program = LinearProgram.empty() if solver is None else solver
-        self._load_program()
+        self._scale = self._load_program()
+        """Costs of the program per unit of the objective."""
         self._is_open = np.ones(len(self._paths), dtype=bool)
 
     def _filter(self) -> None:
@@ -163,8 +164,8 @@ class Neighbourhood:
         touched[table.padded_resource[:, near_now][near_loads]] = True
         return touched
 
-    def _load_program(self) -> None:
-        """State the program of the columns gathered, and hand it to the solver."""
+    def _load_program(self) -> float:
+        """State the program of the columns gathered, and hand it to the solver; return a scale."""
         table, paths, state = self._table, self._paths, self._state
         unit = np.array([1.0, table.largest_rate])
         touched, is_short = self._touched(), state.violation > 0.0
@@ -200,8 +201,9 @@ class Neighbourhood:
         # The solver's tolerances are absolute: costs near 1 whatever the number of tasks.
         gains = arrays.cost[: 2 * len(paths) + len(self._near)]
         largest = float(np.abs(gains).max(initial=0.0))
-        self._scale = 1.0 / min(max(largest, _LEAST_COST), 1.0 / _LEAST_COST)
-        self._program.load(*arrays._replace(cost=arrays.cost * self._scale))
+        scale = 1.0 / min(max(largest, _LEAST_COST), 1.0 / _LEAST_COST)
+        self._program.load(*arrays._replace(cost=arrays.cost * scale))
+        return scale
 
     def search(self, most_nodes: int) -> State | None:
         """Return the best assignment found that is better than the present one, if any.

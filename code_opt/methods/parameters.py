@@ -190,6 +190,14 @@ class PathPricingParameters:
 
 
 @dataclass(frozen=True)
+class BaselineParameters:
+    """Baselines."""
+
+    least_draws: int = 100
+    """Assignments that ``random`` draws at least: ``code`` may end after a single one."""
+
+
+@dataclass(frozen=True)
 class Parameters:
     """Parameters of all algorithms."""
 
@@ -200,3 +208,4 @@ class Parameters:
         default_factory=ColumnGenerationParameters
     )
     path_pricing: PathPricingParameters = field(default_factory=PathPricingParameters)
+    baselines: BaselineParameters = field(default_factory=BaselineParameters)

@@ -117,6 +117,11 @@ class PathSet:
         """Arc numbers of all paths."""
         return tuple(self.arcs_of(path) for path in range(len(self.steps)))
 
+    @cached_property
+    def numbers(self) -> dict[tuple[int, ...], int]:
+        """Numbers of the paths by their arcs."""
+        return {arcs: number for number, arcs in enumerate(self.arcs)}
+
     def arcs_of(self, path: int) -> tuple[int, ...]:
         """Return the arc numbers of one path."""
         return tuple(arc for arc in self.steps[path].tolist() if arc >= 0)

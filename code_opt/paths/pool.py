@@ -60,6 +60,10 @@ class TaskPaths:
         """Return the block ids of one path."""
         return tuple(self.graph.arcs[a].head for a in self.paths.arcs_of(path)[:-1])
 
+    def number_of(self, arcs: tuple[int, ...]) -> int | None:
+        """Return the number of a path given by its arcs, None if it is not in the pool."""
+        return self.paths.numbers.get(arcs)
+
     def subset(self, paths: list[int]) -> TaskPaths:
         """Return a copy with some of the paths only."""
         return replace(self, paths=self.paths.subset(paths), most_rate=self.most_rate[paths])
