@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.reasons import first_lines, why_nothing
+from code_opt.cli.terminal import Console
 from code_opt.cli.text import plain, plain_lines, seconds
 
 if TYPE_CHECKING:
@@ -163,8 +164,6 @@ def _data(outcome: Outcome) -> dict[str, Any]:
 
 
 def _show(outcomes: Sequence[Outcome]) -> None:
-    from rich.console import Console
-
     from code_opt.cli.tables import batch_table
 
     console = Console(highlight=False)

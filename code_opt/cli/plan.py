@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.progress import Steps
+from code_opt.cli.terminal import Console
+from code_opt.cli.values import below_1
 from code_opt.errors import InputError
 from code_opt.files import file_stem
 
@@ -209,7 +210,10 @@ def plan(
         typer.Option(rich_help_panel=_HOW, help="Seconds for each program that is solved."),
     ] = 60.0,
     gap: Annotated[
-        float, typer.Option(min=0.0, max=1.0, rich_help_panel=_HOW, help="Relative gap.")
+        float,
+        typer.Option(
+            callback=below_1, rich_help_panel=_HOW, help="Relative gap, from 0 to below 1."
+        ),
     ] = 1e-4,
     seed: Annotated[
         int, typer.Option(min=0, max=2**31 - 1, rich_help_panel=_HOW, help="Of heuristics.")
