@@ -27,11 +27,21 @@ from code_opt.cli.plan import plan
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.reasons import message_of, why_nothing
 from code_opt.cli.report import report as report_command
-from code_opt.cli.terminal import PROGRAM, Console, complain, guarded, prepared_shell
+from code_opt.cli.terminal import (
+    PROGRAM,
+    STOPPING,
+    Console,
+    complain,
+    complain_of_interrupt,
+    guarded,
+    leave,
+    prepared_shell,
+)
 from code_opt.cli.text import count, number, plain, plain_lines, product
 from code_opt.cli.values import below_1, finite, positive
 from code_opt.errors import InputError
 from code_opt.files import file_stem
+from code_opt.stopping import stop_on_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -153,7 +163,7 @@ def _run(arguments: list[str]) -> int:
 
 def run() -> NoReturn:
     """Run the program and leave with its exit status (the installed command)."""
-    sys.exit(main())
+    leave(main())
 
 
 def _command(function: Callable[..., ExitStatus]) -> Callable[..., None]:
@@ -253,8 +263,9 @@ def solve(
     """Find the best path assignment: exact, CoDE and the baselines side by side.
 
     Many instances give one table; with --out a second run goes on where a first one stopped.
-    Exit status: 0 done, 2 bad input, 3 infeasible, 4 stopped with nothing found; of many
-    instances, the worst.
+    The first Ctrl-C ends the search as a time limit does, and what was found is kept; the
+    second ends at once. Exit status: 0 done, 2 bad input, 3 infeasible, 4 stopped with nothing
+    found, 130 interrupted; of many instances, the worst.
     """
     options: dict[str, Any] = {
         "formulation": formulation.value,
@@ -282,17 +293,21 @@ def solve(
     tell_left_out(instance_path)
     stderr = Console(stderr=True)
     results = []
-    for name in _methods(method or []):
-        with ProgressReport(stderr, name, living=not solver_log) as report:
-            results.append(
-                code_opt.solve(
-                    instance,
-                    method=name,
-                    **options,
-                    solver_log=solver_log,
-                    progress=report,
+    methods = _methods(method or [])
+    with stop_on_interrupt(STOPPING) as was_interrupted:
+        for name in methods:
+            if was_interrupted():
+                break
+            with ProgressReport(stderr, name, living=not solver_log) as report:
+                results.append(
+                    code_opt.solve(
+                        instance,
+                        method=name,
+                        **options,
+                        solver_log=solver_log,
+                        progress=report,
+                    )
                 )
-            )
     if out is not None:
         stem = file_stem(instance.name or instance_path.resolve().stem)
         for result in results:
@@ -300,10 +315,12 @@ def solve(
     status = status_of(results)
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False))
-    else:
+    elif results:
         _show(results, instance)
     if status is not ExitStatus.DONE:
         complain(why_nothing(results, status))
+    if was_interrupted():
+        return complain_of_interrupt(methods[len(results) :])
     return status
 
 

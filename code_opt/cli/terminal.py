@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, NoReturn
 
 import rich.console
@@ -17,6 +17,9 @@ from code_opt.errors import CodeOptError, InputError
 
 PROGRAM = "code-opt"
 DEBUG = "CODE_OPT_DEBUG"
+STOPPING = (
+    f"\n{PROGRAM}: interrupted: ending the search with what there is (Ctrl-C again ends at once)\n"
+)
 _LEAST_COLUMNS, _MOST_COLUMNS = 20, 10_000
 """Widths that ``COLUMNS`` can state; anything else, such as 0, counts as not given."""
 
@@ -129,6 +132,23 @@ def guarded(function: Callable[[], int | None]) -> int:
             f"Set {DEBUG}=1 to see where it happened, and report it."
         )
     return ExitStatus.INTERNAL_ERROR
+
+
+def leave(status: int) -> NoReturn:
+    """End the process with an exit status; after an interrupt without waiting for threads."""
+    if status == ExitStatus.INTERRUPTED:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def complain_of_interrupt(not_run: Sequence[str]) -> ExitStatus:
+    """Say what an interrupted run has not done; return its exit status."""
+    rest = f"; not run: {', '.join(not_run)}" if not_run else ""
+    complain(f"interrupted: shown is what was found until then{rest}")
+    return ExitStatus.INTERRUPTED
 
 
 def complain(message: object) -> None:
