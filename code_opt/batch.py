@@ -41,7 +41,7 @@ HEAD_BYTES = 4096
 _OTHER_SCHEMA = re.compile(rb"""["']?schema["']?\s*:\s*["']?code-opt/(?!instance/)""")
 
 Fault = Literal["bad input", "failed", "not run"]
-_NOT_RUN: dict[str, Any] = {"fault": "not run", "message": "interrupted before its turn"}
+_NOT_RUN: dict[str, Any] = {"fault": "not run", "message": "interrupted"}
 _TICK = 0.2
 """Seconds between two looks for a request to stop."""
 

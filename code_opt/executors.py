@@ -23,6 +23,13 @@ WORKER_SECONDS = 60
 """Longest wait for the first worker of a Dask cluster."""
 
 
+_NOT_BEGUN = (
+    "the worker processes end before they begin: each of them loads the main script again, which "
+    "must be a file and start its work below 'if __name__ == \"__main__\":' (or use the executor "
+    "serial)"
+)
+
+
 class Processes(ProcessPoolExecutor):
     """Fresh processes of this machine, which end with this one and hear of a request to stop."""
 
@@ -40,11 +47,7 @@ class Processes(ProcessPoolExecutor):
         """Return what to say when a worker has died."""
         if self._begun.is_set():
             return CodeOptError("a worker process died (out of memory?)")
-        return InputError(
-            "the worker processes end before they begin: each of them loads the main script "
-            "again, which must be a file and start its work below 'if __name__ == \"__main__\":' "
-            "(or use the executor serial)"
-        )
+        return InputError(_NOT_BEGUN)
 
 
 @contextmanager
@@ -99,7 +102,10 @@ def _dask_client(name: str, address: str) -> Iterator[Any]:
         raise InputError("--executor dask needs Dask: pip install 'code-opt[dask]'") from None
     with contextlib.ExitStack() as stack:
         if not address:
-            cluster = LocalCluster(threads_per_worker=1, dashboard_address=None)
+            try:
+                cluster = LocalCluster(threads_per_worker=1, dashboard_address=None)
+            except RuntimeError as error:
+                raise InputError(f"--executor {name!r}: {error} Perhaps {_NOT_BEGUN}") from None
             client = stack.enter_context(Client(stack.enter_context(cluster)))
         else:
             logger = logging.getLogger("distributed")

@@ -390,20 +390,28 @@ def check(
 ) -> ExitStatus:
     """Recompute everything in a result from the instance alone.
 
-    Exit status: 0 confirmed, 1 not confirmed, 2 bad input.
+    An instance that changed since is told with what still holds. Exit status: 0 confirmed,
+    1 not confirmed (of a changed instance never more than that), 2 bad input.
     """
+    from code_opt.checker import CHANGED
+    from code_opt.instance.digest import changed_parts
+    from code_opt.wording import UNKNOWN_CHANGE, after_change
+
     result = _result(result_path, "check RESULT INSTANCE")
     instance = code_opt.load_instance(instance_path)
     violations = code_opt.check(result, instance)
     # Of another instance everything differs: that is all there is to say.
     violations = [v for v in violations if v.rule == "instance-name"] or violations
     console = Console(highlight=False)
+    changed = any(v.rule == CHANGED for v in violations)
     if not violations:
         what = "every figure and requirement" if result.has_solution else "nothing to recompute"
         _print(
             console,
             f"{plain(result_path)}: confirmed ({plain(result.method)}, {result.status}; {what})",
         )
+        if changed_parts(result.instance_digest, instance) is None:
+            _print(console, f"  {UNKNOWN_CHANGE}")
         return ExitStatus.DONE
     for violation in violations:
         _print(
@@ -411,6 +419,9 @@ def check(
             f"{plain(violation.rule)}: {plain(violation.place)}: {plain(violation.message)}",
         )
     _print(console, f"{plain(result_path)}: not confirmed, {_violations(len(violations))}")
+    if changed:
+        holds, lost = after_change(result, len(violations) == 1)
+        _print(console, f"  still holds: {holds}\n  not confirmed: {lost}")
     return ExitStatus.NOT_CONFIRMED
 
 

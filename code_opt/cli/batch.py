@@ -125,6 +125,8 @@ class _Told:
     def __call__(self, outcome: Outcome, done: int, jobs: int) -> None:
         """Print one line, and what went wrong where it has not been told yet."""
         job, result = outcome.job, outcome.result
+        if outcome.fault == "not run":
+            return  # they are counted at the end
         told = str(outcome.fault if result is None else result.status)
         if outcome.kept:
             told = f"{told}, found finished"

@@ -435,7 +435,7 @@ def _write(
     xlsx: bool,
     stderr: Console,
 ) -> None:
-    from code_opt.planning import can_write_parquet, export_tables, save_plan
+    from code_opt.planning import can_write_parquet, cut_cells, export_tables, save_plan
 
     parquet = can_write_parquet()
     if not parquet:
@@ -449,3 +449,12 @@ def _write(
         name = f"{stem}.plan-{found.kind}"
         save_plan(found, out / f"{name}.json")
         export_tables(found, out, name, parquet=parquet, xlsx=xlsx)
+        cut = cut_cells(found) if xlsx else 0
+        if cut:
+            stderr.print(
+                f"{name}.xlsx: {cut} texts are longer than a cell of a workbook can be, and cut "
+                "there; the CSV files have them whole",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, NoReturn
@@ -135,8 +136,12 @@ def guarded(function: Callable[[], int | None]) -> int:
 
 
 def leave(status: int) -> NoReturn:
-    """End the process with an exit status; after an interrupt without waiting for threads."""
-    if status == ExitStatus.INTERRUPTED:
+    """End the process with an exit status.
+
+    A solver that did not end when it was interrupted for the second time still runs in a thread,
+    and Python's usual end would pull its memory away: the process then ends at once.
+    """
+    if status == ExitStatus.INTERRUPTED and any(t.daemon for t in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
