@@ -171,7 +171,10 @@ def run_batch(
     ordered = [outcomes[job] for job in jobs]
     if out is not None:
         text = batch_table(ordered).to_csv(index=False, lineterminator="\n")
-        write_atomically(out / TABLE, text)
+        # Names of files can hold bytes that the machine's encoding does not know: in UTF-8 most
+        # of them are letters again.
+        data = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        write_atomically(out / TABLE, data)
     return ordered
 
 

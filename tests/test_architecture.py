@@ -133,7 +133,10 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"rich", "typer"},
     ),
-    "code_opt": ({"checker", "docstrings", "errors", "instance", "methods", "planning", "result"}, set()),
+    "code_opt": (
+        {"checker", "docstrings", "errors", "instance", "methods", "planning", "result"},
+        set(),
+    ),
 }
 ENTRIES = {"code_opt/__main__.py", "solve.py"}
 """Files that only start the command line."""
