@@ -171,10 +171,7 @@ def run_batch(
     ordered = [outcomes[job] for job in jobs]
     if out is not None:
         text = batch_table(ordered).to_csv(index=False, lineterminator="\n")
-        # Names of files can hold bytes that the machine's encoding does not know: in UTF-8 most
-        # of them are letters again.
-        data = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        write_atomically(out / TABLE, data)
+        write_atomically(out / TABLE, text)
     return ordered
 
 
@@ -186,15 +183,20 @@ def batch_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     rows = []
     for outcome in outcomes:
         job, result = outcome.job, outcome.result
-        row: dict[str, Any] = {"instance": job.source.label, "method": job.method}
+        row: dict[str, Any] = {"instance": _letters(job.source.label), "method": job.method}
         row["status"] = outcome.fault if result is None else result.status
         row |= {name: None if result is None else getattr(result, name) for name in columns}
         row["seconds"] = None if result is None else result.seconds
         row["message"] = outcome.message if result is None else result.message
-        row["path"] = str(job.source.path)
+        row["path"] = _letters(str(job.source.path))
         row["file"] = None if result is None else result_file(job)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _letters(name: str) -> str:
+    """Return a file's name as text; bytes that the machine's encoding lacks are read as UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def result_file(job: Job) -> str:

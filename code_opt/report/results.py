@@ -106,15 +106,15 @@ def introduction(material: Material) -> list[Block]:
                     tuple(texts),
                 )
             )
-    for one in material.plans:
-        if one.changed:
-            blocks.append(
-                Callout(
-                    f"The plan {plain(one.path.name)} was made before the instance changed "
-                    f"({', '.join(one.changed)})",
-                    ("Nothing in it is confirmed for the instance as it is now; plan it again.",),
-                )
-            )
+    blocks += [
+        Callout(
+            f"The plan {plain(one.path.name)} was made before the instance changed "
+            f"({', '.join(one.changed)})",
+            ("Nothing in it is confirmed for the instance as it is now; plan it again.",),
+        )
+        for one in material.plans
+        if one.changed
+    ]
     unknown = [s.file for s in material.results if s.changed is None]
     unknown += [plain(one.path.name) for one in material.plans if one.changed is None]
     if unknown:
