@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from code_opt.docstrings import keep_docstrings
+
 if TYPE_CHECKING:
     from code_opt.checker import Violation, check
     from code_opt.errors import CodeOptError, InputError
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from code_opt.result import Result, load_result, save_result
 
 __version__ = "0.1.0"
+
+keep_docstrings()
 
 __all__ = [
     "CodeOptError",

@@ -30,6 +30,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from code_opt.instance.digest import changed_parts
 from code_opt.instance.model import (
     BYTES_PER_PARAMETER,
     IDENTITY,
@@ -54,6 +55,7 @@ DEFAULT_GAP = 1e-4
 RULES: dict[str, str] = {
     "finite": "every number is finite",
     "instance-name": "the result is for this instance",
+    "instance-changed": "the instance is what it was when the result was found",
     "seconds": "the time is not negative",
     "no-assignment": "an infeasible or unknown result holds no assignment and no figures",
     "assignment": "an optimal or feasible result holds an assignment",
@@ -97,6 +99,9 @@ RULES: dict[str, str] = {
 }
 """Every rule of the checker with its meaning."""
 
+CHANGED = "instance-changed"
+"""The rule that an edited instance breaks. Everything that is recomputed is so from the instance
+as it is now; a bound, and what follows from it, cannot be."""
 _FIGURES = ("reward", "bound", "gap", "throughput", "accuracy")
 
 
@@ -462,6 +467,10 @@ class _Check:
                 "instance",
                 f"the result is for {result.instance!r}, the instance is {instance.name!r}",
             )
+        changed = changed_parts(result.instance_digest, instance)
+        if changed:
+            message = f"the instance changed since the result was found: {', '.join(changed)}"
+            yield Violation(CHANGED, "instance_digest", message)
         if result.seconds < 0:
             yield Violation("seconds", "seconds", f"{result.seconds} is negative")
 

@@ -17,7 +17,34 @@ if TYPE_CHECKING:
     from code_opt.result import Result
 
 HEURISTIC = "code"
+UNKNOWN_CHANGE = (
+    "it keeps no digest of its instance, so whether the instance changed since cannot be told"
+)
 _NUMBERED = re.compile(r"(.*\D)(\d+)")
+
+
+def after_change(result: Result, is_else_confirmed: bool) -> tuple[str, str]:
+    """Return what still holds of a result whose instance changed since, and what does not.
+
+    Args:
+        result: it was found for the instance as it was.
+        is_else_confirmed: whether the independent check found nothing else wrong with it.
+    """
+    if result.has_solution:
+        known = "every figure and requirement" if is_else_confirmed else "what is not listed here"
+        holds = f"{known}, recomputed from the instance as it is now"
+    else:
+        holds = "nothing that could be recomputed"
+    lost = []
+    if result.status in ("optimal", "infeasible"):
+        lost.append(f"that it is {result.status}")
+    if result.bound is not None:
+        lost.append(f"the bound {result.bound:.6g}")
+    if result.gap is not None:
+        lost.append(f"the gap {percent(result.gap, up=True)}")
+    if not lost:
+        lost.append("how good it is beside other results")
+    return holds, f"{', '.join(lost)}: of the instance as it was; solve it again"
 
 
 def chosen(results: Sequence[Result]) -> Result | None:

@@ -23,13 +23,15 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "formulations": (set(), {"numpy", "pyomo"}),
     "errors": (set(), set()),
     "files": ({"errors"}, set()),
-    "executors": ({"errors"}, {"distributed"}),
+    "docstrings": (set(), set()),
+    "stopping": (set(), set()),
+    "executors": ({"errors", "stopping"}, {"distributed"}),
     "instance": ({"errors", "files"}, {"numpy", "pandas", "pydantic", "pydantic_core", "yaml"}),
     "result": ({"errors", "files"}, {"pandas", "pydantic"}),
     "checker": ({"errors", "instance", "result"}, set()),
     "paths": ({"errors", "instance"}, {"numpy"}),
     "reward": ({"instance"}, {"numpy"}),
-    "solvers": ({"errors", "files"}, {"highspy", "numpy", "pyomo", "scipy"}),
+    "solvers": ({"errors", "files", "stopping"}, {"highspy", "numpy", "pyomo", "scipy"}),
     "methods": (
         {
             "checker",
@@ -40,6 +42,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "result",
             "reward",
             "solvers",
+            "stopping",
         },
         {"numpy", "pyomo"},
     ),
@@ -107,6 +110,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "files",
             "instance",
             "result",
+            "stopping",
             "store",
         },
         {"pandas"},
@@ -129,12 +133,16 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "report",
             "result",
             "solvers",
+            "stopping",
             "text",
             "wording",
         },
         {"rich", "typer"},
     ),
-    "code_opt": ({"checker", "errors", "instance", "methods", "planning", "result"}, set()),
+    "code_opt": (
+        {"checker", "docstrings", "errors", "instance", "methods", "planning", "result"},
+        set(),
+    ),
 }
 ENTRIES = {"code_opt/__main__.py", "solve.py"}
 """Files that only start the command line."""

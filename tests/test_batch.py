@@ -376,7 +376,7 @@ def _lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     status = Path(f"/proc/{pid}/status")
-    return not (status.exists() and "State:\tZ" in status.read_text())
+    return not (status.exists() and "State:\tZ" in status.read_text(encoding="ascii"))
 
 
 def test_the_journal_names_what_it_answers(folder, tmp_path):

@@ -85,14 +85,14 @@ class Verdict:
     """None: not measured."""
     accuracy: bool | None
     text: str
+    changed: bool = False
+    """The instance changed since the result was found."""
 
     @property
     def confirmed(self) -> bool:
-        """Nothing measured contradicts the result, and something was measured."""
-        return False not in (self.throughput, self.accuracy) and (
-            self.throughput,
-            self.accuracy,
-        ) != (None, None)
+        """Nothing contradicts the result, and something was measured."""
+        measured = (self.throughput, self.accuracy)
+        return not self.changed and False not in measured and measured != (None, None)
 
 
 @dataclass(frozen=True)
@@ -138,15 +138,17 @@ def judge(
     refused: Sequence[str],
     tasks: Sequence[TaskAccuracy],
     flow: Flow | None,
+    changed: Sequence[str] = (),
 ) -> Verdict:
     """Compare a result with what was measured.
 
     Throughput is confirmed within 3 % in a steady state; accuracy within what chance explains
-    at 95 % (test and validation images are both samples) or half a point.
+    at 95 % (test and validation images are both samples) or half a point. Nothing is confirmed
+    of a result since which parts of the instance ``changed``.
     """
     if refused:
         return Verdict(False, False, f"not confirmed: does not pass the check: {refused[0]}")
-    texts: list[str] = []
+    texts = [f"the instance changed since: {', '.join(changed)}"] if changed else []
     throughput: bool | None = None
     if flow is not None:
         throughput = abs(flow.error) <= THROUGHPUT_TOLERANCE and flow.steady
@@ -165,7 +167,8 @@ def judge(
                 f"accuracy off by {100.0 * off:+.2f} points (chance: {100.0 * allowed:.2f})"
             )
     if texts:
-        return Verdict(throughput, accuracy, "not confirmed: " + ", ".join(texts))
+        told = "not confirmed: " + ", ".join(texts)
+        return Verdict(throughput, accuracy, told, changed=bool(changed))
     names = [
         name
         for name, value in (("throughput", throughput), ("accuracy", accuracy))

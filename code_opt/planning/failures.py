@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import LOAD_SLACK, Case, Coordination, build_case
@@ -177,6 +178,7 @@ def plan_failures(
         schema="code-opt/plan/1",
         kind="failures",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=worst_status(statuses),
         gap=max((gap for gap in gaps if gap is not None), default=None),
         seconds=time.perf_counter() - begin,

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods import solve
 from code_opt.methods.settings import SMALLEST_GAP
@@ -229,6 +230,7 @@ def _plan(
         schema="code-opt/plan/1",
         kind="front",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=worst_status(statuses),
         gap=max((float(row[7]) for row in rows if row[7] is not None), default=None),
         seconds=time.perf_counter() - begin,

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray
 from code_opt.planning.case import COORDINATIONS, Case, Coordination, build_case
@@ -101,6 +102,7 @@ def plan_growth(
         schema="code-opt/plan/1",
         kind="growth",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=worst_status([main.status]),
         gap=main.gap,
         seconds=time.perf_counter() - begin,

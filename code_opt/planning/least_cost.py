@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import COORDINATIONS, Case, Coordination, build_case
@@ -156,6 +157,7 @@ def plan_least_cost(
         schema="code-opt/plan/1",
         kind="least-cost",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=status,
         gap=max(gaps, default=None),
         seconds=time.perf_counter() - begin,

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods import solve
 from code_opt.methods.allocation import RateAllocator
@@ -139,6 +140,7 @@ def plan_marginal(
         schema="code-opt/plan/1",
         kind="marginal",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=worst_status(statuses),
         gap=max((gap for gap in gaps if gap is not None), default=None),
         seconds=time.perf_counter() - begin,

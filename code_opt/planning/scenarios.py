@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods.columns import BoolArray
 from code_opt.paths.graph import FloatArray, IntArray
@@ -160,6 +161,7 @@ def plan_scenarios(
         schema="code-opt/plan/1",
         kind="scenarios",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=worst_status([outcome.status for outcome in outcomes.values()]),
         gap=max(gaps, default=None),
         seconds=time.perf_counter() - begin,

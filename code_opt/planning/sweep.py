@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods import METHODS, solve
 from code_opt.planning.columns import table
@@ -88,6 +89,7 @@ def plan_sweep(
         schema="code-opt/plan/1",
         kind="sweep",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=worst_status([cast(Status, row[3]) for row in proven or rows]),
         gap=max((float(row[6]) for row in proven if row[6] is not None), default=None),
         seconds=time.perf_counter() - begin,

@@ -14,7 +14,7 @@ from highspy import HighsModelStatus as Status
 
 from code_opt.errors import SolverError
 from code_opt.solvers.compiled import CompiledModel
-from code_opt.solvers.highs import new_highs
+from code_opt.solvers.highs import new_highs, run_interruptible
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -22,6 +22,7 @@ IntArray = npt.NDArray[np.int64]
 
 _SOLVED = (Status.kOptimal, Status.kModelEmpty)
 _INFEASIBLE = (Status.kInfeasible, Status.kUnboundedOrInfeasible)
+_STOPPED = (Status.kTimeLimit, Status.kInterrupt)
 _TOLERANCE = 1e-9
 """Primal feasibility, far inside the tolerance that results are checked with."""
 
@@ -76,6 +77,7 @@ class LinearProgram:
             self._highs.setOptionValue("presolve", "off")
         else:
             self._highs = instead_of._highs
+        self._is_stoppable = False
         self._highs.passModel(lp)
 
     def set_cost(self, cost: FloatArray) -> None:
@@ -154,7 +156,8 @@ class LinearProgram:
             self._highs.changeCoeff(row, column, value)
 
     def limit_time(self, seconds: float | None) -> None:
-        """Let every later solve stop after so many seconds."""
+        """Let every later solve stop after so many seconds, or when a stop is requested."""
+        self._is_stoppable = True
         limit = np.inf if seconds is None else self._highs.getRunTime() + max(seconds, 0.01)
         self._highs.setOptionValue("time_limit", limit)
 
@@ -165,12 +168,12 @@ class LinearProgram:
             SolverError: HiGHS stopped for any other reason.
         """
         status = self._run()
-        if status not in _SOLVED and status != Status.kTimeLimit:
+        if status not in _SOLVED and status not in _STOPPED:
             # A warm start can end in numerical trouble, or in a wrong "infeasible": ask afresh,
             # and with presolve and looser tolerances before giving up.
             self._highs.clearSolver()
             status = self._run()
-        if status == Status.kTimeLimit:
+        if status in _STOPPED:
             return None
         if status not in _SOLVED and status not in _INFEASIBLE:
             self._highs.clearSolver()
@@ -192,7 +195,7 @@ class LinearProgram:
         )
 
     def _run(self) -> Status:
-        self._highs.run()
+        run_interruptible(self._highs, is_stoppable=self._is_stoppable)
         return self._highs.getModelStatus()
 
 
