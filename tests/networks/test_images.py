@@ -181,7 +181,7 @@ def test_what_parquet_may_lack(tmp_path):
     with pytest.raises(InputError, match="no column 'image'"):
         load_images(parquet(tmp_path / "a", image="picture"), "train", (1, 4, 4))
     more = parquet(tmp_path / "b", names=["x", "y"], cells=[png(GREY)] * 3)
-    with pytest.raises(InputError, match="label 2 of 2 classes"):
+    with pytest.raises(InputError, match="row 2: label 2 is none of the classes 'x', 'y'"):
         load_images(more, "train", (1, 4, 4))
     cells = [{"bytes": None, "path": "/etc/passwd"}, {"bytes": b"", "path": "b"}]
     elsewhere = parquet(tmp_path / "c", cells=cells)
