@@ -111,21 +111,37 @@ class Subject:
         """Return a task's images: "train", "validation" (held out when profiling) or "test".
 
         Raises:
-            InputError: the data set is not there.
+            InputError: the data set is not there, or has other classes than the bundle.
         """
         key = (task, split)
         if key not in self._images:
             entry = self._needed().tasks[task]
             if split == "test":
                 images = load_images(self._source(entry), "test", self._shape(entry))
-                self._images[key] = images.relabelled(entry.groups)
+                self._images[key] = self._labelled(entry, "test", images)
             else:
                 images = load_images(self._source(entry), "train", self._shape(entry))
-                train, held_out = images.split(entry.dataset.validation, entry.dataset.seed)
-                train = train.first(entry.dataset.limit)
-                self._images[task, "train"] = train.relabelled(entry.groups)
-                self._images[task, "validation"] = held_out.relabelled(entry.groups)
+                dataset = entry.dataset
+                train, held_out = images.split(dataset.validation, dataset.seed, dataset.limit)
+                self._images[task, "train"] = self._labelled(entry, "train", train)
+                self._images[task, "validation"] = self._labelled(entry, "validation", held_out)
         return self._images[key]
+
+    def _labelled(self, entry: TaskEntry, split: str, images: Images) -> Images:
+        """Return images under the classes of a task, numbered as its network was trained.
+
+        Raises:
+            InputError: they are other classes, or no image is left.
+        """
+        try:
+            found = images.relabelled(entry.groups).numbered(entry.classes)
+        except InputError as error:
+            source = self._source(entry)
+            place = source.path if source.path is not None else source.kind
+            raise InputError(f"task {entry.id!r}: {place}, {split} split: {error}") from None
+        if not len(found):
+            raise InputError(f"task {entry.id!r}: no image of the {split} split is in its groups")
+        return found
 
     def _shape(self, entry: TaskEntry) -> tuple[int, ...]:
         dnn = next(d for d in self._needed().manifest.dnns if d.id == entry.dnn)
