@@ -46,9 +46,7 @@ def edge(
                 }
                 for dnn, (server, flops) in dnns.items()
             ],
-            "tasks": [
-                {"id": dnn, "dnn": dnn, "accuracy": 0.5} | more.get(dnn, {}) for dnn in dnns
-            ],
+            "tasks": [{"id": dnn, "dnn": dnn, "accuracy": 0.5} | more.get(dnn, {}) for dnn in dnns],
             "reward": {"accuracy": {"kind": "power", "exponent": 8.0}},
         }
     )
@@ -114,3 +112,17 @@ class At:
 
     def finished(self, now: float) -> bool:
         return self.missing == 0
+
+
+def light(instance: Instance, factor: float = 1e-3) -> Instance:
+    """Return the same edge with less work on slower servers: the rates stay."""
+    data = instance.to_dict()
+    for server in data["servers"]:
+        server["flops"] *= factor
+    for dnn in data["dnns"]:
+        for block in dnn["blocks"]:
+            block["flops"] *= factor
+    for task in data["tasks"]:
+        for connection in task["connections"]:
+            connection["flops"] *= factor
+    return parse_instance(data)

@@ -98,7 +98,8 @@ def test_batches_on_a_server_that_computes_for_a_while():
 def test_computing_that_keeps_the_pace_changes_nothing():
     instance = generate(services=5, seed=3, links=True)
     streams = streams_of(instance, solve(instance, method="code"))
-    run = Run.planned(instance, streams, "rates", seconds=300.0, arrivals="poisson")
+    seconds = 3000.0 / sum(one.route.rate for one in streams)
+    run = Run.planned(instance, streams, "rates", seconds=seconds, arrivals="poisson")
     alone, _ = SimulatedEdge(instance).drive(streams, run.feeder())
     edge = SimulatedEdge(instance, computing=lambda *_: 0.0)
     assert edge.drive(streams, run.feeder())[0].answers == alone.answers
@@ -180,9 +181,7 @@ def test_servers_slower_than_they_say_are_not_confirmed():
     result = solve(instance)
     fullest = max(result.servers, key=lambda row: row.utilization).server
     for pace, holds in ((1.0, True), (0.98, True), (0.95, False), (0.5, False)):
-        flow = simulate(
-            instance, result, seconds=30.0, arrivals="constant", paces={fullest: pace}
-        )
+        flow = simulate(instance, result, seconds=30.0, arrivals="constant", paces={fullest: pace})
         assert judge(result, (), (), flow).throughput is holds, pace
     assert "queues grow" in judge(result, (), (), flow).text
     # One with room to spare may be a little slower.
@@ -235,20 +234,24 @@ def batch_means(values: np.ndarray, batches: int = 20) -> tuple[float, float]:
 
 @pytest.mark.parametrize("utilization", [0.5, 0.8, 0.9])
 def test_one_size_waits_as_pollaczek_and_khinchine_say(utilization):
-    """M/D/1: W = rho tau / (2 (1 - rho))."""
+    """M/D/1: W = rho tau / (2 (1 - rho)); intervals hold as often as they say, about."""
     tau = 0.001
     instance = one_server(1000.0 * tau)
     one = stream(instance, {"a": ["a/0"]}, utilization / tau)
-    run = Run.planned(instance, [one], "rates", seconds=200.0, arrivals="poisson", seed=1)
-    trace, reports = SimulatedEdge(instance).drive([one], run.feeder(), window=run.window)
-    mean, half = batch_means(trace.latencies(0, 0, run.window) - tau)
     expected = utilization * tau / (2.0 * (1.0 - utilization))
-    assert abs(mean - expected) <= half
-    assert half < 0.1 * expected
-    assert reports["s"]["utilization"] == pytest.approx(utilization, abs=0.01)
-    # Little's law, and those who arrive see what there is: itself and those before it.
-    inside = utilization + utilization**2 / (2.0 * (1.0 - utilization))
-    assert reports["s"]["waiting_mean"] == pytest.approx(1.0 + inside, rel=0.05)
+    means, holds, seen = [], 0, []
+    for seed in range(10):
+        run = Run.planned(instance, [one], "rates", seconds=30.0, arrivals="poisson", seed=seed)
+        trace, reports = SimulatedEdge(instance).drive([one], run.feeder(), window=run.window)
+        mean, half = batch_means(trace.latencies(0, 0, run.window) - tau)
+        means.append(mean)
+        holds += abs(mean - expected) <= half
+        seen.append(reports["s"]["waiting_mean"])
+    assert holds >= 8
+    assert np.mean(means) == pytest.approx(expected, rel=0.02)
+    # Who arrives sees the mean number inside (Little's law), and counts itself.
+    inside = utilization + expected * utilization / tau
+    assert np.mean(seen) == pytest.approx(1.0 + inside, rel=0.02)
 
 
 def test_two_sizes_wait_as_pollaczek_and_khinchine_say():
@@ -275,16 +278,13 @@ def test_behind_an_equal_server_nobody_waits():
         links=[way],
         tasks=[{"id": "t", "connections": [{"source": "t/0", "target": "u/1", "drop": 0.0}]}],
     )
-    here = stream(instance, {"t": ["t/0"]}, 900.0)
-    there = stream(instance, CROSSING, 900.0)
-    window = (0.0, 20.0)
-    runs = [
-        SimulatedEdge(instance)
-        .drive([one], Run.planned(instance, [one], "rates", seconds=20.0, arrivals="poisson").feeder())[0]
-        .latencies(0, 0, window)
-        for one in (here, there)
-    ]  # fmt: skip
-    short, long = runs
+    found = []
+    for path in (["t/0"], CROSSING["t"]):
+        one = stream(instance, {"t": path}, 900.0)
+        run = Run.planned(instance, [one], "rates", seconds=20.0, arrivals="poisson")
+        trace, _ = SimulatedEdge(instance).drive([one], run.feeder())
+        found.append(trace.latencies(0, 0, (0.0, 20.0)))
+    short, long = found
     assert long == pytest.approx(short[: len(long)] + 0.251)
     assert short.max() > 0.01
 
