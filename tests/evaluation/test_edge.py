@@ -162,9 +162,14 @@ def test_interrupting_the_command_leaves_nothing_behind(tmp_path):
     from code_opt.result import save_result
 
     save_result(result, tmp_path / "local.json")
+    # However late the signal comes, the edge is still running.
+    script = (
+        "from code_opt.evaluation import edge; edge._long_enough = lambda *_: 1e6;"
+        "from code_opt.cli.app import run; run()"
+    )
     command = [
-        sys.executable, "-m", "code_opt", "evaluate", str(DATA / "digits" / "instance.json"),
-        str(tmp_path / "local.json"), "--seconds", "3600", "--out", str(tmp_path / "out"),
+        sys.executable, "-c", script, "evaluate", str(DATA / "digits" / "instance.json"),
+        str(tmp_path / "local.json"), "--seconds", "0.1", "--out", str(tmp_path / "out"),
     ]  # fmt: skip
     running = subprocess.Popen(
         command,
