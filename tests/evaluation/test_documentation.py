@@ -14,7 +14,7 @@ TEXT = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["network", "evaluate"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=["network", "simulate", "evaluate"])
 def test_examples_run(example, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     found: dict[str, object] = {}
@@ -23,6 +23,9 @@ def test_examples_run(example, monkeypatch, capsys):
     if "network" in found:
         assert found["digit"].shape == (8, 10)
         assert found["parity"].shape == (8, 2)
+    elif "simulate" in found:
+        assert found["flow"].steady
+        assert capsys.readouterr().out.startswith("True [('faces")
     else:
         assert "verdict" in capsys.readouterr().out
 

@@ -205,7 +205,7 @@ def test_another_solver_gives_the_same_optimum(six):
 
 def test_progress_is_reported_and_consistent():
     seen = []
-    solve(generate(12, seed=4), progress=seen.append)
+    solve(generate(20, seed=4), progress=seen.append)
     assert seen
     for progress in seen:
         if progress.bound is not None and progress.incumbent is not None:
