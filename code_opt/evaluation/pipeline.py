@@ -16,9 +16,11 @@ from code_opt.checker import CHANGED, check
 from code_opt.errors import InputError
 from code_opt.evaluation.accuracy import share_of
 from code_opt.evaluation.device import DTYPES, DeviceReport, measure_device
-from code_opt.evaluation.edge import Arrivals, Edge, Feed, Flow, Stream
+from code_opt.evaluation.edge import Edge
+from code_opt.evaluation.flow import Flow, Stream
 from code_opt.evaluation.routes import routes
 from code_opt.evaluation.subject import Subject
+from code_opt.evaluation.traffic import Arrivals, Feed
 from code_opt.evaluation.tuning import PathFits
 from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, average, judge, ranking
 from code_opt.files import write_atomically

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from code_opt.evaluation.accuracy import Share
-from code_opt.evaluation.edge import Flow
+from code_opt.evaluation.flow import Flow, ServerFlow
 from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, chance, judge, ranking
 
 
@@ -82,6 +82,33 @@ def test_what_holds_is_confirmed(results):
     verdict = judge(result, (), accuracies(result, right), flow(99.0))
     assert verdict.confirmed
     assert verdict.text == "confirmed"
+
+
+def test_a_machine_that_lags_leaves_no_verdict_on_throughput(results):
+    result = results["exact"]
+    right = accuracies(result, round(1000 * result.accuracy))
+
+    def late(lag: float, measured: float = 100.0) -> Flow:
+        server = ServerFlow("s", 1.0, 1.0, 1.0, 1, lag, 1.0)
+        return replace(flow(measured), servers=(server,))
+
+    # 1 % of 4 s.
+    assert judge(result, (), right, late(0.04)).text == "confirmed"
+    for measured in (100.0, 60.0):
+        verdict = judge(result, (), right, late(0.05, measured))
+        assert (verdict.throughput, verdict.accuracy) == (None, True)
+        assert verdict.is_void
+        assert not verdict.confirmed
+        assert verdict.text.startswith(
+            "not confirmed: throughput void: this machine was 0.05 s late, more than 1 % of the 4 s"
+        )
+    both = judge(result, (), accuracies(result, 0), late(0.05))
+    assert both.accuracy is False
+    assert "accuracy off" in both.text
+    assert "throughput void" in both.text
+    found = evaluated(results, exact=result.throughput, local=results["local"].throughput)
+    void = replace(found[0], verdict=replace(found[0].verdict, is_void=True))
+    assert ranking(None, [void]) == ("", None)
 
 
 @pytest.mark.parametrize(
