@@ -22,7 +22,13 @@ from code_opt.planning.operation import (
     serves_all,
 )
 from code_opt.planning.plan import Cell, Plan, Status, cell, worst_status
-from code_opt.planning.programs import ProgramOutcome, Start, plan_data, solve_program
+from code_opt.planning.programs import (
+    ProgramOutcome,
+    Start,
+    known_plan,
+    plan_data,
+    solve_program,
+)
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
 from formulations import Situation
 
@@ -64,17 +70,15 @@ def solve_least_cost(
     begin = time.perf_counter()
     found = search_plan(case, demand[None, :], min_accuracy, settings.seed)
     took = time.perf_counter() - begin
+    data = plan_data(case, [Situation(0, 0, demand.tolist())], [min_accuracy])
     quick = ProgramOutcome("unknown", message="no plan found")
     start = None
     if found is not None and found.is_feasible:
         start = Start(found.paths[None, :], found.units[None, :], {})
-        quick = ProgramOutcome(
-            "feasible", found.cost, None, found.paths[None, :], found.units[None, :], {}
-        )
-    data = plan_data(case, [Situation(0, 0, demand.tolist())], [min_accuracy])
+        known = known_plan(case, data, start)
+        if known is not None:
+            quick = ProgramOutcome("feasible", known.cost, None, known.paths, known.units, {})
     exact = solve_program(case, data, settings, start)
-    if exact.status == "infeasible":
-        quick = ProgramOutcome("unknown", message="no plan found")
     return LeastCost(exact, time.perf_counter() - begin), LeastCost(quick, took)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from code_opt.errors import SolverError
 from code_opt.paths.graph import FloatArray, IntArray, rate_groups
-from code_opt.planning.case import LOAD_SLACK, Case
+from code_opt.planning.case import Case
+from code_opt.planning.tolerances import NOISE, ROW
 from code_opt.solvers import LinearProgram
 
 
@@ -25,8 +26,8 @@ def most_rates(
     Raises:
         SolverError: the floors do not fit (never expected of a plan).
     """
-    capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
-    if (case.load(paths, demand) / capacity <= 1.0 + LOAD_SLACK).all():
+    capacity = case.capacity(units)
+    if (case.load(paths, demand) <= capacity * (1.0 + NOISE)).all():
         return demand.copy()
     groups = rate_groups(case.instance)
     use = []
@@ -58,9 +59,12 @@ def _most(use: FloatArray, demand: FloatArray, floor: FloatArray, worth: FloatAr
     """
     unit = np.where(demand > 0.0, demand, 1.0)
     scaled = use * unit[:, None]
+    # Rows in units of the largest load, so that the solver's tolerance is a share of it.
+    load_unit = np.maximum(scaled.sum(axis=0), 1.0)
+    scaled = scaled / load_unit
     tasks, resources = np.nonzero(scaled)
     indptr = np.concatenate(([0], np.cumsum(np.bincount(tasks, minlength=len(demand)))))
-    for slack in (0.0, LOAD_SLACK):
+    for slack in (0.0, _FLOOR_SLACK):
         program = LinearProgram(
             cost=worth * unit / (worth * unit).max(),
             lower=floor / unit,
@@ -68,9 +72,13 @@ def _most(use: FloatArray, demand: FloatArray, floor: FloatArray, worth: FloatAr
             indptr=indptr.astype(np.int64),
             indices=resources.astype(np.int64),
             data=scaled[tasks, resources],
-            rhs=np.full(use.shape[1], 1.0 + slack),
+            rhs=1.0 / load_unit + slack,
         )
         outcome = program.solve()
         if outcome is not None:
             return np.clip(outcome.x * unit, floor, demand)
     raise SolverError("the floors of a plan do not fit its capacities")
+
+
+_FLOOR_SLACK = 10.0 * ROW
+"""Share of the largest load by which floors may be too much: a program lets ``ROW`` pass."""

@@ -133,7 +133,7 @@ def plan_scenarios(
             tables["summary"].append([*row, *[None] * 8, seconds, message])
             continue
         paths, units = outcome.paths[0], outcome.units[0]
-        floors = np.minimum(case.floors, demands) if variant != "mean" else np.zeros_like(demands)
+        floors = case.floors(demands) if variant != "mean" else np.zeros_like(demands)
         rates = np.array(
             [most_rates(case, units, paths, d, f) for d, f in zip(demands, floors, strict=True)]
         )
@@ -243,7 +243,7 @@ def solve_scenarios(
     else:
         rows = _deciding(demands, adapts)
         fixed, chances = demands[rows], probability[rows]
-    floors = np.minimum(case.floors, fixed)
+    floors = case.floors(fixed)
     situations = [
         Situation(
             0,
