@@ -379,7 +379,7 @@ def _front(plan: Plan, console: Console) -> None:
             ("point", lambda r: f"{r['point']:d}"),
             ("throughput\n[1/s]", lambda r: _or_bound(r, "throughput", "_per_s", number)),
             ("accuracy", lambda r: _or_bound(r, "accuracy", "", "{:.4f}".format)),
-            ("lost\n[points]", lambda r: _signed(r["accuracy_loss_points"])),
+            ("lost\n[points]", lambda r: _lost(r["accuracy_loss_points"])),
             ("reward", lambda r: "–" if r["reward"] is None else number(r["reward"])),
             ("gap\n[%]", lambda r: _gap(r["gap"])),
             ("on hull", lambda r: {None: "–", True: "yes", False: "no"}[r["supported"]]),
@@ -389,7 +389,7 @@ def _front(plan: Plan, console: Console) -> None:
     )
 
 
-def _signed(points: float | None) -> str:
+def _lost(points: float | None) -> str:
     return "–" if points is None else f"{points:+.2f}"
 
 

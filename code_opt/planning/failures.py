@@ -34,6 +34,7 @@ from code_opt.planning.least_cost import solve_least_cost
 from code_opt.planning.operation import (
     PATH_SEPARATOR,
     PlanFailedCheckError,
+    confirmed,
     link_cells,
     operate,
     path_cells,
@@ -178,7 +179,7 @@ def plan_failures(
         )
     _backup_rows(case, survivable, failures, rows)
     _lost_rows(case, failures, rows)
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="failures",
         instance=instance.name,
@@ -232,6 +233,7 @@ def plan_failures(
             ),
         ),
     )
+    return confirmed(plan, instance)
 
 
 def solve_survivable(

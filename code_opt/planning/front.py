@@ -23,7 +23,7 @@ from code_opt.methods.settings import SMALLEST_GAP
 from code_opt.paths import build_pool
 from code_opt.planning.case import native_accuracy
 from code_opt.planning.columns import table
-from code_opt.planning.operation import PATH_SEPARATOR
+from code_opt.planning.operation import PATH_SEPARATOR, confirmed
 from code_opt.planning.plan import Cell, Plan, Status, worst_status
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import TOLERANCE, Result
@@ -314,7 +314,7 @@ def _plan(
     if nothing is not None:
         statuses.append(nothing.status)
         message = nothing.message
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="front",
         instance=instance.name,
@@ -334,3 +334,4 @@ def _plan(
             table("paths", "Paths of each point", "point task path rate_per_s accuracy", paths),
         ),
     )
+    return confirmed(plan, instance)

@@ -21,6 +21,7 @@ from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.operation import (
     PlanFailedCheckError,
+    confirmed,
     link_cells,
     operate,
     path_cells,
@@ -97,7 +98,7 @@ def plan_growth(
     for rows in tables.values():
         rows.sort(key=lambda row: order[str(row[0])])  # type: ignore[index]
     main = outcomes[names[0]]
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="growth",
         instance=instance.name,
@@ -148,6 +149,7 @@ def plan_growth(
             ),
         ),
     )
+    return confirmed(plan, instance)
 
 
 def solve_growth(

@@ -15,6 +15,7 @@ from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.operation import (
     PlanFailedCheckError,
+    confirmed,
     link_cells,
     operate,
     path_cells,
@@ -156,7 +157,7 @@ def plan_least_cost(
             summary += sorted(block, key=lambda row: order[str(row[2])])  # type: ignore[index]
     gaps = [o.gap for o in main if o.gap is not None]
     status: Status = worst_status([o.status for o in main])
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="least-cost",
         instance=instance.name,
@@ -189,6 +190,7 @@ def plan_least_cost(
             ),
         ),
     )
+    return confirmed(plan, instance)
 
 
 def _summary_cells(

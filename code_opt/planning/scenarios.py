@@ -29,7 +29,7 @@ from code_opt.planning.columns import table
 from code_opt.planning.demands import Scenarios
 from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import promising_paths, search_plan
-from code_opt.planning.operation import link_cells, operate, path_cells, server_cells
+from code_opt.planning.operation import confirmed, link_cells, operate, path_cells, server_cells
 from code_opt.planning.plan import Cell, Plan, cell, worst_status
 from code_opt.planning.programs import (
     ProgramOutcome,
@@ -156,7 +156,7 @@ def plan_scenarios(
         )
         _rows_of_variant(case, variant, scenarios, units, paths, found, least, floors, tables)
     gaps = [outcome.gap for outcome in outcomes.values() if outcome.gap is not None]
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="scenarios",
         instance=instance.name,
@@ -211,6 +211,7 @@ def plan_scenarios(
             ),
         ),
     )
+    return confirmed(plan, instance)
 
 
 def solve_scenarios(
