@@ -130,7 +130,10 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"rich", "typer"},
     ),
-    "code_opt": ({"checker", "errors", "instance", "methods", "planning", "result"}, set()),
+    "code_opt": (
+        {"checker", "errors", "instance", "methods", "plan_checker", "planning", "result"},
+        set(),
+    ),
 }
 ENTRIES = {"code_opt/__main__.py", "solve.py"}
 """Files that only start the command line."""

@@ -26,7 +26,7 @@ from code_opt.cli.batch import is_batch, solve_batch, tell_left_out
 from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.folders import make_folder
 from code_opt.cli.generate import generate
-from code_opt.cli.plan import plan
+from code_opt.cli.plan import plan, plan_in
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.reasons import message_of, why_nothing
 from code_opt.cli.report import report as report_command
@@ -403,24 +403,33 @@ def _for_sale(instance: Instance) -> str:
 @app.command("check")
 @_command
 def check(
-    result_path: Annotated[Path, typer.Argument(metavar="RESULT", help="Result file.")],
+    result_path: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="Result file, or file of a plan.")
+    ],
     instance_path: InstanceArgument,
 ) -> ExitStatus:
-    """Recompute everything in a result from the instance alone.
+    """Recompute everything in a result, or a plan, from the instance alone.
 
     Exit status: 0 confirmed, 1 not confirmed, 2 bad input.
     """
-    result = _result(result_path, "check RESULT INSTANCE")
+    found: Any = plan_in(result_path)
+    is_plan = found is not None
+    found = found if is_plan else _result(result_path, "check RESULT INSTANCE")
     instance = code_opt.load_instance(instance_path)
-    violations = code_opt.check(result, instance)
+    if is_plan:
+        violations = code_opt.check_plan(found.to_dict(), instance)
+        kind, has_any = f"plan {found.kind}", found.has_any
+    else:
+        violations = code_opt.check(found, instance)
+        kind, has_any = found.method, found.has_solution
     # Of another instance everything differs: that is all there is to say.
     violations = [v for v in violations if v.rule == "instance-name"] or violations
     console = _Console(highlight=False)
     if not violations:
-        what = "every figure and requirement" if result.has_solution else "nothing to recompute"
+        what = "every figure and requirement" if has_any else "nothing to recompute"
         _print(
             console,
-            f"{plain(result_path)}: confirmed ({plain(result.method)}, {result.status}; {what})",
+            f"{plain(result_path)}: confirmed ({plain(kind)}, {found.status}; {what})",
         )
         return ExitStatus.DONE
     for violation in violations:

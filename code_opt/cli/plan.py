@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.progress import Steps
 from code_opt.errors import InputError
-from code_opt.files import file_stem
+from code_opt.files import file_stem, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -341,6 +342,21 @@ def plan(
 
         show_plans(plans, Console(highlight=False), sold=settings.sells_units(instance))
     return _status(plans, stderr)
+
+
+def plan_in(path: Path) -> Plan | None:
+    """Return the plan of a plan file, None where the file is something else.
+
+    Raises:
+        InputError: it calls itself a plan, and is none.
+    """
+    try:
+        data = json.loads(read_text(path))
+    except (InputError, ValueError, RecursionError):
+        return None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    is_plan = isinstance(schema, str) and schema.startswith("code-opt/plan/")
+    return code_opt.load_plan(path) if is_plan else None
 
 
 def _status(plans: Sequence[Plan], stderr: Console) -> ExitStatus:
