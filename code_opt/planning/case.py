@@ -20,7 +20,7 @@ from code_opt.instance.model import Instance
 from code_opt.methods.baselines import edge_early_pool, local_pool
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray, IntArray, Resource, Topology, rate_groups
-from code_opt.planning.settings import PlanSettings
+from code_opt.planning.settings import PlanSettings, check_amounts
 from code_opt.planning.sharing import (
     BoolArray,
     PrefixUse,
@@ -104,6 +104,25 @@ class Case:
             demand: demands that are planned for [inferences/s], shape (..., T).
         """
         return np.minimum(self._asked, demand)
+
+    def grown(self, factor: float) -> FloatArray:
+        """Return the demands at a growth factor [inferences/s], shape (T,).
+
+        Raises:
+            InputError: a demand is out of the range of numbers then.
+        """
+        demand = self.demand * factor
+        self.check_demand(f"demand at growth {factor:g}", demand)
+        return demand
+
+    def check_demand(self, what: str, demand: FloatArray) -> None:
+        """Refuse demands out of the range of numbers, shape (T,).
+
+        Raises:
+            InputError: a demand is out of the range, or two are too far from each other.
+        """
+        names = (f"task {name!r}" for name in self.names)
+        check_amounts(what, dict(zip(names, demand.tolist(), strict=True)))
 
     def least_accuracy(self, settings: PlanSettings, max_loss: float | None) -> float | None:
         """Return the floor on the average accuracy, from both ways to ask for one.
@@ -263,6 +282,10 @@ def build_case(
         unit.append(0.0 if size is None else size / resource.capacity)
         price.append(cost)
         sold.append(0.0 if size is None else math.inf if most is None else most)
+    offers = [pool.resources[i].name for i in rate]
+    for what, values in (("price of a unit", price), ("size of a unit, to the capacity", unit)):
+        for_sale = {n: v for n, v, s in zip(offers, values, sold, strict=True) if s > 0.0}
+        check_amounts(what, for_sale)
     use, memory = amounts[:, rate], amounts[:, kept]
     visited = (use > 0.0) & np.array([kinds[i] == "server" for i in rate])
     if marks:  # one for each server, in the order of the servers, which come first

@@ -107,7 +107,7 @@ def plan_failures(
     begin = time.perf_counter()
     case = build_case(instance, settings, coordination, visits=True)
     least = case.least_accuracy(settings, loss)
-    demand = case.demand * factor
+    demand = case.grown(factor)
     kept = demand * keep if keep is not None else case.floors(demand)
     failures = [
         Failure(i, kept.tolist(), frozenset(np.flatnonzero(case.visits[:, i]).tolist()))

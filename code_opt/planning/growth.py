@@ -79,7 +79,7 @@ def plan_growth(
         started = time.perf_counter()
         case = build_case(instance, settings, name)
         least = case.least_accuracy(settings, loss)
-        demands = np.outer(factors, case.demand)
+        demands = np.array([case.grown(factor) for factor in factors])
         outcome = outcomes[name] = solve_growth(case, demands, least, value, settings)
         message = outcome.message
         if outcome.status == "infeasible":

@@ -125,7 +125,7 @@ def plan_least_cost(
             for name in sorted(cases, key=lambda n: n != "none"):
                 case = cases[name]
                 settings.tell(f"least cost, growth {factor:g}, coordination {name}")
-                demand = case.demand * factor
+                demand = case.grown(factor)
                 least = case.least_accuracy(settings, loss)
                 exact, quick = solve_least_cost(case, demand, least, settings)
                 if name == "none":

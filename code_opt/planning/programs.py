@@ -50,6 +50,8 @@ MOST_UNITS = 1_000_000
 """Largest number of units of one server or link; beyond it a solver's tolerances decide."""
 _SMALLEST_UNIT = 1e-8
 """Smallest unit as a share of the largest load: a solver takes less than 1e-9 for 0."""
+_WIDEST = 1e6
+"""Largest load, in shares of a capacity, that a row holds where rates adapt."""
 _ROUNDS = 200
 """Most times that cuts are added to one program."""
 _NEARER = 0.5
@@ -145,10 +147,12 @@ def plan_data(
                 f"{_SMALLEST_UNIT:g} that can be planned with: make the unit larger"
             )
     most = most.astype(np.int64)
+    adapts = any(situation.adapts for situation in situations)
     return PlanData(
         task_names=case.names,
         weight=case.weights.tolist(),
-        unit=case.unit.tolist(),
+        # One unit that carries the largest load is as good as a larger one.
+        unit=np.minimum(case.unit, largest).tolist(),
         price=case.price.tolist(),
         most_units=most.tolist(),
         factor=factor,
@@ -158,7 +162,7 @@ def plan_data(
         failures=failures,
         cost_unit=_cost_unit(case.price, most),
         groups=case.shared.groups,
-        load_unit=largest.tolist(),
+        load_unit=np.maximum(largest / _WIDEST, 1.0).tolist() if adapts else largest.tolist(),
         rounding=NOISE,
         **_of_paths(case),
     )

@@ -8,6 +8,7 @@ from code_opt.errors import SolverError
 from code_opt.paths.graph import FloatArray, IntArray, rate_groups
 from code_opt.planning.case import Case
 from code_opt.planning.tolerances import NOISE, ROW
+from code_opt.result import TOLERANCE
 from code_opt.solvers import LinearProgram
 
 
@@ -57,14 +58,14 @@ def _most(use: FloatArray, demand: FloatArray, floor: FloatArray, worth: FloatAr
     Raises:
         SolverError: the floors do not fit.
     """
-    unit = np.where(demand > 0.0, demand, 1.0)
+    # Rates in units of the most that each can reach alone, so that every number is at most
+    # about 1 and the solver's tolerance means the same share of every capacity.
+    reach = np.minimum(demand, 1.0 / np.maximum(use.max(axis=1, initial=0.0), _SMALLEST_USE))
+    unit = np.where(demand > 0.0, np.maximum(reach, floor), 1.0)
     scaled = use * unit[:, None]
-    # Rows in units of the largest load, so that the solver's tolerance is a share of it.
-    load_unit = np.maximum(scaled.sum(axis=0), 1.0)
-    scaled = scaled / load_unit
     tasks, resources = np.nonzero(scaled)
     indptr = np.concatenate(([0], np.cumsum(np.bincount(tasks, minlength=len(demand)))))
-    for slack in (0.0, _FLOOR_SLACK):
+    for slack in (0.0, *_FLOOR_SLACKS):
         program = LinearProgram(
             cost=worth * unit / (worth * unit).max(),
             lower=floor / unit,
@@ -72,7 +73,7 @@ def _most(use: FloatArray, demand: FloatArray, floor: FloatArray, worth: FloatAr
             indptr=indptr.astype(np.int64),
             indices=resources.astype(np.int64),
             data=scaled[tasks, resources],
-            rhs=1.0 / load_unit + slack,
+            rhs=np.full(use.shape[1], 1.0 + slack),
         )
         outcome = program.solve()
         if outcome is not None:
@@ -80,5 +81,6 @@ def _most(use: FloatArray, demand: FloatArray, floor: FloatArray, worth: FloatAr
     raise SolverError("the floors of a plan do not fit its capacities")
 
 
-_FLOOR_SLACK = 10.0 * ROW
-"""Share of the largest load by which floors may be too much: a program lets ``ROW`` pass."""
+_FLOOR_SLACKS = (10.0 * ROW, TOLERANCE / 2.0)
+"""Shares of a capacity by which floors may be too much: a program lets a little pass."""
+_SMALLEST_USE = 1e-300

@@ -102,6 +102,8 @@ def plan_scenarios(
     case = build_case(instance, settings, coordination)
     least = case.least_accuracy(settings, loss)
     demands = scenarios.demands(case.instance) * factor
+    for name, demand in zip(scenarios.names, demands, strict=True):
+        case.check_demand(f"demand in scenario {name!r}", demand)
     probability = np.array(scenarios.probabilities)
     tables: dict[str, list[list[Cell]]] = {
         name: [] for name in ("summary", "scenarios", "servers", "links", "paths", "rates")

@@ -11,9 +11,12 @@ that are reported.
 ``ROW`` is what a solver may miss a row of the program by. It is an absolute number, so every
 row is scaled such that it means the same share everywhere: rows of capacities are divided by
 the largest load that any choice of paths can cause (at least the capacity), rows of memory
-and accuracy are shares already. The solver may thus believe in a plan that lacks a unit by
-up to ``ROW`` of a load. The units of every plan are counted anew by the rule above; where the
-solver was wrong, a cut tells it (:mod:`code_opt.planning.programs`).
+and accuracy are shares already. Where rates adapt, loads are what the capacity allows, however
+much is asked for: these rows stay shares of the present capacity.
+
+The solver may thus believe in a plan that lacks a unit by up to ``ROW`` of a load. The units of
+every plan are counted anew by the rule above; where the solver was wrong, a cut tells it
+(:mod:`code_opt.planning.programs`).
 
 ``TOLERANCE`` of :mod:`code_opt.result` is what the independent checkers forgive.
 """
