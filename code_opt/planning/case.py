@@ -283,9 +283,8 @@ def build_case(
         price.append(cost)
         sold.append(0.0 if size is None else math.inf if most is None else most)
     offers = [pool.resources[i].name for i in rate]
-    for what, values in (("price of a unit", price), ("size of a unit, to the capacity", unit)):
-        for_sale = {n: v for n, v, s in zip(offers, values, sold, strict=True) if s > 0.0}
-        check_amounts(what, for_sale)
+    for_sale = {n: v for n, v, s in zip(offers, price, sold, strict=True) if s > 0.0}
+    check_amounts("price of a unit", for_sale)
     use, memory = amounts[:, rate], amounts[:, kept]
     visited = (use > 0.0) & np.array([kinds[i] == "server" for i in rate])
     if marks:  # one for each server, in the order of the servers, which come first
