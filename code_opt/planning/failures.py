@@ -154,6 +154,8 @@ def plan_failures(
             )
             rows["failures"].append([name, *row])
             gaps.append(again.gap if math.isfinite(again.gap) else None)
+            if again.gap > max(settings.gap, SMALLEST_GAP):
+                statuses.append("feasible")  # a limit came first; the row tells the gap
             shares.append((float(row[3] or 0.0), float(row[5] or 0.0)))
         worst = np.min(shares, axis=0)
         extra: list[Cell] = [None, None]

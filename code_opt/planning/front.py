@@ -3,7 +3,8 @@
 Epsilon-constraint (Haimes, Lasdon, Wismer 1971): the most throughput at a floor on the
 average accuracy, then the most accuracy at that throughput, then the next floor just above
 it. Every point is the solution of two programs with proven gaps, so points that no weighted
-sum of the two would find (unsupported ones) are there, too.
+sum of the two would find (unsupported ones) are there, too. A point that a limit lost is told
+with bounds, and no front is called complete that has one.
 """
 
 from __future__ import annotations

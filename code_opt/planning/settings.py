@@ -49,7 +49,9 @@ class PlanSettings:
         for name in ("unit_flops", "unit_bandwidth"):
             value = getattr(self, name)
             if value is not None and not SMALLEST <= value <= LARGEST:
-                raise InputError(f"{name} {value}: must lie in [{SMALLEST:g}, {LARGEST:g}]")
+                raise InputError(
+                    f"{name} {value}: must be a number above 0, in [{SMALLEST:g}, {LARGEST:g}]"
+                )
         if self.time_limit is not None and not 0.0 < self.time_limit < math.inf:
             raise InputError(f"time_limit {self.time_limit}: must be a number above 0")
         if self.demand is not None:
