@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         without_sharing,
     )
     from code_opt.methods import Progress, solve
+    from code_opt.plan_checker import check_plan
     from code_opt.planning import (
         Plan,
         PlanSettings,
@@ -57,6 +58,7 @@ __all__ = [
     "Violation",
     "__version__",
     "check",
+    "check_plan",
     "export_tables",
     "load_instance",
     "load_plan",
@@ -89,6 +91,7 @@ _HOME = {
     "Result": "code_opt.result",
     "Violation": "code_opt.checker",
     "check": "code_opt.checker",
+    "check_plan": "code_opt.plan_checker",
     "export_tables": "code_opt.planning",
     "load_instance": "code_opt.instance",
     "load_plan": "code_opt.planning",

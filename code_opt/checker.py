@@ -185,8 +185,11 @@ class _Accuracy:
     admissible: bool
 
 
-class _Network:
-    """The instance, indexed: blocks, capacities, links and each task's connections."""
+class Network:
+    """The instance, indexed: blocks, capacities, links and each task's connections.
+
+    The checker of plans reads instances by it, too.
+    """
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
@@ -212,11 +215,13 @@ class _Network:
         return ("task", task.id) if task.input_group is None else ("group", task.input_group)
 
     def connections(self, task: Task) -> dict[tuple[str, str], Connection]:
+        """Return the connections of a task by their ends."""
         if task.id not in self._connections:
             self._connections[task.id] = {(c.source, c.target): c for c in task.connections}
         return self._connections[task.id]
 
     def native_blocks(self, task: Task) -> tuple[str, ...]:
+        """Return the blocks of a task's own DNN, in order."""
         return tuple(block.id for block in self.dnns[task.dnn].blocks)
 
     def path_faults(self, task: Task, path: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -308,6 +313,7 @@ class _Network:
             figures.latency += size / link.bandwidth
 
     def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
+        """Return the accuracy of a path, measured or predicted, and whether it is admissible."""
         for measured in task.measured_paths:
             if measured.blocks == tuple(path):
                 return _Accuracy(measured.accuracy, "measured", 0.0, True)
@@ -411,7 +417,7 @@ class _Check:
         self.result = result
         self.instance = instance
         self.tolerance = tolerance
-        self.network = _Network(instance)
+        self.network = Network(instance)
 
     def violations(self) -> Iterator[Violation]:
         # Either of the first two makes everything after it meaningless.

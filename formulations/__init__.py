@@ -18,6 +18,7 @@ from formulations.plan import (
     Situation,
     build_plan_model,
     build_rerouting_model,
+    needs_units,
     prefer,
 )
 
@@ -40,5 +41,6 @@ __all__ = [
     "build_path_model",
     "build_plan_model",
     "build_rerouting_model",
+    "needs_units",
     "prefer",
 ]

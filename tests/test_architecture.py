@@ -29,6 +29,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "instance": ({"errors", "files"}, {"numpy", "pandas", "pydantic", "pydantic_core", "yaml"}),
     "result": ({"errors", "files"}, {"pandas", "pydantic"}),
     "checker": ({"errors", "instance", "result"}, set()),
+    "plan_checker": ({"checker", "instance", "result"}, set()),
     "paths": ({"errors", "instance"}, {"numpy"}),
     "reward": ({"instance"}, {"numpy"}),
     "solvers": ({"errors", "files", "stopping"}, {"highspy", "numpy", "pyomo", "scipy"}),
@@ -56,6 +57,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "instance",
             "methods",
             "paths",
+            "plan_checker",
             "result",
             "reward",
             "solvers",
@@ -140,7 +142,16 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {"rich", "typer"},
     ),
     "code_opt": (
-        {"checker", "docstrings", "errors", "instance", "methods", "planning", "result"},
+        {
+            "checker",
+            "docstrings",
+            "errors",
+            "instance",
+            "methods",
+            "plan_checker",
+            "planning",
+            "result",
+        },
         set(),
     ),
 }

@@ -23,7 +23,7 @@ from code_opt.cli.batch import is_batch, solve_batch, tell_left_out
 from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.folders import make_folder
 from code_opt.cli.generate import generate
-from code_opt.cli.plan import plan
+from code_opt.cli.plan import plan, plan_in
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.reasons import message_of, why_nothing
 from code_opt.cli.report import report as report_command
@@ -385,10 +385,12 @@ def _for_sale(instance: Instance) -> str:
 @app.command("check")
 @_command
 def check(
-    result_path: Annotated[Path, typer.Argument(metavar="RESULT", help="Result file.")],
+    result_path: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="Result file, or file of a plan.")
+    ],
     instance_path: InstanceArgument,
 ) -> ExitStatus:
-    """Recompute everything in a result from the instance alone.
+    """Recompute everything in a result, or a plan, from the instance alone.
 
     An instance that changed since is told with what still holds. Exit status: 0 confirmed,
     1 not confirmed (of a changed instance never more than that), 2 bad input.
@@ -397,20 +399,27 @@ def check(
     from code_opt.instance.digest import changed_parts
     from code_opt.wording import UNKNOWN_CHANGE, after_change
 
-    result = _result(result_path, "check RESULT INSTANCE")
+    found: Any = plan_in(result_path)
+    is_plan = found is not None
+    found = found if is_plan else _result(result_path, "check RESULT INSTANCE")
     instance = code_opt.load_instance(instance_path)
-    violations = code_opt.check(result, instance)
+    if is_plan:
+        violations = code_opt.check_plan(found.to_dict(), instance)
+        kind, has_any, bound = f"plan {found.kind}", found.has_any, None
+    else:
+        violations = code_opt.check(found, instance)
+        kind, has_any, bound = found.method, found.has_solution, found.bound
     # Of another instance everything differs: that is all there is to say.
     violations = [v for v in violations if v.rule == "instance-name"] or violations
     console = Console(highlight=False)
     changed = any(v.rule == CHANGED for v in violations)
     if not violations:
-        what = "every figure and requirement" if result.has_solution else "nothing to recompute"
+        what = "every figure and requirement" if has_any else "nothing to recompute"
         _print(
             console,
-            f"{plain(result_path)}: confirmed ({plain(result.method)}, {result.status}; {what})",
+            f"{plain(result_path)}: confirmed ({plain(kind)}, {found.status}; {what})",
         )
-        if changed_parts(result.instance_digest, instance) is None:
+        if changed_parts(found.instance_digest, instance) is None:
             _print(console, f"  {UNKNOWN_CHANGE}")
         return ExitStatus.DONE
     for violation in violations:
@@ -420,7 +429,13 @@ def check(
         )
     _print(console, f"{plain(result_path)}: not confirmed, {_violations(len(violations))}")
     if changed:
-        holds, lost = after_change(result, len(violations) == 1)
+        holds, lost = after_change(
+            found.status,
+            bound,
+            found.gap,
+            holds_anything=has_any,
+            is_else_confirmed=len(violations) == 1,
+        )
         _print(console, f"  still holds: {holds}\n  not confirmed: {lost}")
     return ExitStatus.NOT_CONFIRMED
 

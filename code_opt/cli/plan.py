@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.progress import Steps
 from code_opt.cli.terminal import STOPPING, Console, complain_of_interrupt
 from code_opt.cli.values import below_1
 from code_opt.errors import InputError
-from code_opt.files import file_stem
+from code_opt.files import file_stem, read_text
 from code_opt.stopping import stop_on_interrupt
 
 if TYPE_CHECKING:
@@ -356,6 +357,21 @@ def plan(
         left = len(tasks) - len(plans)
         return complain_of_interrupt([f"{left} more of the analyses"] if left else [])
     return status
+
+
+def plan_in(path: Path) -> Plan | None:
+    """Return the plan of a plan file, None where the file is something else.
+
+    Raises:
+        InputError: it calls itself a plan, and is none.
+    """
+    try:
+        data = json.loads(read_text(path))
+    except (InputError, ValueError, RecursionError):
+        return None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    is_plan = isinstance(schema, str) and schema.startswith("code-opt/plan/")
+    return code_opt.load_plan(path) if is_plan else None
 
 
 def _status(plans: Sequence[Plan], stderr: Console) -> ExitStatus:

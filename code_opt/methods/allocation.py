@@ -18,6 +18,7 @@ import numpy as np
 
 from code_opt.paths import PathPool
 from code_opt.paths.graph import FloatArray
+from code_opt.result import TOLERANCE
 from code_opt.solvers import LinearProgram, LpOutcome
 
 CAPACITY_SLACK = 5e-7
@@ -118,7 +119,45 @@ class RateAllocator:
         self._set_capacity(1.0)
         x = best.x if tied is None else tied.x
         rates = np.clip(x * self._unit, self._floor, np.maximum(self._demand, self._floor))
+        if (self._load(uses, rates) > 1.0 + TOLERANCE / 2.0).any():
+            rates = self._rescaled(uses, 1.0 + slack)
         return self._allocation(rates, best)
+
+    def _load(self, uses: Sequence[FloatArray], rates: FloatArray) -> FloatArray:
+        """Return the load of every resource that is paid per inference, shape (resources,)."""
+        load = np.zeros(self._resources)
+        for use, columns, rows, rate in zip(uses, self._columns, self._rows, rates, strict=True):
+            load[rows] += use[columns] * rate
+        return load
+
+    def _rescaled(self, uses: Sequence[FloatArray], capacity: float) -> FloatArray:
+        """Return the best rates, solved in units of what these paths can reach.
+
+        The program that is kept warm measures rates by the best path of each group. On a path
+        that is slower by many orders of magnitude the solver's tolerance would overload it.
+        """
+        own = [use[columns] for use, columns in zip(uses, self._columns, strict=True)]
+        with np.errstate(divide="ignore"):
+            reach = 1.0 / np.array([amounts.max(initial=0.0) for amounts in own])
+        most = np.maximum(self._demand, self._floor)
+        unit = np.maximum(np.minimum(reach, most), self._floor)
+        unit = np.where(unit > 0.0, unit, 1.0)
+        worth = self._size * unit
+        program = LinearProgram(
+            cost=worth / worth.max(initial=1e-300),
+            lower=self._floor / unit,
+            upper=most / unit,
+            indptr=np.concatenate(([0], np.cumsum([len(rows) for rows in self._rows]))),
+            indices=np.concatenate([np.array(rows, dtype=np.int64) for rows in self._rows]),
+            data=np.concatenate([a * u for a, u in zip(own, unit, strict=True)]),
+            rhs=np.full(self._resources, capacity),
+        )
+        outcome = program.solve()
+        x = np.minimum(1.0, most / unit) if outcome is None else outcome.x
+        rates = np.clip(x * unit, self._floor, most)
+        # What is left of the tolerance: rates above their floors give way.
+        load = float(self._load(uses, rates).max(initial=0.0))
+        return np.asarray(np.maximum(rates / max(load, 1.0), self._floor))
 
     def _allocation(self, rates: FloatArray, outcome: LpOutcome) -> Allocation:
         """Return the rates of all tasks, given those of the groups."""

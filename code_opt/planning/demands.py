@@ -20,6 +20,7 @@ from code_opt.instance.cells import CellsError, number_hint, read_cells, read_nu
 from code_opt.instance.model import Instance
 from code_opt.instance.problems import hint
 from code_opt.paths.graph import FloatArray
+from code_opt.planning.settings import LARGEST, SMALLEST
 from code_opt.planning.sharing import least_of_groups, own_demands
 
 COLUMNS = ("scenario", "probability", "task", "demand", "factor")
@@ -172,6 +173,10 @@ def _number(text: str, separator: str, line: int, column: str, problems: list[st
         return None
     if value < 0.0 or (column == "probability" and value > 1.0):
         limits = "must lie in [0, 1]" if column == "probability" else "must be at least 0"
+        problems.append(f"{line} {column} = {text!r}: {limits}")
+        return None
+    if column != "probability" and value != 0.0 and not SMALLEST <= value <= LARGEST:
+        limits = f"must be 0 or lie in [{SMALLEST:g}, {LARGEST:g}]"
         problems.append(f"{line} {column} = {text!r}: {limits}")
         return None
     return value

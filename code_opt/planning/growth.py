@@ -22,6 +22,7 @@ from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.operation import (
     PlanFailedCheckError,
+    confirmed,
     link_cells,
     operate,
     path_cells,
@@ -79,7 +80,7 @@ def plan_growth(
         started = time.perf_counter()
         case = build_case(instance, settings, name)
         least = case.least_accuracy(settings, loss)
-        demands = np.outer(factors, case.demand)
+        demands = np.array([case.grown(factor) for factor in factors])
         outcome = outcomes[name] = solve_growth(case, demands, least, value, settings)
         message = outcome.message
         if outcome.status == "infeasible":
@@ -98,7 +99,7 @@ def plan_growth(
     for rows in tables.values():
         rows.sort(key=lambda row: order[str(row[0])])  # type: ignore[index]
     main = outcomes[names[0]]
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="growth",
         instance=instance.name,
@@ -150,6 +151,7 @@ def plan_growth(
             ),
         ),
     )
+    return confirmed(plan, instance)
 
 
 def solve_growth(

@@ -26,6 +26,7 @@ from code_opt.methods.settings import Settings
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray, Resource, Topology
 from code_opt.planning.columns import table
+from code_opt.planning.operation import confirmed
 from code_opt.planning.plan import Cell, Plan, Status, cell, worst_status
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import Result
@@ -136,7 +137,7 @@ def plan_marginal(
                 gain = again.value - base.value
             cells = [*row, gain, again.status, again.gap]
             (servers if resource.kind == "server" else links).append(cells)
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="marginal",
         instance=instance.name,
@@ -162,6 +163,7 @@ def plan_marginal(
             ),
         ),
     )
+    return confirmed(plan, instance)
 
 
 def grown(instance: Instance, resource: Resource, step: float) -> Instance:

@@ -15,6 +15,7 @@ from code_opt.methods import METHODS, solve
 from code_opt.planning.columns import table
 from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
 from code_opt.planning.least_cost import plan_least_cost
+from code_opt.planning.operation import confirmed
 from code_opt.planning.plan import Cell, Plan, Status, worst_status
 from code_opt.planning.settings import PlanSettings
 
@@ -85,7 +86,7 @@ def plan_sweep(
         settings.tell(f"sweep: {len(jobs)} solves")
         rows = list(executor.map(_row, jobs))
     proven = [row for row in rows if row[2] in ("exact", PLAN)]
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="sweep",
         instance=instance.name,
@@ -104,6 +105,7 @@ def plan_sweep(
             ),
         ),
     )
+    return confirmed(plan, instance)
 
 
 def _row(job: Job) -> list[Cell]:

@@ -86,7 +86,13 @@ def introduction(material: Material) -> list[Block]:
     blocks: list[Block] = []
     for shown in material.results:
         if shown.is_stale:
-            holds, lost = after_change(shown.result, is_else_confirmed=True)
+            holds, lost = after_change(
+                shown.result.status,
+                shown.result.bound,
+                shown.result.gap,
+                holds_anything=shown.result.has_solution,
+                is_else_confirmed=True,
+            )
             blocks.append(
                 Callout(
                     f"{shown.label} ({shown.file}) was found before the instance changed "

@@ -116,6 +116,7 @@ class HighsSession:
         time_limit: float | None = None,
         absolute_gap: float = 0.0,
         relative_gap: float = 0.0,
+        tolerance: float | None = None,
         start: bool = False,
         progress: Callable[[SolverProgress], None] | None = None,
     ) -> MipOutcome:
@@ -126,7 +127,8 @@ class HighsSession:
         highs.setOptionValue("mip_rel_gap", relative_gap)
         # HiGHS prunes nodes that are better by less than this, so its bound is no sharper.
         wanted = max(0.1 * max(absolute_gap, relative_gap), 1e-9)
-        tolerance = min(_FEASIBILITY_TOLERANCE, wanted)
+        if tolerance is None:
+            tolerance = min(_FEASIBILITY_TOLERANCE, wanted)
         for name, setting in (_TRUST_START if start and self._trusts_start else {}).items():
             if name not in self._user_options:
                 highs.setOptionValue(name, setting)

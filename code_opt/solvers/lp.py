@@ -57,6 +57,9 @@ class LinearProgram:
         Rows are ``A x <= rhs``; with ``row_lower``, ``row_lower <= A x <= rhs``.
         A program given as ``instead_of`` is replaced and must not be used again: where many
         small ones are solved, setting up the solver costs as much as solving.
+
+        Raises:
+            SolverError: HiGHS refuses the numbers (infinite, or beyond what it can hold).
         """
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = len(cost), len(rhs)
@@ -78,7 +81,8 @@ class LinearProgram:
         else:
             self._highs = instead_of._highs
         self._is_stoppable = False
-        self._highs.passModel(lp)
+        if self._highs.passModel(lp) == highspy.HighsStatus.kError:
+            raise SolverError("HiGHS refuses the numbers of a linear program")
 
     def set_cost(self, cost: FloatArray) -> None:
         """Replace the objective."""
