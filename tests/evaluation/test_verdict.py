@@ -178,3 +178,13 @@ def test_refused_results_are_not_confirmed(results):
 def test_flows_know_their_error():
     assert flow(97.0).error == pytest.approx(-0.03)
     assert replace(flow(97.0), predicted=97.0).error == 0.0
+
+
+def test_nothing_is_confirmed_of_an_instance_that_changed_since(results):
+    result = results["exact"]
+    right = round(1000 * result.accuracy)
+    verdict = judge(result, (), accuracies(result, right), flow(99.0), ("tasks",))
+    assert not verdict.confirmed
+    assert verdict.throughput
+    assert verdict.accuracy
+    assert verdict.text == "not confirmed: the instance changed since: tasks"
