@@ -61,7 +61,11 @@ def write_tones(folder: Path, seed: int = 0) -> None:
 
 
 def tone_config(
-    architecture: str = "squeezenet1_1", batch: int = 6, size: int = 32, **settings: Any
+    architecture: str = "squeezenet1_1",
+    batch: int = 6,
+    size: int = 32,
+    precision: str = "half",
+    **settings: Any,
 ) -> ProfileConfig:
     """Return a config of one service on :func:`write_tones`, trained for one step.
 
@@ -69,12 +73,14 @@ def tone_config(
         architecture: of the service.
         batch: of its training.
         size: height and width of its input.
+        precision: of stored weights.
         settings: further fields of the service.
     """
     return parse_config(
         {
             "schema": "code-opt/profile/1",
             "name": architecture,
+            "precision": precision,
             "servers": [{"id": "edge", "flops": 1.0e10}],
             "datasets": [{"id": "tones", "source": "folder", "path": "tones", "validation": 4}],
             "services": [

@@ -47,7 +47,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "densenet121": {},
     "efficientnet_b0": {},
     "googlenet": {},
-    "inception_v3": {"size": 75, "options": {"aux_logits": False}},
+    # After one step its answers are too large for half precision.
+    "inception_v3": {"size": 75, "options": {"aux_logits": False}, "precision": "full"},
     "maxvit_t": {"size": 224},  # its attention needs this size
     "mnasnet0_5": {},
     "mobilenet_v2": {"options": {"width_mult": 0.25}},
@@ -63,7 +64,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "efficientnet_v2_s": {},
     "googlenet": {"options": {"aux_logits": False}},
-    "inception_v3": {"size": 107},  # with its auxiliary classifier
+    "inception_v3": {"size": 107, "precision": "full"},  # with its auxiliary classifier
     "mnasnet1_3": {},
     "mobilenet_v3_large": {},
     "regnet_y_400mf": {},
