@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from code_opt.errors import CodeOptError, InputError
+from code_opt.errors import InputError
 from code_opt.networks.blocks import adapt, on_meta
 from code_opt.networks.compat import torch, torchvision
 from code_opt.networks.images import Images, Normalization
@@ -49,7 +49,7 @@ _BUILDING_ERRORS = (
 """What networks raise for options or inputs that they cannot work with."""
 
 
-class TrainingError(CodeOptError):
+class TrainingError(InputError):
     """Training did not end with a usable network; the message says what to change."""
 
 
@@ -321,7 +321,10 @@ def round_to_half(network: nn.Module) -> None:
         if tensor.is_floating_point():
             rounded = tensor.half().float()
             if not bool(torch.isfinite(rounded).all()):
-                raise TrainingError(f"{name} does not fit into half precision: store it in full")
+                raise TrainingError(
+                    f"{name} does not fit into half precision (values above 65504): set "
+                    "precision: full, or train for more steps"
+                )
             tensor.copy_(rounded)
 
 
