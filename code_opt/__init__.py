@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from code_opt.docstrings import keep_docstrings
+
 if TYPE_CHECKING:
     from code_opt.checker import Violation, check
     from code_opt.errors import CodeOptError, InputError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         without_sharing,
     )
     from code_opt.methods import Progress, solve
+    from code_opt.plan_checker import check_plan
     from code_opt.planning import (
         Plan,
         PlanSettings,
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+keep_docstrings()
+
 __all__ = [
     "CodeOptError",
     "InputError",
@@ -53,6 +58,7 @@ __all__ = [
     "Violation",
     "__version__",
     "check",
+    "check_plan",
     "export_tables",
     "load_instance",
     "load_plan",
@@ -85,6 +91,7 @@ _HOME = {
     "Result": "code_opt.result",
     "Violation": "code_opt.checker",
     "check": "code_opt.checker",
+    "check_plan": "code_opt.plan_checker",
     "export_tables": "code_opt.planning",
     "load_instance": "code_opt.instance",
     "load_plan": "code_opt.planning",

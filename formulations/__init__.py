@@ -21,6 +21,7 @@ from formulations.plan import (
     Situation,
     build_plan_model,
     build_rerouting_model,
+    needs_units,
     prefer,
 )
 from formulations.rates import build_rate_program
@@ -46,5 +47,6 @@ __all__ = [
     "build_plan_model",
     "build_rate_program",
     "build_rerouting_model",
+    "needs_units",
     "prefer",
 ]

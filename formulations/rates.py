@@ -27,24 +27,26 @@ class RateData:
     """f[g] [inferences/s]."""
     demand: FloatArray
     """d[g] >= f[g] [inferences/s], may be infinite."""
-    most_rate: FloatArray
-    """R[g] > 0: the largest rate of any path [inferences/s], a scale."""
+    unit: FloatArray
+    """R[g] > 0: the largest rate of any path [inferences/s], in which rates are measured."""
     group: IntArray
     """Group of each entry."""
     resource: IntArray
     """Server or link of each entry."""
-    resources: int
-    """I."""
+    use: FloatArray
+    """use[g,i] of each entry [s]."""
+    capacity: FloatArray
+    """1, or with room for rounding, shape (I,)."""
 
 
 def build_rate_program(data: RateData, program: ArrayProgram | None = None) -> LinearArrays:
-    """Return the program; every use is 1 / R[g] until it is replaced."""
+    """Return the program; uses may be replaced later."""
     program = program or ArrayProgram()
     rate = program.variables(
         "rate",
         len(data.size),
-        lower=data.floor / data.most_rate,
-        upper=data.demand / data.most_rate,
+        lower=data.floor / data.unit,
+        upper=data.demand / data.unit,
         cost=total_throughput(data),
     )
     server_and_link_capacity(program, data, rate)
@@ -53,11 +55,12 @@ def build_rate_program(data: RateData, program: ArrayProgram | None = None) -> L
 
 def total_throughput(data: RateData) -> FloatArray:
     """sum_g n[g] r[g], divided by its largest coefficient."""
-    coefficient = data.size * data.most_rate
-    return np.asarray(coefficient / coefficient.max(initial=1.0))
+    coefficient = data.size * data.unit
+    return np.asarray(coefficient / coefficient.max(initial=1e-300))
 
 
 def server_and_link_capacity(program: ArrayProgram, data: RateData, rate: IntArray) -> None:
-    """sum_g use[g,i] r[g] <= 1; coefficients start at 1, since solvers drop explicit zeros."""
-    rows = program.constraints("server_and_link_capacity", data.resources, -np.inf, 1.0)
-    program.add(rows[data.resource], rate[data.group], 1.0)
+    """sum_g use[g,i] r[g] <= 1."""
+    count = len(data.capacity)
+    rows = program.constraints("server_and_link_capacity", count, -np.inf, data.capacity)
+    program.add(rows[data.resource], rate[data.group], data.use * data.unit[data.group])

@@ -282,17 +282,16 @@ def _read_table(
     missing: set[tuple[str, str]],
 ) -> list[tuple[int, Row]]:
     """Return the rows of one table as records without their empty cells."""
-    (first, header), *body = cells.rows
+    (first, _), *body = cells.rows
+    header = cells.columns
     place = f"{table}.csv:{first}"
-    while not header[-1]:  # spreadsheets export empty columns to the right
-        header.pop()
     problems += header_problems(table, place, header, missing)
     known = set(COLUMNS[table])
     rows = []
     for line, row in body:
-        if len(row) < len(header) or any(row[len(header) :]):
-            message = f"{len(row)} cells, but there are {len(header)} columns"
-            problems.append(Problem(f"{table}.csv:{line}", message))
+        wrong = cells.width_problem(row, len(header))
+        if wrong is not None:
+            problems.append(Problem(f"{table}.csv:{line}", wrong))
         record = {
             column: cell if column in TEXTS else read_number(cell, cells.separator)
             # backwards, so that of a column that stands there twice the first one counts

@@ -6,6 +6,7 @@ from typing import Any
 
 from code_opt.checker import check
 from code_opt.errors import CodeOptError, InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods.baselines import (
     edge_early_pool,
@@ -73,7 +74,7 @@ def solve(problem: Instance | PathProblem, method: str = "exact", **options: Any
     if violations:
         found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:5])
         raise CheckFailedError(f"{method}: the result does not pass the check: {found}")
-    return result
+    return result.model_copy(update={"instance_digest": digest_of(problem.instance)})
 
 
 def _solve(problem: PathProblem, method: str, settings: Settings) -> Result:

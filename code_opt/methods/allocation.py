@@ -14,6 +14,7 @@ import numpy as np
 from code_opt.methods.objective import CAPACITY_SLACK
 from code_opt.paths import PathPool
 from code_opt.paths.graph import FloatArray
+from code_opt.result import TOLERANCE
 from code_opt.solvers import LinearProgram, LpOutcome
 from formulations.rates import RateData, build_rate_program
 
@@ -80,22 +81,29 @@ class RateAllocator:
         most = np.array([pool.tasks[g.tasks[0]].most_rate.max(initial=0.0) for g in pool.groups])
         self._unit = np.where(most > 0.0, most, 1.0)
         self._most = np.maximum(groups.demand, groups.floor)
-        group, place = np.nonzero(groups.is_rate)
-        data = RateData(
-            size=groups.size,
-            floor=groups.floor,
-            demand=self._most,
-            most_rate=self._unit,
-            group=group,
-            resource=groups.resource[group, place],
-            resources=groups.resources,
-        )
-        arrays = build_rate_program(data)
+        # Every use starts at 1 / unit: solvers drop explicit zeros.
+        use = np.where(groups.is_rate, 1.0 / self._unit[:, None], 0.0)
+        arrays = build_rate_program(self._data(self._unit, use, 1.0))
         self._cost = arrays.cost
-        self._dual_unit = (groups.size * self._unit).max(initial=1.0)
+        self._dual_unit = (groups.size * self._unit).max(initial=1e-300)
         self._lp = LinearProgram(*arrays)
         self._current = np.full(groups.resource.shape, np.nan)
         """Coefficients that the program holds now, shape (G, K)."""
+
+    def _data(self, unit: FloatArray, use: FloatArray, capacity: float) -> RateData:
+        """Return what the program is made of, rates in some unit."""
+        groups = self.groups
+        group, place = np.nonzero(groups.is_rate)
+        return RateData(
+            size=groups.size,
+            floor=groups.floor,
+            demand=self._most,
+            unit=unit,
+            group=group,
+            resource=groups.resource[group, place],
+            use=use[group, place],
+            capacity=np.full(groups.resources, capacity),
+        )
 
     def allocate(self, use: FloatArray) -> Allocation | None:
         """Return the best rates, or None where the floors do not fit.
@@ -141,7 +149,31 @@ class RateAllocator:
         self._set_capacity(1.0)
         x = best.x if tied is None else tied.x
         rates = np.clip(x * self._unit, self.groups.floor, self._most)
+        if (self._load(use, rates) > 1.0 + TOLERANCE / 2.0).any():
+            rates = self._rescaled(use, 1.0 + slack)
         return self._allocation(rates, best)
+
+    def _load(self, use: FloatArray, rates: FloatArray) -> FloatArray:
+        """Return the load of every resource that is paid per inference, shape (I,)."""
+        return self.groups.load(np.where(self.groups.is_rate, use, 0.0), rates)
+
+    def _rescaled(self, use: FloatArray, capacity: float) -> FloatArray:
+        """Return the best rates, solved in units of what these paths can reach.
+
+        The program that is kept warm measures rates by the best path of each group. On a path
+        that is slower by many orders of magnitude the solver's tolerance would overload it.
+        """
+        groups = self.groups
+        with np.errstate(divide="ignore"):
+            reach = 1.0 / np.where(groups.is_rate, use, 0.0).max(axis=1)
+        unit = np.maximum(np.minimum(reach, self._most), groups.floor)
+        unit = np.where(unit > 0.0, unit, 1.0)
+        outcome = LinearProgram(*build_rate_program(self._data(unit, use, capacity))).solve()
+        x = np.minimum(1.0, self._most / unit) if outcome is None else outcome.x
+        rates = np.clip(x * unit, groups.floor, self._most)
+        # What is left of the tolerance: rates above their floors give way.
+        load = float(self._load(use, rates).max(initial=0.0))
+        return np.asarray(np.maximum(rates / max(load, 1.0), groups.floor))
 
     def _allocation(self, rates: FloatArray, outcome: LpOutcome) -> Allocation:
         """Return the rates of all tasks, given those of the groups."""

@@ -61,7 +61,7 @@ def search(
     learnt = LearntColumns(work.table, np.flatnonzero(master.inside))
     bound, tasks = point.bound.value, len(work.table.joint_tasks)
     # The dive runs to its end whatever the clock says: without it there is no assignment.
-    best = work.evaluate(master.dive(Clock(None), parameters.dive))
+    best = work.evaluate(master.dive(Clock(None, to_its_end=True), parameters.dive))
     profit = point.bound.best
     agenda = _Agenda(work, point.duals, profit, parameters, np.random.default_rng(seed))
     if iterations is None:

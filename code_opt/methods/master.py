@@ -221,7 +221,7 @@ class RestrictedMaster:
         """
         tolerance = self._parameters.settled * self._gap
         while True:
-            outcome = self._solve(clock if is_interruptible else Clock(None))
+            outcome = self._solve(clock if is_interruptible else Clock(None, to_its_end=True))
             if outcome is None:
                 return None
             self.rounds += 1
@@ -332,7 +332,7 @@ class RestrictedMaster:
         return columns[loads.any(axis=0)]
 
     def _solve(self, clock: Clock) -> LpOutcome | None:
-        self._lp.limit_time(clock.left)
+        self._lp.limit_time(clock.left, is_stoppable=not clock.to_its_end)
         outcome = self._lp.solve()
         if outcome is not None:
             self._last = outcome

@@ -113,7 +113,8 @@ class TangentLoop:
         if self.best is not None and gap <= self.gap:
             return "optimal"
         if outcome.termination is not Termination.OPTIMAL or self.clock.is_over:
-            self.message = f"stopped by {outcome.termination.value}"
+            why = self.clock.reason if self.clock.is_over else outcome.termination.value
+            self.message = f"stopped by {why}"
             return self._stopped()
         if new_tangents == 0 and precision <= 0.2:
             self.message = "stopped at the solver's own tolerance"

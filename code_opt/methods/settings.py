@@ -10,6 +10,7 @@ from typing import Any
 from code_opt.errors import InputError
 from code_opt.methods.parameters import Parameters
 from code_opt.result import Objective
+from code_opt.stopping import is_stop_requested
 
 SMALLEST_GAP = 1e-7
 """Relative gap below which solver tolerances decide; a smaller one is taken as this."""
@@ -76,11 +77,17 @@ class Settings:
 
 
 class Clock:
-    """Time used and left of one solve."""
+    """Time used and left of one solve; a request to stop ends it at once.
 
-    def __init__(self, limit: float | None) -> None:
+    Args:
+        limit: seconds, None without a limit.
+        to_its_end: whether what it times runs to its end, whatever is requested.
+    """
+
+    def __init__(self, limit: float | None, *, to_its_end: bool = False) -> None:
         self._start = time.perf_counter()
         self._limit = limit
+        self.to_its_end = to_its_end
 
     @property
     def seconds(self) -> float:
@@ -90,9 +97,20 @@ class Clock:
     @property
     def left(self) -> float | None:
         """Seconds left, None without a limit."""
+        if self._is_stopped:
+            return 0.0
         return None if self._limit is None else max(self._limit - self.seconds, 0.0)
 
     @property
     def is_over(self) -> bool:
-        """Whether the limit is reached."""
-        return self._limit is not None and self.seconds >= self._limit
+        """Whether the limit is reached, or a stop requested."""
+        return self._is_stopped or (self._limit is not None and self.seconds >= self._limit)
+
+    @property
+    def reason(self) -> str:
+        """What ended it."""
+        return "an interrupt" if self._is_stopped else "time limit"
+
+    @property
+    def _is_stopped(self) -> bool:
+        return is_stop_requested() and not self.to_its_end

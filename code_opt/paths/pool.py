@@ -230,7 +230,10 @@ class PathPricing:
 
 
 def build_pool(
-    source: Instance | Topology, relaxed: bool = False, pricing: PathPricing | None = None
+    source: Instance | Topology,
+    relaxed: bool = False,
+    pricing: PathPricing | None = None,
+    visits: bool = False,
 ) -> PathPool:
     """Return the nondominated paths of all tasks.
 
@@ -240,13 +243,16 @@ def build_pool(
             the paths that are best in latency alone, so that a diagnosis can tell how
             far each limit is from being met.
         pricing: keep only the paths of enough profit (and measured ones).
+        visits: keep paths apart that visit different servers without any work there
+            (:class:`code_opt.paths.graph.Topology`).
 
     Raises:
         InputError: some path has neither work nor demand, so that its rate would be
             unlimited, or an input group can share too many prefixes.
     """
-    topology = source if isinstance(source, Topology) else Topology(source)
+    topology = source if isinstance(source, Topology) else Topology(source, visits)
     instance, graphs = topology.instance, topology.graphs
+    is_visit = np.array([r.kind == "visit" for r in topology.resources], dtype=bool)
     floors, demands = topology.floors(), topology.demands()
     limits = []
     for graph, floor in zip(graphs, floors, strict=True):
@@ -262,7 +268,9 @@ def build_pool(
                 max_latency=None if relaxed else task.max_latency,
                 most_use=np.full(len(is_rate), np.inf)
                 if relaxed
-                else np.where(is_rate, most_rate_use, 1.0),
+                else np.where(
+                    is_rate, most_rate_use, np.where(is_visit[graph.resources], np.inf, 1.0)
+                ),
             )
         )
     latency_matters = [relaxed and task.max_latency is not None for task in instance.tasks]

@@ -53,6 +53,7 @@ class MipSession(Protocol):
         time_limit: float | None = None,
         absolute_gap: float = 0.0,
         relative_gap: float = 0.0,
+        tolerance: float | None = None,
         start: bool = False,
         progress: Callable[[SolverProgress], None] | None = None,
     ) -> MipOutcome:
@@ -62,6 +63,8 @@ class MipSession(Protocol):
             time_limit: seconds, None for no limit.
             absolute_gap: stop when bound - value is at most this.
             relative_gap: stop when (bound - value) / |value| is at most this.
+            tolerance: most that rows and integers may be missed by, absolute; None: the
+                solver's own, or less where a small gap needs it.
             start: the variables' values are a solution to start from.
             progress: called now and then while the solver runs.
 

@@ -123,10 +123,14 @@ class PyomoSession:
         time_limit: float | None = None,
         absolute_gap: float = 0.0,
         relative_gap: float = 0.0,
+        tolerance: float | None = None,  # noqa: ARG002
         start: bool = False,
         progress: Callable[[SolverProgress], None] | None = None,  # noqa: ARG002
     ) -> MipOutcome:
-        """See :class:`code_opt.solvers.base.MipSession`; progress is not reported."""
+        """See :class:`code_opt.solvers.base.MipSession`.
+
+        Progress is not reported, and the tolerance is the solver's own.
+        """
         solver = pyo.SolverFactory(self._name)
         for name, value in self._options.items():
             solver.options[name] = value

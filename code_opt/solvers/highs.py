@@ -14,6 +14,7 @@ from highspy import HighsModelStatus as Status
 from code_opt.errors import InputError, SolverError
 from code_opt.solvers.base import MipOutcome, SolverProgress, Termination
 from code_opt.solvers.compiled import CompiledModel
+from code_opt.stopping import is_stop_requested
 
 _LIMITS = {
     Status.kTimeLimit: Termination.TIME_LIMIT,
@@ -30,6 +31,8 @@ _DOMINATED_COLUMNS = 1 << 5
 """Rule of HiGHS' presolve (bit of ``presolve_rule_off``) that is left out. With it HiGHS 1.16 has
 called a feasible model's second best solution optimal (tests/solvers/presolve.mps; of the same
 kind: HiGHS issues 1725, 3043, 3073 and 3094)."""
+_LAST_WAIT = 1.0
+"""Seconds that a cancelled run gets to end by itself before nobody waits for it any more."""
 _OWN_OPTIONS = ("time_limit", "mip_rel_gap", "mip_abs_gap", "threads", "output_flag")
 # With a start that is near the optimum, HiGHS' searches for solutions and the restarts that
 # they trigger cost more than they bring (`python -m benchmarks.ablation` measures it). That
@@ -113,6 +116,7 @@ class HighsSession:
         time_limit: float | None = None,
         absolute_gap: float = 0.0,
         relative_gap: float = 0.0,
+        tolerance: float | None = None,
         start: bool = False,
         progress: Callable[[SolverProgress], None] | None = None,
     ) -> MipOutcome:
@@ -123,7 +127,8 @@ class HighsSession:
         highs.setOptionValue("mip_rel_gap", relative_gap)
         # HiGHS prunes nodes that are better by less than this, so its bound is no sharper.
         wanted = max(0.1 * max(absolute_gap, relative_gap), 1e-9)
-        tolerance = min(_FEASIBILITY_TOLERANCE, wanted)
+        if tolerance is None:
+            tolerance = min(_FEASIBILITY_TOLERANCE, wanted)
         for name, setting in (_TRUST_START if start and self._trusts_start else {}).items():
             if name not in self._user_options:
                 highs.setOptionValue(name, setting)
@@ -228,9 +233,17 @@ def new_highs(
 
 
 def run_interruptible(
-    highs: highspy.Highs, progress: Callable[[SolverProgress], None] | None = None
+    highs: highspy.Highs,
+    progress: Callable[[SolverProgress], None] | None = None,
+    is_stoppable: bool = True,
 ) -> None:
-    """Run HiGHS so that Ctrl-C ends it and progress is reported now and then."""
+    """Run HiGHS so that Python's signals are heard while it runs.
+
+    Args:
+        highs: what to run.
+        progress: called now and then.
+        is_stoppable: whether a request to stop ends the run.
+    """
     latest: list[SolverProgress] = []
 
     def remember(event: Any) -> None:
@@ -245,12 +258,14 @@ def run_interruptible(
         done, last = False, time.monotonic()
         while not done:
             done, _ = highs.wait(0.1)
+            if is_stoppable and is_stop_requested():
+                highs.cancelSolve()
             if progress is not None and latest and time.monotonic() - last > 0.5:
                 progress(latest[0])
                 last = time.monotonic()
     except BaseException:
         highs.cancelSolve()
-        highs.wait()
+        highs.wait(_LAST_WAIT)
         raise
     finally:
         if progress is not None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import highspy
 import numpy as np
 import numpy.typing as npt
-import pyomo.environ as pyo
 from highspy import HighsModelStatus as Status
 
 from code_opt.errors import SolverError
-from code_opt.solvers.compiled import CompiledModel
-from code_opt.solvers.highs import new_highs
+from code_opt.solvers.highs import new_highs, run_interruptible
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -22,6 +18,7 @@ IntArray = npt.NDArray[np.int64]
 
 _SOLVED = (Status.kOptimal, Status.kModelEmpty)
 _INFEASIBLE = (Status.kInfeasible, Status.kUnboundedOrInfeasible)
+_STOPPED = (Status.kTimeLimit, Status.kInterrupt)
 _TOLERANCE = 1e-9
 """Primal feasibility, far inside the tolerance that results are checked with."""
 
@@ -51,7 +48,10 @@ class LinearProgram:
         row_lower: FloatArray | None = None,
     ) -> None:
         """Set up a solver and hand a program to it, see :meth:`load`."""
-        self._highs = _new_solver()
+        self._highs = new_highs()
+        self._highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
+        self._highs.setOptionValue("presolve", "off")
+        self._is_stoppable = False
         self.load(cost, lower, upper, indptr, indices, data, rhs, row_lower)
 
     @classmethod
@@ -75,6 +75,9 @@ class LinearProgram:
 
         Rows are ``A x <= rhs``; with ``row_lower``, ``row_lower <= A x <= rhs``. Where many small
         programs are solved, setting up a solver for each costs as much as solving.
+
+        Raises:
+            SolverError: HiGHS refuses the numbers (infinite, or beyond what it can hold).
         """
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = len(cost), len(rhs)
@@ -86,7 +89,8 @@ class LinearProgram:
         lp.a_matrix_.start_ = np.asarray(indptr, dtype=np.int32)
         lp.a_matrix_.index_ = np.asarray(indices, dtype=np.int32)
         lp.a_matrix_.value_ = data
-        self._highs.passModel(lp)
+        if self._highs.passModel(lp) == highspy.HighsStatus.kError:
+            raise SolverError("HiGHS refuses the numbers of a linear program")
 
     def set_cost(self, cost: FloatArray) -> None:
         """Replace the objective."""
@@ -149,8 +153,9 @@ class LinearProgram:
         """Replace one entry of the matrix."""
         self._highs.changeCoeff(row, column, value)
 
-    def limit_time(self, seconds: float | None) -> None:
-        """Let every later solve stop after so many seconds."""
+    def limit_time(self, seconds: float | None, *, is_stoppable: bool = True) -> None:
+        """Let every later solve stop after so many seconds, or when a stop is requested."""
+        self._is_stoppable = is_stoppable
         limit = np.inf if seconds is None else self._highs.getRunTime() + max(seconds, 0.01)
         self._highs.setOptionValue("time_limit", limit)
 
@@ -161,12 +166,12 @@ class LinearProgram:
             SolverError: HiGHS stopped for any other reason.
         """
         status = self._run()
-        if status not in _SOLVED and status != Status.kTimeLimit:
+        if status not in _SOLVED and status not in _STOPPED:
             # A warm start can end in numerical trouble, or in a wrong "infeasible": ask afresh,
             # and with presolve and looser tolerances before giving up.
             self._highs.clearSolver()
             status = self._run()
-        if status == Status.kTimeLimit:
+        if status in _STOPPED:
             return None
         if status not in _SOLVED and status not in _INFEASIBLE:
             self._highs.clearSolver()
@@ -188,45 +193,8 @@ class LinearProgram:
         )
 
     def _run(self) -> Status:
-        self._highs.run()
+        run_interruptible(self._highs, is_stoppable=self._is_stoppable)
         return self._highs.getModelStatus()
-
-
-def _new_solver() -> highspy.Highs:
-    highs = new_highs()
-    highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
-    highs.setOptionValue("presolve", "off")
-    return highs
-
-
-class ModelRelaxation(LinearProgram):
-    """The linear relaxation of a Pyomo model (a maximisation), extended by columns and rows."""
-
-    def __init__(self, model: pyo.ConcreteModel) -> None:
-        """Hand a model over."""
-        self._compiled = CompiledModel(model)
-        lp = self._compiled.lp
-        lp.integrality_ = []
-        self.columns, self.rows = lp.num_col_, lp.num_row_
-        """Columns and rows of the model itself; what is added later comes behind them."""
-        self.cost = -np.array(lp.col_cost_)
-        """The model's objective, shape (columns,)."""
-        self._highs = _new_solver()
-        self._highs.passModel(lp)
-
-    def column_of(self, variable: Any) -> int:
-        """Return the column of a variable of the model, or -1 where no row uses it."""
-        return self._compiled.index.get(id(variable), -1)
-
-    def row_of(self, constraint: Any) -> int:
-        """Return the row of a constraint of the model, or -1 where all of it is 0."""
-        return self._compiled.row_index.get(id(constraint), -1)
-
-    def add_constraints(self, constraints: Iterable[Any]) -> None:
-        """Add constraints ``body <= upper`` that the Pyomo model has got since."""
-        for constraint in constraints:
-            _, upper, index, value = self._compiled.row(constraint)
-            self.add_rows(np.array([upper]), np.zeros(1, dtype=np.int64), index, value)
 
 
 class Polar:

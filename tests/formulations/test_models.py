@@ -183,10 +183,11 @@ def programs():
             size=np.array([1.0, 2.0]),
             floor=np.array([0.0, 1.0]),
             demand=np.array([np.inf, 5.0]),
-            most_rate=np.array([10.0, 4.0]),
+            unit=np.array([10.0, 4.0]),
             group=np.array([0, 1, 1]),
             resource=np.array([0, 0, 1]),
-            resources=2,
+            use=np.array([0.05, 0.25, 0.125]),
+            capacity=np.ones(2),
         ),
         rates,
     )

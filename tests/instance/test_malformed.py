@@ -110,6 +110,7 @@ MESSAGES = {
     "csv-reward-part": ("{}: reward.csv:2 part = 'accurcy': must be 'accuracy' or 'throughput'"),
     "csv-reward-twice": "{}: reward.csv:3 part = 'accuracy': this part has a row already",
     "csv-row-long": "{}: servers.csv:2: 3 cells, but there are 2 columns",
+    "csv-row-shifted": "{}: servers.csv:2: 5 cells, but there are 4 columns",
     "csv-row-short": (
         "{}: 2 problems\n"
         "  servers.csv:2: 1 cells, but there are 2 columns\n"

