@@ -13,7 +13,7 @@ from typing import Any
 import pyomo.environ as pyo
 
 from code_opt.methods.assignment import Judge, Solution, relative_gap
-from code_opt.methods.models import ModelView, throughput_unit
+from code_opt.methods.models import ModelView, goal_of
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Progress
 from code_opt.methods.tangents import Tangents
 from code_opt.result import Status
@@ -41,9 +41,11 @@ class TangentLoop:
         self.clock = clock
         self.is_log = self.settings.objective == "reward"
         self.gap = max(self.settings.gap, SMALLEST_GAP)
-        # The model's goal is in this unit: Th is scaled there, log F and A are not.
-        is_throughput = self.settings.objective == "throughput"
-        self.unit = throughput_unit(judge.pool) if is_throughput else 1.0
+        # The model's goal is in this unit: A and Th are scaled there, log F is not.
+        goal = goal_of(judge.pool, self.settings)
+        self.unit = {"accuracy": goal.accuracy_unit, "throughput": goal.throughput_unit}.get(
+            self.settings.objective, 1.0
+        )
         self.best = best
         self._left_out = left_out
         self.bound = math.inf
@@ -52,7 +54,7 @@ class TangentLoop:
 
     def add_tangents(self, view: ModelView) -> None:
         """Give a new model its first tangents, dense around the best known solution."""
-        self.tangents = Tangents(self.judge.pool, view.model, view.throughput_unit, self.gap)
+        self.tangents = Tangents(self.judge.pool, view.model, view.goal, self.gap)
         if self.is_log and not self.tangents.spread(self.best):
             self.bound = -math.inf
 
@@ -102,17 +104,20 @@ class TangentLoop:
         new_rows = 0
         if outcome.value is not None:
             paths = view.paths()
-            found = self.judge.solution(paths)
+            excluded = view.exclude(paths)
+            session.add_constraints(excluded)
+            new_rows += len(excluded)
+            found = None if excluded else self.judge.solution(paths)
             if found is not None and (self.best is None or found.log_value > self.best.log_value):
-                value = found.log_value / self.unit
-                if outcome.is_second and self._known is not None and contradicts(self._known, value):
+                value, known = found.log_value / self.unit, self._known
+                if outcome.is_second and known is not None and contradicts(known, value):
                     raise session.contradiction(
                         f"it said that nothing is better than {self.best_value:.9g}, and finds "
                         f"{found.log_value:.9g} when asked again"
                     )
                 self.best = found
             if self.is_log:
-                new_rows = self._cut(view, session)
+                new_rows += self._cut(view, session)
         self.bound = min(self.bound, outcome.bound * self.unit)
         self.bound = max(self.bound, self.best_value)
         gap = relative_gap(self.is_log, self.best_value, self.bound)
@@ -147,8 +152,8 @@ class TangentLoop:
         """Add tangents at the program's solution, to the model and to the living session."""
         model = view.model
         added = self.tangents.add_at(
-            float(pyo.value(model.average_accuracy)),
-            float(pyo.value(model.throughput)) * view.throughput_unit,
+            float(pyo.value(model.average_accuracy)) * view.goal.accuracy_unit,
+            float(pyo.value(model.throughput)) * view.goal.throughput_unit,
             (float(pyo.value(model.log_accuracy)), float(pyo.value(model.log_throughput))),
         )
         session.add_constraints(added)
