@@ -160,7 +160,7 @@ class _Draw:
         if self.chance(0.5):
             found["weight"] = self.quantity("weight", zero=0.1)
         if self.chance(0.2):
-            found["min_accuracy"] = self.one_of(accuracy, 1e-9, 1e-12, 0.2)
+            found["min_accuracy"] = self.one_of(accuracy, 1e-9, 1e-6, 0.2)
         if self.chance(0.15):
             found["max_latency"] = self.quantity("time")
         if self.chance(0.3):
