@@ -185,7 +185,7 @@ class _Accuracy:
     admissible: bool
 
 
-class Network:
+class InstanceIndex:
     """The instance, indexed: blocks, capacities, links and each task's connections.
 
     The checker of plans reads instances by it, too.
@@ -417,7 +417,7 @@ class _Check:
         self.result = result
         self.instance = instance
         self.tolerance = tolerance
-        self.network = Network(instance)
+        self.network = InstanceIndex(instance)
 
     def violations(self) -> Iterator[Violation]:
         # Either of the first two makes everything after it meaningless.

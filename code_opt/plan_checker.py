@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from code_opt.checker import CHANGED, Network, Violation
+from code_opt.checker import CHANGED, InstanceIndex, Violation
 from code_opt.instance.digest import changed_parts
 from code_opt.instance.model import Instance, Task
 from code_opt.result import TOLERANCE
@@ -181,7 +181,7 @@ class _Site:
 
     def __init__(self, instance: Instance, settings: Mapping[str, Any]) -> None:
         self.instance = instance
-        self.network = Network(instance)
+        self.network = InstanceIndex(instance)
         self.tasks = self.network.tasks
         self.groups: dict[tuple[str, str], list[Task]] = defaultdict(list)
         for task in instance.tasks:
@@ -203,7 +203,7 @@ class _Site:
         self._weights = weights
         self.native = self.average({task.id: self.native_accuracy(task) for task in instance.tasks})
         self._default = settings.get("demand")
-        self._unlimited: Network | None = None
+        self._unlimited: InstanceIndex | None = None
 
     def demand(self, task: Task) -> float:
         """Return the demand of a task [inferences/s]; in a group the least is that of all."""
@@ -222,7 +222,7 @@ class _Site:
         """Return the rate without coordination, whatever the demand [inferences/s]."""
         if self._unlimited is None:
             free = tuple(t.model_copy(update={"demand": None}) for t in self.instance.tasks)
-            self._unlimited = Network(self.instance.model_copy(update={"tasks": free}))
+            self._unlimited = InstanceIndex(self.instance.model_copy(update={"tasks": free}))
         return self._unlimited.standalone(self._unlimited.tasks[task.id])
 
     def native_accuracy(self, task: Task) -> float:
@@ -234,7 +234,7 @@ class _Site:
         total = math.fsum(self._weights[task] * value for task, value in accuracy.items())
         return total / self._total
 
-    def with_units(self, units: Mapping[Key, float]) -> Network:
+    def with_units(self, units: Mapping[Key, float]) -> InstanceIndex:
         """Return the network with units bought."""
         servers, links = [], []
         for server in self.instance.servers:
@@ -246,7 +246,7 @@ class _Site:
             width = None if link.bandwidth is None else link.bandwidth + more
             links.append(link.model_copy(update={"bandwidth": width}))
         changed = {"servers": tuple(servers), "links": tuple(links)}
-        return Network(self.instance.model_copy(update=changed))
+        return InstanceIndex(self.instance.model_copy(update=changed))
 
     def capacity(self, key: Key, units: float) -> float | None:
         """Return a capacity with units, None where it is unlimited."""

@@ -10,7 +10,7 @@ format, no solver and no neural network is known here.
 
 from formulations.data import ElasticData, FlowData, FlowPair, FlowTask, Goal, PathData, Rows
 from formulations.elastic import build_elastic_model
-from formulations.flow import build_flow_model
+from formulations.flow import build_flow_model, exclude_path
 from formulations.master import MasterProgram
 from formulations.neighbourhood import build_neighbourhood_program
 from formulations.parts import add_tangent
@@ -47,6 +47,7 @@ __all__ = [
     "build_plan_model",
     "build_rate_program",
     "build_rerouting_model",
+    "exclude_path",
     "needs_units",
     "prefer",
 ]

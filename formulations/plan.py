@@ -594,6 +594,9 @@ def prefer(model: pyo.ConcreteModel, data: PlanData, most_cost: float) -> None:
     )
 
 
+SMALLEST_UNIT = 1e-8
+"""Smallest unit, as a share of L[i], that stands in a capacity row: solvers take less than 1e-9
+for 0. Smaller units are given to the row all at once, and counted by ``needs_units``."""
 _TIE = 1e-2
 """Weight of the average accuracy beside the cost of a unit."""
 
@@ -636,10 +639,13 @@ def _within_capacity(
 ) -> Any:
     if not pairs:
         return pyo.Constraint.Skip
-    if data.unit[i] > 0.0:
-        pairs = [*pairs, (-data.unit[i], model.units[period, i])]
     scale = data.load_unit[i] if data.load_unit else 1.0
-    return _at_most([(c / scale, v) for c, v in pairs], 1.0 / scale + data.rounding)
+    capacity = 1.0
+    if data.unit[i] / scale >= SMALLEST_UNIT:
+        pairs = [*pairs, (-data.unit[i], model.units[period, i])]
+    else:
+        capacity += data.unit[i] * data.most_units[i]
+    return _at_most([(c / scale, v) for c, v in pairs], capacity / scale + data.rounding)
 
 
 def _at_most(pairs: list[tuple[float, Any]], most: float) -> Any:

@@ -35,8 +35,8 @@ class RateData:
     """Server or link of each entry."""
     use: FloatArray
     """use[g,i] of each entry [s]."""
-    capacity: FloatArray
-    """1, or with room for rounding, shape (I,)."""
+    resources: int
+    """I."""
 
 
 def build_rate_program(data: RateData, program: ArrayProgram | None = None) -> LinearArrays:
@@ -61,6 +61,5 @@ def total_throughput(data: RateData) -> FloatArray:
 
 def server_and_link_capacity(program: ArrayProgram, data: RateData, rate: IntArray) -> None:
     """sum_g use[g,i] r[g] <= 1."""
-    count = len(data.capacity)
-    rows = program.constraints("server_and_link_capacity", count, -np.inf, data.capacity)
+    rows = program.constraints("server_and_link_capacity", data.resources, -np.inf, 1.0)
     program.add(rows[data.resource], rate[data.group], data.use * data.unit[data.group])

@@ -8,8 +8,9 @@ The short way from Python::
     found = evaluate(subject, {"exact": result}, Options(seconds=2.0))
     print(found.tables()["results"])
 
-:func:`simulate` runs an assignment on a simulated clock instead, and needs no networks. Names
-are loaded when they are first used, so that it needs no PyTorch either.
+:func:`code_opt.evaluation.simulation.simulate` runs an assignment on a simulated clock instead,
+and needs no networks. Names are loaded when they are first used, so that it needs no PyTorch
+either.
 """
 
 from __future__ import annotations

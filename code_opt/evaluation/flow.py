@@ -236,7 +236,7 @@ class Run:
 
         Args:
             trace: what was fed and answered.
-            reports: of the servers (:meth:`code_opt.evaluation.server.Server.report`).
+            reports: of the servers (:meth:`code_opt.evaluation.server.ServerQueue.report`).
         """
         start, end = self.window
         seconds = (end - start) * self.factor

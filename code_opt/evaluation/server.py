@@ -66,7 +66,7 @@ class Lateness:
         return max(high, self._last)
 
 
-class Server:
+class ServerQueue:
     """A server's queue, pace and links.
 
     Args:

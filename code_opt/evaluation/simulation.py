@@ -18,7 +18,7 @@ from itertools import count
 from typing import Any
 
 from code_opt.evaluation.flow import Flow, Run, Stream, Trace, streams_of
-from code_opt.evaluation.server import Item, Server, Visit
+from code_opt.evaluation.server import Item, ServerQueue, Visit
 from code_opt.evaluation.traffic import Arrivals, Feed, Feeder
 from code_opt.instance import Instance
 from code_opt.result import Result
@@ -99,7 +99,7 @@ class SimulatedEdge:
 
     def servers(
         self, streams: Sequence[Stream], factor: float, window: tuple[float, float]
-    ) -> dict[str, Server]:
+    ) -> dict[str, ServerQueue]:
         """Return the servers that some streams lead through."""
         seconds: dict[str, dict[Visit, list[float]]] = {}
         for number, stream in enumerate(streams):
@@ -110,7 +110,7 @@ class SimulatedEdge:
                     segments[piece.segment].flops / self._speeds[server] for piece in pieces
                 ]
         return {
-            name: Server(
+            name: ServerQueue(
                 seconds[name],
                 self._links[name],
                 factor=factor,

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors.torch
 
-from code_opt.evaluation.server import Item, Server, Visit
+from code_opt.evaluation.server import Item, ServerQueue, Visit
 from code_opt.evaluation.synthetic import SyntheticPart
 from code_opt.networks.adapters import Adapter, AdapterSpec
 from code_opt.networks.bundle import Bundle
@@ -170,7 +170,7 @@ class _Worker:
         """Start an epoch: everything at the instance's speeds times ``factor``."""
         capacity = self.spec.capacity
         self.epoch = epoch
-        self.server = Server(
+        self.server = ServerQueue(
             {
                 key: [piece.flops / capacity for piece in visit.pieces]
                 for key, visit in self.visits.items()

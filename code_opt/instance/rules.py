@@ -7,7 +7,6 @@ out keeps silent: it would only repeat what is reported already.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -27,6 +26,7 @@ from code_opt.instance.problems import (
     place_of,
     shown,
 )
+from code_opt.instance.ranges import range_issues
 from code_opt.instance.records import IDENTITY, INPUT, OUTPUT
 from code_opt.instance.structure import M, collection_paused, read_structure, without
 
@@ -116,6 +116,7 @@ class _Rules:
             self._check_task(("tasks", i), task)
         self._check_groups()
         self._check_weights()
+        self.issues += range_issues(self.data, self.locate)
         if not self.issues and not self.broken:
             self._check_rates()
         return self.issues
@@ -522,8 +523,6 @@ class _Rules:
         total = sum(float(task.get("weight", 1.0)) for task in self.tasks)
         if total == 0.0:
             self._report(("tasks",), "the weights of all tasks are 0; one must be greater")
-        elif not math.isfinite(total):
-            self._report(("tasks",), "the sum of the tasks' weights is not finite")
 
     def _check_rates(self) -> None:
         """Report tasks whose rate nothing limits: no demand, and a path that costs nothing."""

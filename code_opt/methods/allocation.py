@@ -18,6 +18,8 @@ from code_opt.result import TOLERANCE
 from code_opt.solvers import LinearProgram, LpOutcome
 from formulations.rates import RateData, build_rate_program
 
+_LEAST_USE = 1e-300
+"""A use so small limits no rate."""
 _FACE_TOLERANCE = 1e-9
 """Duals and reduced costs above this are not 0: what they belong to is held."""
 
@@ -79,18 +81,18 @@ class RateAllocator:
     def __init__(self, pool: PathPool) -> None:
         self.groups = groups = GroupArrays(pool)
         most = np.array([pool.tasks[g.tasks[0]].most_rate.max(initial=0.0) for g in pool.groups])
-        self._unit = np.where(most > 0.0, most, 1.0)
+        self._reach = np.where(most > 0.0, most, 1.0)
+        """Largest rate of each group on any path [inferences/s], shape (G,)."""
+        self._unit = self._reach
+        """Rates are measured by the most that the present paths allow, shape (G,)."""
         self._most = np.maximum(groups.demand, groups.floor)
         # Every use starts at 1 / unit: solvers drop explicit zeros.
         use = np.where(groups.is_rate, 1.0 / self._unit[:, None], 0.0)
-        arrays = build_rate_program(self._data(self._unit, use, 1.0))
-        self._cost = arrays.cost
-        self._dual_unit = (groups.size * self._unit).max(initial=1e-300)
-        self._lp = LinearProgram(*arrays)
+        self._lp = LinearProgram(*build_rate_program(self._data(self._unit, use)))
         self._current = np.full(groups.resource.shape, np.nan)
         """Coefficients that the program holds now, shape (G, K)."""
 
-    def _data(self, unit: FloatArray, use: FloatArray, capacity: float) -> RateData:
+    def _data(self, unit: FloatArray, use: FloatArray) -> RateData:
         """Return what the program is made of, rates in some unit."""
         groups = self.groups
         group, place = np.nonzero(groups.is_rate)
@@ -102,7 +104,7 @@ class RateAllocator:
             group=group,
             resource=groups.resource[group, place],
             use=use[group, place],
-            capacity=np.full(groups.resources, capacity),
+            resources=groups.resources,
         )
 
     def allocate(self, use: FloatArray) -> Allocation | None:
@@ -133,7 +135,7 @@ class RateAllocator:
                 self._set_capacity(1.0)
                 return None
         best = outcome
-        lower, upper = self.groups.floor / self._unit, self._most / self._unit
+        lower, upper = self._bounds
         held_columns = np.flatnonzero(np.abs(best.column_dual) > _FACE_TOLERANCE).tolist()
         held_rows = np.flatnonzero(np.abs(best.row_dual) > _FACE_TOLERANCE).tolist()
         for column in held_columns:
@@ -141,7 +143,8 @@ class RateAllocator:
         for row in held_rows:
             self._lp.set_row_bounds(row, 1.0 + slack, 1.0 + slack)
         n = len(self._unit)
-        self._lp.set_cost(np.arange(n, 0, -1) / n)
+        preference = np.arange(n, 0, -1) / n * self._unit / self._reach
+        self._lp.set_cost(preference / preference.max(initial=1e-300))
         tied = self._lp.solve()
         self._lp.set_cost(self._cost)
         for column in held_columns:
@@ -149,51 +152,54 @@ class RateAllocator:
         self._set_capacity(1.0)
         x = best.x if tied is None else tied.x
         rates = np.clip(x * self._unit, self.groups.floor, self._most)
-        if (self._load(use, rates) > 1.0 + TOLERANCE / 2.0).any():
-            rates = self._rescaled(use, 1.0 + slack)
+        # What a solver's tolerance leaves above a capacity: rates above their floors give way.
+        load = self.groups.load(np.where(self.groups.is_rate, use, 0.0), rates).max(initial=0.0)
+        if load > 1.0 + TOLERANCE / 2.0:
+            rates = np.maximum(rates / load, self.groups.floor)
         return self._allocation(rates, best)
-
-    def _load(self, use: FloatArray, rates: FloatArray) -> FloatArray:
-        """Return the load of every resource that is paid per inference, shape (I,)."""
-        return self.groups.load(np.where(self.groups.is_rate, use, 0.0), rates)
-
-    def _rescaled(self, use: FloatArray, capacity: float) -> FloatArray:
-        """Return the best rates, solved in units of what these paths can reach.
-
-        The program that is kept warm measures rates by the best path of each group. On a path
-        that is slower by many orders of magnitude the solver's tolerance would overload it.
-        """
-        groups = self.groups
-        with np.errstate(divide="ignore"):
-            reach = 1.0 / np.where(groups.is_rate, use, 0.0).max(axis=1)
-        unit = np.maximum(np.minimum(reach, self._most), groups.floor)
-        unit = np.where(unit > 0.0, unit, 1.0)
-        outcome = LinearProgram(*build_rate_program(self._data(unit, use, capacity))).solve()
-        x = np.minimum(1.0, self._most / unit) if outcome is None else outcome.x
-        rates = np.clip(x * unit, groups.floor, self._most)
-        # What is left of the tolerance: rates above their floors give way.
-        load = float(self._load(use, rates).max(initial=0.0))
-        return np.asarray(np.maximum(rates / max(load, 1.0), groups.floor))
 
     def _allocation(self, rates: FloatArray, outcome: LpOutcome) -> Allocation:
         """Return the rates of all tasks, given those of the groups."""
         of_task = rates[self.groups.of_task]
-        dual = outcome.row_dual * self._dual_unit
+        dual = outcome.row_dual * float((self.groups.size * self._unit).max())
         return Allocation(of_task, float(of_task.sum()), dual, rates * self.groups.size)
 
     def _set_capacity(self, capacity: float) -> None:
         for row in range(self.groups.resources):
             self._lp.set_row_bounds(row, -np.inf, capacity)
 
+    @property
+    def _cost(self) -> FloatArray:
+        """What the columns add to the throughput, as a share of the largest."""
+        gain = self.groups.size * self._unit
+        return np.asarray(gain / gain.max(initial=1e-300))
+
+    @property
+    def _bounds(self) -> tuple[FloatArray, FloatArray]:
+        """Least and largest rate of each group in its unit."""
+        return self.groups.floor / self._unit, self._most / self._unit
+
     def _solve(self, use: FloatArray) -> LpOutcome | None:
-        coefficients = np.where(self.groups.is_rate, use * self._unit[:, None], np.nan)
-        group, place = np.nonzero((coefficients != self._current) & self.groups.is_rate)
+        groups = self.groups
+        largest = np.where(groups.is_rate, use, 0.0).max(axis=1)
+        most = np.minimum(1.0 / np.maximum(largest, _LEAST_USE), groups.demand)
+        unit = np.where(most > 0.0, most, self._reach)
+        coefficients = np.where(groups.is_rate, use * unit[:, None], np.nan)
+        group, place = np.nonzero((coefficients != self._current) & groups.is_rate)
         for g, row, value in zip(
             group.tolist(),
-            self.groups.resource[group, place].tolist(),
+            groups.resource[group, place].tolist(),
             coefficients[group, place].tolist(),
             strict=True,
         ):
             self._lp.set_coefficient(row, g, value)
-        self._current = coefficients
+        is_new = np.flatnonzero(unit != self._unit).tolist()
+        self._current, self._unit = coefficients, unit
+        lower, upper = self._bounds
+        for g in is_new:
+            self._lp.set_bounds(g, float(lower[g]), float(upper[g]))
+        if is_new:
+            self._lp.set_cost(self._cost)
+        if (lower > 1.0 + 2.0 * CAPACITY_SLACK).any():
+            return None  # beyond what its own path can carry
         return self._lp.solve()

@@ -14,9 +14,10 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array
 
+from code_opt.methods.bounds import largest_rate
 from code_opt.methods.joint_tasks import JointTask, build_joint_tasks
 from code_opt.methods.objective import ObjectiveFunction
-from code_opt.paths import Duals, PathPool, TaskPaths
+from code_opt.paths import Duals, PathPool
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
 
@@ -249,9 +250,11 @@ class Relaxation:
         low_a = float(np.minimum.reduceat(self.accuracy, table.first[:-1]).sum())
         high_a = float(np.maximum.reduceat(self.accuracy, table.first[:-1]).sum())
         high_th = float(self.most_of_task.sum())
+        self.ranges_of_columns = (low_a, high_a), (self.base_throughput, high_th)
+        """Where A and Th [inferences/s] of assignments of the table lie."""
         if is_partial:
             low_a, high_a = 0.0, 1.0
-            high_th = max(high_th, sum(map(_largest_rate, table.pool.tasks)))
+            high_th = max(high_th, sum(map(largest_rate, table.pool.tasks)))
         low_a = max(low_a, objective.min_accuracy or 0.0)
         low_th = max(self.base_throughput, objective.min_throughput or 0.0)
         # Beyond what any mix of paths reaches, with room for the tolerance of requirements.
@@ -342,13 +345,3 @@ class Relaxation:
         else:
             value += self.objective.most_beyond(duals, *ranges)
         return Bound(value, profit, best, best[table.task] - profit)
-
-
-def _largest_rate(task: TaskPaths) -> float:
-    """Return a rate that no path of the task's graph exceeds."""
-    graph, columns = task.graph, np.flatnonzero(task.is_rate_resource)
-    least = max((float(graph.to_output(graph.use[:, c])[0]) for c in columns), default=0.0)
-    # Of k resources one is used at least a k-th of the least total.
-    total = graph.to_output(graph.use[:, columns].sum(axis=1))[0]
-    least = max(least, float(total) / max(len(columns), 1))
-    return max(min(task.demand, 1.0 / least if least > 0.0 else np.inf), task.floor)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from code_opt.methods.allocation import Allocation, RateAllocator
-from code_opt.methods.objective import CAPACITY_SLACK, ObjectiveFunction
+from code_opt.methods.objective import CAPACITY_SLACK, ObjectiveFunction, refuse_huge_reward
 from code_opt.methods.settings import Settings
 from code_opt.paths import PathPool, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.labels import ADMISSION_TOLERANCE, is_accurate
 
 VIOLATION_WEIGHT = 1e3
 """Merit lost per unit of relative violation: far more than any reward differs by."""
@@ -60,6 +61,17 @@ def path_of(task: TaskPaths, arcs: tuple[int, ...]) -> ChosenPath:
         seconds=float(graph.seconds[steps].sum()),
         use=graph.use[steps].sum(axis=0),
     )
+
+
+def is_admissible(task: TaskPaths, path: ChosenPath) -> bool:
+    """Tell whether a path of a task's graph keeps the task's own limits, as the pool does."""
+    graph, steps, limit = task.graph, list(path.arcs), task.task.max_latency
+    if limit is not None and path.seconds > limit * (1.0 + ADMISSION_TOLERANCE):
+        return False
+    size = task.task.accuracy + float(np.abs(graph.drop[steps]).sum())
+    accuracy = path.accuracy if path.is_measured else path.predicted
+    size = 0.0 if path.is_measured else size
+    return bool(is_accurate(np.array(accuracy), np.array(size), task.task.min_accuracy))
 
 
 def measured_paths(task: TaskPaths) -> Iterator[tuple[tuple[int, ...], float]]:
@@ -117,6 +129,10 @@ class Evaluator:
             row[: len(group.resources)] = of_group
         return use
 
+    def average_accuracy(self, paths: Sequence[ChosenPath]) -> float:
+        """Return A of an assignment."""
+        return float(self.pool.weights @ np.array([p.accuracy for p in paths]))
+
     def load(self, paths: Sequence[ChosenPath], rates: FloatArray) -> FloatArray:
         """Return the load of every resource as a share of its capacity, shape (I,).
 
@@ -128,7 +144,11 @@ class Evaluator:
         return self.groups.load(self.use(paths), rates[first])
 
     def solution(self, paths: Sequence[ChosenPath]) -> Solution | None:
-        """Return an assignment with its canonical rates, or None where a requirement fails."""
+        """Return an assignment with its canonical rates, or None where a requirement fails.
+
+        Raises:
+            InputError: its reward is too large for a number.
+        """
         use = self.use(paths)
         memory = self.groups.load(use, np.zeros(len(use)))
         if (memory > 1.0 + CAPACITY_SLACK).any():
@@ -136,10 +156,12 @@ class Evaluator:
         allocation = self.allocator.allocate_canonical(use)
         if allocation is None:
             return None
-        accuracy = float(self.pool.weights @ np.array([p.accuracy for p in paths]))
+        accuracy = self.average_accuracy(paths)
         if not self.objective.meets_floors(accuracy, allocation.throughput):
             return None
         value = self.objective.value(accuracy, allocation.throughput)
+        if self.objective.is_log:
+            refuse_huge_reward(value)  # the best is no smaller
         return Solution(tuple(paths), allocation, accuracy, value)
 
     def allocate(self, use: FloatArray) -> Allocation | None:

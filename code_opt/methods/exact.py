@@ -13,8 +13,9 @@ from typing import Any
 
 import pyomo.environ as pyo
 
-from code_opt.errors import InputError
+from code_opt.errors import InputError, SolverError
 from code_opt.instance.model import Instance
+from code_opt.methods.bounds import bound_of_graphs, competitive, simple_bound
 from code_opt.methods.colgen import ColumnGeneration
 from code_opt.methods.columns import ColumnTable
 from code_opt.methods.diagnosis import explain
@@ -23,7 +24,8 @@ from code_opt.methods.joint_listing import joint_paths_that_matter
 from code_opt.methods.joint_tasks import build_joint_tasks, has_few_joint_paths
 from code_opt.methods.lns import search
 from code_opt.methods.mip import TangentLoop
-from code_opt.methods.models import FlowView, ModelView, PathView
+from code_opt.methods.models import FlowView, ModelView, PathView, flow_resolves
+from code_opt.methods.objective import refuse_tiny_reward
 from code_opt.methods.pricing import PricedPool, priced_pool
 from code_opt.methods.results import make_result
 from code_opt.methods.search import SearchOutcome
@@ -78,15 +80,32 @@ def solve_exact(problem: PathProblem, settings: Settings) -> Result:
     }
     if any(len(task) == 0 for task in pool.tasks):
         return _no_solution(evaluator, "infeasible", clock, None, counts)
-    start = search(evaluator, clock, seed=settings.seed, is_intensified=False)
+    try:
+        start = search(evaluator, clock, seed=settings.seed, is_intensified=False)
+    except SolverError:
+        start = SearchOutcome()  # a proof does not rest on the heuristic
+    pool = competitive(pool, settings, start.solution)
+    counts["paths_in_question"] = pool.size
+    if any(len(task) == 0 for task in pool.tasks):
+        return _no_solution(evaluator, "infeasible", clock, None, counts)
+    note = None
+    if formulation == "flow" and not flow_resolves(pool):
+        formulation = "path"
+        note = "solved by path: accuracies are too far below the drops for flow to tell apart"
+    evaluator = Evaluator(pool, replace(settings, formulation=formulation))
+    bound = simple_bound(pool, settings)
+    if evaluator.objective.is_log:
+        refuse_tiny_reward(bound)
     run: TangentLoop | ColumnGeneration
     if formulation == "colgen":
         table = _complete_table(evaluator, clock, start)
         run = ColumnGeneration(evaluator, clock, start.solution, table, start.learnt)
+        run.bound = bound
         status = run.solve()
     else:
         run = TangentLoop(evaluator, clock, start.solution)
-        status = run.solve(_view(pool, settings))
+        run.bound = bound
+        status = run.solve(_view(pool, evaluator.settings))
     counts |= run.details
     if status in ("infeasible", "unknown"):
         return _no_solution(evaluator, status, clock, run.message, counts)
@@ -98,7 +117,7 @@ def solve_exact(problem: PathProblem, settings: Settings) -> Result:
         run.best,
         bound=run.bound,
         formulation=formulation,
-        message=run.message,
+        message=run.message or note,
         details=counts,
     )
 
@@ -110,7 +129,7 @@ def _complete_table(evaluator: Evaluator, clock: Clock, start: SearchOutcome) ->
         InputError: an input group has too many joint paths to list.
     """
     best, table = start.solution, None
-    if start.learnt is None:
+    if start.learnt is None or start.learnt.table.pool is not evaluator.pool:
         parameters = evaluator.settings.parameters.joint_paths
         known = build_joint_tasks(evaluator.pool, parameters)
     else:
@@ -149,7 +168,8 @@ def _solve_priced(priced: PricedPool, settings: Settings, clock: Clock) -> Resul
         "labels": priced.pool.labels,
         "pricing_rounds": priced.rounds,
     }
-    best, bound, message = priced.best, priced.bound, None
+    best, message = priced.best, None
+    bound = min(priced.bound, bound_of_graphs(priced.pool, settings))
     if priced.is_complete:
         run = ColumnGeneration(evaluator, clock, best, ColumnTable(priced.pool))
         run.solve()

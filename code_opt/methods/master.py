@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from code_opt.methods.columns import Bound, Cut, Relaxation
-from code_opt.methods.evaluator import VIOLATION_WEIGHT
+from code_opt.methods.evaluator import VIOLATION_WEIGHT, Solution
 from code_opt.methods.parameters import DiveParameters, MasterParameters
 from code_opt.methods.settings import Clock
-from code_opt.methods.tangents import Tangents, Totals
+from code_opt.methods.tangents import Tangents
 from code_opt.paths import Duals
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
@@ -54,7 +54,7 @@ class RestrictedMaster:
         self,
         relaxation: Relaxation,
         columns: IntArray,
-        guess: Totals | None,
+        best: Solution | None,
         gap: float,
         parameters: MasterParameters,
         may_miss: bool = False,
@@ -64,7 +64,7 @@ class RestrictedMaster:
         Args:
             relaxation: all columns, cuts and the objective.
             columns: those to start with, at least one of every task.
-            guess: where the totals probably lie: tangents are dense there.
+            best: the best assignment known, if any: tangents are dense around it.
             gap: gap of the objective that the master is to be good for.
             parameters: of pricing.
             may_miss: whether tasks may be served by no column, at a high cost, so that the
@@ -84,7 +84,7 @@ class RestrictedMaster:
             )
         )
         arrays = self._program.arrays()
-        self._cost = arrays.cost
+        self._cost, self._bounds = arrays.cost, (arrays.lower, arrays.upper)
         self._lp = LinearProgram(*arrays)
         self._low = np.full(len(table), -1)
         self._high = np.full(len(table), -1)
@@ -93,15 +93,9 @@ class RestrictedMaster:
         self._cut_row: IntArray = np.empty(0, dtype=np.int64)
         self._idle: IntArray = np.empty(0, dtype=np.int64)
         self._last: LpOutcome | None = None
-        self._tangents = Tangents(
-            table.pool,
-            self._objective.reward,
-            self._add_tangent,
-            self._objective.throughput_unit,
-            gap,
-        )
+        self._tangents = Tangents(self._objective.reward, self, gap)
         if self._objective.is_log:
-            self._tangents.spread(guess)
+            self._tangents.spread(*relaxation.ranges_of_columns, best)
         self.rounds = 0
         self.best: Bound | None = None
         """The lowest bound so far, of the columns that are alive."""
@@ -393,7 +387,19 @@ class RestrictedMaster:
         low = np.where(self._low >= 0, outcome.x[self._low], 0.0)
         return low, np.where(self._high >= 0, outcome.x[self._high], 0.0)
 
-    def _add_tangent(self, term: str, at: float, log_value: float, log_slope: float) -> int:
+    def unit_of(self, term: str) -> float:
+        """See :class:`code_opt.methods.tangents.TangentProgram`."""
+        return 1.0 if term == "accuracy" else self._objective.throughput_unit
+
+    def raise_floor(self, term: str, least: float) -> None:
+        """See :class:`code_opt.methods.tangents.TangentProgram`."""
+        program = self._program
+        (column,) = program.average_accuracy if term == "accuracy" else program.throughput
+        low, high = self._bounds[0][column], self._bounds[1][column]
+        self._lp.set_bounds(int(column), float(max(low, min(least, high))), float(high))
+
+    def add_tangent(self, term: str, at: float, log_value: float, log_slope: float) -> int:
+        """See :class:`code_opt.methods.tangents.TangentProgram`."""
         limit, columns, values = self._program.tangent(term, at, log_value, log_slope)
         self._lp.add_rows(np.array([limit]), np.zeros(1, dtype=np.int64), columns, values)
         self._rows += 1

@@ -8,7 +8,6 @@ until the gap of the true reward is within tolerance (:mod:`code_opt.methods.tan
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import pyomo.environ as pyo
@@ -16,10 +15,15 @@ import pyomo.environ as pyo
 from code_opt.methods.evaluator import Evaluator, Solution
 from code_opt.methods.models import ModelView
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Progress
-from code_opt.methods.tangents import Tangents
+from code_opt.methods.tangents import ModelTangents, Tangents, ranges_of
 from code_opt.result import Status
-from code_opt.solvers import MipSession, SolverProgress, Termination, open_session
-from formulations import add_tangent
+from code_opt.solvers import (
+    MipSession,
+    SolverProgress,
+    Termination,
+    contradicts,
+    open_session,
+)
 
 
 class TangentLoop:
@@ -37,7 +41,11 @@ class TangentLoop:
         self.clock = clock
         self.is_log = self.objective.is_log
         self.gap = max(self.settings.gap, SMALLEST_GAP)
-        self.unit = self.objective.unit
+        # The model's goal is in this unit: A and Th are scaled there, log F is not.
+        goal = self.objective.goal
+        self.unit = {"accuracy": goal.accuracy_unit, "throughput": goal.throughput_unit}.get(
+            self.settings.objective, 1.0
+        )
         self.best = best
         self._left_out = left_out
         self.bound = math.inf
@@ -46,14 +54,10 @@ class TangentLoop:
 
     def add_tangents(self, view: ModelView) -> None:
         """Give a new model its first tangents, dense around the best known solution."""
-        self.tangents = Tangents(
-            self.evaluator.pool,
-            self.objective.reward,
-            partial(add_tangent, view.model),
-            view.throughput_unit,
-            self.gap,
-        )
-        if self.is_log and not self.tangents.spread(self.best):
+        program = ModelTangents(view.model, view.goal)
+        self.tangents = Tangents(self.objective.reward, program, self.gap)
+        ranges = ranges_of(self.evaluator.pool)
+        if self.is_log and not self.tangents.spread(*ranges, self.best):
             self.bound = -math.inf
 
     def solve(self, view: ModelView) -> Status:
@@ -69,8 +73,8 @@ class TangentLoop:
             log=settings.solver_log,
         )
         fixed = 0
-        if self.best is not None and math.isfinite(self.best.value):
-            fixed = session.tighten(self.best.value / self.unit, self.clock.left, self._left_out)
+        if self._known is not None:
+            fixed = session.tighten(self._known, self.clock.left, self._left_out)
         self.details["binaries_fixed"] = fixed
         precision = 0.7
         while True:
@@ -89,37 +93,57 @@ class TangentLoop:
             absolute_gap=precision * self.gap if self.is_log else 0.0,
             relative_gap=0.0 if self.is_log else precision * self.gap,
             start=self.best is not None,
+            known=self._known,
             progress=self._report if self.settings.progress else None,
         )
         self.details["rounds"] += 1
         self.details["nodes"] += outcome.nodes
         self.details["lp_iterations"] += outcome.lp_iterations
         if outcome.termination is Termination.INFEASIBLE:
-            if self.best is None:
-                return "infeasible"
-            # Nothing is better than the incumbent that the model was tightened with.
-            self.bound = self.best.value
-            return "optimal"
-        new_tangents = 0
+            if self.best is not None:
+                raise session.contradiction("it calls the program infeasible, and it is not")
+            return "infeasible"  # said twice
+        new_rows = 0
         if outcome.value is not None:
-            found = self.evaluator.solution(view.paths())
+            paths = view.paths()
+            excluded = view.exclude(paths)
+            session.add_constraints(excluded)
+            new_rows += len(excluded)
+            found = None if excluded else self.evaluator.solution(paths)
             if found is not None and (self.best is None or found.value > self.best.value):
+                value, known = found.value / self.unit, self._known
+                if outcome.is_second and known is not None and contradicts(known, value):
+                    raise session.contradiction(
+                        f"it said that nothing is better than {self.best_value:.9g}, and finds "
+                        f"{found.value:.9g} when asked again"
+                    )
                 self.best = found
             if self.is_log:
-                new_tangents = self._cut(view, session)
-        value = -math.inf if self.best is None else self.best.value
-        self.bound = max(min(self.bound, outcome.bound * self.unit), value)
-        gap = self.objective.gap(value, self.bound)
+                new_rows += self._cut(view, session)
+        self.bound = min(self.bound, outcome.bound * self.unit)
+        self.bound = max(self.bound, self.best_value)
+        gap = self.objective.gap(self.best_value, self.bound)
         if self.best is not None and gap <= self.gap:
             return "optimal"
         if outcome.termination is not Termination.OPTIMAL or self.clock.is_over:
             why = self.clock.reason if self.clock.is_over else outcome.termination.value
             self.message = f"stopped by {why}"
             return self._stopped()
-        if new_tangents == 0 and precision <= 0.2:
+        if new_rows == 0 and precision <= 0.2:
             self.message = "stopped at the solver's own tolerance"
             return self._stopped()
         return None
+
+    @property
+    def best_value(self) -> float:
+        """Value of the best assignment (a reward's logarithm); -inf without one."""
+        return -math.inf if self.best is None else self.best.value
+
+    @property
+    def _known(self) -> float | None:
+        """The same in the unit of the model's goal, None where that is no number."""
+        value = self.best_value / self.unit
+        return value if math.isfinite(value) else None
 
     def _stopped(self) -> Status:
         if self.best is None:
@@ -131,8 +155,8 @@ class TangentLoop:
         """Add tangents at the program's solution, to the model and to the living session."""
         model = view.model
         added = self.tangents.add_at(
-            float(pyo.value(model.average_accuracy)),
-            float(pyo.value(model.throughput)) * view.throughput_unit,
+            float(pyo.value(model.average_accuracy)) * view.goal.accuracy_unit,
+            float(pyo.value(model.throughput)) * view.goal.throughput_unit,
             (float(pyo.value(model.log_accuracy)), float(pyo.value(model.log_throughput))),
         )
         session.add_constraints(added)
@@ -142,7 +166,6 @@ class TangentLoop:
         assert self.settings.progress is not None
         value = None if self.best is None else self.best.value
         bound = min(self.bound, progress.bound * self.unit)
-
         shown, gap = None if value is None else self.objective.shown(value), None
         if value is not None and math.isfinite(bound):
             gap = self.objective.gap(value, bound)

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from code_opt.errors import InputError
 from code_opt.instance.model import Power, Reward, Shape
 from code_opt.methods.settings import Settings
 from code_opt.paths import Duals, PathPool
@@ -22,6 +23,8 @@ TIE_WEIGHT = 1e-5
 """Exponent of the other total in searches where one alone is the objective: it breaks ties."""
 LARGEST_LOG_REWARD = 709.0
 """The exponential of more is no floating-point number."""
+SMALLEST_LOG_REWARD = -708.0
+"""The exponential of less is no floating-point number of full precision."""
 
 Range = tuple[float, float]
 """Where a total can lie: least and largest value."""
@@ -41,6 +44,8 @@ class ObjectiveFunction:
     """Floor on Th [inferences/s]."""
     throughput_unit: float
     """Th is modelled in this unit [inferences/s]: the sum of all largest rates."""
+    accuracy_unit: float
+    """A is modelled in this unit in Pyomo: the most that any assignment has."""
 
     @classmethod
     def of(cls, pool: PathPool, settings: Settings) -> ObjectiveFunction:
@@ -50,7 +55,8 @@ class ObjectiveFunction:
             pool.instance.reward,
             settings.min_accuracy,
             settings.min_throughput,
-            max(sum(float(t.most_rate.max(initial=0.0)) for t in pool.tasks), 1e-12),
+            sum(float(t.most_rate.max(initial=0.0)) for t in pool.tasks) or 1.0,
+            accuracy_unit(pool),
         )
 
     @property
@@ -60,13 +66,19 @@ class ObjectiveFunction:
 
     @property
     def unit(self) -> float:
-        """What programs count the objective in: only Th is scaled."""
+        """What the master and its bounds count the objective in: only Th is scaled there."""
         return self.throughput_unit if self.kind == "throughput" else 1.0
 
     @property
     def goal(self) -> Goal:
         """Objective and floors as the formulations take them."""
-        return Goal(self.kind, self.min_accuracy, self.min_throughput, self.throughput_unit)
+        return Goal(
+            self.kind,
+            self.min_accuracy,
+            self.min_throughput,
+            self.throughput_unit,
+            self.accuracy_unit,
+        )
 
     def value(self, accuracy: float, throughput: float) -> float:
         """Return the objective at two totals (a reward as its logarithm)."""
@@ -85,7 +97,9 @@ class ObjectiveFunction:
         if bound <= value:
             return 0.0
         if self.is_log:
-            return float(np.expm1(bound - value)) if np.isfinite(value) else np.inf
+            # Of more there is no number; the gap counts as infinite then.
+            is_number = np.isfinite(value) and bound - value <= LARGEST_LOG_REWARD
+            return float(np.expm1(bound - value)) if is_number else np.inf
         return bound / value - 1.0 if value > 0.0 else np.inf
 
     def meets_floors(self, accuracy: float, throughput: float) -> bool:
@@ -150,6 +164,41 @@ class ObjectiveFunction:
         alpha = (1.0 if self.kind == "accuracy" else 0.0) - duals.accuracy
         tau = (1.0 / self.unit if self.kind == "throughput" else 0.0) - duals.throughput
         return max(alpha * a for a in accuracy) + max(tau * th for th in throughput)
+
+
+def accuracy_unit(pool: PathPool) -> float:
+    """Return the most average accuracy that any assignment has (1 where that is 0)."""
+    most = [float(t.paths.accuracy.max(initial=0.0)) for t in pool.tasks]
+    return float(pool.weights @ np.array(most)) or 1.0
+
+
+def refuse_huge_reward(log_reward: float) -> None:
+    """Refuse a reward that is too large for a number, given the logarithm that some has.
+
+    Raises:
+        InputError: it is.
+    """
+    if log_reward > LARGEST_LOG_REWARD:
+        raise InputError(
+            f"the reward exp({log_reward:.6g}) is too large for a number: "
+            "choose smaller parameters of the reward"
+        )
+
+
+def refuse_tiny_reward(log_reward: float) -> None:
+    """Refuse a reward above 0 that is too small for a number of full precision.
+
+    Args:
+        log_reward: logarithm of a reward, or a bound on that of every assignment.
+
+    Raises:
+        InputError: it is too small; a reward of 0 is not.
+    """
+    if -np.inf < log_reward < SMALLEST_LOG_REWARD:
+        raise InputError(
+            f"the reward exp({log_reward:.6g}) is too small for a number: "
+            "choose smaller parameters of the reward, or another midpoint"
+        )
 
 
 def _most_beyond(shape: Shape, low: float, high: float, dual: float) -> float:

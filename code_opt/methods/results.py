@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from code_opt.errors import InputError
 from code_opt.methods.evaluator import Evaluator, Solution
-from code_opt.methods.objective import LARGEST_LOG_REWARD
+from code_opt.methods.objective import refuse_huge_reward, refuse_tiny_reward
 from code_opt.methods.settings import SMALLEST_GAP
 from code_opt.paths import TaskPaths
 from code_opt.result import (
@@ -65,11 +64,9 @@ def make_result(
         return Result(schema="code-opt/result/1", **common)
     objective = evaluator.objective
     log_f = log_reward(instance.reward, solution.accuracy, solution.throughput)
-    if log_f > LARGEST_LOG_REWARD:
-        raise InputError(
-            f"the reward exp({log_f:.6g}) is too large for a number: "
-            "choose smaller parameters of the reward"
-        )
+    refuse_huge_reward(log_f)
+    if objective.is_log:
+        refuse_tiny_reward(log_f)
     gap = shown = None
     if bound is not None:
         gap = objective.gap(solution.value, bound)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from code_opt.errors import InputError
+from code_opt.instance.ranges import SMALLEST, is_in_range, range_text
 from code_opt.methods.parameters import Parameters
 from code_opt.result import Objective
 from code_opt.stopping import is_stop_requested
@@ -62,10 +63,13 @@ class Settings:
             raise InputError(f"formulation {self.formulation!r}: use {', '.join(FORMULATIONS)}")
         if self.formulation == "colgen" and self.solver != "highs":
             raise InputError(f"formulation 'colgen': needs the solver highs, not {self.solver!r}")
-        if self.min_accuracy is not None and not 0.0 <= self.min_accuracy <= 1.0:
-            raise InputError(f"min_accuracy {self.min_accuracy}: must lie in [0, 1]")
-        if self.min_throughput is not None and not 0.0 <= self.min_throughput < float("inf"):
-            raise InputError(f"min_throughput {self.min_throughput}: must be finite and >= 0")
+        least = self.min_accuracy
+        if least is not None and not (least == 0.0 or SMALLEST <= least <= 1.0):
+            raise InputError(f"min_accuracy {least}: must be 0 or between {SMALLEST:g} and 1")
+        if self.min_throughput is not None and not is_in_range(self.min_throughput):
+            raise InputError(
+                f"min_throughput {self.min_throughput}: must be {range_text('inferences/s')}"
+            )
         if not 0.0 <= self.gap < 1.0:
             raise InputError(f"gap {self.gap}: must lie in [0, 1)")
         if self.time_limit is not None and not 0.0 < self.time_limit < float("inf"):

@@ -8,69 +8,116 @@ outer approximation: Duran and Grossmann, Mathematical Programming 36, 1986).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import pyomo.environ as pyo
 
 from code_opt.instance.model import Reward, Shape
+from code_opt.methods.evaluator import Solution
 from code_opt.paths import PathPool
-from code_opt.reward import is_log_linear, log_slope, log_value
+from code_opt.reward import is_log_linear, least_argument, log_slope, log_value
+from formulations import Goal, add_tangent
+
+_LEAST_LOG_REWARD = -720.0
+"""An assignment of which less is known to be possible is none that is looked for: its reward is
+no number of full precision (:func:`code_opt.methods.objective.refuse_tiny_reward`)."""
+_WINDOW_MARGIN = 1e-3
+"""Room below the least total that matters, as a share of the most: far more than a solver's
+tolerance, within which it takes a narrower range for a single number."""
+_LARGEST_LOG = 1e9
+"""More than the logarithm of any number: an assignment of a larger reward is refused."""
+_STEEPEST = 1e9
+"""A tangent that is steeper, in the model's units, holds within no tolerance and is left out."""
+_LEAST_SHARE = 1e-15
+"""A total below this share of the largest is lost beside it in double precision."""
 
 
 @dataclass
 class _Range:
-    """Where a total can lie, and where it probably does."""
+    """Where a total of an assignment at least as good as the best one known can lie."""
 
     low: float
     high: float
     guess: float | None
 
 
-class Totals(Protocol):
-    """Where the totals probably lie."""
-
-    @property
-    def accuracy(self) -> float:
-        """A."""
-
-    @property
-    def throughput(self) -> float:
-        """Th [inferences/s]."""
+Range = tuple[float, float]
+"""Least and largest value of a total."""
 
 
-Add = Callable[[str, float, float, float], Any]
-"""Adds a tangent to a program: term, where, logarithm and its slope there; returns it."""
+class TangentProgram(Protocol):
+    """A program with the totals A and Th and with bounds of log xi(A) and log zeta(Th)."""
+
+    def unit_of(self, term: str) -> float:
+        """Return what the program counts A (``accuracy``) or Th (``throughput``) in."""
+
+    def raise_floor(self, term: str, least: float) -> None:
+        """Let a total be no less than this, in its unit, or than its largest value."""
+
+    def add_tangent(self, term: str, at: float, log_value: float, log_slope: float) -> Any:
+        """Add ``log_term <= log_value + log_slope * (x - at)``, x in its unit; return it."""
+
+
+@dataclass(frozen=True)
+class ModelTangents:
+    """A Pyomo model as a program with tangents."""
+
+    model: pyo.ConcreteModel
+    goal: Goal
+
+    def unit_of(self, term: str) -> float:
+        """See :class:`TangentProgram`."""
+        return self.goal.accuracy_unit if term == "accuracy" else self.goal.throughput_unit
+
+    def raise_floor(self, term: str, least: float) -> None:
+        """See :class:`TangentProgram`."""
+        total = self.model.average_accuracy if term == "accuracy" else self.model.throughput
+        total.setlb(max(total.lb, min(least, total.ub)))
+
+    def add_tangent(self, term: str, at: float, log_value: float, log_slope: float) -> Any:
+        """See :class:`TangentProgram`."""
+        return add_tangent(self.model, term, at, log_value, log_slope)
 
 
 class Tangents:
-    """The tangents of one program with a reward as its objective."""
+    """The tangents of one program whose objective is a reward."""
 
-    def __init__(
-        self, pool: PathPool, reward: Reward, add: Add, throughput_unit: float, gap: float
-    ) -> None:
-        self._pool, self._reward, self._add_to_program = pool, reward, add
-        self._unit, self._gap = throughput_unit, gap
+    def __init__(self, reward: Reward, program: TangentProgram, gap: float) -> None:
+        self._reward, self._program, self._gap = reward, program, gap
         self._points: set[tuple[str, float]] = set()
+        self._low: dict[str, float] = {}
         self._worthless: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._points)
 
-    def spread(self, guess: Totals | None) -> bool:
-        """Add the first tangents, dense around the guess.
+    def spread(self, accuracy: Range, throughput: Range, best: Solution | None) -> bool:
+        """Add the first tangents, dense around the best known solution.
+
+        The totals are held where something at least as good can lie: there the logarithm and
+        its slopes are moderate, however steep the reward is elsewhere.
+
+        Args:
+            accuracy: where A can lie.
+            throughput: where Th can lie [inferences/s].
+            best: the best assignment known, valued by the same reward.
 
         Returns False where the reward is 0 whatever is chosen: any assignment is optimal
         then, and the term must only be bounded for the solver.
         """
-        for term, (shape, span) in _ranges(self._pool, self._reward, guess).items():
+        for term, (shape, span) in _ranges(self._reward, accuracy, throughput, best).items():
+            self._low[term] = span.low
+            self._program.raise_floor(term, span.low / self._program.unit_of(term))
             points = tangent_points(shape, span.low, span.high, span.guess, self._gap / 10)
-            for at in points:
-                self._add(term, shape, at)
+            added = [self._add(term, shape, at) for at in points]
+            if points and not any(constraint is not None for constraint in added):
+                most = min(float(log_value(shape, span.high)), _LARGEST_LOG)
+                self._program.add_tangent(term, 0.0, most, 0.0)
             if not points:
                 self._worthless.add(term)
-                self._add_to_program(term, 0.0, 0.0, 0.0)
+                self._program.add_tangent(term, 0.0, 0.0, 0.0)
         return not self._worthless
 
     def add_at(
@@ -91,9 +138,7 @@ class Tangents:
         ):
             if term in self._worthless:
                 continue
-            if at <= 0.0 and not np.isfinite(log_value(shape, 0.0)):
-                # log 0 has no tangent: one ever nearer to 0 bounds it from above.
-                at = min(p for name, p in self._points if name == term) / 1e3
+            at = max(at, self._low[term])
             if value - float(log_value(shape, at)) > 0.05 * self._gap:
                 constraint = self._add(term, shape, at)
                 if constraint is not None:
@@ -104,33 +149,58 @@ class Tangents:
         if (term, at) in self._points:
             return None
         self._points.add((term, at))
-        unit = 1.0 if term == "accuracy" else self._unit
+        unit = self._program.unit_of(term)
         value, slope = float(log_value(shape, at)), log_slope(shape, at)
-        return self._add_to_program(term, at / unit, value, slope * unit)
+        if slope * unit > _STEEPEST:
+            return None
+        return self._program.add_tangent(term, at / unit, value, slope * unit)
+
+
+def ranges_of(pool: PathPool) -> tuple[Range, Range]:
+    """Return where A and Th [inferences/s] of the assignments of a pool lie."""
+    pairs = zip(pool.weights.tolist(), pool.tasks, strict=True)
+    ends = [(w * t.paths.accuracy.min(), w * t.paths.accuracy.max()) for w, t in pairs]
+    low_a, high_a = (float(sum(end)) for end in zip(*ends, strict=True))
+    low_th = sum(t.floor for t in pool.tasks)
+    return (low_a, high_a), (low_th, sum(float(t.most_rate.max()) for t in pool.tasks))
 
 
 def _ranges(
-    pool: PathPool, reward: Reward, guess: Totals | None
+    reward: Reward, accuracy: Range, throughput: Range, best: Solution | None
 ) -> dict[str, tuple[Shape, _Range]]:
-    """Return for both terms the shape and where its argument can lie."""
-    lows = np.array([t.paths.accuracy.min() for t in pool.tasks])
-    highs = np.array([t.paths.accuracy.max() for t in pool.tasks])
-    most = sum(float(t.most_rate.max()) for t in pool.tasks)
-    least = sum(t.floor for t in pool.tasks)
-    return {
-        "accuracy": (
+    """Return for both terms the shape and where its argument can lie.
+
+    Something at least as good as ``best`` has log xi(A) >= log F(best) - max log zeta, and the
+    other way round.
+    """
+    (low_a, high_a), (low_th, high_th) = accuracy, throughput
+    least = _LEAST_LOG_REWARD
+    if best is not None and np.isfinite(best.value):
+        least = max(least, best.value - 1e-9 * (1.0 + abs(best.value)))
+    found = {}
+    for term, shape, low, high, other, guess in (
+        (
+            "accuracy",
             reward.accuracy,
-            _Range(
-                float(pool.weights @ lows),
-                float(pool.weights @ highs),
-                None if guess is None else guess.accuracy,
-            ),
+            low_a,
+            high_a,
+            float(log_value(reward.throughput, high_th)),
+            None if best is None else best.accuracy,
         ),
-        "throughput": (
+        (
+            "throughput",
             reward.throughput,
-            _Range(least, most, None if guess is None else guess.throughput),
+            low_th,
+            high_th,
+            float(log_value(reward.accuracy, high_a)),
+            None if best is None else best.throughput,
         ),
-    }
+    ):
+        if np.isfinite(other):
+            window = min(least_argument(shape, least - other), high) - _WINDOW_MARGIN * high
+            low = max(low, window)
+        found[term] = shape, _Range(max(low, _LEAST_SHARE * high), high, guess)
+    return found
 
 
 def tangent_points(
@@ -149,17 +219,16 @@ def tangent_points(
         return [high]
     if high <= 0.0:
         return [0.0]
-    low = max(low, 1e-6 * high)
     start = high if guess is None else min(max(guess, low), high)
     points = {low, high, start}
     for direction in (-1.0, 1.0):
         x, allowed = start, error
         for _ in range(60):
-            step = 1e-4 * max(abs(x), 1e-6)
+            step = 1e-4 * max(abs(x), 1e-6 * high)
             curvature = abs(log_slope(shape, x + step) - log_slope(shape, max(x - step, low / 2)))
             curvature /= x + step - max(x - step, low / 2)
             length = math.sqrt(8.0 * allowed / curvature) if curvature > 0.0 else math.inf
-            x += direction * min(length, 0.5 * (high - low) + 1e-12)
+            x += direction * min(length, 0.5 * (high - low) + 1e-12 * high)
             if not low < x < high:
                 break
             points.add(x)

@@ -30,6 +30,7 @@ from code_opt.instance.model import (
     Link,
     Task,
 )
+from code_opt.instance.ranges import SMALLEST
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -369,7 +370,7 @@ class Topology:
         memory = self.memory[place]
         if connection.params > 0.0 and memory is not None:
             # No memory at all still needs a unit: every adapter is then larger than 1.
-            share = BYTES_PER_PARAMETER * connection.params / max(memory, 1e-3)
+            share = BYTES_PER_PARAMETER * connection.params / (memory or SMALLEST)
             use.append((self._index["memory", (place,)], share))
         if self.links:
             stops = [place]

@@ -44,12 +44,10 @@ from formulations import (
     needs_units,
     prefer,
 )
-from formulations.plan import avoiding
+from formulations.plan import SMALLEST_UNIT, avoiding
 
 MOST_UNITS = 1_000_000
 """Largest number of units of one server or link; beyond it a solver's tolerances decide."""
-_SMALLEST_UNIT = 1e-8
-"""Smallest unit as a share of the largest load: a solver takes less than 1e-9 for 0."""
 _WIDEST = 1e6
 """Largest load, in shares of a capacity, that a row holds where rates adapt."""
 _ROUNDS = 200
@@ -129,6 +127,7 @@ def plan_data(
     Raises:
         InputError: a unit is so small that numbers of units mean nothing to a solver.
     """
+    adapts = any(situation.adapts for situation in situations)
     demand = np.max([s.demand for s in situations], axis=0)
     kept = [failure.keep for failure in failures]
     # Under a failure a task runs on one path only, so what is needed is bounded as without.
@@ -141,13 +140,12 @@ def plan_data(
                 f"{name}: up to {count:.3g} units could be needed, more than the "
                 f"{MOST_UNITS:,} that can be planned with: make the unit larger"
             )
-        if share < _SMALLEST_UNIT:
+        if adapts and share < SMALLEST_UNIT:
             raise InputError(
                 f"{name}: a unit is {share:.3g} of the largest load, less than the "
-                f"{_SMALLEST_UNIT:g} that can be planned with: make the unit larger"
+                f"{SMALLEST_UNIT:g} that can be planned with: make the unit larger"
             )
     most = most.astype(np.int64)
-    adapts = any(situation.adapts for situation in situations)
     return PlanData(
         task_names=case.names,
         weight=case.weights.tolist(),

@@ -23,6 +23,17 @@ _TOLERANCE = 1e-9
 """Primal feasibility, far inside the tolerance that results are checked with."""
 
 
+_LARGEST = 1e14
+"""HiGHS refuses coefficients from 1e15 on. In a row whose other numbers are near 1 a column with
+such a coefficient is 0 within any tolerance, so what is larger is taken as this."""
+_LARGEST_COST = 1e6
+"""Objectives with larger numbers are scaled: dual feasibility has an absolute tolerance."""
+_LARGEST_BOUND = 1e19
+"""HiGHS takes bounds from 1e20 on as infinite."""
+_TOLERANCE = 1e-9
+"""Primal feasibility, far inside the tolerance that results are checked with."""
+
+
 @dataclass(frozen=True)
 class LpOutcome:
     """An optimal solution: values of the columns, duals of the rows (d objective / d rhs)."""
@@ -52,6 +63,7 @@ class LinearProgram:
         self._highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
         self._highs.setOptionValue("presolve", "off")
         self._is_stoppable = False
+        self._scale = 1.0
         self.load(cost, lower, upper, indptr, indices, data, rhs, row_lower)
 
     @classmethod
@@ -81,21 +93,23 @@ class LinearProgram:
         """
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = len(cost), len(rhs)
-        lp.col_cost_ = -np.asarray(cost, dtype=float)
-        lp.col_lower_, lp.col_upper_ = lower, upper
+        self._scale = _scale_of(np.asarray(cost))
+        lp.col_cost_ = -np.asarray(cost, dtype=float) / self._scale
+        lp.col_lower_, lp.col_upper_ = _finite(np.array(lower)), _finite(np.array(upper))
         lp.row_lower_ = np.full(len(rhs), -np.inf) if row_lower is None else row_lower
         lp.row_upper_ = rhs
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
         lp.a_matrix_.start_ = np.asarray(indptr, dtype=np.int32)
         lp.a_matrix_.index_ = np.asarray(indices, dtype=np.int32)
-        lp.a_matrix_.value_ = data
+        lp.a_matrix_.value_ = np.clip(data, -_LARGEST, _LARGEST)
         if self._highs.passModel(lp) == highspy.HighsStatus.kError:
             raise SolverError("HiGHS refuses the numbers of a linear program")
 
     def set_cost(self, cost: FloatArray) -> None:
         """Replace the objective."""
         columns = np.arange(len(cost), dtype=np.int32)
-        self._highs.changeColsCost(len(cost), columns, -np.asarray(cost, dtype=float))
+        self._scale = _scale_of(np.asarray(cost))
+        self._highs.changeColsCost(len(cost), columns, -np.asarray(cost, dtype=float) / self._scale)
 
     def add_columns(
         self,
@@ -106,15 +120,20 @@ class LinearProgram:
         data: FloatArray,
     ) -> None:
         """Add columns with lower bound 0; ``starts`` tells where the entries of each begin."""
+        larger = _scale_of(np.asarray(cost))
+        if larger > self._scale:
+            known = np.array(self._highs.getLp().col_cost_) * (self._scale / larger)
+            self._scale = larger
+            self._highs.changeColsCost(len(known), np.arange(len(known), dtype=np.int32), known)
         self._highs.addCols(
             len(cost),
-            -np.asarray(cost, dtype=float),
+            -np.asarray(cost, dtype=float) / self._scale,
             np.zeros(len(cost)),
             upper,
             len(rows),
             np.asarray(starts, dtype=np.int32),
             np.asarray(rows, dtype=np.int32),
-            data,
+            np.clip(data, -_LARGEST, _LARGEST),
         )
 
     def add_rows(
@@ -128,7 +147,7 @@ class LinearProgram:
             len(columns),
             np.asarray(starts, dtype=np.int32),
             np.asarray(columns, dtype=np.int32),
-            data,
+            np.clip(data, -_LARGEST, _LARGEST),
         )
 
     def delete_rows(self, rows: IntArray) -> None:
@@ -143,7 +162,7 @@ class LinearProgram:
 
     def set_bounds(self, column: int, lower: float, upper: float) -> None:
         """Replace the bounds of one column."""
-        self._highs.changeColBounds(column, lower, upper)
+        self._highs.changeColBounds(column, *_finite(np.array([lower, upper])).tolist())
 
     def set_row_bounds(self, row: int, lower: float, upper: float) -> None:
         """Replace the bounds of one row."""
@@ -151,7 +170,7 @@ class LinearProgram:
 
     def set_coefficient(self, row: int, column: int, value: float) -> None:
         """Replace one entry of the matrix."""
-        self._highs.changeCoeff(row, column, value)
+        self._highs.changeCoeff(row, column, min(max(value, -_LARGEST), _LARGEST))
 
     def limit_time(self, seconds: float | None, *, is_stoppable: bool = True) -> None:
         """Let every later solve stop after so many seconds, or when a stop is requested."""
@@ -186,15 +205,30 @@ class LinearProgram:
             raise SolverError(f"HiGHS stopped with: {self._highs.modelStatusToString(status)}")
         solution = self._highs.getSolution()
         return LpOutcome(
-            value=-self._highs.getInfo().objective_function_value,
+            value=-self._highs.getInfo().objective_function_value * self._scale,
             x=np.array(solution.col_value),
-            row_dual=-np.array(solution.row_dual),
-            column_dual=-np.array(solution.col_dual),
+            row_dual=-np.array(solution.row_dual) * self._scale,
+            column_dual=-np.array(solution.col_dual) * self._scale,
         )
 
     def _run(self) -> Status:
-        run_interruptible(self._highs, is_stoppable=self._is_stoppable)
+        if self._is_stoppable:
+            run_interruptible(self._highs)
+        else:  # a thread for each of thousands of small programs costs more than solving them
+            self._highs.run()
         return self._highs.getModelStatus()
+
+
+def _scale_of(cost: FloatArray) -> float:
+    """Return what an objective is divided by: 1 unless it is so large that tolerances fail."""
+    largest = float(np.abs(cost).max(initial=0.0))
+    return largest if largest > _LARGEST_COST else 1.0
+
+
+def _finite(bounds: FloatArray) -> FloatArray:
+    """Return bounds, finite ones within what HiGHS takes as finite."""
+    clipped = np.clip(bounds, -_LARGEST_BOUND, _LARGEST_BOUND)
+    return np.asarray(np.where(np.isfinite(bounds), clipped, bounds))
 
 
 class Polar:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from code_opt.evaluation.server import Item, Lateness, Server
+from code_opt.evaluation.server import Item, Lateness, ServerQueue
 
 V, W = (0, 0), (1, 0)
 ALWAYS = (0.0, 100.0)
 
 
-def arrived(server: Server, *times: float, visit=V) -> list[float]:
+def arrived(server: ServerQueue, *times: float, visit=V) -> list[float]:
     return [server.arrive(visit, time, time) for time in times]
 
 
 def test_first_come_first_served():
-    server = Server({V: [2.0], W: [0.5]}, {})
+    server = ServerQueue({V: [2.0], W: [0.5]}, {})
     assert arrived(server, 1.0) == [1.0]
     assert arrived(server, 2.0, visit=W) == [3.0]
     assert arrived(server, 2.5) == [3.5]
@@ -23,7 +23,7 @@ def test_first_come_first_served():
 
 
 def test_pieces_leave_one_after_the_other():
-    server = Server({V: [2.0, 1.0, 0.0]}, {})
+    server = ServerQueue({V: [2.0, 1.0, 0.0]}, {})
     assert server.leave(V, 1.0, 1.0) == [3.0, 4.0, 4.0]
     # What is computed late leaves late; its server would have gone on in time.
     assert server.leave(V, 1.0, 3.5) == [3.5, 4.0, 4.0]
@@ -31,7 +31,7 @@ def test_pieces_leave_one_after_the_other():
 
 
 def test_links_carry_one_message_after_the_other():
-    server = Server({}, {"b": (100.0, 0.25), "c": (None, 0.5)})
+    server = ServerQueue({}, {"b": (100.0, 0.25), "c": (None, 0.5)})
     assert server.deliver("b", 1.0, 50) == 1.75
     assert server.deliver("b", 1.0, 50) == 2.25
     assert server.deliver("b", 5.0, 100) == 6.25
@@ -41,14 +41,14 @@ def test_links_carry_one_message_after_the_other():
 
 
 def test_slow_motion_slows_work_bytes_and_ways():
-    server = Server({V: [2.0]}, {"b": (100.0, 0.25)}, factor=0.5)
+    server = ServerQueue({V: [2.0]}, {"b": (100.0, 0.25)}, factor=0.5)
     assert arrived(server, 0.0, 0.0) == [0.0, 4.0]
     assert server.leave(V, 0.0, 0.0) == [4.0]
     assert server.deliver("b", 4.0, 50) == 4.0 + 1.0 + 0.5
 
 
 def test_what_counts_is_inside_of_the_window():
-    server = Server({V: [2.0]}, {}, window=(1.0, 6.0))
+    server = ServerQueue({V: [2.0]}, {}, window=(1.0, 6.0))
     for at in (0.0, 0.5, 5.5):
         server.leave(V, server.arrive(V, at, at), at)
     # Busy from 0 to 4 and from 5.5 to 7.5; only the last one arrives inside, and finds nobody.
@@ -58,7 +58,7 @@ def test_what_counts_is_inside_of_the_window():
 
 
 def test_those_inside_are_counted_until_they_leave():
-    server = Server({V: [2.0]}, {}, window=ALWAYS)
+    server = ServerQueue({V: [2.0]}, {}, window=ALWAYS)
     for at in (0.0, 1.0, 1.0, 2.0, 50.0):
         server.leave(V, server.arrive(V, at, at), at)
     # Seen, oneself included: 1, 2, 3, 3 (the first has just left), 1.
@@ -67,7 +67,7 @@ def test_those_inside_are_counted_until_they_leave():
 
 
 def test_batches_are_of_one_kind_and_not_too_large():
-    server = Server({V: [1.0], W: [1.0]}, {}, largest_batch=4)
+    server = ServerQueue({V: [1.0], W: [1.0]}, {}, largest_batch=4)
     for number, visit in enumerate([V, W, V, V, V, W]):
         server.todo.append(Item(visit, number, 0.0))
     assert [[i.number for i in batch] for batch in server.take()] == [[0, 2, 3], [1]]
@@ -77,14 +77,14 @@ def test_batches_are_of_one_kind_and_not_too_large():
 
 
 def test_late_arrivals_are_a_lag():
-    server = Server({V: [1.0]}, {}, window=ALWAYS)
+    server = ServerQueue({V: [1.0]}, {}, window=ALWAYS)
     for at in range(10):
         server.leave(V, server.arrive(V, at + 0.25, float(at)), at + 0.25)
     assert server.report(10.0)["lag"] == 0.25
 
 
 def test_late_computing_is_a_lag():
-    server = Server({V: [1.0]}, {}, window=ALWAYS)
+    server = ServerQueue({V: [1.0]}, {}, window=ALWAYS)
     for at in range(10):
         begun = server.arrive(V, 2.0 * at, 2.0 * at)
         server.leave(V, begun, 2.0 * at + 1.5)  # due after 1 s
@@ -92,7 +92,7 @@ def test_late_computing_is_a_lag():
 
 
 def test_what_is_not_even_computed_at_the_end_is_a_lag():
-    server = Server({V: [1.0]}, {}, window=ALWAYS)
+    server = ServerQueue({V: [1.0]}, {}, window=ALWAYS)
     begun = server.arrive(V, 5.0, 5.0)
     server.todo.append(Item(V, 0, begun))
     assert server.report(5.9)["lag"] == 0.0

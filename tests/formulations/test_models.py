@@ -187,7 +187,7 @@ def programs():
             group=np.array([0, 1, 1]),
             resource=np.array([0, 0, 1]),
             use=np.array([0.05, 0.25, 0.125]),
-            capacity=np.ones(2),
+            resources=2,
         ),
         rates,
     )

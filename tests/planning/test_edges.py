@@ -313,3 +313,14 @@ def test_where_the_solver_misses_a_unit_a_cut_tells_it(monkeypatch: pytest.Monke
     plan = plan_least_cost(instance, coordinations=("full",))
     assert plan.table("summary").records()[0]["cost"] == 51.0
     assert told
+
+
+@pytest.mark.parametrize(("most", "cost"), [(None, 30.0), (40, 30.0), (20, None)])
+def test_units_too_small_for_a_row_are_counted(most: int | None, cost: float | None) -> None:
+    """A unit of 1e-10 of the capacity, and a load that needs 30 of them."""
+    demand = 100.0 * (1.0 + 29.5e-10)
+    instance = one_server(demand, unit_flops=1e-8, max_units=most)
+    exact, quick = plan_least_cost(instance, coordinations=("full",)).table("summary").records()
+    assert exact["cost"] == cost
+    assert exact["status"] == ("infeasible" if cost is None else "optimal")
+    assert quick["cost"] == cost
