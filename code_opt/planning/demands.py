@@ -19,8 +19,8 @@ from code_opt.files import MAX_BYTES, read_text
 from code_opt.instance.cells import CellsError, number_hint, read_cells, read_number
 from code_opt.instance.model import Instance
 from code_opt.instance.problems import hint
+from code_opt.instance.ranges import is_in_range, range_text
 from code_opt.paths.graph import FloatArray
-from code_opt.planning.settings import LARGEST, SMALLEST
 from code_opt.planning.sharing import least_of_groups, own_demands
 
 COLUMNS = ("scenario", "probability", "task", "demand", "factor")
@@ -175,8 +175,8 @@ def _number(text: str, separator: str, line: int, column: str, problems: list[st
         limits = "must lie in [0, 1]" if column == "probability" else "must be at least 0"
         problems.append(f"{line} {column} = {text!r}: {limits}")
         return None
-    if column != "probability" and value != 0.0 and not SMALLEST <= value <= LARGEST:
-        limits = f"must be 0 or lie in [{SMALLEST:g}, {LARGEST:g}]"
+    if column != "probability" and not is_in_range(value):
+        limits = f"must be {range_text()}"
         problems.append(f"{line} {column} = {text!r}: {limits}")
         return None
     return value

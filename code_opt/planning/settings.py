@@ -9,9 +9,7 @@ from typing import Any
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
-
-SMALLEST, LARGEST, MOST_RATIO = 1e-12, 1e18, 1e12
-"""Range of demands, units, prices and factors, and most between two of a kind in one plan."""
+from code_opt.instance.ranges import LARGEST, MOST_RATIO, SMALLEST
 
 
 @dataclass(frozen=True)

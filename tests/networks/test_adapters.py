@@ -174,3 +174,10 @@ def test_heads_by_hand():
     assert adapter_costs(AdapterSpec("linear", (8, 4, 4), (10,))).flops == 2 * 8 * 10
     assert adapter_costs(AdapterSpec("linear-grid", (8, 4, 4), (10,))).flops == 2 * 32 * 10
     assert adapter_kinds((8, 1, 1), (10,)) == ("linear",)
+
+
+def test_low_rank_is_fitted_to_fewer_rows_than_its_rank():
+    adapter = Adapter(AdapterSpec("low-rank", (16, 1, 1), (16, 1, 1)))
+    x, y = torch.randn(2, 16, 1, 1), torch.randn(2, 16, 1, 1)  # rank 4
+    assert adapter.fit(x, y, 1e-6) > 0.99
+    assert torch.allclose(adapter.eval()(x), y, atol=1e-2)

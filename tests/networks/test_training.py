@@ -20,6 +20,7 @@ from code_opt.networks.training import (
     fingerprint,
     freeze,
     logits,
+    one_cycle,
     round_to_half,
     seeded,
     train_network,
@@ -237,3 +238,20 @@ def test_devices_are_found():
     if not there:
         with pytest.raises(InputError, match="no CUDA device"):
             choose_device("cuda")
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 5, 6, 8, 9, 40])
+@pytest.mark.parametrize("warm_up", [0.2, 0.25])
+def test_one_cycle_of_any_length_rises_to_its_rate_and_falls(steps, warm_up):
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    schedule = one_cycle(optimizer, 0.5, steps, warm_up=warm_up)
+    rates = [optimizer.param_groups[0]["lr"]]
+    for _ in range(steps):
+        optimizer.step()
+        schedule.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    top = int(np.argmax(rates))
+    assert rates[top] <= 0.5
+    assert steps == 0 or rates[top] > 0.4
+    assert rates == [*sorted(rates[: top + 1]), *sorted(rates[top + 1 :], reverse=True)]
