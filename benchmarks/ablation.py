@@ -24,8 +24,8 @@ from benchmarks.__main__ import header
 from code_opt.generate import generate
 from code_opt.methods import exact, solve
 from code_opt.methods.colgen import ColumnGeneration
-from code_opt.methods.local_search import SearchOutcome
 from code_opt.methods.master import RestrictedMaster
+from code_opt.methods.search import SearchOutcome
 from code_opt.result import Result
 from code_opt.solvers.highs import HighsSession
 
@@ -43,8 +43,8 @@ HIGHS_DEFAULTS = {
 
 @contextlib.contextmanager
 def without_start() -> Iterator[dict[str, Any]]:
-    """No assignment from CoDE's heuristic (and so no binaries fixed by it either)."""
-    nothing = SearchOutcome(None, 0, 0, 0, 0, 0)
+    """No assignment from the heuristic (and so no binaries fixed by it either)."""
+    nothing = SearchOutcome()
     with mock.patch.object(exact, "search", return_value=nothing):
         yield {}
 
@@ -112,7 +112,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         "no paths left out": without_leaving_out,
         "no dive": without("_dive", lambda *_: None),
         "no restricted programs": without("_restricted_programs", lambda *_: None),
-        "no start from CoDE": without_start,
+        "no start from the heuristic": without_start,
         "path formulation": path,
     },
 }

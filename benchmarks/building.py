@@ -26,9 +26,9 @@ from code_opt.methods import master, mip, models, solve
 
 STEPS: tuple[tuple[str, Any, str], ...] = (
     ("building", models, "build_path_model"),
-    ("building", master, "build_master_model"),
+    ("building", master, "MasterProgram"),
     ("handing over", mip, "open_session"),
-    ("handing over", master, "ModelRelaxation"),
+    ("handing over", master, "LinearProgram"),
 )
 """What is timed: a kind of work, and where the exact method calls it."""
 

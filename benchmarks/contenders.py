@@ -13,7 +13,8 @@ from code_opt.checker import check
 from code_opt.errors import InputError
 from code_opt.instance import Instance
 from code_opt.methods import Settings, solve
-from code_opt.methods.assignment import Judge, make_result, path_in_pool
+from code_opt.methods.evaluator import Evaluator, path_in_pool
+from code_opt.methods.results import make_result
 from code_opt.methods.settings import Progress
 from code_opt.result import Result
 
@@ -113,13 +114,13 @@ def _peer(name: str) -> Contender:
 
     def run(instance: Instance, limit: float, trace: Trace) -> Result:
         answer = peer(instance, GAP, limit, trace.see_logs)
-        judge = Judge(answer.pool, Settings(gap=GAP))
+        evaluator = Evaluator(answer.pool, Settings(gap=GAP))
         solution = None
         if answer.choice is not None:
             pairs = zip(answer.pool.tasks, answer.choice, strict=True)
-            solution = judge.solution([path_in_pool(task, path) for task, path in pairs])
+            solution = evaluator.solution([path_in_pool(task, path) for task, path in pairs])
         status = "unknown" if solution is None else "feasible"
-        result = make_result(judge, "peer", status, 0.0, solution, bound=answer.bound)
+        result = make_result(evaluator, "peer", status, 0.0, solution, bound=answer.bound)
         violations = check(result, instance)
         if violations:
             raise RuntimeError(f"a peer's result does not pass the check: {violations}")

@@ -17,11 +17,13 @@ import numpy as np
 
 from code_opt.instance import Instance, Shape
 from code_opt.methods.exact import tangent_points
-from code_opt.methods.models import path_data, throughput_unit
+from code_opt.methods.models import path_data
+from code_opt.methods.objective import ObjectiveFunction
+from code_opt.methods.settings import Settings
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray
 from code_opt.reward import log_slope, log_value
-from formulations import Goal, PathData
+from formulations import PathData
 
 PRECISION = 0.7
 """Share of the gap given to the solver; the rest is left to the tangents."""
@@ -61,8 +63,8 @@ class _Model:
 
 def _model(instance: Instance, gap: float) -> _Model:
     pool = build_pool(instance)
-    unit = throughput_unit(pool)
-    data = path_data(pool, Goal(throughput_unit=unit))
+    goal = ObjectiveFunction.of(pool, Settings()).goal
+    unit, data = goal.throughput_unit, path_data(pool, goal)
     task_of = np.array(data.task_of)
     floor = np.array(data.floor)[task_of]
     most = np.array(data.most_rate)

@@ -1,15 +1,18 @@
-"""The mathematics of CoDE-Opt, in Pyomo: nothing but sets, variables, constraints, objectives.
+"""The mathematics of CoDE-Opt: nothing but sets, variables, constraints, objectives.
 
-``path`` and ``flow`` are two exact formulations of the same problem; ``master`` is the
-relaxation of ``path`` as column generation holds it; ``elastic`` asks for the least change
-that makes an infeasible one feasible; ``plan`` buys capacity. See ``MODEL.md`` for the table
-of symbols. No file format, no solver and no neural network is known here.
+In Pyomo: ``path`` and ``flow`` are two exact formulations of the same problem; ``elastic`` asks for
+the least change that makes an infeasible one feasible; ``plan`` buys capacity. In arrays, since
+they are built or extended thousands of times (:mod:`formulations.arrays`): ``master`` is the
+relaxation of ``path`` as column generation holds it, ``neighbourhood`` what a few tasks can
+change, ``rates`` the rates for fixed paths. See ``MODEL.md`` for the table of symbols. No file
+format, no solver and no neural network is known here.
 """
 
 from formulations.data import ElasticData, FlowData, FlowPair, FlowTask, Goal, PathData, Rows
 from formulations.elastic import build_elastic_model
 from formulations.flow import build_flow_model, exclude_path
-from formulations.master import build_master_model
+from formulations.master import MasterProgram
+from formulations.neighbourhood import build_neighbourhood_program
 from formulations.parts import add_tangent
 from formulations.path import add_cut, build_path_model
 from formulations.plan import (
@@ -21,6 +24,7 @@ from formulations.plan import (
     needs_units,
     prefer,
 )
+from formulations.rates import build_rate_program
 
 __all__ = [
     "ElasticData",
@@ -29,6 +33,7 @@ __all__ = [
     "FlowPair",
     "FlowTask",
     "Goal",
+    "MasterProgram",
     "PathData",
     "PlanData",
     "Rows",
@@ -37,9 +42,10 @@ __all__ = [
     "add_tangent",
     "build_elastic_model",
     "build_flow_model",
-    "build_master_model",
+    "build_neighbourhood_program",
     "build_path_model",
     "build_plan_model",
+    "build_rate_program",
     "build_rerouting_model",
     "exclude_path",
     "needs_units",

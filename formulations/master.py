@@ -3,113 +3,172 @@
 In ``path`` the pair ``(x[p], u[p])`` lies in the triangle ``0 <= u <= x <= 1``, whose corners
 other than 0 are (1, 0) and (1, 1). So ``x = v + e``, ``u = e`` with ``v, e >= 0``: a path run
 at its floor rate (``v``) or at R (``e``). That is the same linear relaxation without a row for
-every path (Dantzig and Wolfe, Operations Research 8, 1960), so that a path that enters later
-adds columns only.
+every path (Dantzig and Wolfe, Operations Research 8, 1960, DOI 10.1287/opre.8.1.101), so that a
+path that enters later adds columns only. It is stated in arrays (:mod:`formulations.arrays`), since
+paths enter by the thousand.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
 
-import pyomo.environ as pyo
+import numpy as np
 
-from formulations.data import PathData
-from formulations.parts import capacity, floors_on_totals, objective, totals, weighted
-from formulations.path import extra_rate
-
-
-def build_master_model(data: PathData, most_rate_of_task: list[float]) -> pyo.ConcreteModel:
-    """Return the master program over the paths of ``data`` (symbols: MODEL.md).
-
-    Args:
-        data: the first columns; every resource is used by at least one of them, so that
-            its row exists.
-        most_rate_of_task: the largest R of any path of each task, in ``data`` or not
-            [inferences/s].
-    """
-    model = pyo.ConcreteModel("master")
-    master_variables(model, data)
-    totals(model, data.goal, sum(most_rate_of_task) / data.goal.throughput_unit)
-
-    one_answer_per_task(model, data)
-    capacity(model, "server_and_link_capacity", data.rate_rows, _rate_terms(model, data))
-    capacity(model, "memory_capacity", data.memory_rows, lambda p, use: _both(model, p, use, use))
-    average_accuracy_definition(model, data)
-    throughput_definition(model, data, most_rate_of_task)
-    floors_on_totals(model, data.goal)
-
-    objective(model, data.goal)
-    return model
+from formulations.arrays import ArrayProgram, FloatArray, IntArray, LinearArrays
+from formulations.data import Goal
 
 
-def master_variables(model: pyo.ConcreteModel, data: PathData) -> None:
-    """v[p] >= 0: share of path p at its floor rate; e[p] >= 0: share of it at R.
+@dataclass(frozen=True)
+class MasterData:
+    """T tasks and I resources (servers, links, memories); paths come later."""
 
-    m[t]: share of task t that no path serves, fixed to 0 but for a proof of infeasibility.
-    """
-    paths = range(len(data.task_of))
-    model.at_floor = pyo.Var(paths, domain=pyo.NonNegativeReals)
-    model.at_most = pyo.Var(
-        [p for p in paths if extra_rate(data, p) > 0.0], domain=pyo.NonNegativeReals
-    )
-    model.missing = pyo.Var(range(len(data.task_names)), bounds=(0.0, 0.0))
-
-
-def one_answer_per_task(model: pyo.ConcreteModel, data: PathData) -> None:
-    """sum over p of t: (v[p] + e[p]) + m[t] = 1."""
-    of_task: list[list[Any]] = [[model.missing[t]] for t in range(len(data.task_names))]
-    for path, task in enumerate(data.task_of):
-        of_task[task] += [variable for _, variable in _both(model, path, 1.0, 1.0)]
-    model.one_answer_per_task = pyo.Constraint(
-        range(len(data.task_names)),
-        rule=lambda _, t: (1.0, weighted([1.0] * len(of_task[t]), of_task[t]), 1.0),
-    )
+    weight: FloatArray
+    """w[t], shape (T,)."""
+    floor: FloatArray
+    """f[t] [inferences/s], shape (T,)."""
+    most_rate: FloatArray
+    """R[t]: the largest rate of any path of each task [inferences/s], shape (T,)."""
+    resources: int
+    """I."""
+    goal: Goal = field(default_factory=Goal)
 
 
-def average_accuracy_definition(model: pyo.ConcreteModel, data: PathData) -> None:
-    """A = sum over p: w[t(p)] A[p] (v[p] + e[p]) + sum over t: w[t] m[t]."""
-    pairs = [(-1.0, model.average_accuracy)]
-    for path, (task, accuracy) in enumerate(zip(data.task_of, data.accuracy, strict=True)):
-        share = data.weight[task] * accuracy
-        pairs += _both(model, path, share, share)
-    pairs += list(zip(data.weight, model.missing.values(), strict=True))
-    model.average_accuracy_definition = pyo.Constraint(expr=_equals(pairs, 0.0))
+@dataclass(frozen=True)
+class MasterColumns:
+    """k paths that enter the master, with their entries in the rows of resources and cuts."""
+
+    task: IntArray
+    """t(p), shape (k,)."""
+    accuracy: FloatArray
+    """w[t] A[p], shape (k,)."""
+    extra: FloatArray
+    """R[p] - f[t(p)] [inferences/s], shape (k,)."""
+    row: IntArray
+    """Row of each entry."""
+    path: IntArray
+    """Place of the path of each entry among the k."""
+    at_floor: FloatArray
+    """Coefficient of the path at its floor rate (of x in a cut)."""
+    more: FloatArray
+    """What is added to it at R (of u in a cut)."""
 
 
-def throughput_definition(
-    model: pyo.ConcreteModel, data: PathData, most_rate_of_task: list[float]
-) -> None:
-    """Th = sum of floors + sum over p: (R[p] - f[t(p)]) e[p] + sum over t: (R[t] - f[t]) m[t].
+class MasterProgram:
+    """Numbers of the master's rows and columns, and its statement."""
 
-    A task that is missing counts with the largest rate and all accuracy, so that floors on
-    the totals are no reason for it to be missing.
-    """
-    unit = data.goal.throughput_unit
-    pairs = [(-1.0, model.throughput)]
-    pairs += [(extra_rate(data, p) / unit, model.at_most[p]) for p in model.at_most]
-    pairs += [
-        ((most - floor) / unit, model.missing[t])
-        for t, (most, floor) in enumerate(zip(most_rate_of_task, data.floor, strict=True))
-    ]
-    model.throughput_definition = pyo.Constraint(expr=_equals(pairs, -sum(data.floor) / unit))
+    def __init__(self, data: MasterData, is_named: bool = False) -> None:
+        self.data = data
+        self.program = program = ArrayProgram(is_named)
+        self._variables(data)
+        self.one_path_per_task()
+        self.capacity = program.constraints("capacity", data.resources, -np.inf, 1.0)
+        self.average_accuracy_definition()
+        self.throughput_definition()
 
+    def arrays(self) -> LinearArrays:
+        """Return the program without any path; tangents have to follow where it has a reward."""
+        return self.program.arrays()
 
-def _both(
-    model: pyo.ConcreteModel, path: int, at_floor: float, at_most: float
-) -> list[tuple[float, Any]]:
-    pairs = [(at_floor, model.at_floor[path])]
-    if path in model.at_most:
-        pairs.append((at_most, model.at_most[path]))
-    return pairs
+    def _variables(self, data: MasterData) -> None:
+        """Shares m[t] that no path serves; A and Th within bounds; log xi and log zeta, free.
 
+        m[t] is fixed to 0 but for a proof of infeasibility and while an assignment is sought.
+        The objective is log xi + log zeta, Th or A; floors on the totals are bounds.
+        """
+        goal, unit = data.goal, data.goal.throughput_unit
+        variables = self.program.variables
+        self.missing = variables("missing", len(data.weight), upper=0.0)
+        self.average_accuracy = variables(
+            "average_accuracy",
+            1,
+            lower=goal.min_accuracy or 0.0,
+            upper=1.0,
+            cost=float(goal.objective == "accuracy"),
+        )
+        self.throughput = variables(
+            "throughput",
+            1,
+            lower=(goal.min_throughput or 0.0) / unit,
+            upper=float(data.most_rate.sum()) / unit,
+            cost=float(goal.objective == "throughput"),
+        )
+        terms = 2 if goal.objective == "reward" else 0
+        self.logs = variables("log_reward", terms, lower=-np.inf, cost=1.0)
 
-def _rate_terms(model: pyo.ConcreteModel, data: PathData) -> Any:
-    def terms(path: int, use: float) -> list[tuple[float, Any]]:
-        floor = data.floor[data.task_of[path]]
-        return _both(model, path, use * floor, use * data.most_rate[path])
+    def one_path_per_task(self) -> None:
+        """sum over p of t: (v[p] + e[p]) + m[t] = 1."""
+        self.one = self.program.constraints("one_path_per_task", len(self.data.weight), 1.0, 1.0)
+        self.program.add(self.one, self.missing, 1.0)
 
-    return terms
+    def average_accuracy_definition(self) -> None:
+        """sum over p: w[t(p)] A[p] (v[p] + e[p]) + sum over t: w[t] m[t] - A = 0."""
+        self.accuracy_row = self.program.constraints("average_accuracy_definition", 1, 0.0, 0.0)
+        self.program.add(self.accuracy_row, self.missing, self.data.weight)
+        self.program.add(self.accuracy_row, self.average_accuracy, -1.0)
 
+    def throughput_definition(self) -> None:
+        """sum over p: (R[p] - f[t(p)]) e[p] + sum over t: (R[t] - f[t]) m[t] - Th = -sum of floors.
 
-def _equals(pairs: list[tuple[float, Any]], value: float) -> tuple[float, Any, float]:
-    return (value, weighted([c for c, _ in pairs], [v for _, v in pairs]), value)
+        A task that is missing counts with the largest rate and all accuracy, so that floors on
+        the totals are no reason for it to be missing.
+        """
+        data, unit = self.data, self.data.goal.throughput_unit
+        base = -float(data.floor.sum()) / unit
+        self.throughput_row = self.program.constraints("throughput_definition", 1, base, base)
+        self.program.add(self.throughput_row, self.missing, (data.most_rate - data.floor) / unit)
+        self.program.add(self.throughput_row, self.throughput, -1.0)
+
+    def path_columns(
+        self, new: MasterColumns
+    ) -> tuple[IntArray, int, IntArray, IntArray, FloatArray]:
+        """v[p] and e[p] of paths that enter, in all rows; e[p] only where R[p] > f[t(p)].
+
+        Returns:
+            Number of each path's column at R behind the k columns at the floor (-1: none),
+            shape (k,); the number of columns; then their entries, compressed: where those of each
+            column begin, rows and values.
+        """
+        k = len(new.task)
+        rated = np.flatnonzero(new.extra > 0.0)
+        at_most = np.full(k, -1)
+        at_most[rated] = k + np.arange(len(rated))
+        path = np.concatenate((new.path, np.arange(k), np.arange(k), rated))
+        row = np.concatenate(
+            (
+                new.row,
+                self.one[new.task],
+                np.repeat(self.accuracy_row, k),
+                np.repeat(self.throughput_row, len(rated)),
+            )
+        )
+        unit = self.data.goal.throughput_unit
+        low = np.concatenate((new.at_floor, np.ones(k), new.accuracy, np.zeros(len(rated))))
+        more = np.concatenate((new.more, np.zeros(2 * k), new.extra[rated] / unit))
+        has_high = at_most[path] >= 0
+        column = np.concatenate((path, at_most[path[has_high]]))
+        row = np.concatenate((row, row[has_high]))
+        value = np.concatenate((low, (low + more)[has_high]))
+        order = np.lexsort((row, column))
+        order = order[value[order] != 0.0]
+        count = k + len(rated)
+        starts = np.searchsorted(column[order], np.arange(count))
+        return at_most, count, starts, row[order], value[order]
+
+    def tangent(
+        self, term: str, at: float, log_value: float, log_slope: float
+    ) -> tuple[float, IntArray, FloatArray]:
+        """log_term - log_slope * x <= log_value - log_slope * at, for x = A or Th / unit.
+
+        Args:
+            term: ``accuracy`` or ``throughput``.
+            at: where the tangent touches, in the unit of the variable.
+            log_value: logarithm of the term there.
+            log_slope: its slope there, per unit of the variable.
+
+        Returns:
+            Right-hand side, columns and coefficients.
+        """
+        place = 0 if term == "accuracy" else 1
+        x = (self.average_accuracy, self.throughput)[place]
+        columns = np.concatenate((self.logs[place : place + 1], x))
+        return log_value - log_slope * at, columns, np.array([1.0, -log_slope])

@@ -13,9 +13,8 @@ import pytest
 
 from code_opt.checker import check
 from code_opt.methods import exact, solve
-from code_opt.methods.assignment import path_in_pool
-from code_opt.methods.heuristic import search
-from code_opt.methods.local_search import SearchOutcome
+from code_opt.methods.lns import search
+from code_opt.methods.search import SearchOutcome
 from tests.reference import solve_reference
 from tests.strategies import random_instance
 
@@ -23,22 +22,21 @@ AGREEMENT = 1e-6
 CASES_PER_TEST = 10
 
 
-def no_start(judge, clock, **options):
+def no_start(evaluator, clock, **options):
     """A heuristic that finds nothing."""
-    return SearchOutcome(None, 0, 0, 0, 0, 0)
+    return SearchOutcome()
 
 
-def poor_start(judge, clock, **options):
+def poor_start(evaluator, clock, **options):
     """A heuristic that takes the worst of a few random assignments that are feasible."""
     rng = np.random.default_rng(0)
     worst = None
     for _ in range(20):
-        picks = [int(rng.integers(len(task))) for task in judge.pool.tasks]
-        paths = [path_in_pool(t, p) for t, p in zip(judge.pool.tasks, picks, strict=True)]
-        found = judge.solution(paths)
-        if found is not None and (worst is None or found.log_value < worst.log_value):
+        picks = np.array([int(rng.integers(len(task))) for task in evaluator.pool.tasks])
+        found = evaluator.solution(evaluator.paths(picks))
+        if found is not None and (worst is None or found.value < worst.value):
             worst = found
-    return SearchOutcome(worst, 0, 0, 0, 0, 0)
+    return SearchOutcome(worst)
 
 
 def agree(seed: int, **options) -> str:

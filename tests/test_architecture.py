@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # part: (parts of the project that it may import, libraries that it may import)
 PARTS: dict[str, tuple[set[str], set[str]]] = {
-    "formulations": (set(), {"numpy", "pyomo"}),
+    "formulations": (set(), {"numpy", "pyomo", "scipy"}),
     "errors": (set(), set()),
     "files": ({"errors"}, set()),
     "docstrings": (set(), set()),
@@ -45,7 +45,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "solvers",
             "stopping",
         },
-        {"numpy", "pyomo"},
+        {"numpy", "pyomo", "scipy"},
     ),
     "generate": ({"errors", "files", "instance"}, {"numpy"}),
     "planning": (

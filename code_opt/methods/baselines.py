@@ -1,4 +1,4 @@
-"""Baselines: what is reached without CoDE's coordination, or with less thought.
+"""Baselines: what is reached without coordination, or by simpler searches.
 
 Each restricts the paths or the search, never the rate allocation: all share the rate
 program and the checker, so only the choice of paths differs.
@@ -11,11 +11,11 @@ from collections.abc import Callable
 import numpy as np
 
 from code_opt.instance.model import INPUT, OUTPUT, Connection, Instance, Task
-from code_opt.methods.assignment import Judge
-from code_opt.methods.heuristic import search
-from code_opt.methods.local_search import LEAST_GAIN, SearchOutcome
+from code_opt.methods.evaluator import LEAST_GAIN, Evaluator
+from code_opt.methods.incremental import IncrementalEvaluator
+from code_opt.methods.lns import search
+from code_opt.methods.search import SearchOutcome
 from code_opt.methods.settings import Clock, Settings
-from code_opt.methods.trials import Trials
 from code_opt.paths import PathPool, TaskPaths, build_pool
 
 Keep = Callable[[Task, Connection], bool]
@@ -57,32 +57,33 @@ def host_pool(instance: Instance, native_allowed: bool) -> PathPool:
 
 def solve_restricted(
     pools: list[PathPool], settings: Settings, clock: Clock
-) -> tuple[Judge, SearchOutcome | None]:
+) -> tuple[Evaluator, SearchOutcome | None]:
     """Search the first pool in which a feasible assignment is found."""
-    judge = Judge(pools[0], settings)
+    evaluator = Evaluator(pools[0], settings)
     for pool in pools:
-        judge = Judge(pool, settings)
+        evaluator = Evaluator(pool, settings)
         if all(len(task) for task in pool.tasks):
-            outcome = search(judge, clock, seed=settings.seed)
+            outcome = search(evaluator, clock, seed=settings.seed)
             if outcome.solution is not None:
-                return judge, outcome
-    return judge, None
+                return evaluator, outcome
+    return evaluator, None
 
 
-def solve_greedy(judge: Judge, clock: Clock) -> SearchOutcome:
+def solve_greedy(evaluator: Evaluator, clock: Clock) -> SearchOutcome:
     """Hill climbing from the most accurate paths, one task at a time.
 
     In file order each task takes its best path given the others, until none changes. Its paths
-    are tried in the order of a bound on their merit (:meth:`Trials.most_merits`), which ends
-    when the bound of the next is no better than the best one tried.
+    are tried in the order of a bound on their merit
+    (:meth:`IncrementalEvaluator.most_merits`), which ends when the bound of the next is no better
+    than the best one tried.
     """
-    work = Trials(judge)
+    work = IncrementalEvaluator(evaluator)
     best, merit = work.most_accurate(), -np.inf
     improved = True
     while improved and not clock.is_over:
         improved = False
         merit = max(merit, work.merit(best))
-        for task in range(len(judge.pool.tasks)):
+        for task in range(len(evaluator.pool.tasks)):
             present = best
             most = work.most_merits(present, task)
             most[present[task]] = -np.inf
@@ -92,7 +93,7 @@ def solve_greedy(judge: Judge, clock: Clock) -> SearchOutcome:
                 value = work.merit(choice)
                 if value > merit + LEAST_GAIN:
                     best, merit = choice, value
-                # The prices of this trial bound the other paths, too.
+                # The duals of this assignment bound the other paths, too.
                 most = np.minimum(most, work.most_merits(present, task))
                 most[path] = -np.inf
             if best is not present:
@@ -101,21 +102,23 @@ def solve_greedy(judge: Judge, clock: Clock) -> SearchOutcome:
     return work.outcome(best)
 
 
-def solve_random(judge: Judge, clock: Clock, seed: int, assignments: int) -> SearchOutcome:
+def solve_random(evaluator: Evaluator, clock: Clock, seed: int, assignments: int) -> SearchOutcome:
     """Draw assignments uniformly from the pool and keep the best.
 
     Args:
-        judge: pool, objective and floors.
+        evaluator: pool, objective and floors.
         clock: ends the search early.
         seed: seed of the draws.
-        assignments: how many to draw; equal to what CoDE evaluated, for a fair comparison.
+        assignments: how many to draw, at least the default of the parameters; what large
+            neighbourhood search evaluated, for a fair comparison.
     """
-    work = Trials(judge)
+    work = IncrementalEvaluator(evaluator)
     rng = np.random.default_rng(seed)
-    sizes = [len(task) for task in judge.pool.tasks]
+    sizes = [len(task) for task in evaluator.pool.tasks]
     best = rng.integers(sizes)
     merit = work.merit(best)
-    for _ in range(assignments - 1):
+    draws = max(assignments, evaluator.settings.parameters.baselines.least_draws)
+    for _ in range(draws - 1):
         if clock.is_over:
             break
         choice = rng.integers(sizes)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from code_opt.methods.assignment import Solution
+from code_opt.methods.evaluator import Solution
 from code_opt.methods.settings import Settings
 from code_opt.paths import PathPool, TaskPaths
 from code_opt.paths.graph import FloatArray
@@ -49,14 +49,13 @@ def competitive(pool: PathPool, settings: Settings, best: Solution | None) -> Pa
     Paths with which a floor on a total is out of reach go, too. The paths of ``best`` stay.
     A task that is left without any path proves that no assignment meets the floors.
     """
-    value = -math.inf if best is None else best.log_value
+    value = -math.inf if best is None else best.value
     least = value - _MARGIN * (1.0 + abs(value)) if math.isfinite(value) else -math.inf
     keep = [np.ones(len(task), dtype=bool) for task in pool.tasks]
     own = [-1] * len(keep)
     if best is not None:
         own = [
-            task.paths.arcs.index(path.arcs)
-            for task, path in zip(pool.tasks, best.paths, strict=True)
+            task.paths.numbers[path.arcs] for task, path in zip(pool.tasks, best.paths, strict=True)
         ]
     accuracy, rate = _accuracies(pool), [task.most_rate for task in pool.tasks]
     while all(k.any() for k in keep):

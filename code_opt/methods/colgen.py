@@ -1,12 +1,12 @@
-"""Column generation: prices and cuts first, a mixed-integer program over what they leave.
+"""Column generation with cuts, then a mixed-integer program over the columns they leave.
 
-1. The restricted master (:mod:`code_opt.methods.master`) is solved over all paths of the
-   pool, with tangents of the reward.
+1. The restricted master (:mod:`code_opt.methods.master`) is solved over all columns, from those
+   on that the heuristic's master held, with tangents of the reward.
 2. Cuts from single servers, links and memories (:mod:`code_opt.methods.server_cuts`) are
    added as long as they lower the bound.
-3. A mixed-integer program over the paths that the prices like best gives an assignment.
-4. Paths that cannot be part of anything better are left out (reduced-cost fixing over the
-   whole pool), and the path formulation over the others, with the cuts, is solved to the gap
+3. A dive, and mixed-integer programs over the columns of least reduced cost, give assignments.
+4. Columns that cannot be part of anything better are left out (reduced-cost fixing over the
+   whole table), and the path formulation over the others, with the cuts, is solved to the gap
    or the time limit.
 
 The bound is valid from the first round on, so a limit can come at any time.
@@ -16,44 +16,26 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from code_opt.methods.assignment import Judge, Solution, relative_gap
-from code_opt.methods.columns import BoolArray, PathTable
+from code_opt.methods.columns import ColumnTable, Relaxation
+from code_opt.methods.evaluator import Evaluator, Solution
 from code_opt.methods.master import Point, RestrictedMaster
 from code_opt.methods.mip import TangentLoop
-from code_opt.methods.models import UnitView, listing
+from code_opt.methods.models import JointPathView
+from code_opt.methods.search import LearntColumns
 from code_opt.methods.server_cuts import separate
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Progress
-from code_opt.methods.units import Unit
 from code_opt.paths import PathPool
 from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.labels import BoolArray
 from code_opt.result import Status
-from code_opt.reward import log_value
 from code_opt.solvers import Polar
 from formulations import add_cut
-
-_PASSES = 3
-"""Most turns of cuts and a restricted program; each needs a better assignment than before."""
-_CUT_ROUNDS = 40
-_STALLED, _STALLED_ROUNDS = 0.02, 3
-"""Cuts end when so many rounds together lowered the bound by less than this share of what is
-still between bound and value."""
-_TASKS_AT_ONCE, _PATHS_PER_TASK, _WORTH_RESTRICTING = 400, 4, 0.7
-"""Most tasks that a restricted program frees together, with so many paths each; it is not
-worth while where it holds more than this share of all."""
-_TASKS_FREED, _PATHS_PER_FREED_TASK = 120, 8
-"""The same where only a neighbourhood is freed."""
-_SHARE_OF_TIME = 0.25
-"""Most of the time left that one restricted program may take."""
-_SHARE_OF_GAP = 0.1
-"""Gap asked of a restricted program, as a share of the present one ..."""
-_LOOSEST_GAP = 0.01
-"""... and at most (without an assignment there is no present one)."""
 
 
 class ColumnGeneration:
@@ -61,44 +43,45 @@ class ColumnGeneration:
 
     def __init__(
         self,
-        judge: Judge,
+        evaluator: Evaluator,
         clock: Clock,
         best: Solution | None,
-        units: Sequence[Unit] | None = None,
+        table: ColumnTable,
+        learnt: LearntColumns | None = None,
     ) -> None:
-        """Take an assignment to start from, if there is one.
+        """Take what to start from.
 
-        ``units`` are tasks and input groups with every option that can be part of an optimum
-        (:func:`code_opt.methods.options.options_that_matter`); without groups there is no need.
+        Args:
+            evaluator: pool, objective and floors.
+            clock: ends the solve early.
+            best: an assignment, if there is one; the table lists its columns.
+            table: every column that can be part of an optimum.
+            learnt: columns that an earlier master held.
         """
-        self.judge, self.clock, self.best = judge, clock, best
-        self.settings = judge.settings
+        self.evaluator, self.clock, self.best = evaluator, clock, best
+        self.settings, self.objective = evaluator.settings, evaluator.objective
+        self.parameters = self.settings.parameters.column_generation
         self.gap = max(self.settings.gap, SMALLEST_GAP)
-        self.is_log = self.settings.objective == "reward"
         self.bound = math.inf
         self.message: str | None = None
         self.details: dict[str, Any] = {}
-        units = judge.units if units is None else units
-        if best is not None:
-            units = [listing(unit, best) for unit in units]
-        self.table = PathTable(judge.pool, self.settings, units=units)
-        self._unit = self.table.unit if self.settings.objective == "throughput" else 1.0
-        self._polar = Polar()
-        self._in_vain: dict[int, bytes] = {}
+        self.table = table
+        self.relaxation = Relaxation(table, self.objective)
+        self.master = RestrictedMaster(
+            self.relaxation, self._first_columns(learnt), best, self.gap, self.parameters.master
+        )
+        self._polar = Polar(self.parameters.cuts.largest)
+        self._separated: dict[int, bytes] = {}
         """Where the last separation from each resource found nothing."""
         self._cuts_found = 0
 
     def solve(self) -> Status:
         """Run to the gap, the time limit or a proof; return the status."""
-        if self.is_log and not self._is_worth_anything():
+        if self.objective.is_log and not self._can_be_positive():
             return self._finish()
-        start = np.unique(self.table.first_answers())
-        if self.best is not None:
-            start = np.union1d(start, self.table.numbers_of(self.best))
-        self.master = RestrictedMaster(self.judge, self.table, start, self.best)
         if self.best is None and self.master.is_infeasible(self.clock):
             return "infeasible"
-        for _ in range(_PASSES):
+        for _ in range(self.parameters.passes):
             before = self.value
             self._strengthen()
             if self._is_proven():
@@ -113,38 +96,44 @@ class ColumnGeneration:
                 break
         return self._finish()
 
+    def _first_columns(self, learnt: LearntColumns | None) -> IntArray:
+        """Return the columns that the master starts with."""
+        start = [self.table.first_columns()]
+        if self.best is not None:
+            start.append(self.table.columns_of(self.best.arcs))
+        if learnt is not None:
+            start.append(self.table.same_columns(learnt.table, learnt.columns))
+        return np.unique(np.concatenate(start))
+
     @property
     def value(self) -> float:
         """Value of the best assignment in the units of the models; -inf without one."""
-        return -math.inf if self.best is None else self.best.log_value / self._unit
+        return -math.inf if self.best is None else self.best.value / self.objective.unit
 
-    def _is_worth_anything(self) -> bool:
+    def _can_be_positive(self) -> bool:
         """Tell whether some assignment may have a reward above 0 (one that has a logarithm)."""
-        (_, accuracy), (_, throughput) = self.table.range_of_totals
-        reward = self.judge.pool.instance.reward
-        logs = (
-            log_value(reward.accuracy, accuracy),
-            log_value(reward.throughput, throughput * self.table.unit),
-        )
-        return bool(np.isfinite(logs).all())
+        _, accuracy = self.relaxation.range_of_accuracy
+        _, throughput = self.relaxation.range_of_throughput
+        return math.isfinite(self.objective.value(accuracy, throughput))
 
     def _strengthen(self) -> None:
         """Solve the relaxation, and add cuts as long as they pay."""
-        master = self.master
+        master, parameters = self.master, self.parameters
         history: list[float] = []
         point = master.settle(self.clock)
         if "lp_bound" not in self.details and master.best is not None:
-            self.details["lp_bound"] = self._true(master.best.value)
-        for _ in range(_CUT_ROUNDS):
+            self.details["lp_bound"] = self._shown(master.best.value)
+        for _ in range(parameters.cut_rounds):
             self._take_bound()
             if point is None or self.clock.is_over or self._is_proven():
                 break
             assert master.best is not None
             history.append(master.best.value)
-            if len(history) > _STALLED_ROUNDS:
+            if len(history) > parameters.stalled_rounds:
                 # Without an assignment the distance is not known: any gain is taken for one.
                 distance = history[-1] - max(self.value, history[-1] - 1.0)
-                if history[-1 - _STALLED_ROUNDS] - history[-1] < _STALLED * distance:
+                gained = history[-1 - parameters.stalled_rounds] - history[-1]
+                if gained < parameters.stalled * distance:
                     break
             if not self._cut(point):
                 break
@@ -154,25 +143,33 @@ class ColumnGeneration:
             "rounds": master.rounds,
             "columns": int(master.inside.sum()),
             "cuts": self._cuts_found,
-            "root_bound": self._true(self.bound / self._unit),
+            "root_bound": self.objective.shown(self.bound),
         }
 
     def _cut(self, point: Point) -> int:
         """Separate the point from every resource; return the number of cuts added."""
         found = []
-        table = self.table
-        _, more = table.answers(point.prices)
+        table, relaxation = self.table, self.relaxation
+        _, more = relaxation.profits(point.duals)
         self.master.drop_idle_cuts()
         for resource in range(len(table.pool.resources)):
-            paths = table.row[table.users(resource)]
-            if not len(paths):
+            columns = table.row[relaxation.users(resource)]
+            if not len(columns):
                 continue
-            key = np.round(np.concatenate((point.x[paths], point.u[paths])), 6).tobytes()
-            if self._in_vain.get(resource) == key:
+            key = np.round(np.concatenate((point.x[columns], point.u[columns])), 6).tobytes()
+            if self._separated.get(resource) == key:
                 continue
-            cut = separate(table, self._polar, resource, point.x, point.u, more > 0.0)
+            cut = separate(
+                relaxation,
+                self._polar,
+                resource,
+                point.x,
+                point.u,
+                more > 0.0,
+                self.parameters.cuts,
+            )
             if cut is None:
-                self._in_vain[resource] = key
+                self._separated[resource] = key
             else:
                 found.append(cut)
         if found:
@@ -182,29 +179,29 @@ class ColumnGeneration:
 
     def _dive(self) -> None:
         """Round the relaxation to an assignment."""
-        choice = self.master.dive(self.clock)
-        if choice is not None:
-            self._take(self.judge.solution(self.table.chosen(choice)))
+        choice = self.master.dive(self.clock, self.parameters.dive)
+        paths = self.evaluator.paths(self.table.paths_of(choice))
+        self._take(self.evaluator.solution(paths))
 
     def _restricted_programs(self) -> None:
-        """Look for a better assignment among the paths that the prices like best.
+        """Look for a better assignment among the columns of least reduced cost.
 
-        Few tasks answer together; of many, some hundred around the largest losses at a time,
-        while the others keep their paths (but not their rates).
+        Few tasks are re-optimised together; of many, some hundred around the largest reduced
+        costs at a time, while the others keep their paths (but not their rates).
         """
-        best = self.master.best
+        best, parameters = self.master.best, self.parameters
         assert best is not None
-        table, tasks = self.table, len(self.table.units)
-        rank = self._rank_of(best.loss)
-        if self.best is None or tasks <= _TASKS_AT_ONCE:
-            keep = table.alive & (rank < _PATHS_PER_TASK)
-            if keep.sum() <= _WORTH_RESTRICTING * table.alive.sum():
+        table, tasks, alive = self.table, len(self.table.joint_tasks), self.relaxation.alive
+        rank = self._rank_of(best.reduced_cost)
+        if self.best is None or tasks <= parameters.tasks_at_once:
+            keep = alive & (rank < parameters.paths_per_task)
+            if keep.sum() <= parameters.worth_restricting * alive.sum():
                 self._improve(keep)
             return
-        keep = table.alive & (rank < _PATHS_PER_FREED_TASK)
+        keep = alive & (rank < parameters.paths_per_freed_task)
         waiting = np.ones(tasks, dtype=bool)
         while waiting.any() and not self.clock.is_over and not self._is_proven():
-            loss = best.loss[self.table.numbers_of(self.best)]
+            loss = best.reduced_cost[table.columns_of(self.best.arcs)]
             freed = self._around(int(np.argmax(np.where(waiting, loss, -1.0))), loss, keep)
             waiting[freed] = False
             is_freed = np.zeros(tasks, dtype=bool)
@@ -213,23 +210,24 @@ class ColumnGeneration:
 
     def _improve(self, keep: BoolArray) -> None:
         """Solve the program over some of the paths and those of the best assignment."""
-        gap = max(self.gap, min(_SHARE_OF_GAP * self._distance(), _LOOSEST_GAP))
+        parameters = self.parameters
+        gap = max(self.gap, min(parameters.share_of_gap * self._distance(), parameters.loosest_gap))
         left = self.clock.left
-        limit = None if left is None else max(_SHARE_OF_TIME * left, 1.0)
-        # Its bound holds for these paths alone: nothing that could be told as progress.
+        limit = None if left is None else max(parameters.share_of_time * left, 1.0)
+        # Its bound holds for these columns alone: nothing that could be told as progress.
         view, loop = self._program(keep, gap, Clock(limit), progress=None)
         loop.solve(view)
         self._take(loop.best)
 
-    def _rank_of(self, loss: FloatArray) -> IntArray:
-        """Return the place of each path among those of its task, by the loss."""
-        order = np.lexsort((loss, self.table.task))
+    def _rank_of(self, reduced_cost: FloatArray) -> IntArray:
+        """Return the place of each column among those of its task, by the reduced cost."""
+        order = np.lexsort((reduced_cost, self.table.task))
         rank = np.empty(len(order), dtype=np.int64)
         rank[order] = np.arange(len(order)) - self.table.first[self.table.task[order]]
         return rank
 
     def _around(self, task: int, loss: FloatArray, keep: BoolArray) -> IntArray:
-        """Return a task and others near it, those with the largest losses first.
+        """Return a task and others near it, those of largest reduced costs first.
 
         Two tasks are neighbours where paths of theirs that may be taken load the same server,
         link or memory.
@@ -237,7 +235,7 @@ class ColumnGeneration:
         table = self.table
         entries = np.flatnonzero(keep[table.row])
         pairs = np.unique(
-            np.column_stack((table.task[table.row[entries]], table.column[entries])), axis=0
+            np.column_stack((table.task[table.row[entries]], table.resource[entries])), axis=0
         )
         by_task = np.split(pairs[:, 1], np.searchsorted(pairs[:, 0], np.arange(1, len(loss))))
         order = np.lexsort((pairs[:, 0], pairs[:, 1]))
@@ -247,7 +245,7 @@ class ColumnGeneration:
         )
         found: dict[int, None] = {}
         heap, seen = [(-float(loss[task]), task)], {task}
-        while heap and len(found) < _TASKS_FREED:
+        while heap and len(found) < self.parameters.tasks_freed:
             _, now = heapq.heappop(heap)
             found[now] = None
             for resource in by_task[now].tolist():
@@ -264,12 +262,14 @@ class ColumnGeneration:
             if self.best is None:
                 self.message += " before any assignment was found"
             return "unknown" if self.best is None else "feasible"
-        view, loop = self._program(self.table.alive, self.gap, self.clock, self.settings.progress)
+        view, loop = self._program(
+            self.relaxation.alive, self.gap, self.clock, self.settings.progress
+        )
         loop.bound = self.bound
         status = loop.solve(view)
         self.best, self.message = loop.best, loop.message
-        self.bound = max(loop.bound, -math.inf if self.best is None else self.best.log_value)
-        self.details["paths_left"] = int(self.table.alive.sum())
+        self.bound = max(loop.bound, -math.inf if self.best is None else self.best.value)
+        self.details["paths_left"] = int(self.relaxation.alive.sum())
         for name in ("nodes", "lp_iterations", "tangents"):
             self.details[name] = loop.details.get(name)
         return status
@@ -280,70 +280,71 @@ class ColumnGeneration:
         gap: float,
         clock: Clock,
         progress: Callable[[Progress], None] | None,
-    ) -> tuple[UnitView, TangentLoop]:
+    ) -> tuple[JointPathView, TangentLoop]:
         """Prepare the path formulation over some of the paths, with the present cuts."""
         table, keep = self.table, keep.copy()
         if self.best is not None:
-            keep[self.table.numbers_of(self.best)] = True
-        units = table.subsets(keep)
-        tasks = {t: task for u in units for t, task in zip(u.group.tasks, u.tasks, strict=True)}
+            keep[table.columns_of(self.best.arcs)] = True
+        joint_tasks = table.subsets(keep)
+        tasks = {
+            t: task
+            for joint_task in joint_tasks
+            for t, task in zip(joint_task.group.tasks, joint_task.tasks, strict=True)
+        }
         pool = PathPool(table.pool.topology, tuple(tasks[t] for t in range(len(tasks))))
         settings = replace(self.settings, formulation="path", gap=gap, progress=progress)
-        view = UnitView(pool, settings, units)
+        view = JointPathView(pool, settings, joint_tasks)
         number = np.cumsum(keep) - 1
-        for cut in table.cuts:
-            mine = keep[cut.paths]
+        for cut in self.relaxation.cuts:
+            mine = keep[cut.columns]
             add_cut(
                 view.model,
-                number[cut.paths[mine]].tolist(),
+                number[cut.columns[mine]].tolist(),
                 cut.on_path[mine].tolist(),
                 cut.on_extra[mine].tolist(),
                 cut.limit,
             )
-        left_out = int((~table.alive).sum())
-        return view, TangentLoop(Judge(pool, settings), clock, self.best, left_out)
+        left_out = int((~self.relaxation.alive).sum())
+        return view, TangentLoop(Evaluator(pool, settings), clock, self.best, left_out)
 
     def _take(self, found: Solution | None) -> None:
         """Keep a better assignment, and leave out what can no longer be part of a better one."""
-        if found is None or (self.best is not None and found.log_value <= self.best.log_value):
+        if found is None or (self.best is not None and found.value <= self.best.value):
             return
         self.best = found
         self._take_bound()
 
     def _take_bound(self) -> None:
-        """Keep the master's bound, and leave out paths by their reduced costs."""
+        """Keep the master's bound, and leave out columns by their reduced costs."""
         best = self.master.best
         if best is None:
             return
-        bound = max(best.value, self.value) * self._unit
+        bound = max(best.value, self.value) * self.objective.unit
         self.bound = min(self.bound, bound)
         if self.best is not None and math.isfinite(self.value):
             margin = 1e-9 * (1.0 + abs(self.value))
-            gone = self.table.alive & (best.value - best.loss < self.value - margin)
+            gone = self.relaxation.alive & (best.value - best.reduced_cost < self.value - margin)
             if gone.any():
                 self.master.leave_out(gone)
-                self._in_vain.clear()
+                self._separated.clear()
         self._report()
 
     def _distance(self) -> float:
         """Return the present gap of the objective."""
-        value = -math.inf if self.best is None else self.best.log_value
-        return relative_gap(self.is_log, value, self.bound)
+        value = -math.inf if self.best is None else self.best.value
+        return self.objective.gap(value, self.bound)
 
     def _is_proven(self) -> bool:
         return self.best is not None and self._distance() <= self.gap
 
-    def _true(self, value: float) -> float | None:
-        """Return a value of the models in the units of the objective, None if it is no number."""
-        value *= self._unit
-        if self.is_log:
-            value = math.exp(value) if value < 700.0 else math.inf
-        return value if math.isfinite(value) else None
+    def _shown(self, value: float) -> float | None:
+        """Return a value of the models as users see it, None if it is no number."""
+        return self.objective.shown(value * self.objective.unit)
 
     def _report(self) -> None:
         if self.settings.progress is not None:
-            value = None if self.best is None else self._true(self.value)
-            bound, gap = self._true(self.bound / self._unit), self._distance()
+            value = None if self.best is None else self._shown(self.value)
+            bound, gap = self.objective.shown(self.bound), self._distance()
             self.settings.progress(
                 Progress(
                     "exact", self.clock.seconds, value, bound, gap if math.isfinite(gap) else None

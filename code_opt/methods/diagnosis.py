@@ -9,11 +9,10 @@ import numpy as np
 import pyomo.environ as pyo
 
 from code_opt.errors import SolverError
-from code_opt.instance.model import Instance
-from code_opt.methods.assignment import Judge, path_in_pool
-from code_opt.methods.models import goal_of, path_data
+from code_opt.methods.evaluator import ChosenPath, Evaluator
+from code_opt.methods.models import path_data
 from code_opt.methods.settings import Settings
-from code_opt.paths import PathPool, TaskPaths, build_pool
+from code_opt.paths import PathPool, TaskPaths, Topology, build_pool
 from code_opt.paths.graph import FloatArray
 from code_opt.solvers import Termination, open_session
 from formulations import ElasticData, build_elastic_model
@@ -32,14 +31,14 @@ _SMALLEST = 1e-7
 """Relative changes below this are none."""
 
 
-def explain(instance: Instance, settings: Settings) -> str:
+def explain(topology: Topology, settings: Settings) -> str:
     """Return which requirement cannot be met and the least changes that would do.
 
     For each kind of requirement alone the elastic model tells the least sum of relative
     changes with which all others can be kept; where no kind is enough alone, all give
     way together.
     """
-    pool = build_pool(instance, relaxed=True)
+    pool = build_pool(topology, relaxed=True)
     cut_off = [task for task in pool.tasks if len(task) == 0]
     if cut_off:
         return "\n".join(map(_why_no_path, cut_off))
@@ -108,7 +107,7 @@ def _least_change(
     if "path" not in elastic and any((v > 0.0).all() for v in violation):
         return None
     data = ElasticData(
-        paths=path_data(pool, goal_of(pool, settings)),
+        paths=path_data(pool, Evaluator(pool, settings).objective.goal),
         path_violation=np.concatenate(violation).tolist(),
         elastic=elastic,
     )
@@ -134,14 +133,14 @@ def _changes(
     The model tells paths and about which rates; from these the changes are worked out anew, so
     that they are exact however large they are.
     """
-    judge, elastic = Judge(pool, settings), data.elastic
+    evaluator, elastic = Evaluator(pool, settings), data.elastic
     first = np.cumsum([0, *(len(task) for task in pool.tasks)]).tolist()
     numbers = [
         int(np.argmax([_value(model.choose[p]) for p in range(start, end)]))
         for start, end in itertools.pairwise(first)
     ]
-    paths = [path_in_pool(task, n) for task, n in zip(pool.tasks, numbers, strict=True)]
-    uses = judge.uses(paths)
+    paths = evaluator.paths(np.array(numbers))
+    use = evaluator.use(paths)
     rates = np.array(
         [
             sum(c * _value(v) for c, v in elastic_rate(model, data, start + number))
@@ -151,11 +150,11 @@ def _changes(
     floors = np.array([task.floor for task in pool.tasks])
     if "floor" not in elastic:
         rates = np.maximum(rates, floors) if settings.min_throughput else floors
-    load = judge.load_of(uses, rates)
+    load = evaluator.load(paths, rates)
     if "capacity" not in elastic:
         rates = rates / max(1.0, float(load[pool.topology.is_rate_resource].max(initial=0.0)))
-    rates = _raised(judge, uses, rates, floors)
-    load = judge.load_of(uses, rates)
+    rates = _raised(evaluator, paths, rates, floors)
+    load = evaluator.load(paths, rates)
     if "floor" in elastic:
         for group in pool.groups:
             rate, floor = float(rates[group.tasks[0]]), group.floor
@@ -182,10 +181,10 @@ def _changes(
                 f"{units[resource.kind]} (+{100 * (used - 1.0):.3g} %)",
             )
     if "total" in elastic:
-        allocation = judge.allocator.allocate(uses)
+        allocation = evaluator.allocator.allocate(use)
         most = float(rates.sum()) if allocation is None else allocation.throughput
         for name, least, found, unit in (
-            ("average accuracy", settings.min_accuracy, judge.average_accuracy(paths), ""),
+            ("average accuracy", settings.min_accuracy, evaluator.average_accuracy(paths), ""),
             ("throughput", settings.min_throughput, most, " inferences/s"),
         ):
             share = 1.0 - found / least if least else 0.0
@@ -194,24 +193,26 @@ def _changes(
 
 
 def _raised(
-    judge: Judge, uses: Sequence[FloatArray], rates: FloatArray, floors: FloatArray
+    evaluator: Evaluator, paths: Sequence[ChosenPath], rates: FloatArray, floors: FloatArray
 ) -> FloatArray:
     """Return rates raised towards their floors as far as capacities that are there anyway allow.
 
     Args:
-        judge: knows the capacities; where the rates load more than that, this much is there.
-        uses: what one inference of each group uses.
+        evaluator: knows the capacities; where the rates load more than that, this much is there.
+        paths: of all tasks.
         rates: shape (T,).
         floors: shape (T,).
     """
     rates = rates.copy()
-    there = np.maximum(judge.load_of(uses, rates), 1.0)
-    for group, use in zip(judge.pool.groups, uses, strict=True):
+    there = np.maximum(evaluator.load(paths, rates), 1.0)
+    uses = evaluator.use(paths)
+    for group, padded in zip(evaluator.pool.groups, uses, strict=True):
+        use = padded[: len(group.resources)]
         tasks = list(group.tasks)
         rate, floor = float(rates[tasks[0]]), float(floors[tasks[0]])
         if rate >= floor:
             continue
-        room = (there - judge.load_of(uses, rates))[group.resources]
+        room = (there - evaluator.load(paths, rates))[group.resources]
         used = (use > 0.0) & group.is_rate_resource
         more = float((np.maximum(room[used], 0.0) / use[used]).min(initial=np.inf))
         rates[tasks] = min(floor, rate + more)

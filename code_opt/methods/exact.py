@@ -15,32 +15,26 @@ import pyomo.environ as pyo
 
 from code_opt.errors import InputError, SolverError
 from code_opt.instance.model import Instance
-from code_opt.methods.assignment import (
-    Judge,
-    make_result,
-    refuse_tiny_reward,
-    relative_gap,
-)
 from code_opt.methods.bounds import bound_of_graphs, competitive, simple_bound
 from code_opt.methods.colgen import ColumnGeneration
+from code_opt.methods.columns import ColumnTable
 from code_opt.methods.diagnosis import explain
-from code_opt.methods.heuristic import search
+from code_opt.methods.evaluator import Evaluator
+from code_opt.methods.joint_listing import joint_paths_that_matter
+from code_opt.methods.joint_tasks import build_joint_tasks, has_few_joint_paths
+from code_opt.methods.lns import search
 from code_opt.methods.mip import TangentLoop
 from code_opt.methods.models import FlowView, ModelView, PathView, flow_resolves
-from code_opt.methods.options import options_that_matter
+from code_opt.methods.objective import refuse_tiny_reward
 from code_opt.methods.pricing import PricedPool, priced_pool
+from code_opt.methods.results import make_result
+from code_opt.methods.search import SearchOutcome
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Settings
 from code_opt.methods.tangents import tangent_points
-from code_opt.methods.units import Unit, has_few_options
-from code_opt.paths import PathPool, build_pool, count_paths
+from code_opt.paths import PathPool, PathProblem, build_pool
 from code_opt.result import Result, Status
 
 __all__ = ["build_model", "choose_formulation", "solve_exact", "tangent_points"]
-
-_MOST_PATHS_OF_A_TASK = 1_000_000
-"""Paths of a task's graph, dominated ones included, up to which they are labelled at once."""
-_MOST_PATHS = 1000
-"""Paths up to which ``auto`` takes ``path`` (``python -m benchmarks.ablation`` measures it)."""
 
 
 def choose_formulation(pool: PathPool, settings: Settings) -> tuple[str, str]:
@@ -49,79 +43,74 @@ def choose_formulation(pool: PathPool, settings: Settings) -> tuple[str, str]:
         return settings.formulation, "asked for"
     if settings.solver != "highs":
         return "path", f"column generation needs HiGHS, not {settings.solver}"
-    if pool.size <= _MOST_PATHS:
+    parameters = settings.parameters
+    if pool.size <= parameters.exact.most_paths:
         return "path", f"{pool.size} nondominated paths: one program holds them all"
-    large = [g for g in pool.groups if not has_few_options([pool.tasks[t] for t in g.tasks])]
-    if large:
-        name = pool.tasks[large[0].tasks[0]].task.input_group
+    for group in pool.groups:
+        tasks = [pool.tasks[t] for t in group.tasks]
+        if has_few_joint_paths(tasks, parameters.joint_paths):
+            continue
+        name = tasks[0].task.input_group
         return "path", f"input group {name!r} has too many combinations of paths to try them all"
-    return "colgen", f"{pool.size} nondominated paths: cuts and prices leave out most of them"
+    return "colgen", f"{pool.size} nondominated paths: cuts and duals leave out most of them"
 
 
-def solve_exact(instance: Instance, settings: Settings) -> Result:
+def solve_exact(problem: PathProblem, settings: Settings) -> Result:
     """Return the best assignment with a proven bound.
 
     Raises:
         InputError: the instance or the settings cannot be used, or ``colgen`` was asked for
-            and cannot list the options of an input group.
+            and cannot list the joint paths of an input group.
         SolverError: the solver failed.
     """
     clock = Clock(settings.time_limit)
-    if _needs_pricing(instance, settings):
-        priced = priced_pool(instance, settings, clock)
+    if _needs_pricing(problem, settings):
+        priced = priced_pool(problem.topology, settings, clock)
         if priced is not None:
             return _solve_priced(priced, replace(settings, formulation="colgen"), clock)
-    pool = build_pool(instance)
+    pool = problem.pool
     formulation, reason = choose_formulation(pool, settings)
     if settings.solver_log:
         print(f"formulation {formulation}: {reason}", file=sys.stderr)
-    judge = Judge(pool, replace(settings, formulation=formulation))
+    evaluator = Evaluator(pool, replace(settings, formulation=formulation))
     counts: dict[str, Any] = {
         "formulation_choice": reason,
         "paths_in_pool": pool.size,
         "labels": pool.labels,
     }
     if any(len(task) == 0 for task in pool.tasks):
-        return _no_solution(judge, "infeasible", clock, None, counts)
+        return _no_solution(evaluator, "infeasible", clock, None, counts)
     try:
-        best = search(judge, clock, seed=settings.seed, is_deep=False).solution
+        start = search(evaluator, clock, seed=settings.seed, is_intensified=False)
     except SolverError:
-        best = None  # a proof does not rest on the heuristic
-    pool = competitive(pool, settings, best)
+        start = SearchOutcome()  # a proof does not rest on the heuristic
+    pool = competitive(pool, settings, start.solution)
     counts["paths_in_question"] = pool.size
     if any(len(task) == 0 for task in pool.tasks):
-        return _no_solution(judge, "infeasible", clock, None, counts)
+        return _no_solution(evaluator, "infeasible", clock, None, counts)
     note = None
     if formulation == "flow" and not flow_resolves(pool):
         formulation = "path"
         note = "solved by path: accuracies are too far below the drops for flow to tell apart"
-    judge = Judge(pool, replace(settings, formulation=formulation))
+    evaluator = Evaluator(pool, replace(settings, formulation=formulation))
     bound = simple_bound(pool, settings)
-    if settings.objective == "reward":
+    if evaluator.objective.is_log:
         refuse_tiny_reward(bound)
-    units: tuple[Unit, ...] = ()
-    if formulation == "colgen":
-        units, large = options_that_matter(judge, clock, best)
-        if large is not None:
-            name = large.tasks[0].task.input_group
-            raise InputError(
-                f"formulation 'colgen': input group {name!r} has too many combinations of paths to "
-                "list in time; use path, flow or auto"
-            )
     run: TangentLoop | ColumnGeneration
     if formulation == "colgen":
-        run = ColumnGeneration(judge, clock, best, units)
+        table = _complete_table(evaluator, clock, start)
+        run = ColumnGeneration(evaluator, clock, start.solution, table, start.learnt)
         run.bound = bound
         status = run.solve()
     else:
-        run = TangentLoop(judge, clock, best)
+        run = TangentLoop(evaluator, clock, start.solution)
         run.bound = bound
-        status = run.solve(_view(pool, judge.settings))
+        status = run.solve(_view(pool, evaluator.settings))
     counts |= run.details
     if status in ("infeasible", "unknown"):
-        return _no_solution(judge, status, clock, run.message, counts)
+        return _no_solution(evaluator, status, clock, run.message, counts)
     return make_result(
-        judge,
+        evaluator,
         "exact",
         status,
         clock.seconds,
@@ -133,17 +122,46 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
     )
 
 
-def _needs_pricing(instance: Instance, settings: Settings) -> bool:
+def _complete_table(evaluator: Evaluator, clock: Clock, start: SearchOutcome) -> ColumnTable:
+    """Return a table with every column that can be part of anything better than the start.
+
+    Raises:
+        InputError: an input group has too many joint paths to list.
+    """
+    best, table = start.solution, None
+    if start.learnt is None or start.learnt.table.pool is not evaluator.pool:
+        parameters = evaluator.settings.parameters.joint_paths
+        known = build_joint_tasks(evaluator.pool, parameters)
+    else:
+        table = start.learnt.table
+        known = table.joint_tasks
+    joint_tasks, large = joint_paths_that_matter(evaluator, known, clock, best)
+    if large is not None:
+        name = large.tasks[0].task.input_group
+        raise InputError(
+            f"formulation 'colgen': input group {name!r} has too many combinations of paths to "
+            "list in time; use path, flow or auto"
+        )
+    if best is not None:
+        joint_tasks = tuple(task.listing(best.arcs) for task in joint_tasks)
+    if table is not None and all(a is b for a, b in zip(joint_tasks, known, strict=True)):
+        return table
+    return ColumnTable(evaluator.pool, joint_tasks)
+
+
+def _needs_pricing(problem: PathProblem, settings: Settings) -> bool:
     """Tell whether listing the nondominated paths would take too long."""
-    groups = [task.input_group for task in instance.tasks if task.input_group is not None]
+    tasks = problem.instance.tasks
+    groups = [task.input_group for task in tasks if task.input_group is not None]
     if settings.formulation not in ("auto", "colgen") or len(set(groups)) < len(groups):
         return False
-    return settings.solver == "highs" and max(count_paths(instance)) > _MOST_PATHS_OF_A_TASK
+    most = settings.parameters.exact.most_paths_of_a_task
+    return settings.solver == "highs" and max(problem.path_counts) > most
 
 
 def _solve_priced(priced: PricedPool, settings: Settings, clock: Clock) -> Result:
-    """Solve over a pool made by prices; without all paths that matter, value what is known."""
-    judge = Judge(priced.pool, settings)
+    """Solve over a pool made by duals; without all paths that matter, value what is known."""
+    evaluator = Evaluator(priced.pool, settings)
     details: dict[str, Any] = {
         "formulation_choice": "too many paths to list: priced by shortest paths",
         "paths_in_pool": priced.pool.size,
@@ -153,16 +171,16 @@ def _solve_priced(priced: PricedPool, settings: Settings, clock: Clock) -> Resul
     best, message = priced.best, None
     bound = min(priced.bound, bound_of_graphs(priced.pool, settings))
     if priced.is_complete:
-        run = ColumnGeneration(judge, clock, best)
+        run = ColumnGeneration(evaluator, clock, best, ColumnTable(priced.pool))
         run.solve()
         best, bound, message = run.best or best, min(bound, run.bound), run.message
         details |= run.details
-    gap = relative_gap(settings.objective == "reward", best.log_value, bound)
+    gap = evaluator.objective.gap(best.value, bound)
     is_proven = gap <= max(settings.gap, SMALLEST_GAP)
     if not is_proven and message is None:
         message = "stopped at the relaxation's bound: too many paths are within the gap"
     return make_result(
-        judge,
+        evaluator,
         "exact",
         "optimal" if is_proven else "feasible",
         clock.seconds,
@@ -187,7 +205,7 @@ def build_model(instance: Instance, settings: Settings) -> pyo.ConcreteModel:
         if len(task) == 0:
             raise InputError(f"task {task.task.id!r} has no admissible path: nothing to export")
     view = _view(pool, settings)
-    TangentLoop(Judge(pool, settings), Clock(settings.time_limit)).add_tangents(view)
+    TangentLoop(Evaluator(pool, settings), Clock(settings.time_limit)).add_tangents(view)
     return view.model
 
 
@@ -196,21 +214,21 @@ def _view(pool: PathPool, settings: Settings) -> ModelView:
 
 
 def _no_solution(
-    judge: Judge,
+    evaluator: Evaluator,
     status: Status,
     clock: Clock,
     message: str | None = None,
     details: dict[str, Any] | None = None,
 ) -> Result:
     if status == "infeasible":
-        message = explain(judge.pool.instance, judge.settings)
+        message = explain(evaluator.pool.topology, evaluator.settings)
     return make_result(
-        judge,
+        evaluator,
         "exact",
         status,
         clock.seconds,
         None,
-        formulation=judge.settings.formulation,
+        formulation=evaluator.settings.formulation,
         message=message,
         details=details,
     )

@@ -1,36 +1,37 @@
-"""The restricted master program: some paths, all resources, tangents and cuts, kept warm.
+"""The restricted master program: some columns, all resources, tangents and cuts, kept warm.
 
-Column generation (Gilmore and Gomory, Operations Research 9, 1961; Lübbecke and Desrosiers,
-Operations Research 53, 2005): the program of :mod:`formulations.master` holds the paths that
-have been worth something at its prices so far; every round prices all paths of the pool in
-one pass and lets the best of each task in. Whatever the prices, :meth:`PathTable.bound`
-turns them into a valid bound, so the rounds can end at any time.
+Column generation (Gilmore and Gomory, Operations Research 9, 1961, DOI 10.1287/opre.9.6.849;
+Lübbecke and Desrosiers, Operations Research 53, 2005, DOI 10.1287/opre.1050.0234): the program of
+:mod:`formulations.master` holds the columns that have had a positive reduced profit so far; every
+round prices all columns of the table in one pass and lets the best of each task in. Whatever the
+duals, :meth:`Relaxation.bound` turns them into a valid bound, so the rounds can end at any time.
+
+Large neighbourhood search and the exact method use this one master and its dive.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from code_opt.methods.assignment import Judge, Solution
-from code_opt.methods.columns import BoolArray, Bound, Cut, PathTable, Prices
-from code_opt.methods.models import goal_of, unit_data
-from code_opt.methods.settings import SMALLEST_GAP, Clock
+from code_opt.methods.columns import Bound, Cut, Relaxation
+from code_opt.methods.evaluator import VIOLATION_WEIGHT, Solution
+from code_opt.methods.parameters import DiveParameters, MasterParameters
+from code_opt.methods.settings import Clock
 from code_opt.methods.tangents import Tangents
+from code_opt.paths import Duals
 from code_opt.paths.graph import FloatArray, IntArray
-from code_opt.solvers import LpOutcome, ModelRelaxation
-from formulations import build_master_model
+from code_opt.paths.labels import BoolArray
+from code_opt.solvers import LinearProgram, LpOutcome
+from formulations.master import MasterColumns, MasterData, MasterProgram
 
-_PATHS_PER_ROUND = 4
-"""Most paths of a task that enter in one round."""
-_SETTLED = 0.02
-"""Prices are settled when the bound is within this share of the gap asked for of the master's
-own value; what is left cannot matter."""
-_DIVE_SHARE, _DIVE_FAILURES = 8, 30
-"""Of so many undecided tasks a dive decides one at a time; decisions taken back that end it."""
-_IDLE_ROUNDS = 3
-"""A cut whose price has been 0 for so many solves leaves the master."""
+_LEAST_REDUCED_PROFIT = 1e-9
+"""Columns of less reduced profit do not improve the master."""
+_WHOLE = 1.0 - 1e-6
+"""Share of a column in the mix from which the mix counts as this column alone."""
+_SHORT = 1e-6
+"""Share of a task that no column serves from which the capacities count as exceeded."""
 
 
 @dataclass(frozen=True)
@@ -39,124 +40,105 @@ class Point:
 
     value: float
     x: FloatArray
-    """Share of each path, shape (P,)."""
+    """Share of each column, shape (P,)."""
     u: FloatArray
-    """Share of each path's extra rate, shape (P,)."""
-    prices: Prices
+    """Share of each column's extra rate, shape (P,)."""
+    duals: Duals
     bound: Bound
 
 
 class RestrictedMaster:
-    """The master program of a table of paths."""
+    """The master program over the columns of a relaxation."""
 
     def __init__(
-        self, judge: Judge, table: PathTable, start: IntArray, best: Solution | None
+        self,
+        relaxation: Relaxation,
+        columns: IntArray,
+        best: Solution | None,
+        gap: float,
+        parameters: MasterParameters,
+        may_miss: bool = False,
     ) -> None:
-        """Build the program with the paths ``start``, at least one of every task."""
-        self.table, self._judge = table, judge
-        paths = self._with_every_resource(start)
-        is_chosen = np.zeros(len(table.task), dtype=bool)
-        is_chosen[paths] = True
-        goal = replace(goal_of(table.pool, judge.settings), accuracy_unit=1.0)
-        data = unit_data(table.pool, table.subsets(is_chosen), goal)
-        model = build_master_model(data, table.most_of_task.tolist())
-        self._is_log = judge.settings.objective == "reward"
-        self._gap = max(judge.settings.gap, SMALLEST_GAP)
-        self._tangents = Tangents(table.pool, model, goal, self._gap)
-        if self._is_log:
-            self._tangents.spread(best)
-        self._lp = ModelRelaxation(model)
-        column_of, row_of = self._lp.column_of, self._lp.row_of
-        self._missing = [column_of(v) for v in model.missing.values()]
-        self._totals = column_of(model.average_accuracy), column_of(model.throughput)
-        if self._is_log:
-            self._logs = column_of(model.log_accuracy), column_of(model.log_throughput)
-        self._task_row = np.array([row_of(c) for c in model.one_answer_per_task.values()])
-        self._total_row = (
-            row_of(model.average_accuracy_definition),
-            row_of(model.throughput_definition),
+        """Build the program.
+
+        Args:
+            relaxation: all columns, cuts and the objective.
+            columns: those to start with, at least one of every task.
+            best: the best assignment known, if any: tangents are dense around it.
+            gap: gap of the objective that the master is to be good for.
+            parameters: of pricing.
+            may_miss: whether tasks may be served by no column, at a high cost, so that the
+                program is feasible whatever the capacities.
+        """
+        self.relaxation, self.table = relaxation, relaxation.table
+        self._objective, self._gap, self._parameters = relaxation.objective, gap, parameters
+        self._may_miss = may_miss
+        table = self.table
+        self._program = MasterProgram(
+            MasterData(
+                weight=table.weights,
+                floor=table.floor,
+                most_rate=relaxation.most_of_task,
+                resources=len(table.pool.resources),
+                goal=self._objective.goal,
+            )
         )
-        self._resource_row = np.full(len(table.pool.resources), -1)
-        names = {r.name: i for i, r in enumerate(table.pool.resources)}
-        for rows, constraints in (
-            (data.rate_rows, model.server_and_link_capacity),
-            (data.memory_rows, model.memory_capacity),
-        ):
-            for i in constraints:
-                self._resource_row[names[rows.names[i]]] = row_of(constraints[i])
-        self._low = np.full(len(table.task), -1)
-        self._high = np.full(len(table.task), -1)
-        """Columns of each path, at its floor and at R; -1 where it has none."""
-        for number, path in enumerate(paths.tolist()):
-            self._low[path] = column_of(model.at_floor[number])
-            if number in model.at_most:
-                self._high[path] = column_of(model.at_most[number])
-        self._columns, self._rows = self._lp.columns, self._lp.rows
+        arrays = self._program.arrays()
+        self._cost, self._bounds = arrays.cost, (arrays.lower, arrays.upper)
+        self._lp = LinearProgram(*arrays)
+        self._low = np.full(len(table), -1)
+        self._high = np.full(len(table), -1)
+        """Columns of the program of each column of the table, at its floor and at R; -1: none."""
+        self._columns, self._rows = len(arrays.cost), len(arrays.row_upper)
         self._cut_row: IntArray = np.empty(0, dtype=np.int64)
         self._idle: IntArray = np.empty(0, dtype=np.int64)
+        self._last: LpOutcome | None = None
+        self._tangents = Tangents(self._objective.reward, self, gap)
+        if self._objective.is_log:
+            self._tangents.spread(*relaxation.ranges_of_columns, best)
         self.rounds = 0
         self.best: Bound | None = None
-        """The lowest bound so far, of the paths that are alive."""
+        """The lowest bound so far, of the columns that are alive."""
+        self._set_missing(may_miss)
+        self.add_columns(np.unique(columns))
 
     @property
     def inside(self) -> BoolArray:
-        """Which paths are in the master."""
+        """Which columns are in the master, shape (P,)."""
         return np.asarray(self._low >= 0)
 
-    def _with_every_resource(self, paths: IntArray) -> IntArray:
-        """Return paths together with one user of each resource that none of them loads."""
-        table = self.table
-        loads = table.need + table.spare > 0.0
-        known = np.zeros(len(table.pool.resources), dtype=bool)
-        entries, _ = table.entries_of(paths)
-        known[table.column[entries[loads[entries]]]] = True
-        others = np.flatnonzero(loads & ~known[table.column])
-        _, first = np.unique(table.column[others], return_index=True)
-        return np.unique(np.concatenate((paths, table.row[others[first]])))
+    @property
+    def duals(self) -> Duals:
+        """Duals of the last solve; there was one."""
+        assert self._last is not None
+        return self._duals(self._last)
 
-    def add_paths(self, paths: IntArray) -> None:
-        """Add the columns of paths that are not in the master yet."""
-        table, k = self.table, len(paths)
-        rated = np.flatnonzero(table.extra[paths] > 0.0)
-        high = np.full(k, -1)
-        high[rated] = k + np.arange(len(rated))
-        entries, place = table.entries_of(paths)
-        column = [place, np.arange(k), np.arange(k)]
-        row = [
-            self._resource_row[table.column[entries]],
-            self._task_row[table.task[paths]],
-            np.full(k, self._total_row[0]),
-        ]
-        low = [table.need[entries], np.ones(k), table.accuracy[paths]]
-        more = [table.spare[entries], np.zeros(k), np.zeros(k)]
-        column.append(rated)
-        row.append(np.full(len(rated), self._total_row[1]))
-        low.append(np.zeros(len(rated)))
-        more.append(table.extra[paths[rated]] / table.unit)
-        if len(table.cuts):
-            cut, path, on_path, on_extra, _ = table.stacked
-            where = np.full(len(table.task), -1)
-            where[paths] = np.arange(k)
-            mine = np.flatnonzero(where[path] >= 0)
-            column.append(where[path[mine]])
-            row.append(self._cut_row[cut[mine]])
-            low.append(on_path[mine])
-            more.append(on_extra[mine])
-        columns, rows = np.concatenate(column), np.concatenate(row)
-        at_floor, extra = np.concatenate(low), np.concatenate(more)
-        has_high = high[columns] >= 0
-        columns = np.concatenate((columns, high[columns[has_high]]))
-        rows = np.concatenate((rows, rows[has_high]))
-        values = np.concatenate((at_floor, (at_floor + extra)[has_high]))
-        order = np.lexsort((rows, columns))
-        order = order[values[order] != 0.0]
-        count = k + len(rated)
-        starts = np.searchsorted(columns[order], np.arange(count))
-        self._lp.add_columns(
-            np.zeros(count), np.full(count, np.inf), starts, rows[order], values[order]
+    def add_columns(self, columns: IntArray) -> None:
+        """Add columns of the table that are not in the master yet."""
+        table = self.table
+        entries, place = table.entries_of(columns)
+        row = self._program.capacity[table.resource[entries]]
+        at_floor, more = table.need_of_entry[entries], table.spare_of_entry[entries]
+        if self.relaxation.cuts:
+            on_path, on_extra, _ = self.relaxation.cut_matrices
+            mine, beyond = on_path[columns].tocoo(), on_extra[columns].tocoo()
+            place = np.concatenate((place, mine.row))
+            row = np.concatenate((row, self._cut_row[mine.col]))
+            at_floor = np.concatenate((at_floor, mine.data))
+            more = np.concatenate((more, beyond.data))
+        new = MasterColumns(
+            task=table.task[columns],
+            accuracy=self.relaxation.accuracy[columns],
+            extra=table.extra[columns],
+            row=row,
+            path=place,
+            at_floor=at_floor,
+            more=more,
         )
-        self._low[paths] = self._columns + np.arange(k)
-        self._high[paths[rated]] = self._columns + high[rated]
+        high, count, starts, rows, values = self._program.path_columns(new)
+        self._lp.add_columns(np.zeros(count), np.full(count, np.inf), starts, rows, values)
+        self._low[columns] = self._columns + np.arange(len(columns))
+        self._high[columns] = np.where(high >= 0, self._columns + high, -1)
         self._columns += count
 
     def add_cuts(self, cuts: list[Cut]) -> None:
@@ -164,7 +146,7 @@ class RestrictedMaster:
         starts, columns, values = [], [], []
         at = 0
         for cut in cuts:
-            low, high = self._low[cut.paths], self._high[cut.paths]
+            low, high = self._low[cut.columns], self._high[cut.columns]
             inside, rated = low >= 0, high >= 0
             columns += [low[inside], high[rated]]
             values += [cut.on_path[inside], (cut.on_path + cut.on_extra)[rated]]
@@ -175,181 +157,262 @@ class RestrictedMaster:
         self._cut_row = np.concatenate((self._cut_row, self._rows + np.arange(len(cuts))))
         self._idle = np.concatenate((self._idle, np.zeros(len(cuts), dtype=np.int64)))
         self._rows += len(cuts)
-        self.table.add_cuts(cuts)
+        self.relaxation.add_cuts(cuts)
 
-    def drop_idle_cuts(self, patience: int = _IDLE_ROUNDS) -> None:
-        """Remove the cuts that have not been paid for lately."""
-        idle = self._idle >= patience
+    def drop_idle_cuts(self) -> None:
+        """Remove the cuts whose duals have been 0 lately."""
+        idle = self._idle >= self._parameters.idle_rounds
         if not idle.any():
             return
         gone, keep = self._cut_row[idle], np.flatnonzero(~idle)
         self._lp.delete_rows(gone)
-        self.table.keep_cuts(keep)
+        self.relaxation.keep_cuts(keep)
         moved = np.searchsorted(np.sort(gone), self._cut_row[keep])
         self._cut_row, self._idle = self._cut_row[keep] - moved, self._idle[keep]
         self._rows -= len(gone)
 
-    def leave_out(self, paths: BoolArray) -> None:
-        """Let paths count no more, here and in the table."""
-        self.table.leave_out(paths)
-        columns = np.concatenate((self._low[paths], self._high[paths]))
-        columns = columns[columns >= 0]
-        self._lp.set_upper(columns, np.zeros(len(columns)))
+    def leave_out(self, columns: BoolArray) -> None:
+        """Let columns count no more, here and in the relaxation."""
+        self.relaxation.leave_out(columns)
+        self._set_open(np.flatnonzero(columns & self.inside), np.zeros(1, dtype=bool))
 
     def is_infeasible(self, clock: Clock) -> bool | None:
-        """Tell whether not even mixes of paths meet the requirements; None if time is over.
+        """Tell whether not even mixes of columns meet the requirements; None if time is over.
 
-        Phase 1: the tasks that no path serves are minimised by the same rounds of pricing, with
+        Phase 1: the tasks that no column serves are minimised by the same rounds of pricing, with
         nothing else in the objective. A bound that stays above 0 is a proof.
         """
-        if self.table.is_out_of_reach:
+        if self.relaxation.is_out_of_reach:
             return True
-        missing = np.array(self._missing)
-        self._lp.set_upper(missing, np.ones(len(missing)))
-        self._lp.set_cost(self._costs(-1.0))
-        answer: bool | None = None
+        self._set_missing(True)
+        cost = np.zeros(len(self._cost))
+        cost[self._program.missing] = -1.0
+        self._lp.set_cost(cost)
+        is_infeasible: bool | None = None
         while not clock.is_over:
-            self._lp.limit_time(clock.left)
-            outcome = self._lp.solve()
+            outcome = self._solve(clock)
             if outcome is None:
                 break
             if outcome.value > -1e-9:
-                answer = False
+                is_infeasible = False
                 break
-            bound = self.table.bound(self._prices(outcome), is_phase_1=True)
+            bound = self.relaxation.bound(self._duals(outcome), is_phase_1=True)
             if bound.value < -1e-7:
-                answer = True
+                is_infeasible = True
                 break
-            new = self._candidates(bound, outcome)
-            if not len(new):
-                answer = False  # feasible within tolerances
+            if not self._price(bound.profit, outcome, self._parameters.columns_per_round):
+                is_infeasible = False  # feasible within tolerances
                 break
-            self.add_paths(new)
-        self._lp.set_cost(self._costs(0.0))
-        self._lp.set_upper(missing, np.zeros(len(missing)))
-        return answer
+        self._set_missing(self._may_miss)
+        return is_infeasible
 
-    def _costs(self, missing: float) -> FloatArray:
-        """Return the objective with a cost of ``missing``, and nothing else if that is not 0."""
-        cost = np.zeros(self._columns)
-        if missing == 0.0:
-            cost[: self._lp.columns] = self._lp.cost
-        cost[self._missing] = missing
-        return cost
+    def settle(self, clock: Clock, *, is_interruptible: bool = True) -> Point | None:
+        """Price and solve until no column outside can matter; None if time is over before.
 
-    def settle(self, clock: Clock) -> Point | None:
-        """Price and solve until no path outside can matter; None if time is over before."""
-        tolerance = _SETTLED * self._gap
+        Args:
+            clock: ends the rounds.
+            is_interruptible: whether it may also end the first solve, so that there is no point.
+        """
+        tolerance = self._parameters.settled * self._gap
         while True:
-            self._lp.limit_time(clock.left)
-            outcome = self._lp.solve()
+            outcome = self._solve(clock if is_interruptible else Clock(None, to_its_end=True))
             if outcome is None:
                 return None
             self.rounds += 1
-            prices = self._prices(outcome)
-            bound = self.table.bound(prices)
+            duals = self._duals(outcome)
+            bound = self.relaxation.bound(duals)
             if self.best is None or bound.value < self.best.value:
                 self.best = bound
-            self._idle = np.where(prices.cut > 1e-9, 0, self._idle + 1)
-            unit = 1.0 if self._is_log else max(abs(outcome.value), 1e-12)
-            if bound.value - outcome.value > tolerance * unit and not clock.is_over:
-                new = self._candidates(bound, outcome)
-                if len(new):
-                    self.add_paths(new)
+            self._idle = np.where(duals.cut > 1e-9, 0, self._idle + 1)
+            unit = 1.0 if self._objective.is_log else max(abs(outcome.value), 1e-12)
+            if not clock.is_over:
+                if bound.value - outcome.value > tolerance * unit and self._price(
+                    bound.profit, outcome, self._parameters.columns_per_round
+                ):
                     continue
-            if self._add_tangents(outcome) and not clock.is_over:
-                continue
-            return self._point(outcome, prices, bound)
+                if self._add_tangents(outcome):
+                    continue
+            low, high = self._shares(outcome)
+            return Point(outcome.value, np.clip(low + high, 0.0, 1.0), high, duals, bound)
 
-    def dive(self, clock: Clock) -> IntArray | None:
-        """Return one path for each task, decided one after the other from the master's mixes.
+    def dive(self, clock: Clock, parameters: DiveParameters) -> IntArray:
+        """Return a column of each task, decided step by step from the master's mixes.
 
-        After every solve the tasks that have one path alone keep it, and so does a share of the
-        others, the clearest first. Decisions that leave no solution are taken back in halves; a
-        single one closes its path. None where that does not end or time is over.
+        After every solve the tasks that have one column alone keep it, and so does a share of the
+        others, the clearest first. The undecided ones are priced anew. Decisions after which
+        the capacities cannot hold are taken back, and their columns closed to this dive.
+
+        Args:
+            clock: ends the dive early; tasks still undecided take their columns of most profit.
+            parameters: share decided at once, rounds of pricing.
         """
-        table = self.table
-        choice = np.full(len(table.first) - 1, -1)
-        inside = np.flatnonzero((self._low >= 0) & table.alive)
-        is_open = np.ones(len(inside), dtype=bool)
-        task, last, at_once = table.task[inside], np.empty(0, dtype=np.int64), len(choice)
-        failures = 0
+        self._set_missing(True)
         try:
-            while failures < _DIVE_FAILURES and not clock.is_over:
-                chosen = choice[task]
-                self._set_open(inside, is_open & ((chosen < 0) | (chosen == inside)))
-                self._lp.limit_time(clock.left)
-                outcome = self._lp.solve()
-                if outcome is None:
-                    if not len(last):
-                        return None
-                    failures += 1
-                    choice[table.task[last]] = -1
-                    at_once = len(last) // 2
-                    if not at_once:
-                        is_open &= inside != last[0]
-                        at_once = 1
-                    last = last[:0]
-                    continue
-                x = np.where(self._low >= 0, outcome.x[self._low], 0.0)
-                mix = (x + np.where(self._high >= 0, outcome.x[self._high], 0.0))[inside]
-                undecided = np.flatnonzero((chosen < 0) & is_open & (mix > 1e-6))
-                if not len(undecided):
-                    return choice if (choice >= 0).all() else None
-                order = undecided[np.argsort(-mix[undecided], kind="stable")]
-                _, best = np.unique(task[order], return_index=True)
-                order = order[np.sort(best)]
-                clear = int((mix[order] > 1.0 - 1e-6).sum())
-                share = clear + max(1, (len(order) - clear) // _DIVE_SHARE)
-                last = inside[order[: min(share, at_once)]]
-                choice[table.task[last]] = last
-                at_once = len(choice)
-            return None
+            choice, closed = self._dive(clock, parameters)
         finally:
-            self._set_open(inside, np.ones(len(inside), dtype=bool))
+            inside = np.flatnonzero(self.inside & self.relaxation.alive)
+            self._set_open(inside, np.ones(1, dtype=bool))
+            self._set_missing(self._may_miss)
+        if (choice >= 0).all():
+            return choice
+        # So does a task whose columns in the master are all closed.
+        profit = self.relaxation.bound(self.duals).profit
+        profit[closed] = -np.inf
+        return np.where(choice < 0, self.table.best_of_each(profit), choice)
 
-    def _set_open(self, paths: IntArray, is_open: BoolArray) -> None:
-        """Let some of the master's paths be used, and others not."""
-        columns = np.concatenate((self._low[paths], self._high[paths]))
-        upper = np.tile(np.where(is_open, np.inf, 0.0), 2)
-        self._lp.set_upper(columns[columns >= 0], upper[columns >= 0])
+    def _dive(self, clock: Clock, parameters: DiveParameters) -> tuple[IntArray, BoolArray]:
+        """Return the decisions, -1 where there is none, and the columns that were closed."""
+        table, alive = self.table, self.relaxation.alive
+        tasks = len(table.joint_tasks)
+        choice = np.full(tasks, -1)
+        closed = np.zeros(len(table), dtype=bool)
+        last: IntArray = np.empty(0, dtype=np.int64)
+        returns, was_short, at_once = tasks, False, tasks
+        outcome: LpOutcome | None = None
+        least_gain = parameters.least_gain / tasks
+        while not clock.is_over:
+            for turn in range(parameters.pricing_rounds + 1):
+                inside = np.flatnonzero(self.inside & alive)
+                fixed = choice[table.task[inside]]
+                is_open = ((fixed < 0) | (fixed == inside)) & ~closed[inside]
+                self._set_open(inside, is_open)
+                outcome = self._solve(clock)
+                if outcome is None:
+                    return choice, closed
+                if turn == parameters.pricing_rounds:
+                    break
+                profit = self.relaxation.bound(self._duals(outcome)).profit
+                profit[closed | (choice[table.task] >= 0)] = -np.inf
+                if not self._price(profit, outcome, 1, least_gain):
+                    break
+            assert outcome is not None
+            missing = outcome.x[self._program.missing]
+            is_short = bool(missing.max() > _SHORT)
+            if is_short and not was_short and len(last) and returns > 0:
+                at_fault = self._near_shortage(last, missing > _SHORT)
+                if len(at_fault) in (0, len(last)) and len(last) > 1:
+                    at_fault, at_once = last, 1  # any of them: try the clearest one alone
+                else:
+                    at_fault = at_fault if len(at_fault) else last
+                    closed[at_fault] = True
+                choice[table.task[at_fault]] = -1
+                last, returns = last[:0], returns - 1
+                continue
+            was_short = is_short
+            self._add_tangents(outcome)
+            low, high = self._shares(outcome)
+            mix = (low + high)[inside]
+            whole = inside[(mix >= _WHOLE) & (choice[table.task[inside]] < 0)]
+            choice[table.task[whole]] = whole
+            undecided = np.flatnonzero((choice[table.task[inside]] < 0) & is_open)
+            if not len(undecided):
+                break
+            order = undecided[np.argsort(-mix[undecided], kind="stable")]
+            _, first = np.unique(table.task[inside[order]], return_index=True)
+            order = order[np.sort(first)]
+            share = int(parameters.share * (choice < 0).sum())
+            last = inside[order[: max(1, min(at_once, share))]]
+            choice[table.task[last]] = last
+            at_once = tasks
+        return choice, closed
 
-    def _candidates(self, bound: Bound, outcome: LpOutcome) -> IntArray:
-        """Return the best paths of each task that would improve the master."""
+    def _near_shortage(self, columns: IntArray, is_short: BoolArray) -> IntArray:
+        """Return those of the columns that load a resource which a task in need could use."""
         table = self.table
-        share = outcome.row_dual[self._task_row]
-        gain = bound.worth - share[table.task]
-        paths = np.flatnonzero((gain > 1e-9) & (self._low < 0))
-        paths = paths[np.lexsort((-gain[paths], table.task[paths]))]
-        task = table.task[paths]
-        first = np.searchsorted(task, task)
-        return np.sort(paths[np.arange(len(paths)) - first < _PATHS_PER_ROUND])
+        near = np.zeros(len(table.pool.resources), dtype=bool)
+        for task in np.flatnonzero(is_short).tolist():
+            near[table.joint_tasks[task].resources] = True
+        loads = near[table.padded_resource[:, columns]] & (table.padded_need[:, columns] > 0.0)
+        return columns[loads.any(axis=0)]
 
-    def _prices(self, outcome: LpOutcome) -> Prices:
-        dual = outcome.row_dual
-        resource = np.where(self._resource_row >= 0, dual[self._resource_row], 0.0)
-        return Prices(
-            np.maximum(resource, 0.0),  # negative ones are rounding
-            np.maximum(dual[self._cut_row], 0.0),
-            -float(dual[self._total_row[0]]),
-            -float(dual[self._total_row[1]]),
+    def _solve(self, clock: Clock) -> LpOutcome | None:
+        self._lp.limit_time(clock.left, is_stoppable=not clock.to_its_end)
+        outcome = self._lp.solve()
+        if outcome is not None:
+            self._last = outcome
+        return outcome
+
+    def _set_missing(self, is_allowed: bool) -> None:
+        """Let tasks be served by no column, at a high cost, or not."""
+        missing = self._program.missing
+        cost = self._cost.copy()
+        if is_allowed:
+            cost[missing] = -VIOLATION_WEIGHT
+        self._lp.set_upper(missing, np.full(len(missing), float(is_allowed)))
+        self._lp.set_cost(cost)
+
+    def _set_open(self, columns: IntArray, is_open: BoolArray) -> None:
+        """Let some of the master's columns be used, and others not."""
+        places = np.concatenate((self._low[columns], self._high[columns]))
+        upper = np.tile(np.where(np.broadcast_to(is_open, len(columns)), np.inf, 0.0), 2)
+        self._lp.set_upper(places[places >= 0], upper[places >= 0])
+
+    def _price(
+        self,
+        profit: FloatArray,
+        outcome: LpOutcome,
+        most: int,
+        least_gain: float = _LEAST_REDUCED_PROFIT,
+    ) -> bool:
+        """Add the best columns of each task that improve the master; tell whether there are any."""
+        table = self.table
+        gain = profit - outcome.row_dual[self._program.one][table.task]
+        columns = np.flatnonzero((gain > least_gain) & (self._low < 0))
+        if not len(columns):
+            return False
+        columns = columns[np.lexsort((-gain[columns], table.task[columns]))]
+        task = table.task[columns]
+        rank = np.arange(len(columns)) - np.searchsorted(task, task)
+        self.add_columns(np.sort(columns[rank < most]))
+        return True
+
+    def _duals(self, outcome: LpOutcome) -> Duals:
+        dual, program, unit = outcome.row_dual, self._program, self._objective.throughput_unit
+        reduced = (
+            float(outcome.column_dual[program.average_accuracy[0]]),
+            float(outcome.column_dual[program.throughput[0]]) / unit,
+        )
+        floors = self._objective.min_accuracy, self._objective.min_throughput
+        at_floor = [max(-r, 0.0) if f else 0.0 for r, f in zip(reduced, floors, strict=True)]
+        return Duals(
+            resource=np.maximum(dual[program.capacity], 0.0),  # negative ones are rounding
+            accuracy=-float(dual[program.accuracy_row[0]]),
+            throughput=-float(dual[program.throughput_row[0]]) / unit,
+            cut=np.maximum(dual[self._cut_row], 0.0),
+            floors=(at_floor[0], at_floor[1]),
         )
 
-    def _point(self, outcome: LpOutcome, prices: Prices, bound: Bound) -> Point:
+    def _shares(self, outcome: LpOutcome) -> tuple[FloatArray, FloatArray]:
+        """Return the share of each column at its floor rate and at R, shape (P,) each."""
         low = np.where(self._low >= 0, outcome.x[self._low], 0.0)
-        high = np.where(self._high >= 0, outcome.x[self._high], 0.0)
-        return Point(outcome.value, np.clip(low + high, 0.0, 1.0), high, prices, bound)
+        return low, np.where(self._high >= 0, outcome.x[self._high], 0.0)
+
+    def unit_of(self, term: str) -> float:
+        """See :class:`code_opt.methods.tangents.TangentProgram`."""
+        return 1.0 if term == "accuracy" else self._objective.throughput_unit
+
+    def raise_floor(self, term: str, least: float) -> None:
+        """See :class:`code_opt.methods.tangents.TangentProgram`."""
+        program = self._program
+        (column,) = program.average_accuracy if term == "accuracy" else program.throughput
+        low, high = self._bounds[0][column], self._bounds[1][column]
+        self._lp.set_bounds(int(column), float(max(low, min(least, high))), float(high))
+
+    def add_tangent(self, term: str, at: float, log_value: float, log_slope: float) -> int:
+        """See :class:`code_opt.methods.tangents.TangentProgram`."""
+        limit, columns, values = self._program.tangent(term, at, log_value, log_slope)
+        self._lp.add_rows(np.array([limit]), np.zeros(1, dtype=np.int64), columns, values)
+        self._rows += 1
+        return self._rows
 
     def _add_tangents(self, outcome: LpOutcome) -> bool:
         """Add tangents where the master is loose; tell whether there were any."""
-        if not self._is_log:
+        if not self._objective.is_log:
             return False
-        x = outcome.x
+        x, program = outcome.x, self._program
         added = self._tangents.add_at(
-            float(x[self._totals[0]]),
-            float(x[self._totals[1]]) * self.table.unit,
-            (float(x[self._logs[0]]), float(x[self._logs[1]])),
+            float(x[program.average_accuracy[0]]),
+            float(x[program.throughput[0]]) * self._objective.throughput_unit,
+            (float(x[program.logs[0]]), float(x[program.logs[1]])),
         )
-        self._lp.add_constraints(added)
-        self._rows += len(added)
         return bool(added)

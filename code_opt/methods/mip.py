@@ -12,10 +12,10 @@ from typing import Any
 
 import pyomo.environ as pyo
 
-from code_opt.methods.assignment import Judge, Solution, relative_gap
-from code_opt.methods.models import ModelView, goal_of
+from code_opt.methods.evaluator import Evaluator, Solution
+from code_opt.methods.models import ModelView
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Progress
-from code_opt.methods.tangents import Tangents
+from code_opt.methods.tangents import ModelTangents, Tangents, ranges_of
 from code_opt.result import Status
 from code_opt.solvers import (
     MipSession,
@@ -30,19 +30,19 @@ class TangentLoop:
     """State of one mixed-integer solve over a pool: best assignment, bound, counts."""
 
     def __init__(
-        self, judge: Judge, clock: Clock, best: Solution | None = None, left_out: int = 0
+        self, evaluator: Evaluator, clock: Clock, best: Solution | None = None, left_out: int = 0
     ) -> None:
         """Take an assignment to start from, if there is one.
 
         ``left_out`` counts the paths that its value has already kept out of the pool.
         """
-        self.judge = judge
-        self.settings = judge.settings
+        self.evaluator, self.objective = evaluator, evaluator.objective
+        self.settings = evaluator.settings
         self.clock = clock
-        self.is_log = self.settings.objective == "reward"
+        self.is_log = self.objective.is_log
         self.gap = max(self.settings.gap, SMALLEST_GAP)
         # The model's goal is in this unit: A and Th are scaled there, log F is not.
-        goal = goal_of(judge.pool, self.settings)
+        goal = self.objective.goal
         self.unit = {"accuracy": goal.accuracy_unit, "throughput": goal.throughput_unit}.get(
             self.settings.objective, 1.0
         )
@@ -54,8 +54,10 @@ class TangentLoop:
 
     def add_tangents(self, view: ModelView) -> None:
         """Give a new model its first tangents, dense around the best known solution."""
-        self.tangents = Tangents(self.judge.pool, view.model, view.goal, self.gap)
-        if self.is_log and not self.tangents.spread(self.best):
+        program = ModelTangents(view.model, view.goal)
+        self.tangents = Tangents(self.objective.reward, program, self.gap)
+        ranges = ranges_of(self.evaluator.pool)
+        if self.is_log and not self.tangents.spread(*ranges, self.best):
             self.bound = -math.inf
 
     def solve(self, view: ModelView) -> Status:
@@ -107,20 +109,20 @@ class TangentLoop:
             excluded = view.exclude(paths)
             session.add_constraints(excluded)
             new_rows += len(excluded)
-            found = None if excluded else self.judge.solution(paths)
-            if found is not None and (self.best is None or found.log_value > self.best.log_value):
-                value, known = found.log_value / self.unit, self._known
+            found = None if excluded else self.evaluator.solution(paths)
+            if found is not None and (self.best is None or found.value > self.best.value):
+                value, known = found.value / self.unit, self._known
                 if outcome.is_second and known is not None and contradicts(known, value):
                     raise session.contradiction(
                         f"it said that nothing is better than {self.best_value:.9g}, and finds "
-                        f"{found.log_value:.9g} when asked again"
+                        f"{found.value:.9g} when asked again"
                     )
                 self.best = found
             if self.is_log:
                 new_rows += self._cut(view, session)
         self.bound = min(self.bound, outcome.bound * self.unit)
         self.bound = max(self.bound, self.best_value)
-        gap = relative_gap(self.is_log, self.best_value, self.bound)
+        gap = self.objective.gap(self.best_value, self.bound)
         if self.best is not None and gap <= self.gap:
             return "optimal"
         if outcome.termination is not Termination.OPTIMAL or self.clock.is_over:
@@ -135,7 +137,7 @@ class TangentLoop:
     @property
     def best_value(self) -> float:
         """Value of the best assignment (a reward's logarithm); -inf without one."""
-        return -math.inf if self.best is None else self.best.log_value
+        return -math.inf if self.best is None else self.best.value
 
     @property
     def _known(self) -> float | None:
@@ -162,15 +164,11 @@ class TangentLoop:
 
     def _report(self, progress: SolverProgress) -> None:
         assert self.settings.progress is not None
-        value = None if self.best is None else self.best.log_value
+        value = None if self.best is None else self.best.value
         bound = min(self.bound, progress.bound * self.unit)
-
-        def true(x: float | None) -> float | None:
-            if x is None or not math.isfinite(x):
-                return None
-            return math.exp(x) if self.is_log else x
-
-        gap = None
+        shown, gap = None if value is None else self.objective.shown(value), None
         if value is not None and math.isfinite(bound):
-            gap = relative_gap(self.is_log, value, bound)
-        self.settings.progress(Progress("exact", self.clock.seconds, true(value), true(bound), gap))
+            gap = self.objective.gap(value, bound)
+        self.settings.progress(
+            Progress("exact", self.clock.seconds, shown, self.objective.shown(bound), gap)
+        )

@@ -10,18 +10,18 @@ from typing import Any, Protocol
 import numpy as np
 import pyomo.environ as pyo
 
-from code_opt.methods.assignment import (
+from code_opt.methods.bounds import most_accurate
+from code_opt.methods.evaluator import (
     ChosenPath,
     Solution,
     is_admissible,
     measured_paths,
     path_in_pool,
     path_of,
-    paths_of_units,
 )
-from code_opt.methods.bounds import most_accurate
+from code_opt.methods.joint_tasks import JointTask
+from code_opt.methods.objective import ObjectiveFunction, accuracy_unit
 from code_opt.methods.settings import Settings
-from code_opt.methods.units import Unit
 from code_opt.paths import PathPool, TaskGraph, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.reward import log_value
@@ -58,17 +58,6 @@ class ModelView(Protocol):
         """Cut off paths that a task must not take; return the constraints."""
 
 
-def throughput_unit(pool: PathPool) -> float:
-    """Return the unit of Th in the models: the sum of all most rates (1 where that is 0)."""
-    return sum(float(t.most_rate.max(initial=0.0)) for t in pool.tasks) or 1.0
-
-
-def accuracy_unit(pool: PathPool) -> float:
-    """Return the unit of A in the models: the most that any assignment has (1 where that is 0)."""
-    most = [float(t.paths.accuracy.max(initial=0.0)) for t in pool.tasks]
-    return float(pool.weights @ np.array(most)) or 1.0
-
-
 def path_data(pool: PathPool, goal: Goal) -> PathData:
     """Return the pool as the path formulation takes it."""
     entries: Entries = {}
@@ -102,47 +91,32 @@ def path_data(pool: PathPool, goal: Goal) -> PathData:
     )
 
 
-def unit_data(pool: PathPool, units: Sequence[Unit], goal: Goal) -> PathData:
-    """Return units and their options as the path formulation takes tasks and paths.
+def joint_path_data(pool: PathPool, joint_tasks: Sequence[JointTask], goal: Goal) -> PathData:
+    """Return joint tasks and joint paths as the path formulation takes tasks and paths.
 
-    An option of an input group is one path here, at the throughput of all its tasks, so that
+    A joint path of an input group is one path here, at the throughput of all its tasks, so that
     nothing is left that tasks would share. Without groups this is :func:`path_data`.
     """
     entries: Entries = {}
-    first = np.cumsum([0, *(len(unit) for unit in units)]).tolist()
-    for unit, start in zip(units, first[:-1], strict=True):
-        use = unit.use_per_inference
-        for column, resource in enumerate(unit.resources.tolist()):
+    first = np.cumsum([0, *(len(task) for task in joint_tasks)]).tolist()
+    for task, start in zip(joint_tasks, first[:-1], strict=True):
+        use = task.use_per_inference
+        for column, resource in enumerate(task.resources.tolist()):
             used = np.flatnonzero(use[:, column])
             entries.setdefault(resource, []).extend(
                 zip((used + start).tolist(), use[used, column].tolist(), strict=True)
             )
     return PathData(
-        task_names=[" + ".join(task.task.id for task in unit.tasks) for unit in units],
-        weight=[float(unit.weights.sum()) for unit in units],
-        floor=[unit.floor for unit in units],
-        task_of=np.repeat(np.arange(len(units)), [len(unit) for unit in units]).tolist(),
-        accuracy=np.concatenate([unit.mean_accuracy for unit in units]).tolist(),
-        most_rate=np.concatenate([unit.most for unit in units]).tolist(),
+        task_names=[" + ".join(t.task.id for t in task.tasks) for task in joint_tasks],
+        weight=[float(task.weights.sum()) for task in joint_tasks],
+        floor=[task.floor for task in joint_tasks],
+        task_of=np.repeat(np.arange(len(joint_tasks)), [len(t) for t in joint_tasks]).tolist(),
+        accuracy=np.concatenate([task.mean_accuracy for task in joint_tasks]).tolist(),
+        most_rate=np.concatenate([task.most for task in joint_tasks]).tolist(),
         rate_rows=_rows(pool, entries, {}, is_rate=True),
         memory_rows=_rows(pool, entries, {}, is_rate=False),
         goal=goal,
     )
-
-
-def option_of(unit: Unit, solution: Solution) -> int | None:
-    """Return the option of a unit that an assignment takes, None if it is not listed."""
-    pairs = zip(unit.group.tasks, unit.tasks, strict=True)
-    return unit.number_of([_position(task, solution.paths[t]) for t, task in pairs])
-
-
-def listing(unit: Unit, solution: Solution) -> Unit:
-    """Return a unit that lists what an assignment takes, even if another option dominates it."""
-    if unit.sharing is None or option_of(unit, solution) is not None:
-        return unit
-    pairs = zip(unit.group.tasks, unit.tasks, strict=True)
-    paths = [_position(task, solution.paths[t]) for t, task in pairs]
-    return unit.having(np.concatenate((unit.paths, [paths])))
 
 
 def _own_use(pool: PathPool) -> list[tuple[IntArray, FloatArray]]:
@@ -153,17 +127,6 @@ def _own_use(pool: PathPool) -> list[tuple[IntArray, FloatArray]]:
             for t, use in zip(group.tasks, sharing.own_use, strict=True):
                 found[t] = (group.resources, use)
     return found
-
-
-def goal_of(pool: PathPool, settings: Settings) -> Goal:
-    """Return objective and floors as the formulations take them."""
-    return Goal(
-        objective=settings.objective,
-        min_accuracy=settings.min_accuracy,
-        min_throughput=settings.min_throughput,
-        throughput_unit=throughput_unit(pool),
-        accuracy_unit=accuracy_unit(pool),
-    )
 
 
 Entries = dict[int, list[tuple[int, float]]]
@@ -190,7 +153,7 @@ class PathView:
 
     def __post_init__(self) -> None:
         """Build the model."""
-        self.data = path_data(self.pool, goal_of(self.pool, self.settings))
+        self.data = path_data(self.pool, ObjectiveFunction.of(self.pool, self.settings).goal)
         self.model = build_path_model(self.data)
         self._first = np.cumsum([0, *(len(t) for t in self.pool.tasks)]).tolist()
 
@@ -246,19 +209,20 @@ class PathView:
 
 
 @dataclass
-class UnitView:
-    """The path formulation of units: every option of an input group is one path."""
+class JointPathView:
+    """The path formulation of joint tasks: every joint path of an input group is one path."""
 
     pool: PathPool
-    """All tasks; of those in groups the paths that options are made of."""
+    """All tasks; of those in groups the paths that joint paths are made of."""
     settings: Settings
-    units: tuple[Unit, ...]
+    joint_tasks: tuple[JointTask, ...]
 
     def __post_init__(self) -> None:
         """Build the model."""
-        self.data = unit_data(self.pool, self.units, goal_of(self.pool, self.settings))
+        goal = ObjectiveFunction.of(self.pool, self.settings).goal
+        self.data = joint_path_data(self.pool, self.joint_tasks, goal)
         self.model = build_path_model(self.data)
-        self._first = np.cumsum([0, *(len(unit) for unit in self.units)]).tolist()
+        self._first = np.cumsum([0, *(len(task) for task in self.joint_tasks)]).tolist()
 
     @property
     def goal(self) -> Goal:
@@ -266,29 +230,33 @@ class UnitView:
         return self.data.goal
 
     def start_at(self, solution: Solution) -> None:
-        """See :class:`ModelView`; the assignment's options are listed."""
+        """See :class:`ModelView`; the assignment's joint paths are listed."""
         model = self.model
         for variable in (*model.choose.values(), *model.extra.values()):
             variable.set_value(0.0, skip_validation=True)
-        for first, unit in zip(self._first[:-1], self.units, strict=True):
-            option = option_of(unit, solution)
-            assert option is not None
-            number = first + option
+        for first, task in zip(self._first[:-1], self.joint_tasks, strict=True):
+            path = task.number_of(solution.arcs)
+            assert path is not None
+            number = first + path
             model.choose[number].set_value(1.0, skip_validation=True)
             if number in model.extra:
-                rate = float(solution.allocation.rates[unit.group.tasks[0]])
-                most = self.data.most_rate[number] - unit.floor
-                share = min(max((unit.size * rate - unit.floor) / most, 0.0), 1.0)
+                rate = float(solution.allocation.rates[task.group.tasks[0]])
+                most = self.data.most_rate[number] - task.floor
+                share = min(max((task.size * rate - task.floor) / most, 0.0), 1.0)
                 model.extra[number].set_value(share, skip_validation=True)
         _start_totals(self, self.pool, self.settings, solution)
 
     def paths(self) -> list[ChosenPath]:
         """See :class:`ModelView`."""
-        options = []
-        for first, end in itertools.pairwise(self._first):
+        found: dict[int, ChosenPath] = {}
+        for joint_task, (first, end) in zip(
+            self.joint_tasks, itertools.pairwise(self._first), strict=True
+        ):
             values = [self.model.choose[p].value or 0.0 for p in range(first, end)]
-            options.append(int(np.argmax(values)))
-        return paths_of_units(self.units, options)
+            paths = joint_task.paths[int(np.argmax(values))].tolist()
+            for t, task, path in zip(joint_task.group.tasks, joint_task.tasks, paths, strict=True):
+                found[t] = path_in_pool(task, path)
+        return [found[t] for t in range(len(found))]
 
     def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:  # noqa: ARG002
         """See :class:`ModelView`; every path of the pool is admissible."""
@@ -308,7 +276,7 @@ class FlowView:
 
     def __post_init__(self) -> None:
         """Build the model."""
-        self.data = _flow_data(self.pool, goal_of(self.pool, self.settings))
+        self.data = _flow_data(self.pool, ObjectiveFunction.of(self.pool, self.settings).goal)
         self.model = build_flow_model(self.data)
         self._first = np.cumsum([0, *(len(t.graph.arcs) for t in self.pool.tasks)]).tolist()
 

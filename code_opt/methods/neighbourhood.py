@@ -1,236 +1,209 @@
-"""A few services answer anew, together: a tree search over their paths.
+"""One iteration of large neighbourhood search: a few tasks are re-optimised together.
 
-The services that are freed choose among all of their paths; all others keep theirs. Those
-whose present paths load a server or link that a freed service can load let their rates go,
-the rest keep them, too. What is left is a small linear program, wherever in however large an
-instance, and a tree over it: paths whose worth at the prices cannot make up for what the
-neighbourhood has now never enter (Lagrangian duality), the relaxation's reduced profits close
-further ones, and branches that promise no gain are cut (Land and Doig 1960). Freeing some
-and solving for them exactly is a large neighbourhood search (Shaw 1998).
+The tasks that are freed choose among all of their columns; all others keep theirs. Those whose
+present columns load a server or link that a freed task can load let their rates go, the rest keep
+them, too. What is left is a small linear program (:mod:`formulations.neighbourhood`), however
+large the instance, and branch and bound over it (Land and Doig 1960, DOI 10.2307/1910129): columns
+whose profit at the duals cannot make up for what the neighbourhood has now never enter (Lagrangian
+duality), reduced costs of the relaxation close further ones, and branches that promise no gain are
+cut.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from code_opt.methods.local_search import (
-    FIT_TOLERANCE,
-    LEAST_GAIN,
-    VIOLATION_WEIGHT,
-    Searcher,
-    State,
-)
-from code_opt.methods.prices import Prices
+from code_opt.methods.evaluator import FIT_TOLERANCE, LEAST_GAIN, VIOLATION_WEIGHT
+from code_opt.methods.search import AssignmentSearch, State
+from code_opt.paths import Duals
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
 from code_opt.solvers import LinearProgram, LpOutcome
+from formulations.neighbourhood import NeighbourhoodData, build_neighbourhood_program
 
 _LEAST_PROMISE = 1e-6
 """Gain of merit below which a branch is not worth following."""
 _LEAST_COST = 1e-4
 """Costs are scaled as if the largest one was no smaller, and no larger than its inverse."""
 _FILTERS = 2
-"""Times that paths are left out before the program is built; each tightens the next."""
+"""Times that columns are left out before the program is built; each tightens the next."""
 _WHOLE = 1.0 - 1e-6
-"""Share of a path in the mix from which the mix counts as this path alone."""
+"""Share of a column in the mix from which the mix counts as this column alone."""
 
 
 class Neighbourhood:
-    """The program of F freed services with m of their paths, and of the L others near them.
-
-    Columns: each path at its floor rate and at its R, alternating; the extra rate of each
-    other service, as a share of what its path can do; and, only where a requirement is
-    missed at present, what each row lacks. Rows: resources, the floors on the totals, one
-    path for each freed service.
-    """
+    """The program of F freed tasks with m of their columns, and of the L others near them."""
 
     def __init__(
         self,
-        work: Searcher,
+        work: AssignmentSearch,
         state: State,
         freed: IntArray,
-        prices: Prices,
-        instead_of: Neighbourhood | None = None,
+        duals: Duals,
+        solver: LinearProgram | None = None,
     ) -> None:
-        """Gather the columns and rows.
+        """Gather what the program is made of.
 
         Args:
-            work: the paths.
-            state: where everybody is now.
-            freed: tasks that may change their paths, ascending.
-            prices: any prices of the resources; the better, the fewer paths are looked at.
-            instead_of: one that is not needed any more, whose solver is used again.
+            work: the columns.
+            state: the present assignment.
+            freed: tasks that may change their columns, ascending.
+            duals: any duals of the resources; the better, the fewer columns are looked at.
+            solver: is loaded with the program (default: a new one).
         """
-        self._work, self._state, self._freed = work, state, freed
+        self._work, self._table, self._state, self._freed = work, work.table, state, freed
         self.nodes = 0
         """Linear programs solved."""
         self.is_exhausted = False
         """Whether the search came to its end: nothing better by the present estimates."""
-        a, th = work.slopes(state.accuracy, state.throughput)
-        self._prices = Prices(prices.resource, (a, th), prices.floors)
-        self._paths = work.options_of(freed)
+        self._tangent_profits: list[FloatArray] = []
+        """For each program solved what each column brings at its duals, shape (m,), and ..."""
+        self._rest_of_bounds: list[float] = []
+        """... what the rest brings: together they bound every assignment."""
+        table = work.table
+        self._slopes = a, th = work.slopes(state)
+        self._dual, self._floor_duals = duals.resource, np.array(duals.floors)
+        self._gains = a + duals.floors[0], th + duals.floors[1]
+        """Value of A and Th, floors on them included."""
+        self._paths = table.columns_of_tasks(freed)
         self._near = near = self._others_near()
         self._near_now = state.choice[near]
         moving = np.concatenate((freed, near))
         held = state.choice[moving]
         rest = state.load.copy()
-        np.subtract.at(rest, work.index[:, held], work.loads_of(held, state.rates[moving]))
-        np.add.at(rest, work.index[:, self._near_now], work.need[:, self._near_now])
+        held_load = table.loads_of(held, state.rates[moving])
+        np.subtract.at(rest, table.padded_resource[:, held], held_load)
+        near_resource = table.padded_resource[:, self._near_now]
+        np.add.at(rest, near_resource, table.padded_need[:, self._near_now])
         self._spare = 1.0 - rest
         """What the others leave of each resource, the near ones at their floors."""
-        now_freed = state.choice[freed]
-        accuracy_held = float(work.weight[now_freed] @ work.estimate[now_freed])
+        accuracy_held = float(work.accuracy[state.choice[freed]].sum())
         rate_held = float(state.rates[moving].sum())
-        rate_near = float(work.floor[near].sum())
-        settings = work.judge.settings
-        self._least = np.array([settings.min_accuracy or 0.0, settings.min_throughput or 0.0])
+        rate_near = float(table.floor[near].sum())
+        objective = work.objective
+        self._least = np.array([objective.min_accuracy or 0.0, objective.min_throughput or 0.0])
         rest_of_totals = np.array(
             [state.accuracy - accuracy_held, state.throughput - rate_held + rate_near]
         )
         self._lacking = self._least - rest_of_totals
         """What the program's columns must bring for the floors on A and Th."""
         self._now = a * accuracy_held + th * (rate_held - rate_near)
-        """What the program's objective is worth at present."""
-        self._extra = work.most[self._paths] - work.floor[work.task[self._paths]]
-        """What each path's rate can be beyond the floor."""
-        self._near_extra = work.most[self._near_now] - work.floor[near]
+        """Present value of the program's objective."""
+        self._extra = table.extra[self._paths]
+        """Rate that each column can have beyond the floor."""
+        self._near_extra = table.extra[self._near_now]
         if state.violation == 0.0:
             self._spare = np.maximum(self._spare, 0.0)
             for _ in range(_FILTERS):
                 self._filter()
-        self._program: LinearProgram = self._build(
-            None if instead_of is None else instead_of._program
-        )
+        self._owner = np.searchsorted(freed, table.task[self._paths])
+        """Which of the freed tasks each column belongs to."""
+        self._program = LinearProgram.empty() if solver is None else solver
+        self._scale = self._load_program()
+        """Costs of the program per unit of the objective."""
+        self._is_open = np.ones(len(self._paths), dtype=bool)
 
     def _filter(self) -> None:
-        """Leave out paths that cannot fit, or by the prices cannot pay; bound the rates.
+        """Leave out columns that cannot fit, or whose reduced costs are too large; bound the rates.
 
-        Whatever the freed services choose, each takes at least the least that its paths
-        need. What that leaves bounds the rates of the others, far better than the
-        capacities alone, and the prices what can be reached with each path.
+        Whatever the freed tasks choose, each takes at least the least that its columns need.
+        What that leaves bounds the rates of the others, far better than the capacities
+        alone, and the duals what can be reached with each column.
         """
-        work, freed, paths, near_now = self._work, self._freed, self._paths, self._near_now
-        sizes = np.bincount(np.searchsorted(freed, work.task[paths]), minlength=len(freed))
+        table, freed, paths, near_now = self._table, self._freed, self._paths, self._near_now
+        sizes = np.bincount(np.searchsorted(freed, table.task[paths]), minlength=len(freed))
         first = np.cumsum(sizes) - sizes
-        index, use, need = work.index[:, paths], work.rate_use[:, paths], work.need[:, paths]
+        index, need = table.padded_resource[:, paths], table.padded_need[:, paths]
+        use = table.padded_rate_use[:, paths]
         least = np.minimum.reduceat(need, first, axis=1)
         spare = self._spare.copy()
         np.subtract.at(spare, index[:, first], least)
         room = spare[index] + np.repeat(least, sizes, axis=1) - need
         self._extra = np.minimum(self._extra, _rate_within(room, use))
-        near_use = work.rate_use[:, near_now]
-        near_room = np.maximum(spare[work.index[:, near_now]], 0.0)
+        near_use = table.padded_rate_use[:, near_now]
+        near_index = table.padded_resource[:, near_now]
+        near_room = np.maximum(spare[near_index], 0.0)
         self._near_extra = np.minimum(self._near_extra, _rate_within(near_room, near_use))
 
-        gain_a, gain_th = self._prices.gains
-        price = self._prices.resource
-        floor = work.floor[work.task[paths]]
-        paid = price[index]
-        worth = gain_a * work.weight[paths] * work.estimate[paths] + gain_th * floor
-        worth += np.maximum(self._extra, 0.0) * np.maximum(gain_th - (paid * use).sum(axis=0), 0.0)
-        worth -= (paid * need).sum(axis=0)
+        (gain_a, gain_th), dual = self._gains, self._dual
+        paid = dual[index]
+        profit = gain_a * self._work.accuracy[paths] + gain_th * table.floor[table.task[paths]]
+        profit += np.maximum(self._extra, 0.0) * np.maximum(gain_th - (paid * use).sum(axis=0), 0.0)
+        profit -= (paid * need).sum(axis=0)
         fits = (room >= -FIT_TOLERANCE).all(axis=0)
-        worth[~fits] = -np.inf
-        best = np.maximum.reduceat(worth, first)
-        near_margin = gain_th - (price[work.index[:, near_now]] * near_use).sum(axis=0)
+        profit[~fits] = -np.inf
+        best = np.maximum.reduceat(profit, first)
+        near_margin = gain_th - (dual[near_index] * near_use).sum(axis=0)
         bound = float(best.sum()) + float(self._near_extra @ np.maximum(near_margin, 0.0))
         touched = self._touched()
-        bound += float(price[touched] @ self._spare[touched])
-        bound -= float(np.array(self._prices.floors) @ self._lacking)
-        keep = bound - (np.repeat(best, sizes) - worth) > self._now + _LEAST_PROMISE
-        # The present paths stay, so that every service has one.
+        bound += float(dual[touched] @ self._spare[touched])
+        bound -= float(self._floor_duals @ self._lacking)
+        keep = bound - (np.repeat(best, sizes) - profit) > self._now + _LEAST_PROMISE
+        # The present columns stay, so that every task has one.
         keep |= paths == np.repeat(self._state.choice[freed], sizes)
         self._paths, self._extra = paths[keep], np.maximum(self._extra[keep], 0.0)
 
     def _others_near(self) -> IntArray:
-        """Return the tasks not freed whose rates bear on a resource that the paths can load."""
-        work, choice, paths = self._work, self._state.choice, self._paths
-        affected = np.zeros(len(work.pool.resources), dtype=bool)
-        affected[work.index[:, paths][work.rate_use[:, paths] > 0.0]] = True
-        near = (affected[work.index[:, choice]] & (work.rate_use[:, choice] > 0.0)).any(axis=0)
-        near &= work.most[choice] > work.floor
+        """Return the tasks not freed whose rates bear on a resource that the columns can load."""
+        table, choice, paths = self._table, self._state.choice, self._paths
+        affected = np.zeros(len(table.pool.resources), dtype=bool)
+        affected[table.padded_resource[:, paths][table.padded_rate_use[:, paths] > 0.0]] = True
+        loads = table.padded_rate_use[:, choice] > 0.0
+        near = (affected[table.padded_resource[:, choice]] & loads).any(axis=0)
+        near &= table.most[choice] > table.floor
         near[self._freed] = False
         return np.flatnonzero(near)
 
     def _touched(self) -> BoolArray:
         """Return which resources the program's columns load."""
-        work, paths, near_now = self._work, self._paths, self._near_now
-        touched = np.zeros(len(work.pool.resources), dtype=bool)
-        loads = (work.need[:, paths] > 0.0) | (work.rate_use[:, paths] > 0.0)
-        touched[work.index[:, paths][loads]] = True
-        touched[work.index[:, near_now][work.rate_use[:, near_now] > 0.0]] = True
+        table, paths, near_now = self._table, self._paths, self._near_now
+        touched = np.zeros(len(table.pool.resources), dtype=bool)
+        loads = (table.padded_need[:, paths] > 0.0) | (table.padded_rate_use[:, paths] > 0.0)
+        touched[table.padded_resource[:, paths][loads]] = True
+        near_loads = table.padded_rate_use[:, near_now] > 0.0
+        touched[table.padded_resource[:, near_now][near_loads]] = True
         return touched
 
-    def _build(self, instead_of: LinearProgram | None) -> LinearProgram:
-        """Return the program of the columns gathered."""
-        work, paths, near, freed = self._work, self._paths, self._near, self._freed
-        a, th = self._prices.slopes
-        is_short = self._state.violation > 0.0
-        task = work.task[paths]
-        self._owner = np.searchsorted(freed, task)
-        """Which of the freed services each path belongs to."""
-        touched = np.flatnonzero(self._touched())
-        row_of = np.zeros(len(self._spare), dtype=np.int64)
-        row_of[touched] = np.arange(len(touched))
-        m, n_near, r = len(paths), len(near), len(touched)
-        floors = 2 if self._least.any() else 0
-        slack = r + floors if is_short else 0
-        matrix = np.zeros((2 * m + n_near + slack, r + floors + len(freed)))
-        """Transposed: one row for each column of the program."""
-        low = work.need[:, paths]
-        high = low + work.rate_use[:, paths] * self._extra
-        near_load = work.rate_use[:, self._near_now] * self._near_extra
-        at, at_near = np.arange(m), 2 * m + np.arange(n_near)
-        for k in range(len(low)):
-            # Padding is 0 of resource 0.
-            rows = row_of[work.index[k, paths]]
-            matrix[2 * at, rows] += low[k]
-            matrix[2 * at + 1, rows] += high[k]
-            matrix[at_near, row_of[work.index[k, self._near_now]]] += near_load[k]
-        matrix[np.arange(2 * m), r + floors + np.repeat(self._owner, 2)] = 1.0
-        accuracy = work.weight[paths] * work.estimate[paths]
-        floor = work.floor[task]
-        rates = np.column_stack((floor, floor + self._extra)).ravel()
-        cost = np.concatenate(
-            (np.repeat(a * accuracy, 2) + th * rates, th * self._near_extra, np.zeros(slack))
+    def _load_program(self) -> float:
+        """State the program of the columns gathered, and hand it to the solver; return a scale."""
+        table, paths, state = self._table, self._paths, self._state
+        unit = np.array([1.0, table.largest_rate])
+        touched, is_short = self._touched(), state.violation > 0.0
+        lacking = None
+        if self._least.any():
+            lacking = (self._lacking - FIT_TOLERANCE * self._least) / unit
+        arrays = build_neighbourhood_program(
+            NeighbourhoodData(
+                owner=self._owner,
+                accuracy=self._work.accuracy[paths],
+                floor=table.floor[table.task[paths]],
+                extra=self._extra,
+                resource=table.padded_resource[:, paths],
+                need=table.padded_need[:, paths],
+                rate_use=table.padded_rate_use[:, paths],
+                near_resource=table.padded_resource[:, self._near_now],
+                near_rate_use=table.padded_rate_use[:, self._near_now],
+                near_extra=self._near_extra,
+                spare=self._spare,
+                touched=touched,
+                slopes=self._slopes,
+                lacking=lacking,
+                least=self._least / unit,
+                throughput_unit=table.largest_rate,
+                shortage_cost=VIOLATION_WEIGHT if is_short else None,
+            )
         )
-        upper = np.ones(len(matrix))
-        row_lower = np.concatenate((np.full(r, -np.inf), np.ones(floors + len(freed))))
-        row_upper = np.concatenate(
-            (self._spare[touched], np.full(floors, np.inf), np.ones(len(freed)))
-        )
-        # The solver's tolerances are absolute: costs near 1 whatever the number of services.
-        largest = float(np.abs(cost).max(initial=0.0))
-        self._scale = 1.0 / min(max(largest, _LEAST_COST), 1.0 / _LEAST_COST)
-        if floors:
-            matrix[: 2 * m, r] = np.repeat(accuracy, 2)
-            matrix[: 2 * m, r + 1] = rates / work.unit
-            matrix[at_near, r + 1] = self._near_extra / work.unit
-            row_lower[r : r + 2] = self._lacking - FIT_TOLERANCE * self._least
-            row_lower[r + 1] /= work.unit
-        if slack:
-            lack = np.arange(2 * m + n_near, len(matrix))
-            matrix[lack[:r], np.arange(r)] = -1.0
-            if floors:
-                least = self._least / (1.0, work.unit)
-                matrix[lack[r], r], matrix[lack[r + 1], r + 1] = least
-            cost[lack], upper[lack] = -VIOLATION_WEIGHT, np.inf
-            excess = np.maximum(self._state.load[touched] - 1.0 - FIT_TOLERANCE, 0.0).sum()
-            totals = np.array(self._state.accuracy), np.array(self._state.throughput)
-            self._now -= VIOLATION_WEIGHT * float(excess + work.violation(*totals))
-        columns, rows = np.nonzero(matrix)
-        counts = np.bincount(columns, minlength=len(matrix))
-        return LinearProgram(
-            cost=cost * self._scale,
-            lower=np.zeros(len(matrix)),
-            upper=upper,
-            indptr=np.concatenate(([0], np.cumsum(counts))),
-            indices=rows,
-            data=matrix[columns, rows],
-            rhs=row_upper,
-            row_lower=row_lower,
-            instead_of=instead_of,
-        )
+        if is_short:
+            excess = np.maximum(state.load[touched] - 1.0 - FIT_TOLERANCE, 0.0).sum()
+            totals = np.array(state.accuracy), np.array(state.throughput)
+            missed = self._work.objective.floors_missed(*totals)
+            self._now -= VIOLATION_WEIGHT * float(excess + missed)
+        # The solver's tolerances are absolute: costs near 1 whatever the number of tasks.
+        gains = arrays.cost[: 2 * len(paths) + len(self._near)]
+        largest = float(np.abs(gains).max(initial=0.0))
+        scale = 1.0 / min(max(largest, _LEAST_COST), 1.0 / _LEAST_COST)
+        self._program.load(*arrays._replace(cost=arrays.cost * scale))
+        return scale
 
     def search(self, most_nodes: int) -> State | None:
         """Return the best assignment found that is better than the present one, if any.
@@ -242,21 +215,16 @@ class Neighbourhood:
         """
         best, gain = None, 0.0
         is_open = np.ones(len(self._paths), dtype=bool)
-        self._is_open = is_open
         first = np.searchsorted(self._owner, np.arange(len(self._freed)))
-        self._duals: list[FloatArray] = []
-        """For each program solved what each path brings at its prices, shape (m,), and ..."""
-        self._bases: list[float] = []
-        """... what the rest brings: together they bound every assignment."""
         stack = [(np.inf, is_open)]
         while stack and self.nodes < most_nodes:
             promised, is_open = stack.pop()
             if promised <= gain + _LEAST_PROMISE:
                 continue
-            if self._duals:
-                brought = np.where(is_open, np.array(self._duals), -np.inf)
+            if self._tangent_profits:
+                brought = np.where(is_open, np.array(self._tangent_profits), -np.inf)
                 most = np.maximum.reduceat(brought, first, axis=1)
-                bound = np.array(self._bases) + most.sum(axis=1)
+                bound = np.array(self._rest_of_bounds) + most.sum(axis=1)
                 with_path = (brought + (bound[:, None] - most[:, self._owner])).min(axis=0)
                 is_open = with_path > gain + _LEAST_PROMISE
                 if not np.logical_or.reduceat(is_open, first).all():
@@ -268,8 +236,8 @@ class Neighbourhood:
                 continue
             promised = outcome.value / self._scale - self._now
             profit = self._by_path(outcome.column_dual) / self._scale
-            self._duals.append(profit.max(axis=1))
-            self._bases.append(promised - float(np.maximum(profit[is_open], 0.0).sum()))
+            self._tangent_profits.append(profit.max(axis=1))
+            self._rest_of_bounds.append(promised - float(np.maximum(profit[is_open], 0.0).sum()))
             if promised <= gain + _LEAST_PROMISE:
                 continue
             mix = self._by_path(outcome.x).sum(axis=1)
@@ -284,8 +252,8 @@ class Neighbourhood:
                 if promised > gain + _LEAST_PROMISE:
                     stack += [(promised, part) for part in self._all_but(mix, is_open)]
                 continue
-            service = int(np.argmax(np.where(largest < _WHOLE, largest, -1.0)))
-            mine = self._owner == service
+            task = int(np.argmax(np.where(largest < _WHOLE, largest, -1.0)))
+            mine = self._owner == task
             path = int(np.argmax(np.where(mine, mix, -1.0)))
             without = is_open.copy()
             without[path] = False
@@ -301,8 +269,8 @@ class Neighbourhood:
         """Return what is open in parts of a branch that together leave out one assignment."""
         taken = mix >= _WHOLE
         parts, fixed = [], is_open.copy()
-        for service in range(len(self._freed)):
-            mine = self._owner == service
+        for task in range(len(self._freed)):
+            mine = self._owner == task
             without = fixed & ~(mine & taken)
             if (without & mine).any():
                 parts.append(without)
@@ -325,16 +293,16 @@ class Neighbourhood:
 
     def _state_of(self, outcome: LpOutcome, mix: FloatArray) -> State:
         """Return the assignment that a solution of the program stands for."""
-        work, m, near = self._work, len(self._paths), self._near
+        table, m, near = self._table, len(self._paths), self._near
         taken = np.flatnonzero(mix >= _WHOLE)
         tasks = self._freed[self._owner[taken]]
         choice, rates = self._state.choice.copy(), self._state.rates.copy()
         choice[tasks] = self._paths[taken]
         at_most = np.clip(self._by_path(outcome.x)[taken, 1] / mix[taken], 0.0, 1.0)
-        rates[tasks] = work.floor[tasks] + at_most * self._extra[taken]
+        rates[tasks] = table.floor[tasks] + at_most * self._extra[taken]
         share = np.clip(outcome.x[2 * m : 2 * m + len(near)], 0.0, 1.0)
-        rates[near] = work.floor[near] + share * self._near_extra
-        return work.state(choice, rates)
+        rates[near] = table.floor[near] + share * self._near_extra
+        return self._work.state(choice, rates)
 
 
 def _rate_within(room: FloatArray, use: FloatArray) -> FloatArray:

@@ -19,70 +19,67 @@ from __future__ import annotations
 
 import numpy as np
 
-from code_opt.methods.columns import BoolArray, Cut, PathTable
+from code_opt.methods.columns import Cut, Relaxation
+from code_opt.methods.parameters import CutParameters
 from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.labels import BoolArray
 from code_opt.solvers import Polar
 
 _ROOM = 1e-7
 """Loads may exceed a capacity by so much, so that no assignment that passes is cut off."""
-_LEAST_CAPACITY = 0.01
-"""A resource that has less left after what every task must take is left alone."""
-_MOST_POINTS = 2000
-"""Most points of X_i in a separation; the tasks that load the resource most are kept."""
-_CELLS = 256
-"""Capacities are rounded to so many cells while lifting, always to the weaker side."""
-_SAMPLES = 8
-"""Rates of a path that are looked at while lifting it."""
-_VIOLATION = 1e-4
-"""Least violation of a cut worth adding (its limit is 1)."""
-_LARGEST = 100.0
-"""Largest coefficient of a facet, so that cuts are no numerical trouble."""
 
 
 def separate(
-    table: PathTable, polar: Polar, resource: int, x: FloatArray, u: FloatArray, at_most: BoolArray
+    relaxation: Relaxation,
+    polar: Polar,
+    resource: int,
+    x: FloatArray,
+    u: FloatArray,
+    at_most: BoolArray,
+    parameters: CutParameters,
 ) -> Cut | None:
     """Return a cut that the point (x, u) violates, or None.
 
     Args:
-        table: the pool.
+        relaxation: the living columns.
         polar: solves the linear program.
         resource: the server, link or memory.
-        x: share of each path, shape (P,).
+        x: share of each column, shape (P,).
         u: share of its extra rate, shape (P,).
-        at_most: whether a path would rather run at R than at its floor, shape (P,); only the
+        at_most: whether a column would rather run at R than at its floor, shape (P,); only the
             strength of the coefficients depends on it.
+        parameters: sizes and tolerances.
     """
-    entries = table.users(resource)
+    table, entries = relaxation.table, relaxation.users(resource)
     paths = table.row[entries]
     # Where a path takes no more at R, its rate does not matter here.
-    share, extra = x[paths], np.where(table.spare[entries] > 0.0, u[paths], 0.0)
+    share, extra = x[paths], np.where(table.spare_of_entry[entries] > 0.0, u[paths], 0.0)
     if not ((share > 1e-6) & (share < 1.0 - 1e-6)).any():
         return None  # a point of X_i itself
-    need, spare = table.need[entries], table.spare[entries]
+    need, spare = table.need_of_entry[entries], table.spare_of_entry[entries]
     tasks, first, owner = _groups(table.task[paths])
     # What every path of a task takes at least is gone: the rest of the capacity is 1.
     least = np.minimum.reduceat(need, first)
-    least[np.diff(np.append(first, len(paths))) < table.alive_of_task[tasks]] = 0.0
+    least[np.diff(np.append(first, len(paths))) < relaxation.alive_of_task[tasks]] = 0.0
     capacity = 1.0 - float(least.sum())
-    if capacity < _LEAST_CAPACITY:
+    if capacity < parameters.least_capacity:
         return None
     need, spare = (need - least[owner]) / capacity, spare / capacity
     room = _ROOM / capacity
 
-    support = _support(share, extra, need, spare, owner)
+    support = _support(share, extra, need, spare, owner, parameters.most_points)
     points = _points(need[support], spare[support], owner[support], 1.0 + room)
     target = np.concatenate((share[support], extra[support]))
     value, facet = polar.separate(points, target)
-    if value < 1.0 + _VIOLATION:
+    if value < 1.0 + parameters.violation:
         return None
     on_path, on_extra = np.zeros(len(paths)), np.zeros(len(paths))
     on_path[support], on_extra[support] = np.split(facet, 2)
     on_extra[spare == 0.0] = 0.0
     known = np.zeros(len(paths), dtype=bool)
     known[support] = True
-    _lift(on_path, on_extra, known, need, spare, owner, at_most[paths], room)
-    if on_path @ share + on_extra @ extra < 1.0 + _VIOLATION:
+    _lift(on_path, on_extra, known, need, spare, owner, at_most[paths], room, parameters)
+    if on_path @ share + on_extra @ extra < 1.0 + parameters.violation:
         return None
     # The facet may be off by the solver's tolerance.
     used = (np.abs(on_path) > 1e-9) | (np.abs(on_extra) > 1e-9)
@@ -97,16 +94,21 @@ def _groups(task: IntArray) -> tuple[IntArray, IntArray, IntArray]:
 
 
 def _support(
-    share: FloatArray, extra: FloatArray, need: FloatArray, spare: FloatArray, owner: IntArray
+    share: FloatArray,
+    extra: FloatArray,
+    need: FloatArray,
+    spare: FloatArray,
+    owner: IntArray,
+    most_points: int,
 ) -> IntArray:
     """Return the paths in use, of as many tasks as points can be listed for."""
     used = np.flatnonzero(share > 1e-7)
     load = np.bincount(owner[used], (need * share + spare * extra)[used], owner[-1] + 1)
-    options = 1.0 + np.bincount(owner[used], 1.0 + (spare[used] > 0.0), owner[-1] + 1)
+    choices = 1.0 + np.bincount(owner[used], 1.0 + (spare[used] > 0.0), owner[-1] + 1)
     points, keep = 1.0, np.zeros(len(load), dtype=bool)
     for task in np.argsort(-load, kind="stable").tolist():
-        if points * options[task] <= _MOST_POINTS:
-            points *= options[task]
+        if points * choices[task] <= most_points:
+            points *= choices[task]
             keep[task] = True
     return used[keep[owner[used]]]
 
@@ -151,6 +153,7 @@ def _lift(
     owner: IntArray,
     at_most: BoolArray,
     room: float,
+    parameters: CutParameters,
 ) -> None:
     """Give the paths that are not ``known`` their coefficients, one task after the other.
 
@@ -158,8 +161,9 @@ def _lift(
     path whose load is z may be up to 1 - H(1 - z): a task takes one path at a time, so all of
     its paths are lifted at once. Paths of tasks that come later count in no H yet.
     """
-    tasks = range(int(owner[-1]) + 1)
-    most = [_most_of_task(on_path, on_extra, need, spare, known & (owner == t)) for t in tasks]
+    tasks, cells = range(int(owner[-1]) + 1), parameters.cells
+    terms = on_path, on_extra, need, spare
+    most = [_most_of_task(*terms, known & (owner == t), cells) for t in tasks]
     # What the tasks behind each one can make, before they are lifted.
     behind: list[FloatArray | None] = [None]
     for task in reversed(tasks):
@@ -171,17 +175,22 @@ def _lift(
         new = np.flatnonzero((owner == task) & ~known)
         if len(new):
             on_path[new], on_extra[new] = _coefficients(
-                others, need[new], spare[new], at_most[new], room
+                others, need[new], spare[new], at_most[new], room, parameters.samples
             )
             known[new] = True
-            mine = _most_of_task(on_path, on_extra, need, spare, owner == task)
+            mine = _most_of_task(*terms, owner == task, cells)
         else:
             mine = most[task]
         before = _together(before, mine)
 
 
 def _most_of_task(
-    on_path: FloatArray, on_extra: FloatArray, need: FloatArray, spare: FloatArray, which: BoolArray
+    on_path: FloatArray,
+    on_extra: FloatArray,
+    need: FloatArray,
+    spare: FloatArray,
+    which: BoolArray,
+    cells: int,
 ) -> FloatArray | None:
     """Return the most that the terms of one task can be by its load in whole cells, or None.
 
@@ -190,8 +199,8 @@ def _most_of_task(
     paths = np.flatnonzero(which & ((on_path > 0.0) | (on_path + on_extra > 0.0)))
     if not len(paths):
         return None
-    most = np.zeros(_CELLS + 1)
-    end = (np.arange(_CELLS + 1) + 1.0) / _CELLS
+    most = np.zeros(cells + 1)
+    end = (np.arange(cells + 1) + 1.0) / cells
     need, spare = need[paths, None], spare[paths, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         level = np.where(spare > 0.0, np.clip((end - need) / spare, 0.0, 1.0), 0.0)
@@ -205,15 +214,21 @@ def _together(one: FloatArray | None, other: FloatArray | None) -> FloatArray | 
     """Return the most of two groups of tasks that share the cells."""
     if one is None or other is None:
         return other if one is None else one
-    padded = np.concatenate((np.full(_CELLS, -np.inf), other))
-    shifted = np.lib.stride_tricks.sliding_window_view(padded, _CELLS + 1)
+    cells = len(one) - 1
+    padded = np.concatenate((np.full(cells, -np.inf), other))
+    shifted = np.lib.stride_tricks.sliding_window_view(padded, cells + 1)
     # Row j holds other[j - cells .. j]; one is taken from its end to meet it.
     steps = np.flatnonzero(np.diff(one, prepend=-1.0) > 0.0)
-    return np.asarray((shifted[:, _CELLS - steps] + one[steps]).max(axis=1))
+    return np.asarray((shifted[:, cells - steps] + one[steps]).max(axis=1))
 
 
 def _coefficients(
-    others: FloatArray | None, need: FloatArray, spare: FloatArray, at_most: BoolArray, room: float
+    others: FloatArray | None,
+    need: FloatArray,
+    spare: FloatArray,
+    at_most: BoolArray,
+    room: float,
+    samples: int,
 ) -> tuple[FloatArray, FloatArray]:
     """Return coefficients (of x, of u) of a task's paths, the others' most being given.
 
@@ -223,10 +238,11 @@ def _coefficients(
     """
     if others is None:
         return np.ones(len(need)), np.zeros(len(need))
-    level = np.arange(_SAMPLES + 1) / _SAMPLES
+    cells = len(others) - 1
+    level = np.arange(samples + 1) / samples
     left = 1.0 + room - need[:, None] - spare[:, None] * level
-    cell = np.floor(left * _CELLS).astype(np.int64)
-    limit = 1.0 - others[np.clip(cell, 0, _CELLS)]
+    cell = np.floor(left * cells).astype(np.int64)
+    limit = 1.0 - others[np.clip(cell, 0, cells)]
     limit[cell < 0] = 1.0
     on_path, on_extra = limit[:, 0].copy(), np.zeros(len(need))
     # g is nondecreasing: within a step it is at least its value at the step's beginning, so

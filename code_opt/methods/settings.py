@@ -9,6 +9,7 @@ from typing import Any
 
 from code_opt.errors import InputError
 from code_opt.instance.ranges import SMALLEST, is_in_range, range_text
+from code_opt.methods.parameters import Parameters
 from code_opt.result import Objective
 from code_opt.stopping import is_stop_requested
 
@@ -51,6 +52,8 @@ class Settings:
     solver_options: Mapping[str, Any] = field(default_factory=dict)
     solver_log: bool = False
     progress: Callable[[Progress], None] | None = None
+    parameters: Parameters = field(default_factory=Parameters)
+    """Of the algorithms; the defaults are meant for everybody."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -88,7 +91,7 @@ class Clock:
     def __init__(self, limit: float | None, *, to_its_end: bool = False) -> None:
         self._start = time.perf_counter()
         self._limit = limit
-        self._to_its_end = to_its_end
+        self.to_its_end = to_its_end
 
     @property
     def seconds(self) -> float:
@@ -114,4 +117,4 @@ class Clock:
 
     @property
     def _is_stopped(self) -> bool:
-        return is_stop_requested() and not self._to_its_end
+        return is_stop_requested() and not self.to_its_end

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyomo.environ as pyo
 
-from code_opt.instance.model import Shape
-from code_opt.methods.assignment import Solution
+from code_opt.instance.model import Reward, Shape
+from code_opt.methods.evaluator import Solution
 from code_opt.paths import PathPool
 from code_opt.reward import is_log_linear, least_argument, log_slope, log_value
 from formulations import Goal, add_tangent
 
 _LEAST_LOG_REWARD = -720.0
 """An assignment of which less is known to be possible is none that is looked for: its reward is
-no number of full precision (:func:`code_opt.methods.assignment.refuse_tiny_reward`)."""
+no number of full precision (:func:`code_opt.methods.objective.refuse_tiny_reward`)."""
 _WINDOW_MARGIN = 1e-3
 """Room below the least total that matters, as a share of the most: far more than a solver's
 tolerance, within which it takes a narrower range for a single number."""
@@ -43,13 +43,49 @@ class _Range:
     guess: float | None
 
 
-class Tangents:
-    """The tangents of one model with the objective ``reward``."""
+Range = tuple[float, float]
+"""Least and largest value of a total."""
 
-    def __init__(self, pool: PathPool, model: pyo.ConcreteModel, goal: Goal, gap: float) -> None:
-        """Take the model's totals in the units of its goal."""
-        self._pool, self._model = pool, model
-        self._goal, self._gap = goal, gap
+
+class TangentProgram(Protocol):
+    """A program with the totals A and Th and with bounds of log xi(A) and log zeta(Th)."""
+
+    def unit_of(self, term: str) -> float:
+        """Return what the program counts A (``accuracy``) or Th (``throughput``) in."""
+
+    def raise_floor(self, term: str, least: float) -> None:
+        """Let a total be no less than this, in its unit, or than its largest value."""
+
+    def add_tangent(self, term: str, at: float, log_value: float, log_slope: float) -> Any:
+        """Add ``log_term <= log_value + log_slope * (x - at)``, x in its unit; return it."""
+
+
+@dataclass(frozen=True)
+class ModelTangents:
+    """A Pyomo model as a program with tangents."""
+
+    model: pyo.ConcreteModel
+    goal: Goal
+
+    def unit_of(self, term: str) -> float:
+        """See :class:`TangentProgram`."""
+        return self.goal.accuracy_unit if term == "accuracy" else self.goal.throughput_unit
+
+    def raise_floor(self, term: str, least: float) -> None:
+        """See :class:`TangentProgram`."""
+        total = self.model.average_accuracy if term == "accuracy" else self.model.throughput
+        total.setlb(max(total.lb, min(least, total.ub)))
+
+    def add_tangent(self, term: str, at: float, log_value: float, log_slope: float) -> Any:
+        """See :class:`TangentProgram`."""
+        return add_tangent(self.model, term, at, log_value, log_slope)
+
+
+class Tangents:
+    """The tangents of one program whose objective is a reward."""
+
+    def __init__(self, reward: Reward, program: TangentProgram, gap: float) -> None:
+        self._reward, self._program, self._gap = reward, program, gap
         self._points: set[tuple[str, float]] = set()
         self._low: dict[str, float] = {}
         self._worthless: set[str] = set()
@@ -57,27 +93,31 @@ class Tangents:
     def __len__(self) -> int:
         return len(self._points)
 
-    def spread(self, best: Solution | None) -> bool:
+    def spread(self, accuracy: Range, throughput: Range, best: Solution | None) -> bool:
         """Add the first tangents, dense around the best known solution.
 
         The totals are held where something at least as good can lie: there the logarithm and
         its slopes are moderate, however steep the reward is elsewhere.
 
+        Args:
+            accuracy: where A can lie.
+            throughput: where Th can lie [inferences/s].
+            best: the best assignment known, valued by the same reward.
+
         Returns False where the reward is 0 whatever is chosen: any assignment is optimal
         then, and the term must only be bounded for the solver.
         """
-        for term, (shape, span) in _ranges(self._pool, best).items():
+        for term, (shape, span) in _ranges(self._reward, accuracy, throughput, best).items():
             self._low[term] = span.low
-            total, unit = self._total(term)
-            total.setlb(max(total.lb, min(span.low / unit, total.ub)))
+            self._program.raise_floor(term, span.low / self._program.unit_of(term))
             points = tangent_points(shape, span.low, span.high, span.guess, self._gap / 10)
             added = [self._add(term, shape, at) for at in points]
             if points and not any(constraint is not None for constraint in added):
                 most = min(float(log_value(shape, span.high)), _LARGEST_LOG)
-                add_tangent(self._model, term, 0.0, most, 0.0)
+                self._program.add_tangent(term, 0.0, most, 0.0)
             if not points:
                 self._worthless.add(term)
-                add_tangent(self._model, term, 0.0, 0.0, 0.0)
+                self._program.add_tangent(term, 0.0, 0.0, 0.0)
         return not self._worthless
 
     def add_at(
@@ -90,7 +130,7 @@ class Tangents:
             throughput: its Th [inferences/s].
             modelled: what the model takes log xi and log zeta to be there.
         """
-        reward = self._pool.instance.reward
+        reward = self._reward
         added = []
         for term, shape, at, value in (
             ("accuracy", reward.accuracy, accuracy, modelled[0]),
@@ -109,34 +149,34 @@ class Tangents:
         if (term, at) in self._points:
             return None
         self._points.add((term, at))
-        _, unit = self._total(term)
+        unit = self._program.unit_of(term)
         value, slope = float(log_value(shape, at)), log_slope(shape, at)
         if slope * unit > _STEEPEST:
             return None
-        return add_tangent(self._model, term, at / unit, value, slope * unit)
-
-    def _total(self, term: str) -> tuple[Any, float]:
-        """Return the model's variable of a total, and its unit."""
-        if term == "accuracy":
-            return self._model.average_accuracy, self._goal.accuracy_unit
-        return self._model.throughput, self._goal.throughput_unit
+        return self._program.add_tangent(term, at / unit, value, slope * unit)
 
 
-def _ranges(pool: PathPool, best: Solution | None) -> dict[str, tuple[Shape, _Range]]:
+def ranges_of(pool: PathPool) -> tuple[Range, Range]:
+    """Return where A and Th [inferences/s] of the assignments of a pool lie."""
+    pairs = zip(pool.weights.tolist(), pool.tasks, strict=True)
+    ends = [(w * t.paths.accuracy.min(), w * t.paths.accuracy.max()) for w, t in pairs]
+    low_a, high_a = (float(sum(end)) for end in zip(*ends, strict=True))
+    low_th = sum(t.floor for t in pool.tasks)
+    return (low_a, high_a), (low_th, sum(float(t.most_rate.max()) for t in pool.tasks))
+
+
+def _ranges(
+    reward: Reward, accuracy: Range, throughput: Range, best: Solution | None
+) -> dict[str, tuple[Shape, _Range]]:
     """Return for both terms the shape and where its argument can lie.
 
     Something at least as good as ``best`` has log xi(A) >= log F(best) - max log zeta, and the
     other way round.
     """
-    reward = pool.instance.reward
-    pairs = zip(pool.weights.tolist(), pool.tasks, strict=True)
-    ends = [(w * t.paths.accuracy.min(), w * t.paths.accuracy.max()) for w, t in pairs]
-    low_a, high_a = (float(sum(end)) for end in zip(*ends, strict=True))
-    low_th = sum(t.floor for t in pool.tasks)
-    high_th = sum(float(t.most_rate.max()) for t in pool.tasks)
+    (low_a, high_a), (low_th, high_th) = accuracy, throughput
     least = _LEAST_LOG_REWARD
-    if best is not None and np.isfinite(best.log_value):
-        least = max(least, best.log_value - 1e-9 * (1.0 + abs(best.log_value)))
+    if best is not None and np.isfinite(best.value):
+        least = max(least, best.value - 1e-9 * (1.0 + abs(best.value)))
     found = {}
     for term, shape, low, high, other, guess in (
         (

@@ -1,11 +1,13 @@
 """Task graphs and the nondominated paths through them."""
 
+from code_opt.paths.duals import Duals
 from code_opt.paths.graph import Arc, Resource, TaskGraph, Topology
 from code_opt.paths.groups import SharedPrefix, Sharing
 from code_opt.paths.labels import TooManyLabels
 from code_opt.paths.pool import (
     PathPool,
-    PathPrices,
+    PathPricing,
+    PathProblem,
     RateGroup,
     TaskPaths,
     build_pool,
@@ -15,8 +17,10 @@ from code_opt.paths.pool import (
 
 __all__ = [
     "Arc",
+    "Duals",
     "PathPool",
-    "PathPrices",
+    "PathPricing",
+    "PathProblem",
     "RateGroup",
     "Resource",
     "SharedPrefix",

@@ -204,6 +204,11 @@ class Topology:
                 users_of[name] += 1
         self._users_of = users_of
 
+    @cached_property
+    def graphs(self) -> tuple[TaskGraph, ...]:
+        """The graph of every task, in the order of the instance."""
+        return tuple(self.task_graph(task) for task in self.instance.tasks)
+
     def _list_resources(self) -> Iterator[Resource]:
         for server in self.instance.servers:
             yield Resource("server", (server.id,), server.flops)

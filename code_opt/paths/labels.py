@@ -64,33 +64,33 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Worth:
-    """What the paths of a task are worth at prices, and the least that is of interest.
+class TaskPricing:
+    """Duals as the paths of one task see them, and the least profit that is of interest.
 
-    A path with accuracy A that runs at the rate r is worth ``accuracy * A + rate * r`` less the
-    price of what it uses; r is its floor or its own largest rate R, whichever is worth more.
+    The profit of a path with accuracy A that runs at the rate r is ``accuracy * A + rate * r`` less
+    the duals of what it uses; r is its floor or its own largest rate R, whichever is better.
     """
 
     accuracy: float
     rate: float
     per_inference: FloatArray
-    """Price of a resource that is paid per inference, else 0, shape (k,)."""
+    """Dual of a resource that is paid per inference, else 0, shape (k,)."""
     once: FloatArray
-    """Price of a resource that a path fills whatever its rate (memory), else 0, shape (k,)."""
+    """Dual of a resource that a path fills whatever its rate (memory), else 0, shape (k,)."""
     is_rate: BoolArray
     """Which resources are paid per inference, shape (k,)."""
     floor: float
     demand: float
     least: float
-    """Labels that cannot become a path worth as much end."""
+    """Labels that cannot become a path of this profit end."""
     most_labels: int | None = None
-    """Labels kept at a node, those that promise most first; None for all."""
+    """Labels kept at a node, those of largest profit first; None for all."""
     all_or_nothing: bool = False
     """Raise :class:`TooManyLabels` where a node has more."""
 
 
 class TooManyLabels(Exception):  # noqa: N818 (an answer, not an error)
-    """A node has more labels than :class:`Worth` allows."""
+    """A node has more labels than :class:`TaskPricing` allows."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,18 @@ class PathSet:
     labels: int
     """Labels created on the way (a count for benchmarks)."""
     missed: float = -np.inf
-    """The most that paths can be worth whose labels were left out because a node had too many
-    (:class:`Worth`); -inf where there are none."""
+    """The largest profit that paths can have whose labels were left out because a node had too
+    many (:class:`TaskPricing`); -inf where there are none."""
 
     @cached_property
     def arcs(self) -> tuple[tuple[int, ...], ...]:
         """Arc numbers of all paths."""
         return tuple(self.arcs_of(path) for path in range(len(self.steps)))
+
+    @cached_property
+    def numbers(self) -> dict[tuple[int, ...], int]:
+        """Numbers of the paths by their arcs."""
+        return {arcs: number for number, arcs in enumerate(self.arcs)}
 
     def arcs_of(self, path: int) -> tuple[int, ...]:
         """Return the arc numbers of one path."""
@@ -252,7 +257,7 @@ def label_paths(
     limits: Sequence[Limits],
     latency_matters: Sequence[bool] | None = None,
     shareable: Sequence[Trie] | None = None,
-    worths: Sequence[Worth] | None = None,
+    pricings: Sequence[TaskPricing] | None = None,
 ) -> list[PathSet]:
     """Return the nondominated admissible paths of each task, measured paths included.
 
@@ -261,7 +266,7 @@ def label_paths(
     is measured, its predicted accuracy is not negative.
 
     Raises:
-        TooManyLabels: only where ``worths`` ask for all or nothing.
+        TooManyLabels: only where ``pricings`` ask for all or nothing.
 
     Args:
         graphs: the tasks' graphs, k resources each (k may differ).
@@ -269,7 +274,7 @@ def label_paths(
         latency_matters: keep paths of the task that are best in latency alone, too.
         shareable: prefixes of each task that others share; paths are only compared with
             those that have the same one. Empty: the task shares nothing.
-        worths: keep only paths that may be worth as much as this asks for, and measured ones.
+        pricings: keep only paths that may have the profit that this asks for, and measured ones.
     """
     flags = [False] * len(graphs) if latency_matters is None else list(latency_matters)
     tries: list[Trie] = [{} for _ in graphs] if shareable is None else list(shareable)
@@ -283,9 +288,8 @@ def label_paths(
                 break
             stop += 1
         rows = slice(at, stop)
-        batch = _Batch(graphs[rows], limits[rows], flags[rows], tries[rows])
-        if worths is not None:
-            batch.promise = _Promise(batch, worths[rows])
+        priced = None if pricings is None else pricings[rows]
+        batch = _Batch(graphs[rows], limits[rows], flags[rows], tries[rows], priced)
         found += batch.paths()
         at = stop
     return found
@@ -304,6 +308,7 @@ class _Batch:
         limits: Sequence[Limits],
         latency_matters: Sequence[bool],
         shareable: Sequence[Trie],
+        pricings: Sequence[TaskPricing] | None,
     ) -> None:
         self.graphs, self.limits, self.shareable = graphs, limits, shareable
         nodes = np.array([len(g.nodes) for g in graphs])
@@ -340,9 +345,9 @@ class _Batch:
             [limit.max_latency is not None for limit in limits]
         )
         self.measured = [_measured_arcs(g) for g in graphs]
-        self.promise: _Promise | None = None
         self.labels = np.array([0 if g.is_empty else 1 for g in graphs])
         """Labels created for each task, the one at input included."""
+        self.completion = None if pricings is None else _CompletionBound(self, pricings)
 
     def paths(self) -> list[PathSet]:
         """Return the paths of each task."""
@@ -408,10 +413,10 @@ class _Batch:
             grown_state = tree.follow(state[label], arc)
             admissible &= ~(is_output[head] & (grown_state >= 0))  # measured paths are added later
             keep = np.flatnonzero(admissible)
-            if self.promise is not None:
-                keep = keep[self.promise.is_of_interest(grown[keep], rest, head[keep])]
+            if self.completion is not None:
+                keep = keep[self.completion.is_of_interest(grown[keep], rest, head[keep])]
                 # The comparison of many is what takes long: not all of them get that far.
-                first_ones = self.promise.first_of_each_node(
+                first_ones = self.completion.first_of_each_node(
                     grown[keep], rest, head[keep], _COMPARED_PER_KEPT
                 )
                 keep = keep[first_ones]
@@ -422,8 +427,8 @@ class _Batch:
             grown_prefix = np.where(grown_inside >= 0, grown_inside, prefix[label])
             classes = [head[keep], *([grown_prefix[keep]] if shared.is_used else [])]
             keep = keep[_nondominated_in_classes(criteria, classes, free)]
-            if self.promise is not None:
-                keep = keep[self.promise.first_of_each_node(grown[keep], rest, head[keep])]
+            if self.completion is not None:
+                keep = keep[self.completion.first_of_each_node(grown[keep], rest, head[keep])]
             heads, sizes = np.unique(head[keep], return_counts=True)
             first[heads], count[heads] = len(sums) + np.cumsum(sizes) - sizes, sizes
             sums = np.concatenate((sums, grown[keep]))
@@ -550,45 +555,45 @@ class _Batch:
                     use=np.ascontiguousarray(totals[rows, 1 : k + 1]),
                     seconds=np.ascontiguousarray(totals[rows, -1]),
                     labels=int(self.labels[t]),
-                    missed=-np.inf if self.promise is None else float(self.promise.missed[t]),
+                    missed=-np.inf if self.completion is None else float(self.completion.missed[t]),
                 )
             )
         return found
 
 
-class _Promise:
-    """How much a label can become worth at prices.
+class _CompletionBound:
+    """Upper bound on the profit of a label's completions.
 
     Bounds from completions (Boland, Dethridge and Dumitrescu, Operations Research Letters 34,
-    2006, for labels with resources), where the worth depends on the path's own largest rate.
-    At a fixed rate r the worth is additive over arcs, so one backward sweep gives the least
+    2006, for labels with resources), where the profit depends on the path's own largest rate.
+    At a fixed rate r the profit is additive over arcs, so one backward sweep gives the least
     that the rest costs; as a function of r this least cost is concave, hence at least its
     chord between the floor and the largest rate of any path of the task. What is left is
     linear in r, so that the floor and the label's own largest rate decide.
     """
 
-    def __init__(self, batch: _Batch, worths: Sequence[Worth]) -> None:
-        self._task_of_node, self._worths = batch.task_of_node, worths
+    def __init__(self, batch: _Batch, pricings: Sequence[TaskPricing]) -> None:
+        self._task_of_node = batch.task_of_node
         width = batch.weights.shape[1]
-        self._per_inference = np.zeros((len(worths), width))
-        self._once = np.zeros((len(worths), width))
-        for t, worth in enumerate(worths):
-            k = len(worth.per_inference)
-            self._per_inference[t, 1 : k + 1] = worth.per_inference
-            self._once[t, 1 : k + 1] = worth.once
-            self._once[t, 0] = worth.accuracy
-        self._is_rate = np.zeros((len(worths), width), dtype=bool)
-        for t, worth in enumerate(worths):
-            self._is_rate[t, 1 : len(worth.is_rate) + 1] = worth.is_rate
-        self._rate = np.array([worth.rate for worth in worths])
-        self._floor = np.array([worth.floor for worth in worths])
-        self._least = np.array([worth.least for worth in worths])
-        self._most_labels = worths[0].most_labels
-        self._all_or_nothing = worths[0].all_or_nothing
-        self.missed = np.full(len(worths), -np.inf)
+        self._per_inference = np.zeros((len(pricings), width))
+        self._once = np.zeros((len(pricings), width))
+        for t, pricing in enumerate(pricings):
+            k = len(pricing.per_inference)
+            self._per_inference[t, 1 : k + 1] = pricing.per_inference
+            self._once[t, 1 : k + 1] = pricing.once
+            self._once[t, 0] = pricing.accuracy
+        self._is_rate = np.zeros((len(pricings), width), dtype=bool)
+        for t, pricing in enumerate(pricings):
+            self._is_rate[t, 1 : len(pricing.is_rate) + 1] = pricing.is_rate
+        self._rate = np.array([pricing.rate for pricing in pricings])
+        self._floor = np.array([pricing.floor for pricing in pricings])
+        self._least = np.array([pricing.least for pricing in pricings])
+        self._most_labels = pricings[0].most_labels
+        self._all_or_nothing = pricings[0].all_or_nothing
+        self.missed = np.full(len(pricings), -np.inf)
         native = np.array([limit.native_accuracy for limit in batch.limits])
-        self._base = np.array([worth.accuracy for worth in worths]) * native
-        demand = np.array([worth.demand for worth in worths])
+        self._base = np.array([pricing.accuracy for pricing in pricings]) * native
+        demand = np.array([pricing.demand for pricing in pricings])
         rest = batch.least_rest(batch.weights)
         least_use = np.where(self._is_rate, rest[batch.first_node], 0.0).max(axis=1)
         # Of k resources one is used at least a k-th of the least total.
@@ -608,8 +613,8 @@ class _Promise:
         ]
         self._rest = batch.least_rest(np.column_stack(ends))
 
-    def _worth(self, grown: FloatArray, rest: FloatArray, head: IntArray) -> FloatArray:
-        """Return the most that each label can become worth, shape (labels,)."""
+    def _profit(self, grown: FloatArray, rest: FloatArray, head: IntArray) -> FloatArray:
+        """Return the largest profit that each label can come to, shape (labels,)."""
         task = self._task_of_node[head]
         fixed = self._base[task] - (grown * self._once[task]).sum(axis=1)
         margin = self._rate[task] - (grown * self._per_inference[task]).sum(axis=1)
@@ -625,13 +630,13 @@ class _Promise:
         return np.asarray(fixed + np.maximum(at_floor, at_most))
 
     def is_of_interest(self, grown: FloatArray, rest: FloatArray, head: IntArray) -> BoolArray:
-        """Tell which labels can become worth what is asked for."""
-        return np.asarray(self._worth(grown, rest, head) >= self._least[self._task_of_node[head]])
+        """Tell which labels can come to the profit that is asked for."""
+        return np.asarray(self._profit(grown, rest, head) >= self._least[self._task_of_node[head]])
 
     def first_of_each_node(
         self, grown: FloatArray, rest: FloatArray, head: IntArray, times: int = 1
     ) -> IntArray:
-        """Return the labels that promise most at each node, ascending; so many times the most."""
+        """Return the labels of largest profit at each node, ascending; so many times the most."""
         if self._most_labels is None or not len(head):
             return np.arange(len(head))
         most = times * self._most_labels
@@ -639,11 +644,11 @@ class _Promise:
             return np.arange(len(head))
         if self._all_or_nothing:
             raise TooManyLabels
-        worth = self._worth(grown, rest, head)
-        order = np.lexsort((-worth, head))
+        profit = self._profit(grown, rest, head)
+        order = np.lexsort((-profit, head))
         rank = np.arange(len(order)) - np.searchsorted(head[order], head[order])
         gone = order[rank >= most]
-        np.maximum.at(self.missed, self._task_of_node[head[gone]], worth[gone])
+        np.maximum.at(self.missed, self._task_of_node[head[gone]], profit[gone])
         return np.sort(order[rank < most])
 
 

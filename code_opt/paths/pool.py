@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance, Task
+from code_opt.paths.duals import Duals
 from code_opt.paths.graph import (
     FloatArray,
     IntArray,
@@ -25,7 +26,7 @@ from code_opt.paths.groups import (
     shareable_prefixes,
     undominated_in_group,
 )
-from code_opt.paths.labels import Limits, PathSet, Trie, Worth, label_paths
+from code_opt.paths.labels import Limits, PathSet, TaskPricing, Trie, label_paths
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class TaskPaths:
     def blocks(self, path: int) -> tuple[str, ...]:
         """Return the block ids of one path."""
         return tuple(self.graph.arcs[a].head for a in self.paths.arcs_of(path)[:-1])
+
+    def number_of(self, arcs: tuple[int, ...]) -> int | None:
+        """Return the number of a path given by its arcs, None if it is not in the pool."""
+        return self.paths.numbers.get(arcs)
 
     def subset(self, paths: list[int]) -> TaskPaths:
         """Return a copy with some of the paths only."""
@@ -177,44 +182,67 @@ class PathPool:
         return sum(t.paths.labels for t in self.tasks)
 
 
+class PathProblem:
+    """An instance with all that is derived from it before a method starts, each made once.
+
+    A problem can be solved any number of times, for any objective and by any method.
+    """
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+
+    @cached_property
+    def topology(self) -> Topology:
+        """Resources and task graphs."""
+        return Topology(self.instance)
+
+    @cached_property
+    def path_counts(self) -> list[int]:
+        """Number of paths of each task's graph, dominated ones included; none is enumerated."""
+        return [graph.count_paths() for graph in self.topology.graphs]
+
+    @cached_property
+    def pool(self) -> PathPool:
+        """Nondominated paths of all tasks.
+
+        Raises:
+            InputError: see :func:`build_pool`.
+        """
+        return build_pool(self.topology)
+
+
 def count_paths(instance: Instance) -> list[int]:
-    """Return the number of paths of each task's graph, nothing enumerated."""
-    topology = Topology(instance)
-    return [topology.task_graph(task).count_paths() for task in instance.tasks]
+    """Return the number of paths of each task's graph, none enumerated."""
+    return PathProblem(instance).path_counts
 
 
 @dataclass(frozen=True)
-class PathPrices:
-    """Prices, and for each task the least worth of a path that is of interest."""
+class PathPricing:
+    """Which paths label-setting is to find: those of enough profit at duals."""
 
-    resource: FloatArray
-    """Price of a unit of each resource, shape (resources,)."""
-    accuracy: float
-    """What a unit of the average accuracy is worth."""
-    rate: float
-    """What an inference/s is worth."""
+    duals: Duals
     least: FloatArray
-    """Least worth of the paths of each task, shape (tasks,)."""
+    """Least profit of the paths of each task, shape (tasks,)."""
     most_labels: int | None = None
-    """Labels kept at a node, those that promise most first; None for all."""
+    """Labels kept at a node, those of largest profit first; None for all."""
     all_or_nothing: bool = False
     """Raise :class:`code_opt.paths.labels.TooManyLabels` where a node has more."""
 
 
 def build_pool(
-    instance: Instance,
+    source: Instance | Topology,
     relaxed: bool = False,
-    prices: PathPrices | None = None,
+    pricing: PathPricing | None = None,
     visits: bool = False,
 ) -> PathPool:
     """Return the nondominated paths of all tasks.
 
     Args:
-        instance: what to solve.
+        source: what to solve, or its topology, whose task graphs are then used.
         relaxed: ignore the tasks' limits (accuracy, latency, floors, memory) and keep
             the paths that are best in latency alone, so that a diagnosis can tell how
             far each limit is from being met.
-        prices: keep only the paths that are worth enough at prices (and measured ones).
+        pricing: keep only the paths of enough profit (and measured ones).
         visits: keep paths apart that visit different servers without any work there
             (:class:`code_opt.paths.graph.Topology`).
 
@@ -222,8 +250,8 @@ def build_pool(
         InputError: some path has neither work nor demand, so that its rate would be
             unlimited, or an input group can share too many prefixes.
     """
-    topology = Topology(instance, visits)
-    graphs = [topology.task_graph(task) for task in instance.tasks]
+    topology = source if isinstance(source, Topology) else Topology(source, visits)
+    instance, graphs = topology.instance, topology.graphs
     is_visit = np.array([r.kind == "visit" for r in topology.resources], dtype=bool)
     floors, demands = topology.floors(), topology.demands()
     limits = []
@@ -251,8 +279,8 @@ def build_pool(
         if len(group) > 1:
             for t, trie in zip(group, shareable_prefixes([graphs[t] for t in group]), strict=True):
                 shareable[t] = trie
-    worths = None if prices is None else _worths(topology, graphs, prices)
-    sets = label_paths(graphs, limits, latency_matters, shareable, worths)
+    pricings = None if pricing is None else _by_task(topology, graphs, pricing)
+    sets = label_paths(graphs, limits, latency_matters, shareable, pricings)
     most_rates: list[FloatArray] = [np.empty(0)] * len(graphs)
     for group in topology.groups:
         if len(group) > 1:
@@ -318,8 +346,10 @@ def unite(pools: Sequence[PathPool]) -> PathPool:
     return PathPool(pools[0].topology, tuple(tasks))
 
 
-def _worths(topology: Topology, graphs: Sequence[TaskGraph], prices: PathPrices) -> list[Worth]:
-    """Return the prices as each task sees them."""
+def _by_task(
+    topology: Topology, graphs: Sequence[TaskGraph], pricing: PathPricing
+) -> list[TaskPricing]:
+    """Return the duals as each task sees them."""
     weights = np.array([graph.task.weight for graph in graphs])
     found = []
     for graph, weight, floor, demand, least in zip(
@@ -327,23 +357,23 @@ def _worths(topology: Topology, graphs: Sequence[TaskGraph], prices: PathPrices)
         (weights / weights.sum()).tolist(),
         topology.floors(),
         topology.demands(),
-        prices.least.tolist(),
+        pricing.least.tolist(),
         strict=True,
     ):
         is_rate = topology.is_rate_resource[graph.resources]
-        price = prices.resource[graph.resources]
+        dual = pricing.duals.resource[graph.resources]
         found.append(
-            Worth(
-                accuracy=prices.accuracy * weight,
-                rate=prices.rate,
-                per_inference=np.where(is_rate, price, 0.0),
-                once=np.where(is_rate, 0.0, price),
+            TaskPricing(
+                accuracy=pricing.duals.accuracy * weight,
+                rate=pricing.duals.throughput,
+                per_inference=np.where(is_rate, dual, 0.0),
+                once=np.where(is_rate, 0.0, dual),
                 is_rate=is_rate,
                 floor=floor,
                 demand=demand,
                 least=least,
-                most_labels=prices.most_labels,
-                all_or_nothing=prices.all_or_nothing,
+                most_labels=pricing.most_labels,
+                all_or_nothing=pricing.all_or_nothing,
             )
         )
     return found

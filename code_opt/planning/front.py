@@ -20,9 +20,8 @@ import numpy as np
 from code_opt.errors import InputError
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
-from code_opt.methods import solve
+from code_opt.methods import PathProblem, solve
 from code_opt.methods.settings import SMALLEST_GAP
-from code_opt.paths import build_pool
 from code_opt.planning.case import native_accuracy
 from code_opt.planning.columns import table
 from code_opt.planning.operation import PATH_SEPARATOR, confirmed
@@ -102,22 +101,23 @@ def plan_front(
         "solver_options": dict(settings.solver_options),
     }
     settings.tell("front: most throughput")
-    first = front_point(instance, settings.min_accuracy, options)
+    problem = PathProblem(instance)  # labelled once for all points
+    first = front_point(problem, settings.min_accuracy, options)
     if first.status in ("infeasible", "unknown"):
         found = [] if first.status == "infeasible" else [first]
         return _plan(instance, settings, found, None, False, points, begin, first.throughput)
     settings.tell("front: most accuracy")
-    top = solve(instance, objective="accuracy", **options)
+    top = solve(problem, objective="accuracy", **options)
     if points is None:
-        found, complete = _every_point(instance, settings, first, top, options)
+        found, complete = _every_point(problem, settings, first, top, options)
     else:
-        found = _some_points(instance, settings, first, top, options, points, executor)
+        found = _some_points(problem, settings, first, top, options, points, executor)
         complete = False
     return _plan(instance, settings, _distinct(found), top, complete, points, begin, None)
 
 
 def _every_point(
-    instance: Instance,
+    problem: PathProblem,
     settings: PlanSettings,
     first: FrontPoint,
     top: Result,
@@ -134,19 +134,19 @@ def _every_point(
         settings.tell(f"front: {len(found)} points, accuracy {last:.4f}")
         if last + ACCURACY_STEP > 1.0:
             return found, complete
-        after = front_point(instance, last + ACCURACY_STEP, options)
+        after = front_point(problem, last + ACCURACY_STEP, options)
         if after.status == "infeasible":
             return found, complete
         found.append(after)
         complete &= after.status == "optimal"
         if after.status == "unknown":
             if top.accuracy is not None and top.accuracy > last + ACCURACY_STEP:
-                found.append(front_point(instance, _just_below(top.accuracy), options))
+                found.append(front_point(problem, _just_below(top.accuracy), options))
             return found, False
 
 
 def _some_points(
-    instance: Instance,
+    problem: PathProblem,
     settings: PlanSettings,
     first: FrontPoint,
     top: Result,
@@ -159,11 +159,11 @@ def _some_points(
     Floors that no assignment meets, proven, are left out.
     """
     most = top.accuracy if top.status == "optimal" else top.bound
-    most = min(_reach(instance) if most is None else most, 1.0)
+    most = min(_reach(problem) if most is None else most, 1.0)
     floors = np.linspace(_accuracy(first), max(most, _accuracy(first)), points)[1:].tolist()
     # The last one is the best accuracy itself, which a program may miss by rounding.
     floors[-1] = _just_below(floors[-1])
-    jobs = [(instance, least, options) for least in floors]
+    jobs = [(problem, least, options) for least in floors]
     if executor is not None:
         settings.tell(f"front: {points} points")
         found = list(executor.map(_front_point, jobs))
@@ -175,9 +175,9 @@ def _some_points(
     return [first, *(point for point in found if point.status != "infeasible")]
 
 
-def _reach(instance: Instance) -> float:
+def _reach(problem: PathProblem) -> float:
     """Return the average accuracy of the most accurate paths, whatever their loads."""
-    pool = build_pool(instance)
+    pool = problem.pool
     return float(pool.weights @ [task.paths.accuracy.max(initial=0.0) for task in pool.tasks])
 
 
@@ -186,22 +186,22 @@ def _just_below(accuracy: float) -> float:
 
 
 def front_point(
-    instance: Instance, min_accuracy: float | None, options: dict[str, Any]
+    problem: PathProblem, min_accuracy: float | None, options: dict[str, Any]
 ) -> FrontPoint:
     """Return the point of most throughput at a floor on accuracy, and most accuracy there.
 
     Args:
-        instance: what to solve.
+        problem: what to solve.
         min_accuracy: floor on the average accuracy.
         options: of :func:`code_opt.solve`.
     """
-    most = solve(instance, objective="throughput", min_accuracy=min_accuracy, **options)
+    most = solve(problem, objective="throughput", min_accuracy=min_accuracy, **options)
     if most.throughput is None:
         return FrontPoint(most)
     # What the second program may give up is far within the first one's gap.
     least = most.throughput * (1.0 - SMALLEST_GAP)
     best = solve(
-        instance,
+        problem,
         objective="accuracy",
         min_accuracy=min_accuracy,
         min_throughput=least,
@@ -210,7 +210,7 @@ def front_point(
     return FrontPoint(most, best)
 
 
-def _front_point(job: tuple[Instance, float | None, dict[str, Any]]) -> FrontPoint:
+def _front_point(job: tuple[PathProblem, float | None, dict[str, Any]]) -> FrontPoint:
     return front_point(*job)
 
 

@@ -29,8 +29,8 @@ from typing import NamedTuple
 import numpy as np
 
 from code_opt.errors import InputError, SolverError
-from code_opt.methods.columns import BoolArray
 from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.labels import BoolArray
 from code_opt.planning.case import Case
 from code_opt.planning.joint import joint_case, with_cheapest
 from code_opt.planning.programs import Start, plan_data, solve_on_few

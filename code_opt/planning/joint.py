@@ -5,7 +5,7 @@ task at a time miss what only pays together. So the heuristic sees a group as on
 option is a path for each of its tasks, at what they cost together. Where there are few
 combinations, all that no other one dominates are options. Else they are those that are best
 at random prices, then those that are best at the prices of the relaxation, solved and priced
-anew until none is new (column generation, exact by :mod:`code_opt.methods.units`), and the
+anew until none is new (column generation, exact by :mod:`code_opt.methods.joint_tasks`), and the
 neighbours of the best plan found.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from code_opt.methods.units import cheapest_options, draw_options
+from code_opt.methods.joint_tasks import cheapest_joint_paths, draw_joint_paths
 from code_opt.paths.graph import FloatArray, IntArray, rate_groups
 from code_opt.paths.labels import nondominated
 from code_opt.planning.case import Case
@@ -106,7 +106,7 @@ def with_cheapest(case: Case, joint: Joint, prices: FloatArray, accuracy: float)
         shaken = own * np.exp(_SPREAD * rng.standard_normal((_PRICED, len(own))))
         worth = accuracy * np.exp(_SPREAD * rng.standard_normal(_PRICED))
         shaken[0], worth[0] = own, accuracy
-        found = cheapest_options(
+        found = cheapest_joint_paths(
             [case.pool.tasks[t] for t in group],
             sharing,
             case.weights[list(group)],
@@ -188,7 +188,7 @@ def _drawn(case: Case, group: tuple[int, ...]) -> IntArray:
     )
     assert sharing is not None
     tasks = [case.pool.tasks[t] for t in group]
-    drawn = draw_options(tasks, sharing, case.weights[list(group)])
+    drawn = draw_joint_paths(tasks, sharing, case.weights[list(group)])
     return np.asarray(drawn + case.first[list(group)])
 
 

@@ -21,7 +21,7 @@ from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods import solve
 from code_opt.methods.allocation import RateAllocator
-from code_opt.methods.assignment import Judge, path_of
+from code_opt.methods.evaluator import Evaluator, path_of
 from code_opt.methods.settings import Settings
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray, Resource, Topology
@@ -40,7 +40,8 @@ class FixedPaths:
     """The rate program of one assignment."""
 
     pool: PathPool
-    uses: tuple[FloatArray, ...]
+    use: FloatArray
+    """Of the groups, see :class:`code_opt.methods.allocation.GroupArrays`, shape (G, K)."""
     accuracy: float
 
     @staticmethod
@@ -53,8 +54,8 @@ class FixedPaths:
             assert arcs is not None
             chosen.append(path_of(task, tuple(arcs)))
         assert result.accuracy is not None
-        uses = Judge(pool, Settings()).uses(chosen)
-        return FixedPaths(pool, tuple(uses), result.accuracy)
+        use = Evaluator(pool, Settings()).use(chosen)
+        return FixedPaths(pool, use, result.accuracy)
 
     def allocate(self, factor: FloatArray | None = None) -> tuple[float, FloatArray]:
         """Return the most throughput and its duals (per whole capacity, shape (I,)).
@@ -62,16 +63,14 @@ class FixedPaths:
         Args:
             factor: capacities as multiples of the present ones, shape (I,).
         """
-        uses = self.uses
+        allocator = RateAllocator(self.pool)
+        use = self.use
         if factor is not None:
-            uses = tuple(
-                use / factor[group.resources]
-                for use, group in zip(self.uses, self.pool.groups, strict=True)
-            )
-        found = RateAllocator(self.pool).allocate(uses)
+            use = use / factor[allocator.groups.resource]
+        found = allocator.allocate(use)
         if found is None:  # floors that fit within the solver's tolerance only
             return math.nan, np.full(len(self.pool.resources), math.nan)
-        return found.throughput, found.price
+        return found.throughput, found.dual
 
 
 def plan_marginal(

@@ -23,8 +23,8 @@ import numpy as np
 from code_opt.errors import InputError
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
-from code_opt.methods.columns import BoolArray
 from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.labels import BoolArray
 from code_opt.planning.case import Case, Coordination, build_case
 from code_opt.planning.columns import table
 from code_opt.planning.demands import Scenarios

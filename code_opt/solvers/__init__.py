@@ -2,7 +2,7 @@
 
 from code_opt.solvers.base import MipOutcome, MipSession, SolverProgress, Termination, contradicts
 from code_opt.solvers.factory import available_solvers, open_session
-from code_opt.solvers.lp import LinearProgram, LpOutcome, ModelRelaxation, Polar
+from code_opt.solvers.lp import LinearProgram, LpOutcome, Polar
 from code_opt.solvers.writing import write_model
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "LpOutcome",
     "MipOutcome",
     "MipSession",
-    "ModelRelaxation",
     "Polar",
     "SolverProgress",
     "Termination",

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import highspy
 import numpy as np
 import numpy.typing as npt
-import pyomo.environ as pyo
 from highspy import HighsModelStatus as Status
 
 from code_opt.errors import SolverError
-from code_opt.solvers.compiled import CompiledModel
 from code_opt.solvers.highs import new_highs, run_interruptible
 
 FloatArray = npt.NDArray[np.float64]
@@ -23,6 +19,10 @@ IntArray = npt.NDArray[np.int64]
 _SOLVED = (Status.kOptimal, Status.kModelEmpty)
 _INFEASIBLE = (Status.kInfeasible, Status.kUnboundedOrInfeasible)
 _STOPPED = (Status.kTimeLimit, Status.kInterrupt)
+_TOLERANCE = 1e-9
+"""Primal feasibility, far inside the tolerance that results are checked with."""
+
+
 _LARGEST = 1e14
 """HiGHS refuses coefficients from 1e15 on. In a row whose other numbers are near 1 a column with
 such a coefficient is 0 within any tolerance, so what is larger is taken as this."""
@@ -57,13 +57,36 @@ class LinearProgram:
         data: FloatArray,
         rhs: FloatArray,
         row_lower: FloatArray | None = None,
-        instead_of: LinearProgram | None = None,
     ) -> None:
-        """Build the program; the matrix is given by columns (compressed sparse column).
+        """Set up a solver and hand a program to it, see :meth:`load`."""
+        self._highs = new_highs()
+        self._highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
+        self._highs.setOptionValue("presolve", "off")
+        self._is_stoppable = False
+        self._scale = 1.0
+        self.load(cost, lower, upper, indptr, indices, data, rhs, row_lower)
 
-        Rows are ``A x <= rhs``; with ``row_lower``, ``row_lower <= A x <= rhs``.
-        A program given as ``instead_of`` is replaced and must not be used again: where many
-        small ones are solved, setting up the solver costs as much as solving.
+    @classmethod
+    def empty(cls) -> LinearProgram:
+        """Return a program of nothing, into which others are loaded one after the other."""
+        nothing, none = np.zeros(0), np.zeros(0, dtype=np.int64)
+        return cls(nothing, nothing, nothing, np.zeros(1, dtype=np.int64), none, nothing, nothing)
+
+    def load(
+        self,
+        cost: FloatArray,
+        lower: FloatArray,
+        upper: FloatArray,
+        indptr: IntArray,
+        indices: IntArray,
+        data: FloatArray,
+        rhs: FloatArray,
+        row_lower: FloatArray | None = None,
+    ) -> None:
+        """Replace the program by another one; the matrix is given by columns.
+
+        Rows are ``A x <= rhs``; with ``row_lower``, ``row_lower <= A x <= rhs``. Where many small
+        programs are solved, setting up a solver for each costs as much as solving.
 
         Raises:
             SolverError: HiGHS refuses the numbers (infinite, or beyond what it can hold).
@@ -72,26 +95,13 @@ class LinearProgram:
         lp.num_col_, lp.num_row_ = len(cost), len(rhs)
         self._scale = _scale_of(np.asarray(cost))
         lp.col_cost_ = -np.asarray(cost, dtype=float) / self._scale
-        lp.col_lower_, lp.col_upper_ = lower, upper
+        lp.col_lower_, lp.col_upper_ = _finite(np.array(lower)), _finite(np.array(upper))
         lp.row_lower_ = np.full(len(rhs), -np.inf) if row_lower is None else row_lower
         lp.row_upper_ = rhs
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
         lp.a_matrix_.start_ = np.asarray(indptr, dtype=np.int32)
         lp.a_matrix_.index_ = np.asarray(indices, dtype=np.int32)
-        lp.a_matrix_.value_ = data
-        self._open(lp, instead_of)
-
-    def _open(self, lp: highspy.HighsLp, instead_of: LinearProgram | None = None) -> None:
-        if instead_of is None:
-            self._highs = new_highs()
-            self._highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
-            self._highs.setOptionValue("presolve", "off")
-        else:
-            self._highs = instead_of._highs
-        self._is_stoppable = False
-        lp.a_matrix_.value_ = np.clip(lp.a_matrix_.value_, -_LARGEST, _LARGEST)
-        lp.col_lower_ = _finite(np.array(lp.col_lower_))
-        lp.col_upper_ = _finite(np.array(lp.col_upper_))
+        lp.a_matrix_.value_ = np.clip(data, -_LARGEST, _LARGEST)
         if self._highs.passModel(lp) == highspy.HighsStatus.kError:
             raise SolverError("HiGHS refuses the numbers of a linear program")
 
@@ -145,11 +155,6 @@ class LinearProgram:
         index = np.sort(rows).astype(np.int32)
         self._highs.deleteRows(len(index), index)
 
-    def delete_columns(self, columns: IntArray) -> None:
-        """Remove columns; those behind them move up."""
-        index = np.sort(columns).astype(np.int32)
-        self._highs.deleteCols(len(index), index)
-
     def set_upper(self, columns: IntArray, upper: FloatArray) -> None:
         """Replace the upper bounds of columns whose lower bounds are 0."""
         index = np.asarray(columns, dtype=np.int32)
@@ -167,18 +172,9 @@ class LinearProgram:
         """Replace one entry of the matrix."""
         self._highs.changeCoeff(row, column, min(max(value, -_LARGEST), _LARGEST))
 
-    def set_column(
-        self, column: int, cost: float, upper: float, rows: list[int], values: list[float]
-    ) -> None:
-        """Replace objective, upper bound and entries of one column (lower bound 0)."""
-        self._highs.changeColCost(column, -cost / self._scale)
-        self._highs.changeColBounds(column, 0.0, upper)
-        for row, value in zip(rows, values, strict=True):
-            self.set_coefficient(row, column, value)
-
-    def limit_time(self, seconds: float | None) -> None:
+    def limit_time(self, seconds: float | None, *, is_stoppable: bool = True) -> None:
         """Let every later solve stop after so many seconds, or when a stop is requested."""
-        self._is_stoppable = True
+        self._is_stoppable = is_stoppable
         limit = np.inf if seconds is None else self._highs.getRunTime() + max(seconds, 0.01)
         self._highs.setOptionValue("time_limit", limit)
 
@@ -216,7 +212,10 @@ class LinearProgram:
         )
 
     def _run(self) -> Status:
-        run_interruptible(self._highs, is_stoppable=self._is_stoppable)
+        if self._is_stoppable:
+            run_interruptible(self._highs)
+        else:  # a thread for each of thousands of small programs costs more than solving them
+            self._highs.run()
         return self._highs.getModelStatus()
 
 
@@ -230,36 +229,6 @@ def _finite(bounds: FloatArray) -> FloatArray:
     """Return bounds, finite ones within what HiGHS takes as finite."""
     clipped = np.clip(bounds, -_LARGEST_BOUND, _LARGEST_BOUND)
     return np.asarray(np.where(np.isfinite(bounds), clipped, bounds))
-
-
-class ModelRelaxation(LinearProgram):
-    """The linear relaxation of a Pyomo model (a maximisation), extended by columns and rows."""
-
-    def __init__(self, model: pyo.ConcreteModel) -> None:
-        """Hand a model over."""
-        self._compiled = CompiledModel(model)
-        lp = self._compiled.lp
-        lp.integrality_ = []
-        self.columns, self.rows = lp.num_col_, lp.num_row_
-        self._scale = 1.0
-        """Columns and rows of the model itself; what is added later comes behind them."""
-        self.cost = -np.array(lp.col_cost_)
-        """The model's objective, shape (columns,)."""
-        self._open(lp)
-
-    def column_of(self, variable: Any) -> int:
-        """Return the column of a variable of the model, or -1 where no row uses it."""
-        return self._compiled.index.get(id(variable), -1)
-
-    def row_of(self, constraint: Any) -> int:
-        """Return the row of a constraint of the model, or -1 where all of it is 0."""
-        return self._compiled.row_index.get(id(constraint), -1)
-
-    def add_constraints(self, constraints: Iterable[Any]) -> None:
-        """Add constraints ``body <= upper`` that the Pyomo model has got since."""
-        for constraint in constraints:
-            _, upper, index, value = self._compiled.row(constraint)
-            self.add_rows(np.array([upper]), np.zeros(1, dtype=np.int64), index, value)
 
 
 class Polar:

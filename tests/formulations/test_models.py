@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyomo.environ as pyo
 import pytest
 
 from code_opt.generate import generate
 from code_opt.instance import load_instance, parse_instance
 from code_opt.methods import Settings, build_model, solve
-from code_opt.methods.models import throughput_unit
+from code_opt.methods.objective import ObjectiveFunction
 from code_opt.paths import build_pool
 from code_opt.solvers import open_session, write_model
 from formulations import (
@@ -23,8 +24,13 @@ from formulations import (
     PathData,
     Rows,
     build_elastic_model,
-    build_master_model,
+    build_neighbourhood_program,
+    build_rate_program,
 )
+from formulations.arrays import ArrayProgram
+from formulations.master import MasterColumns, MasterData, MasterProgram
+from formulations.neighbourhood import NeighbourhoodData
+from formulations.rates import RateData
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -163,17 +169,108 @@ def models():
         "path": build_model(rich_instance(), Settings(**goal)),
         "flow": build_model(rich_instance(), Settings(formulation="flow", **goal)),
         "elastic": build_elastic_model(elastic),
-        "master": build_master_model(elastic.paths, [10.0]),
         "path-grouped": build_model(grouped_instance(), Settings(**goal)),
         "flow-grouped": build_model(grouped_instance(), Settings(formulation="flow", **goal)),
         "elastic-grouped": build_elastic_model(grouped),
     }
 
 
+def programs():
+    """Each program that is stated in arrays, small, as text."""
+    rates = ArrayProgram(is_named=True)
+    build_rate_program(
+        RateData(
+            size=np.array([1.0, 2.0]),
+            floor=np.array([0.0, 1.0]),
+            demand=np.array([np.inf, 5.0]),
+            unit=np.array([10.0, 4.0]),
+            group=np.array([0, 1, 1]),
+            resource=np.array([0, 0, 1]),
+            use=np.array([0.05, 0.25, 0.125]),
+            resources=2,
+        ),
+        rates,
+    )
+    near = ArrayProgram(is_named=True)
+    build_neighbourhood_program(
+        NeighbourhoodData(
+            owner=np.array([0, 0, 1]),
+            accuracy=np.array([0.45, 0.4, 0.3]),
+            floor=np.array([1.0, 1.0, 2.0]),
+            extra=np.array([4.0, 6.0, 0.0]),
+            resource=np.array([[0, 0, 1], [1, 1, 0]]),
+            need=np.array([[0.25, 0.125, 0.5], [0.0, 0.25, 0.0]]),
+            rate_use=np.array([[0.25, 0.125, 0.0], [0.0, 0.0, 0.0]]),
+            near_resource=np.array([[0]]),
+            near_rate_use=np.array([[0.125]]),
+            near_extra=np.array([2.0]),
+            spare=np.array([0.75, 0.5, 1.0]),
+            touched=np.array([True, True, False]),
+            slopes=(2.0, 0.5),
+            lacking=np.array([0.5, 0.25]),
+            least=np.array([0.6, 0.5]),
+            throughput_unit=8.0,
+            shortage_cost=1000.0,
+        ),
+        near,
+    )
+    data = MasterData(
+        weight=np.array([1.0]),
+        floor=np.array([2.0]),
+        most_rate=np.array([10.0]),
+        resources=2,
+        goal=Goal("reward", min_accuracy=0.8, min_throughput=4.0),
+    )
+    master = MasterProgram(data, is_named=True)
+    new = MasterColumns(
+        task=np.array([0, 0]),
+        accuracy=np.array([0.9, 0.7]),
+        extra=np.array([8.0, 0.0]),
+        row=master.capacity[[0, 0, 1]],
+        path=np.array([0, 1, 1]),
+        at_floor=np.array([0.2, 1.0, 0.3]),
+        more=np.array([0.8, 0.0, 0.0]),
+    )
+    _, count, starts, rows, values = master.path_columns(new)
+    program = master.program
+    columns = program.variables("path", count)
+    program.column_names[-count:] = ["at_floor[0]", "at_floor[1]", "at_most[0]"]
+    ends = np.append(starts[1:], len(rows))
+    program.add(rows, np.repeat(columns, ends - starts), values)
+    return {"rates": as_text(rates), "neighbourhood": as_text(near), "master": as_text(program)}
+
+
+def as_text(program):
+    """Return a program in arrays as an LP file."""
+    arrays = program.arrays()
+    column = np.repeat(np.arange(len(arrays.cost)), np.diff(arrays.indptr))
+
+    def terms(coefficients):
+        return "".join(f"{c:+.12g} {program.column_names[i]}\n" for i, c in coefficients if c)
+
+    lines = ["max\ngoal:\n" + terms(enumerate(arrays.cost)), "s.t.\n"]
+    for row, name in enumerate(program.row_names):
+        mine = arrays.indices == row
+        low, high = arrays.row_lower[row], arrays.row_upper[row]
+        limit = f"= {high:.12g}" if low == high else f"in [{low:.12g}, {high:.12g}]"
+        lines.append(
+            f"{name}:\n" + terms(zip(column[mine], arrays.data[mine], strict=True)) + limit
+        )
+        lines.append("")
+    bounds = zip(arrays.lower, program.column_names, arrays.upper, strict=True)
+    lines += ["bounds", *(f"{low:.12g} <= {name} <= {high:.12g}" for low, name, high in bounds)]
+    return "\n".join(lines) + "\n"
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.lp")))
 def test_every_constraint_is_as_written_down(name, tmp_path):
-    write_model(models()[name], tmp_path / "model.lp")
-    assert (tmp_path / "model.lp").read_text() == (GOLDEN / f"{name}.lp").read_text()
+    arrays = programs()
+    if name in arrays:
+        found = arrays[name]
+    else:
+        write_model(models()[name], tmp_path / "model.lp")
+        found = (tmp_path / "model.lp").read_text()
+    assert found == (GOLDEN / f"{name}.lp").read_text()
 
 
 def relaxation(instance, formulation):
@@ -183,11 +280,12 @@ def relaxation(instance, formulation):
     for variable in model.component_data_objects(pyo.Var):
         if variable.is_binary():
             variable.domain = pyo.UnitInterval
-    return open_session(model).solve().value * throughput_unit(build_pool(instance))
+    unit = ObjectiveFunction.of(build_pool(instance), settings).unit
+    return open_session(model).solve().value * unit
 
 
 def test_every_formulation_has_its_file():
-    assert set(models()) == {path.stem for path in GOLDEN.glob("*.lp")}
+    assert {*models(), *programs()} == {path.stem for path in GOLDEN.glob("*.lp")}
 
 
 # Recorded with these formulations: a smaller bound is an improvement to be recorded, a
@@ -219,3 +317,5 @@ if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     for key, built in models().items():
         write_model(built, GOLDEN / f"{key}.lp")
+    for key, text in programs().items():
+        (GOLDEN / f"{key}.lp").write_text(text)

@@ -7,6 +7,7 @@ import pytest
 from code_opt import check, without_sharing
 from code_opt.generate import generate
 from code_opt.methods import METHODS, solve
+from code_opt.methods.parameters import BaselineParameters
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,8 @@ def test_greedy_is_a_local_optimum_of_single_moves(instance):
 def test_random_has_the_budget_of_code_and_a_seed(instance):
     code = solve(instance, "code", seed=1)
     first, second = (solve(instance, "random", seed=1) for _ in range(2))
-    assert first.details["assignments"] == code.details["assignments"]
+    least = BaselineParameters().least_draws
+    assert first.details["assignments"] == max(code.details["assignments"], least)
     assert first.tasks == second.tasks
     assert not first.has_solution or first.reward <= code.reward
 

@@ -11,41 +11,52 @@ import pytest
 from code_opt.checker import check
 from code_opt.generate import generate
 from code_opt.instance import parse_instance
-from code_opt.methods import Settings, exact, pricing, solve
-from code_opt.methods.assignment import Judge
+from code_opt.methods import Parameters, Settings, exact, solve
 from code_opt.methods.colgen import ColumnGeneration
-from code_opt.methods.columns import PathTable, Prices
+from code_opt.methods.columns import ColumnTable, Relaxation
+from code_opt.methods.evaluator import Evaluator
 from code_opt.methods.exact import build_model, choose_formulation
-from code_opt.methods.local_search import SearchOutcome
 from code_opt.methods.master import RestrictedMaster
 from code_opt.methods.mip import TangentLoop
-from code_opt.methods.models import accuracy_unit
+from code_opt.methods.objective import accuracy_unit
+from code_opt.methods.parameters import (
+    ColumnGenerationParameters,
+    ExactParameters,
+    PathPricingParameters,
+)
+from code_opt.methods.search import SearchOutcome
 from code_opt.methods.server_cuts import separate
 from code_opt.methods.settings import Clock
-from code_opt.paths import build_pool
+from code_opt.paths import Duals, build_pool
 from code_opt.solvers import Polar, open_session
 
 CONSTRAINED = {"links": True, "memory": True, "latency": True, "measured": 2}
-NOTHING = SearchOutcome(None, 0, 0, 0, 0, 0)
+NOTHING = SearchOutcome()
+COLGEN = ColumnGenerationParameters()
+PRICED = ExactParameters(most_paths_of_a_task=0)
+"""All tasks have too many paths to list."""
 
 
 def master_of(instance, **options):
-    """Return a master that holds the first answers only, and its table."""
-    judge = Judge(build_pool(instance), Settings(**options))
-    table = PathTable(judge.pool, judge.settings)
-    return RestrictedMaster(judge, table, np.unique(table.first_answers()), None), table
+    """Return a master that holds the first columns only, and its relaxation."""
+    evaluator = Evaluator(build_pool(instance), Settings(**options))
+    table = ColumnTable(evaluator.pool)
+    relaxation = Relaxation(table, evaluator.objective)
+    start = table.first_columns()
+    return RestrictedMaster(relaxation, start, None, 1e-4, COLGEN.master), relaxation
 
 
 def found_cuts(instance, rounds=4, **options):
-    """Return the cuts of some rounds, each with its resource, and the table."""
-    master, table = master_of(instance, **options)
+    """Return the cuts of some rounds, each with its resource, and the relaxation."""
+    master, relaxation = master_of(instance, **options)
     polar, found = Polar(), []
     point = master.settle(Clock(None))
     for _ in range(rounds):
-        _, more = table.answers(point.prices)
+        _, more = relaxation.profits(point.duals)
         new = []
-        for resource in range(len(table.pool.resources)):
-            cut = separate(table, polar, resource, point.x, point.u, more > 0.0)
+        for resource in range(len(relaxation.table.pool.resources)):
+            at_most = more > 0.0
+            cut = separate(relaxation, polar, resource, point.x, point.u, at_most, COLGEN.cuts)
             if cut is not None:
                 new.append((resource, cut))
         if not new:
@@ -53,23 +64,23 @@ def found_cuts(instance, rounds=4, **options):
         found += new
         master.add_cuts([cut for _, cut in new])
         point = master.settle(Clock(None))
-    return found, table
+    return found, relaxation
 
 
 @pytest.mark.parametrize(("seed", "options"), [(0, {}), (2, {}), (4, CONSTRAINED)])
 def test_no_cut_is_above_its_limit_anywhere_in_what_fits(seed, options):
-    found, table = found_cuts(generate(7, seed=seed, blocks=4, **options))
+    found, relaxation = found_cuts(generate(7, seed=seed, blocks=4, **options))
     assert len(found) >= 3
     for resource, cut in found[:12]:
-        assert most_of(table, resource, cut) <= cut.limit + 1e-6
+        assert most_of(relaxation, resource, cut) <= cut.limit + 1e-6
 
 
-def most_of(table, resource, cut):
+def most_of(relaxation, resource, cut):
     """Return the most that a cut's left side can be over X_i, by a program of its own."""
-    entries = table.users(resource)
+    table, entries = relaxation.table, relaxation.users(resource)
     paths = table.row[entries]
-    a = dict(zip(cut.paths.tolist(), cut.on_path.tolist(), strict=True))
-    b = dict(zip(cut.paths.tolist(), cut.on_extra.tolist(), strict=True))
+    a = dict(zip(cut.columns.tolist(), cut.on_path.tolist(), strict=True))
+    b = dict(zip(cut.columns.tolist(), cut.on_extra.tolist(), strict=True))
     model = pyo.ConcreteModel()
     model.x = pyo.Var(paths.tolist(), domain=pyo.Binary)
     model.u = pyo.Var(paths.tolist(), bounds=(0.0, 1.0))
@@ -77,7 +88,10 @@ def most_of(table, resource, cut):
     load = sum(
         n * model.x[p] + s * model.u[p]
         for p, n, s in zip(
-            paths.tolist(), table.need[entries].tolist(), table.spare[entries].tolist(), strict=True
+            paths.tolist(),
+            table.need_of_entry[entries].tolist(),
+            table.spare_of_entry[entries].tolist(),
+            strict=True,
         )
     )
     model.fits = pyo.Constraint(expr=load <= 1.0)
@@ -85,7 +99,7 @@ def most_of(table, resource, cut):
     for task in np.unique(table.task[paths]).tolist():
         mine = paths[table.task[paths] == task].tolist()
         total = sum(model.x[p] for p in mine)
-        whole = len(mine) == table.alive_of_task[task]
+        whole = len(mine) == relaxation.alive_of_task[task]
         model.one.add(total == 1 if whole else total <= 1)
     left = sum(a.get(p, 0.0) * model.x[p] + b.get(p, 0.0) * model.u[p] for p in paths.tolist())
     model.goal = pyo.Objective(expr=left, sense=pyo.maximize)
@@ -102,24 +116,26 @@ def most_of(table, resource, cut):
         {"objective": "accuracy"},
     ],
 )
-def test_any_prices_bound_the_optimum(seed, options):
+def test_any_duals_bound_the_optimum(seed, options):
     instance = generate(5, seed=seed, links=True)
     optimum = solve(instance, formulation="path", gap=1e-7, **options)
     unit = {"reward": np.log(optimum.reward), "accuracy": optimum.accuracy}
-    _, table = found_cuts(instance, rounds=2, **options)
-    value = unit.get(options.get("objective", "reward"), optimum.throughput / table.unit)
+    _, relaxation = found_cuts(instance, rounds=2, **options)
+    value = unit.get(
+        options.get("objective", "reward"), optimum.throughput / relaxation.objective.unit
+    )
     rng = np.random.default_rng(seed)
     for scale in (0.0, 0.01, 0.1, 1.0):
         for _ in range(20):
-            prices = Prices(
-                resource=scale * rng.exponential(size=len(table.pool.resources)),
-                cut=scale * rng.exponential(size=len(table.cuts)),
+            duals = Duals(
+                resource=scale * rng.exponential(size=len(relaxation.table.pool.resources)),
+                cut=scale * rng.exponential(size=len(relaxation.cuts)),
                 accuracy=float(rng.exponential()) + 1e-3,
-                throughput=float(rng.exponential()) + 1e-3,
+                throughput=(float(rng.exponential()) + 1e-3) / relaxation.objective.throughput_unit,
             )
-            bound = table.bound(prices)
+            bound = relaxation.bound(duals)
             assert bound.value >= value - 1e-9
-            assert (bound.loss >= 0.0).all()
+            assert (bound.reduced_cost >= 0.0).all()
 
 
 @pytest.mark.parametrize("options", [{}, CONSTRAINED])
@@ -127,7 +143,7 @@ def test_any_prices_bound_the_optimum(seed, options):
 def test_the_master_is_the_relaxation_of_the_path_formulation(options, objective):
     instance = generate(8, seed=3, **options)
     floors = {"min_accuracy": 0.75} if objective == "throughput" else {"min_throughput": 500.0}
-    master, table = master_of(instance, objective=objective, **floors)
+    master, relaxation = master_of(instance, objective=objective, **floors)
     point = master.settle(Clock(None))
     model = build_model(instance, Settings(objective=objective, **floors))
     for variable in model.component_data_objects(pyo.Var):
@@ -137,7 +153,7 @@ def test_the_master_is_the_relaxation_of_the_path_formulation(options, objective
     unit = accuracy_unit(build_pool(instance)) if objective == "accuracy" else 1.0
     relaxed = open_session(model).solve().value * unit
     # It holds a part of the paths and knows the bound of all of them.
-    assert master.inside.sum() < 0.5 * len(table.task)
+    assert master.inside.sum() < 0.5 * len(relaxation.table)
     assert point.bound.value == pytest.approx(relaxed, rel=1e-5)
     assert point.bound.value >= relaxed * (1 - 1e-9)
 
@@ -203,7 +219,7 @@ def test_without_a_start_it_finds_and_proves_the_same(monkeypatch):
     assert result.reward == pytest.approx(best.reward, rel=2e-4)
 
 
-def test_infeasibility_is_proven_by_prices_alone(monkeypatch):
+def test_infeasibility_is_proven_by_duals_alone(monkeypatch):
     # More is asked of the totals than even mixes of paths can give: no program is needed.
     monkeypatch.setattr(ColumnGeneration, "_finish", mock.Mock(side_effect=AssertionError))
     instance = generate(5, seed=5)
@@ -245,24 +261,21 @@ def test_same_input_same_output():
 
 @pytest.mark.parametrize("options", [{}, CONSTRAINED])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_pricing_by_shortest_paths_proves_the_same(monkeypatch, options, seed):
+def test_pricing_by_shortest_paths_proves_the_same(options, seed):
     instance = generate(6, seed=seed, **options)
     listed = solve(instance, gap=1e-6)
-    monkeypatch.setattr(exact, "_MOST_PATHS_OF_A_TASK", 0)
-    priced = solve(instance, gap=1e-6)
+    priced = solve(instance, gap=1e-6, parameters=Parameters(exact=PRICED))
     assert "shortest paths" in priced.details["formulation_choice"]
     assert priced.status == "optimal"
     assert priced.reward == pytest.approx(listed.reward, rel=2e-6)
 
 
-def test_too_many_paths_to_list_leave_a_valid_gap(monkeypatch):
+def test_too_many_paths_to_list_leave_a_valid_gap():
     instance = generate(12, blocks=7, seed=4)
     optimum = solve(instance)
     assert optimum.status == "optimal"
-    monkeypatch.setattr(exact, "_MOST_PATHS_OF_A_TASK", 0)
-    monkeypatch.setattr(pricing, "_LABELS", (4, 16))
-    monkeypatch.setattr(pricing, "_LABELS_WITHIN_GAP", 2)
-    result = solve(instance)
+    few = PathPricingParameters(labels=(4, 16), labels_within_gap=2)
+    result = solve(instance, parameters=Parameters(exact=PRICED, path_pricing=few))
     assert result.status == "feasible"
     assert "too many paths" in result.message
     assert result.reward <= optimum.bound

@@ -11,7 +11,7 @@ import pytest
 
 from code_opt.errors import InputError
 from code_opt.instance import Instance, load_instance
-from code_opt.methods import solve
+from code_opt.methods import PathProblem, solve
 from code_opt.planning import PlanSettings, plan_front
 from code_opt.planning.front import _supported
 from code_opt.result import Result
@@ -108,14 +108,14 @@ class Limited:
     def __init__(self, least: float, objectives: tuple[str, ...] = ("throughput",)) -> None:
         self.least, self.objectives = least, objectives
 
-    def __call__(self, instance: Instance, **options: Any) -> Result:
-        found = solve(instance, **options)
+    def __call__(self, problem: PathProblem, **options: Any) -> Result:
+        found = solve(problem, **options)
         floor = options.get("min_accuracy") or 0.0
         if options["objective"] not in self.objectives or not self.least <= floor < 0.87:
             return found
         return Result(
             schema="code-opt/result/1",
-            instance=instance.name,
+            instance=problem.instance.name,
             method="exact",
             objective=found.objective,
             status="unknown",

@@ -1,4 +1,4 @@
-"""Options of input groups: those that column generation lists are all that can matter."""
+"""Joint paths of input groups: those that column generation lists are all that can matter."""
 
 from __future__ import annotations
 
@@ -10,41 +10,39 @@ import pytest
 from code_opt.checker import check
 from code_opt.errors import InputError
 from code_opt.generate import generate
-from code_opt.methods import Settings, exact, options, solve
-from code_opt.methods import units as module
+from code_opt.methods import Parameters, Settings, exact, solve
 from code_opt.methods.exact import choose_formulation
-from code_opt.methods.heuristic import search
-from code_opt.methods.options import Worth, list_options
-from code_opt.methods.units import Unit, build_units
-from code_opt.paths import build_pool
+from code_opt.methods.joint_listing import RateGrid, list_joint_paths
+from code_opt.methods.joint_tasks import build_joint_tasks
+from code_opt.methods.lns import search
+from code_opt.methods.parameters import ExactParameters, JointPathParameters
+from code_opt.paths import Duals, build_pool
 from tests.strategies import random_instance
 from tests.test_agreement import AGREEMENT, no_start, poor_start
 
 STARTS = {"heuristic": search, "none": no_start, "poor": poor_start}
 
 
-@pytest.fixture
-def large(monkeypatch):
-    """Let every group count as one with too many combinations to try."""
-    monkeypatch.setattr(module, "_FEW", 0)
+LARGE = JointPathParameters(few=0)
+"""Every group counts as one with too many combinations to try."""
 
 
-def groups_with_every_option(seed):
+def groups_with_every_joint_path(seed):
     pool = build_pool(random_instance(seed, groups=True, max_combinations=1500))
     if any(len(task) == 0 for task in pool.tasks):
         return
-    for unit in build_units(pool):
-        if unit.sharing is not None:
-            rows = np.indices([len(task) for task in unit.tasks]).reshape(unit.size, -1).T
-            every = Unit(unit.group, unit.tasks, unit.sharing, unit.weights, rows)
-            limit = np.where(unit.is_rate_resource, unit.group.floor, 1.0)
+    for task in build_joint_tasks(pool, LARGE):
+        if task.sharing is not None:
+            rows = np.indices([len(task) for task in task.tasks]).reshape(task.size, -1).T
+            every = task.having(rows)
+            limit = np.where(task.is_rate_resource, task.group.floor, 1.0)
             fits = (every.use * limit <= 1.0).all(axis=1)
             if fits.any():
-                yield len(pool.resources), unit, every.having(rows[fits])
+                yield len(pool.resources), task, every.having(rows[fits])
 
 
 def is_covered(every, rows, listed):
-    """Tell which options are no better than a listed one in any respect."""
+    """Tell which joint paths are no better than a listed one in any respect."""
     accuracy, use = every.accuracy[rows], every.use[rows]
     better = listed.accuracy[None, :] >= accuracy[:, None] - 1e-12
     better &= (listed.use[None] <= use[:, None] + 1e-12).all(axis=2)
@@ -52,9 +50,9 @@ def is_covered(every, rows, listed):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_every_undominated_option_is_listed(large, seed):
-    for _, unit, every in groups_with_every_option(seed):
-        listed = list_options(unit)
+def test_every_undominated_joint_path_is_listed(seed):
+    for _, task, every in groups_with_every_joint_path(seed):
+        listed = list_joint_paths(task)
         assert listed is not None
         assert is_covered(every, np.arange(len(every)), listed).all()
         # And only those: none covers another.
@@ -67,19 +65,19 @@ def test_every_undominated_option_is_listed(large, seed):
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_no_option_that_is_worth_enough_is_left_out(large, seed):
+def test_no_joint_path_of_enough_profit_is_left_out(seed):
     rng = np.random.default_rng(seed)
-    for resources, unit, every in groups_with_every_option(seed):
+    for resources, task, every in groups_with_every_joint_path(seed):
         for scale in (0.0, 0.1, 1.0, 10.0):
             prices = scale * rng.exponential(size=resources) ** 2
             tau = float(rng.exponential()) / max(float(every.most.max()), 1e-9)
-            worth = Worth.of(unit, prices, float(rng.exponential()), tau)
-            each = worth.of_options(every)
+            grid = RateGrid.of(task, Duals(prices, float(rng.exponential()), tau))
+            each = grid.profit(every)
             # The best at each rate is worth no less than any option that can run at it.
-            values, _ = worth.best(unit)
+            values, _ = grid.best(task)
             assert values.max() >= each.max() - 1e-9 * (1.0 + abs(each.max()))
             least = float(np.quantile(each, rng.uniform(0.3, 1.0)))
-            listed = list_options(unit, worth, least)
+            listed = list_joint_paths(task, grid, least)
             assert listed is not None
             rows = np.flatnonzero(each >= least + 1e-9 * (1.0 + abs(least)))
             assert is_covered(every, rows, listed).all()
@@ -87,13 +85,19 @@ def test_no_option_that_is_worth_enough_is_left_out(large, seed):
 
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("block", range(5))
-def test_large_groups_are_solved_exactly(large, block, start):
+def test_large_groups_are_solved_exactly(block, start):
     for seed in range(1000 + 10 * block, 1010 + 10 * block):
         instance = random_instance(seed, groups=True, max_combinations=1500)
         objective = ("reward", "throughput", "accuracy")[seed % 3]
         path = solve(instance, formulation="path", objective=objective, gap=1e-7)
         with mock.patch.object(exact, "search", STARTS[start]):
-            ours = solve(instance, formulation="colgen", objective=objective, gap=1e-7)
+            ours = solve(
+                instance,
+                formulation="colgen",
+                objective=objective,
+                gap=1e-7,
+                parameters=Parameters(joint_paths=LARGE),
+            )
         assert check(ours, instance) == []
         assert ours.status == path.status, seed
         if path.status == "optimal":
@@ -104,33 +108,37 @@ def test_large_groups_are_solved_exactly(large, block, start):
 @pytest.mark.long
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("block", range(40))
-def test_many_large_groups_are_solved_exactly(large, block):
+def test_many_large_groups_are_solved_exactly(block):
     for seed in range(300_000 + 25 * block, 300_025 + 25 * block):
         instance = random_instance(seed, groups=True)
         path = solve(instance, formulation="path", gap=1e-7)
-        ours = solve(instance, formulation="colgen", gap=1e-7)
+        ours = solve(
+            instance, formulation="colgen", gap=1e-7, parameters=Parameters(joint_paths=LARGE)
+        )
         assert ours.status == path.status, seed
         if path.status == "optimal":
             assert ours.value == pytest.approx(path.value, rel=AGREEMENT), seed
 
 
-def test_groups_with_too_many_options_are_refused_and_auto_takes_path(large, monkeypatch):
+def test_groups_with_too_many_joint_paths_are_refused_and_auto_takes_path():
     instance = generate(4, seed=1, groups=(4, 4))
-    monkeypatch.setattr(options, "_MOST_COMPARISONS", 100)
-    monkeypatch.setattr(exact, "_MOST_PATHS", 0)
-    name, reason = choose_formulation(build_pool(instance), Settings())
+    parameters = Parameters(
+        exact=ExactParameters(most_paths=0),
+        joint_paths=JointPathParameters(few=0, most_comparisons=100),
+    )
+    name, reason = choose_formulation(build_pool(instance), Settings(parameters=parameters))
     assert (name, "too many combinations" in reason) == ("path", True)
     with pytest.raises(InputError, match=r"'colgen': input group '.*' has too many combinations"):
-        solve(instance, formulation="colgen")
-    result = solve(instance)
+        solve(instance, formulation="colgen", parameters=parameters)
+    result = solve(instance, parameters=parameters)
     assert result.formulation == "path"
     assert "too many combinations" in result.details["formulation_choice"]
 
 
-def test_auto_takes_colgen_where_all_combinations_are_tried(monkeypatch):
+def test_auto_takes_colgen_where_all_combinations_are_tried():
     instance = generate(4, seed=1, groups=(2, 2))
-    monkeypatch.setattr(exact, "_MOST_PATHS", 0)
-    result = solve(instance, gap=1e-6)
+    parameters = Parameters(exact=ExactParameters(most_paths=0))
+    result = solve(instance, gap=1e-6, parameters=parameters)
     assert (result.formulation, result.status) == ("colgen", "optimal")
     path = solve(instance, formulation="path", gap=1e-6)
     assert result.reward == pytest.approx(path.reward, rel=2e-6)

@@ -1,4 +1,4 @@
-"""Trials: values as they are, bounds that hold, and a hill climb that misses nothing."""
+"""Incremental evaluation: true values, bounds that hold, a hill climb that misses nothing."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 
 from code_opt.generate import generate
-from code_opt.methods.assignment import Judge
 from code_opt.methods.baselines import solve_greedy
-from code_opt.methods.local_search import LEAST_GAIN
+from code_opt.methods.evaluator import LEAST_GAIN, Evaluator
+from code_opt.methods.incremental import IncrementalEvaluator
 from code_opt.methods.settings import Clock, Settings
-from code_opt.methods.trials import Trials
 from code_opt.paths import build_pool
 from tests.strategies import random_instance
 
 OBJECTIVES = ("reward", "throughput", "accuracy")
 
 
-def judges(count):
-    """Yield judges of random instances whose tasks all have a path."""
+def evaluators(count):
+    """Yield evaluators of random instances whose tasks all have a path."""
     for seed in range(count):
         pool = build_pool(random_instance(seed, groups=seed % 2 == 1))
         if all(len(task) for task in pool.tasks):
@@ -27,18 +26,18 @@ def judges(count):
                 min_accuracy=0.5 if seed % 5 == 0 else None,
                 min_throughput=2.0 if seed % 7 == 0 else None,
             )
-            yield seed, Judge(pool, settings)
+            yield seed, Evaluator(pool, settings)
 
 
 def test_no_path_is_better_than_its_bound():
     tight = total = 0
-    for seed, judge in judges(120):
+    for seed, evaluator in evaluators(120):
         rng = np.random.default_rng(seed)
-        work, fresh = Trials(judge), Trials(judge)
-        sizes = [len(task) for task in judge.pool.tasks]
+        work, fresh = IncrementalEvaluator(evaluator), IncrementalEvaluator(evaluator)
+        sizes = [len(task) for task in evaluator.pool.tasks]
         for _ in range(3):
             choice = rng.integers(sizes)
-            work.merit(rng.integers(sizes))  # prices of another assignment are valid, too
+            work.merit(rng.integers(sizes))  # duals of another assignment are valid, too
             for task, size in enumerate(sizes):
                 bounds = work.most_merits(choice, task)
                 assert bounds.shape == (size,)
@@ -54,25 +53,27 @@ def test_no_path_is_better_than_its_bound():
 
 
 def test_values_do_not_depend_on_what_was_tried_before():
-    for seed, judge in judges(20):
+    for seed, evaluator in evaluators(20):
         rng = np.random.default_rng(seed)
-        work = Trials(judge)
-        sizes = [len(task) for task in judge.pool.tasks]
+        work = IncrementalEvaluator(evaluator)
+        sizes = [len(task) for task in evaluator.pool.tasks]
         for _ in range(20):
             choice = rng.integers(sizes)
-            assert work.merit(choice) == pytest.approx(Trials(judge).merit(choice), abs=1e-9)
+            assert work.merit(choice) == pytest.approx(
+                IncrementalEvaluator(evaluator).merit(choice), abs=1e-9
+            )
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_greedy_finds_what_it_finds_by_trying_every_path(seed):
-    judge = Judge(build_pool(generate(4 + 3 * seed, seed=seed)), Settings())
-    work = Trials(judge)
+    evaluator = Evaluator(build_pool(generate(4 + 3 * seed, seed=seed)), Settings())
+    work = IncrementalEvaluator(evaluator)
     best = work.most_accurate()
     merit = work.merit(best)
     improved = True
     while improved:
         improved = False
-        for task, paths in enumerate(judge.pool.tasks):
+        for task, paths in enumerate(evaluator.pool.tasks):
             present = best
             for path in range(len(paths)):
                 choice = present.copy()
@@ -80,6 +81,6 @@ def test_greedy_finds_what_it_finds_by_trying_every_path(seed):
                 value = work.merit(choice)
                 if value > merit + LEAST_GAIN:
                     best, merit, improved = choice, value, True
-    found = solve_greedy(judge, Clock(None))
-    assert found.solution.log_value == pytest.approx(work.outcome(best).solution.log_value)
+    found = solve_greedy(evaluator, Clock(None))
+    assert found.solution.value == pytest.approx(work.outcome(best).solution.value)
     assert found.assignments < work.assignments / 4

@@ -1,4 +1,4 @@
-"""CoDE's heuristic: feasible, reproducible, near the optimum, never better than a bound."""
+"""Large neighbourhood search: feasible, reproducible, near the optimum, below every bound."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from code_opt import load_instance
 from code_opt.generate import generate
 from code_opt.instance import parse_instance
 from code_opt.methods import Settings, solve
-from code_opt.methods.assignment import Judge
 from code_opt.methods.baselines import edge_early_pool
-from code_opt.methods.heuristic import search
-from code_opt.methods.local_search import Searcher
+from code_opt.methods.evaluator import Evaluator
+from code_opt.methods.lns import relax, search
 from code_opt.methods.neighbourhood import Neighbourhood
-from code_opt.methods.prices import PriceMaster
+from code_opt.methods.parameters import LnsParameters
+from code_opt.methods.search import AssignmentSearch
 from code_opt.methods.settings import Clock
 from code_opt.paths import build_pool
 from code_opt.solvers import LinearProgram
@@ -80,33 +80,34 @@ def test_an_infeasible_instance_is_not_answered():
     assert "no assignment found" in result.message or "no admissible path" in result.message
 
 
-def market_of(instance, **settings):
-    work = Searcher(Judge(build_pool(instance), Settings(**settings)))
-    market = PriceMaster(work.judge, work)
-    market.converge(Clock(None))
-    return work, market
+DIVE = LnsParameters().dive
 
 
-def settled(work, prices, state, turns=40):
-    """Let pairs of services answer anew, in turns."""
-    tasks = len(work.pool.tasks)
-    for turn in range(turns):
+def relaxed(instance, **settings):
+    """Return a search, its master and the master's optimum."""
+    return relax(Evaluator(build_pool(instance), Settings(**settings)), Clock(None))
+
+
+def improved(work, duals, state, iterations=40):
+    """Re-optimise pairs of tasks, in turns."""
+    tasks = len(work.table.joint_tasks)
+    for turn in range(iterations):
         freed = np.sort([turn % tasks, (turn + 1 + turn // tasks) % tasks])
-        state = Neighbourhood(work, state, np.unique(freed), prices).search(100) or state
+        state = Neighbourhood(work, state, np.unique(freed), duals).search(100) or state
     return state
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_prices_bound_the_objective_of_every_assignment(seed):
+def test_duals_bound_the_objective_of_every_assignment(seed):
     instance = generate(6, seed=seed, links=seed % 2 == 1, memory=seed == 2)
-    work, market = market_of(instance)
-    bound, less = market.bound()
+    work, _, point = relaxed(instance)
+    bound, less = point.bound.value, point.bound.reduced_cost
     assert less.min() >= 0.0
     rng = np.random.default_rng(seed)
     feasible = 0
     for _ in range(10):
-        start = work.evaluate(work.first[:-1] + rng.integers(np.diff(work.first)))
-        state = settled(work, market.prices, start)
+        start = work.evaluate(work.table.first[:-1] + rng.integers(np.diff(work.table.first)))
+        state = improved(work, point.duals, start)
         assert state.merit >= start.merit
         if state.violation == 0.0:
             feasible += 1
@@ -117,7 +118,7 @@ def test_prices_bound_the_objective_of_every_assignment(seed):
 
 def all_assignments(work, state, freed):
     """Yield the assignments in which only some services may change."""
-    ranges = [range(work.first[t], work.first[t + 1]) for t in freed]
+    ranges = [range(work.table.first[t], work.table.first[t + 1]) for t in freed]
     for paths in itertools.product(*ranges):
         choice = state.choice.copy()
         choice[list(freed)] = paths
@@ -125,18 +126,18 @@ def all_assignments(work, state, freed):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_services_that_answer_anew_find_the_best_of_all_their_answers(seed):
+def test_tasks_that_are_re_optimised_find_the_best_of_all_their_paths(seed):
     """Against every combination: 3 services share all servers, so all rates are free."""
     kind = {"links": seed % 3 == 1, "memory": seed % 3 == 2}
     instance = generate(3, seed=seed, blocks=3, **kind)
     floors = {"min_accuracy": 0.7} if seed >= 3 else {}
-    work, market = market_of(instance, **floors)
+    work, _, point = relaxed(instance, **floors)
     rng = np.random.default_rng(seed)
     gained = 0
     for _ in range(4):
-        state = work.evaluate(work.first[:-1] + rng.integers(np.diff(work.first)))
+        state = work.evaluate(work.table.first[:-1] + rng.integers(np.diff(work.table.first)))
         freed = np.sort(rng.choice(3, size=2, replace=False))
-        there = Neighbourhood(work, state, freed, market.prices)
+        there = Neighbourhood(work, state, freed, point.duals)
         found = there.search(10_000)
         assert there.is_exhausted
         best = max(work.evaluate(c).merit for c in all_assignments(work, state, freed))
@@ -146,13 +147,13 @@ def test_services_that_answer_anew_find_the_best_of_all_their_answers(seed):
     assert gained > 0
 
 
-def test_all_services_answering_anew_end_at_the_optimum():
+def test_re_optimising_all_tasks_ends_at_the_optimum():
     for seed in range(4):
         instance = generate(4, seed=seed, blocks=3)
-        work, market = market_of(instance)
-        state = work.evaluate(market.dive(Clock(None)))
+        work, master, point = relaxed(instance)
+        state = work.evaluate(master.dive(Clock(None), DIVE))
         for _ in range(20):
-            there = Neighbourhood(work, state, np.arange(4), market.prices)
+            there = Neighbourhood(work, state, np.arange(4), point.duals)
             found = there.search(10_000)
             if found is None:
                 break
@@ -162,12 +163,12 @@ def test_all_services_answering_anew_end_at_the_optimum():
 
 
 def test_who_is_not_freed_keeps_path_and_rate():
-    work, market = market_of(generate(30, seed=4))
-    state = work.evaluate(market.dive(Clock(None)))
+    work, master, point = relaxed(generate(30, seed=4))
+    state = work.evaluate(master.dive(Clock(None), DIVE))
     moves = 0
     for task in range(0, 28, 2):
         freed = np.arange(task, task + 3)
-        found = Neighbourhood(work, state, freed, market.prices).search(60)
+        found = Neighbourhood(work, state, freed, point.duals).search(60)
         if found is None:
             continue
         moves += 1
@@ -176,9 +177,9 @@ def test_who_is_not_freed_keeps_path_and_rate():
         assert found.merit > state.merit
         assert (found.load <= 1.0 + 1e-8).all()
         # Only those near them let their rates go.
-        mine = np.concatenate([work.pool.tasks[t].resources for t in freed])
+        mine = np.concatenate([work.table.pool.tasks[t].resources for t in freed])
         for t in kept:
-            if not np.isin(work.pool.tasks[t].resources, mine).any():
+            if not np.isin(work.table.pool.tasks[t].resources, mine).any():
                 assert found.rates[t] == state.rates[t]
         polished = work.evaluate(found.choice)
         assert polished.merit >= found.merit - 1e-9
@@ -187,13 +188,13 @@ def test_who_is_not_freed_keeps_path_and_rate():
 
 def test_an_overloaded_assignment_is_repaired():
     instance = generate(8, seed=1, memory=True)
-    work, market = market_of(instance)
+    work, _, point = relaxed(instance)
     repaired = 0
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        start = work.evaluate(work.first[:-1] + rng.integers(np.diff(work.first)))
+        start = work.evaluate(work.table.first[:-1] + rng.integers(np.diff(work.table.first)))
         if start.violation > 0.0:
-            repaired += settled(work, market.prices, start, turns=60).violation == 0.0
+            repaired += improved(work, point.duals, start, iterations=60).violation == 0.0
     assert repaired > 0
 
 
@@ -206,21 +207,21 @@ def test_measured_values_replace_and_correct_predictions():
     path = [f"s0/{i}" for i in range(last + 1)]
     task["measured_paths"] = [{"blocks": path, "accuracy": 0.1}]
     pool = build_pool(parse_instance(data))
-    work = Searcher(Judge(pool, Settings()))
+    work = AssignmentSearch(Evaluator(pool, Settings()))
     blocks = [pool.tasks[0].blocks(i) for i in range(len(pool.tasks[0]))]
     # The measured path is far below its prediction: paths that share its exit are expected
     # to be worse, too; the native path shares no connection and keeps its prediction.
     native = blocks.index(tuple(f"s0/{i}" for i in range(5)))
-    assert work.estimate[native] == pytest.approx(task["accuracy"])
+    assert work.accuracy[native] == pytest.approx(task["accuracy"])
     alike = [i for i, b in enumerate(blocks) if b[-1] == block and b != tuple(path)]
     for i in alike:
-        assert work.estimate[i] < pool.tasks[0].paths.predicted[i]
+        assert work.accuracy[i] < pool.tasks[0].paths.predicted[i]
 
 
 def test_the_clock_ends_the_search():
-    judge = Judge(build_pool(generate(30, seed=0)), Settings())
-    outcome = search(judge, Clock(1e-9), turns=1000)
-    assert outcome.stages == 0
+    evaluator = Evaluator(build_pool(generate(30, seed=0)), Settings())
+    outcome = search(evaluator, Clock(1e-9), iterations=1000)
+    assert outcome.iterations == 0
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -229,12 +230,9 @@ def test_a_limit_that_is_over_at_once_still_leaves_an_assignment(seed):
     assert solve(instance, "code", time_limit=1e-6).has_solution
 
 
-def lp_bound(judge):
-    """Return a bound of the objective's logarithm: the relaxation at the heuristic's prices."""
-    work = Searcher(judge)
-    market = PriceMaster(judge, work)
-    market.converge(Clock(None))
-    return market.bound()[0]
+def lp_bound(evaluator):
+    """Return a bound of the objective's logarithm: the relaxation at the heuristic's duals."""
+    return relax(evaluator, Clock(None))[2].bound.value
 
 
 def counted(services, seed, monkeypatch):
@@ -248,18 +246,18 @@ def counted(services, seed, monkeypatch):
         return solve_program(program)
 
     monkeypatch.setattr(LinearProgram, "solve", counting)
-    judge = Judge(build_pool(generate(services, seed=seed)), Settings())
-    outcome = search(judge, Clock(None))
+    evaluator = Evaluator(build_pool(generate(services, seed=seed)), Settings())
+    outcome = search(evaluator, Clock(None))
     assert outcome.solution is not None
     found = solves
-    return outcome, lp_bound(judge) - outcome.solution.log_value, found
+    return outcome, lp_bound(evaluator) - outcome.solution.value, found
 
 
 def test_200_services_are_near_the_relaxation_with_few_programs(monkeypatch):
     """The relaxation lies about 2 % above the optimum at every size."""
     outcome, distance, solves = counted(200, 1000, monkeypatch)
     assert distance <= 0.035
-    assert outcome.stages <= 250
+    assert outcome.iterations <= 250
     assert solves <= 6_000
     assert outcome.measured <= 600
 
@@ -298,31 +296,34 @@ def test_loss_at_every_size():
         assert statistics.median(losses) <= 0.005
 
 
-def test_options_of_input_groups_move_together():
+def throughput_of(work, state):
+    paths = work.evaluator.paths(work.table.paths_of(state.choice))
+    return work.evaluator.solution(paths).throughput
+
+
+def test_tasks_of_input_groups_move_together():
     data = generate(6, seed=2).to_dict()
     for task in data["tasks"][:2]:
         task["input_group"], task["demand"], task["floor"] = "camera", None, 1.0
     instance = parse_instance(data)
-    work, market = market_of(instance)
-    assert [u.size for u in work.units] == [2, 1, 1, 1, 1]
+    work, master, _ = relaxed(instance)
+    assert [u.size for u in work.table.joint_tasks] == [2, 1, 1, 1, 1]
     exact, code = solve(instance), solve(instance, "code")
     assert 0.98 * exact.reward <= code.reward <= exact.bound * (1 + 1e-9)
-    state = work.evaluate(market.dive(Clock(None)))
-    assert state.throughput == pytest.approx(
-        work.judge.solution(work.chosen(state.choice)).throughput, rel=1e-7
-    )
+    state = work.evaluate(master.dive(Clock(None), DIVE))
+    assert state.throughput == pytest.approx(throughput_of(work, state), rel=1e-7)
 
 
-def test_services_that_share_nothing_but_the_objective_answer_together():
+def test_tasks_that_share_nothing_but_the_objective_are_re_optimised_together():
     # Early exits on servers of their own: only the reward couples the two.
     instance = load_instance(DATA / "alexnet-mobilenet" / "instance.json")
-    judge = Judge(edge_early_pool(instance), Settings())
-    work = Searcher(judge)
+    evaluator = Evaluator(edge_early_pool(instance), Settings())
+    work = AssignmentSearch(evaluator)
     best = max(
         work.evaluate(np.array([a, b])).merit
-        for a in range(work.first[0], work.first[1])
-        for b in range(work.first[1], work.first[2])
+        for a in range(work.table.first[0], work.table.first[1])
+        for b in range(work.table.first[1], work.table.first[2])
     )
-    found = search(judge, Clock(None), seed=0).solution
+    found = search(evaluator, Clock(None), seed=0).solution
     assert found is not None
-    assert found.log_value == pytest.approx(best, abs=1e-6)
+    assert found.value == pytest.approx(best, abs=1e-6)
