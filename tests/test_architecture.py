@@ -22,6 +22,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "result": ({"errors", "files"}, {"pandas", "pydantic"}),
     "checker": ({"errors", "instance", "result"}, set()),
     "paths": ({"errors", "instance"}, {"numpy"}),
+    "registry": ({"errors"}, set()),
     "reward": ({"instance"}, {"numpy"}),
     "solvers": ({"errors", "files"}, {"highspy", "numpy", "pyomo", "scipy"}),
     "methods": (
@@ -31,6 +32,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "formulations",
             "instance",
             "paths",
+            "registry",
             "result",
             "reward",
             "solvers",
@@ -47,6 +49,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "instance",
             "methods",
             "paths",
+            "registry",
             "result",
             "reward",
             "solvers",
@@ -55,7 +58,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "pandas", "pyarrow", "pydantic", "pyomo", "xlsxwriter"},
     ),
     "text": (set(), set()),
-    "wording": ({"instance", "result", "text"}, set()),
+    "wording": ({"instance", "registry", "result", "text"}, set()),
     "report": (
         {
             "checker",
@@ -64,6 +67,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "files",
             "instance",
             "planning",
+            "registry",
             "result",
             "text",
             "wording",
@@ -120,6 +124,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "paths",
             "planning",
             "profiling",
+            "registry",
             "report",
             "result",
             "solvers",
@@ -128,7 +133,10 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"rich", "typer"},
     ),
-    "code_opt": ({"checker", "errors", "instance", "methods", "planning", "result"}, set()),
+    "code_opt": (
+        {"checker", "errors", "instance", "methods", "planning", "registry", "result"},
+        set(),
+    ),
 }
 ENTRIES = {"code_opt/__main__.py", "solve.py"}
 """Files that only start the command line."""

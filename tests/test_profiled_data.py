@@ -102,7 +102,7 @@ def test_the_papers_gain_is_reached_at_its_loss():
 def test_the_readme_shows_what_the_demo_prints():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     instance = load_instance(DATA / "digits" / "instance.json")
-    for method in ("exact", "code", "local", "edge-early"):
+    for method in ("exact", "lns", "local", "edge-early"):
         result = solve(instance, method=method)
         assert check(result, instance) == []
         assert result.reward is not None

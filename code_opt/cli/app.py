@@ -26,6 +26,7 @@ from code_opt.cli.batch import is_batch, solve_batch, tell_left_out
 from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.folders import make_folder
 from code_opt.cli.generate import generate
+from code_opt.cli.methods import ALL, OWN, known_methods, methods_to_run
 from code_opt.cli.plan import plan
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.reasons import message_of, why_nothing
@@ -52,19 +53,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Method(StrEnum):
-    """What can be asked of ``--method``, in the order of the table."""
-
-    EXACT = "exact"
-    CODE = "code"
-    LOCAL = "local"
-    HOST = "host"
-    EDGE_EARLY = "edge-early"
-    GREEDY = "greedy"
-    RANDOM = "random"
-    ALL = "all"
 
 
 class Formulation(StrEnum):
@@ -235,8 +223,15 @@ def solve(
         ),
     ],
     method: Annotated[
-        list[Method] | None,
-        typer.Option("--method", "-m", help="Method to run; may be repeated. Default: all."),
+        list[str] | None,
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="NAME",
+            callback=known_methods(ALL),
+            help=f"Method to run; may be repeated: {OWN}, an installed one, or {ALL}.",
+            show_default=ALL,
+        ),
     ] = None,
     formulation: Annotated[
         Formulation,
@@ -265,7 +260,7 @@ def solve(
         float,
         typer.Option(min=0.0, max=1.0, callback=_finite, help="Relative gap that ends exact."),
     ] = 1e-4,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of CoDE and random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of lns and random.")] = 0,
     threads: Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Solver threads.")] = 1,
     solver_log: Annotated[
         bool, typer.Option("--solver-log", help="Show the solver's log on stderr.")
@@ -285,7 +280,7 @@ def solve(
         ),
     ] = None,
 ) -> ExitStatus:
-    """Find the best path assignment: exact, CoDE and the baselines side by side.
+    """Find the best path assignment: exact, heuristics and baselines side by side.
 
     Many instances give one table; with --out a second run goes on where a first one stopped.
     Exit status: 0 done, 2 bad input, 3 infeasible, 4 stopped with nothing found; of many
@@ -308,7 +303,7 @@ def solve(
             raise InputError("--solver-log: for one instance only")
         if out is not None:
             make_folder(out)
-        methods = _methods(method or [])
+        methods = methods_to_run(method or [])
         return solve_batch(instance_paths, methods, options, executor, out, as_json)
     (instance_path,) = instance_paths
     if out is not None:
@@ -317,7 +312,7 @@ def solve(
     tell_left_out(instance_path)
     stderr = _Console(stderr=True)
     results = []
-    for name in _methods(method or []):
+    for name in methods_to_run(method or []):
         with ProgressReport(stderr, name, living=not solver_log) as report:
             results.append(
                 code_opt.solve(
@@ -647,12 +642,6 @@ def _result(path: Path, order: str) -> Result:
 
 def _violations(number: int) -> str:
     return "1 violation" if number == 1 else f"{number} violations"
-
-
-def _methods(asked: Sequence[Method]) -> list[str]:
-    """Return the methods to run, each once, in the order of the table."""
-    every = not asked or Method.ALL in asked
-    return [m.value for m in Method if m is not Method.ALL and (every or m in asked)]
 
 
 def _solver_options(texts: Sequence[str]) -> dict[str, str]:

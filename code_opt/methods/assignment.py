@@ -15,6 +15,7 @@ from code_opt.methods.settings import SMALLEST_GAP, Settings
 from code_opt.methods.units import Unit, build_units
 from code_opt.paths import PathPool, RateGroup, TaskPaths
 from code_opt.paths.graph import FloatArray
+from code_opt.registry import role_of
 from code_opt.result import (
     LinkResult,
     Result,
@@ -222,7 +223,7 @@ def make_result(
         "objective": settings.objective,
         "status": status,
         "seconds": seconds,
-        "gap_tolerance": max(settings.gap, SMALLEST_GAP) if method == "exact" else None,
+        "gap_tolerance": max(settings.gap, SMALLEST_GAP) if role_of(method) == "exact" else None,
         "min_accuracy": settings.min_accuracy,
         "min_throughput": settings.min_throughput,
         "message": message,

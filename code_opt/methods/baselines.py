@@ -108,7 +108,7 @@ def solve_random(judge: Judge, clock: Clock, seed: int, assignments: int) -> Sea
         judge: pool, objective and floors.
         clock: ends the search early.
         seed: seed of the draws.
-        assignments: how many to draw; equal to what CoDE evaluated, for a fair comparison.
+        assignments: how many to draw; equal to what ``lns`` evaluated, for a fair comparison.
     """
     work = Trials(judge)
     rng = np.random.default_rng(seed)

@@ -23,7 +23,7 @@ from code_opt.methods.mip import TangentLoop
 from code_opt.methods.models import FlowView, ModelView, PathView
 from code_opt.methods.options import options_that_matter
 from code_opt.methods.pricing import PricedPool, priced_pool
-from code_opt.methods.settings import SMALLEST_GAP, Clock, Settings
+from code_opt.methods.settings import SMALLEST_GAP, Clock, Formulation, Settings
 from code_opt.methods.tangents import tangent_points
 from code_opt.methods.units import Unit, has_few_options
 from code_opt.paths import PathPool, build_pool, count_paths
@@ -37,7 +37,7 @@ _MOST_PATHS = 1000
 """Paths up to which ``auto`` takes ``path`` (``python -m benchmarks.ablation`` measures it)."""
 
 
-def choose_formulation(pool: PathPool, settings: Settings) -> tuple[str, str]:
+def choose_formulation(pool: PathPool, settings: Settings) -> tuple[Formulation, str]:
     """Return the formulation to use and why."""
     if settings.formulation != "auto":
         return settings.formulation, "asked for"

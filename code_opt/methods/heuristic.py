@@ -1,22 +1,23 @@
-"""CoDE's heuristic, for any number of services.
+"""Large neighbourhood search from a Lagrangian dive (method ``lns``), for any number of services.
 
-After Maleki, Shah-Mansouri and Khalaj, *Edge AI as a Service with Coordinated Deep Neural
-Networks* (arXiv 2401.00631): in every stage predict the accuracy of all paths from the
-drops of their connections, rank them by the reward that they promise under the present
-loads, measure only the most promising, correct the predictions with what was measured,
-and keep the best. What the paper does for two services is done here for any number:
+In two phases:
 
 * the services first answer *prices* of the servers, links and memories that they share,
   until no answer improves (:mod:`code_opt.methods.prices`); a dive through the answers
   gives one path to each;
-* then they answer anew in turns, stage by stage: the service that has most to gain at those
-  prices, together with some of those around it, by a search over all of their paths against
-  the loads that the others leave (:mod:`code_opt.methods.neighbourhood`). Only what it would
-  take is measured, and kept if it is better.
+* then, in each iteration, a few services are re-optimised together over all of their paths by
+  LP-based branch and bound, everybody else's paths as they are
+  (:mod:`code_opt.methods.neighbourhood`; Shaw 1998, doi:10.1007/3-540-49481-2_30). First comes
+  the service that has most to gain at those prices, together with some of those around it. Only
+  what it would take is measured, and kept if it is better.
 
 The prices bound the objective, too (Lagrangian duality): they say who has most to gain, which
 paths cannot pay, and the search ends when the bound is met. Where no answer is better any more
 and the bound is still far, larger neighbourhoods are searched.
+
+Accuracies are predicted from the drops of connections, corrected by what was measured, and a
+path is measured only when it is about to be taken: that much is the idea of CoDE (Maleki,
+Shah-Mansouri and Khalaj, arXiv 2401.00631).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def search(
     turns: int | None = None,
     is_deep: bool = True,
 ) -> SearchOutcome:
-    """Run CoDE's heuristic; deterministic for a seed (unless the clock ends it).
+    """Run the search; deterministic for a seed (unless the clock ends it).
 
     Args:
         judge: pool, objective and floors.

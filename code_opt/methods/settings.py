@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from code_opt.errors import InputError
 from code_opt.result import Objective
@@ -14,7 +14,8 @@ SMALLEST_GAP = 1e-7
 """Relative gap below which solver tolerances decide; a smaller one is taken as this."""
 
 
-FORMULATIONS = ("auto", "path", "flow", "colgen")
+Formulation = Literal["auto", "path", "flow", "colgen"]
+FORMULATIONS: tuple[Formulation, ...] = get_args(Formulation)
 """How the exact method can work; ``auto`` takes path or colgen by the number of paths."""
 
 
@@ -30,6 +31,29 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class CodeParameters:
+    """Parameters of the method ``code``.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    beam: int | None = 8
+    """Paths of a stage that the next one extends; None for all of them."""
+    tolerance: float = 1e-3
+    """A path that promises less than the best measured reward by at most this share is measured,
+    too, if it takes less of servers and links: as good a path that takes less leaves more to
+    others."""
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.beam is not None and self.beam < 1:
+            raise InputError(f"beam {self.beam}: must be at least 1, or None for no beam")
+        if not 0.0 <= self.tolerance < 1.0:
+            raise InputError(f"tolerance {self.tolerance}: must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
 class Settings:
     """Options of :func:`code_opt.methods.solve`, validated on construction.
 
@@ -40,7 +64,7 @@ class Settings:
     objective: Objective = "reward"
     min_accuracy: float | None = None
     min_throughput: float | None = None
-    formulation: str = "auto"
+    formulation: Formulation = "auto"
     solver: str = "highs"
     time_limit: float | None = None
     gap: float = 1e-4
@@ -49,6 +73,7 @@ class Settings:
     solver_options: Mapping[str, Any] = field(default_factory=dict)
     solver_log: bool = False
     progress: Callable[[Progress], None] | None = None
+    code_parameters: CodeParameters = field(default_factory=CodeParameters)
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -10,6 +10,7 @@ from code_opt.paths.pool import (
     TaskPaths,
     build_pool,
     count_paths,
+    pool_of_paths,
     unite,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "Topology",
     "build_pool",
     "count_paths",
+    "pool_of_paths",
     "unite",
 ]
