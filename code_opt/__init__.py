@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         save_instance,
         without_sharing,
     )
-    from code_opt.methods import Progress, Settings, evaluate_paths, solve
+    from code_opt.methods import CodeParameters, Progress, Settings, evaluate_paths, solve
     from code_opt.planning import (
         Plan,
         PlanSettings,
@@ -44,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CodeOptError",
+    "CodeParameters",
     "InputError",
     "Instance",
     "InstanceError",
@@ -81,6 +82,7 @@ __all__ = [
 
 _HOME = {
     "CodeOptError": "code_opt.errors",
+    "CodeParameters": "code_opt.methods",
     "InputError": "code_opt.errors",
     "Instance": "code_opt.instance",
     "InstanceError": "code_opt.instance",
