@@ -268,7 +268,7 @@ def _load(point: EntryPoint) -> Method:
             f"{place}: cannot be loaded: {type(error).__name__}: {error}; mend or uninstall it"
         ) from error
     if not callable(choose):
-        raise InputError(f"{place}: a {type(choose).__name__}, not a function")
+        raise InputError(f"{place}: its type is {type(choose).__name__}, not a function")
     if point.name in _registered:
         return _registered[point.name]
     others = [name for name, method in _registered.items() if method.choose is choose]
