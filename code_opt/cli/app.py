@@ -83,6 +83,7 @@ class Search(StrEnum):
     """How paths to measure are chosen."""
 
     CODE = "code"
+    LNS = "lns"
     EXACT = "exact"
     EXHAUSTIVE = "exhaustive"
     RANDOM = "random"
