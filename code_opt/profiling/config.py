@@ -148,7 +148,7 @@ class SearchConfig(Record):
     most_paths: Count = Field(2000, description="exhaustive refuses a case with more paths")
     optimism: Share = Field(
         0.3,
-        description="code, lns, exact: share of a predicted loss that training may still repair",
+        description="share of a predicted loss that training may still repair",
     )
     first_optimism: Share = Field(
         0.85,
