@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import building
+from benchmarks import building, heuristics
 from benchmarks import contenders as contending
 from benchmarks.__main__ import COLUMNS, FULL, QUICK, Step, main, most_seconds, run_all, within
 from benchmarks.contenders import GAP, GAPS, Trace, contenders
@@ -243,3 +243,25 @@ def test_modelling_is_measured_as_a_part_of_the_solve(formulation):
     assert set(meter.seconds) == {"building", "handing over"}
     assert 0.0 < sum(meter.seconds.values()) < whole
     assert meter.peak > 0.01
+
+
+# --- The heuristics side by side ----------------------------------------------------------
+
+
+def test_the_heuristics_are_compared_with_the_optimum():
+    """On two-services exact reaches 41.99 and code, which moves one service at a time, 36.54."""
+    instance = load_instance(ROOT / "data" / "two-services.json")
+    row = heuristics.cells([instance, instance], 60.0)
+    assert row[:2] == ["2/2", "6"]
+    assert row[2] == "0.00 (0.00)"
+    assert row[6] == "12.99 (12.99)"
+    assert row[8:] == ["4", "0"]
+    lines = heuristics.table("data/", [["two-services", *row]])
+    assert {line.count("|") for line in lines} == {len(row) + 2}
+
+
+def test_the_page_of_the_heuristics_holds_all_data_sets():
+    page = (ROOT / "docs" / "heuristics.md").read_text(encoding="utf-8")
+    assert heuristics.OPENING in page
+    for name in heuristics.DATA:
+        assert f"| {name} | 1/1 |" in page
