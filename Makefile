@@ -14,7 +14,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test everything wheel long lint format bench data clean
+.PHONY: help demo test test-realtime everything wheel long lint format bench data clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -27,7 +27,10 @@ demo: $(VENV)/.networks  ## solve a shipped instance and run what comes out (INS
 		--data $(DATA) --seconds 3 --out out/demo/evaluation || [ $$? -eq 1 ]  # 1: not confirmed
 
 test: $(VENV)/.dev $(VENV)/.networks  ## all tests but the long ones
-	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not long and not realtime" -n 2 --dist loadfile $(ARGS)
+
+test-realtime: $(VENV)/.dev $(VENV)/.networks  ## what only this machine's clock tells; nothing else should run
+	$(BIN)/python -m pytest -m realtime $(ARGS)
 
 everything: $(VENV)/.dev $(VENV)/.bench $(VENV)/.networks  ## install all that the tests can use
 
@@ -35,7 +38,7 @@ wheel: $(VENV)/bin/python  ## build the wheel and solve with it in a clean envir
 	.ci/wheel $(BIN)/python $(INSTANCE)
 
 long: $(VENV)/.dev $(VENV)/.bench $(VENV)/.networks  ## every test, thousands of random cases included
-	$(BIN)/python -m pytest -m "" --timeout 7200 $(ARGS)
+	$(BIN)/python -m pytest -m "not realtime" --timeout 7200 $(ARGS)
 
 lint: $(VENV)/.dev $(VENV)/.networks  ## style, format and types
 	$(BIN)/ruff check .

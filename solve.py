@@ -6,9 +6,10 @@ import sys
 
 try:
     from code_opt.cli.app import main
+    from code_opt.cli.terminal import leave
 except ModuleNotFoundError as error:
     print(f"solve.py: package {error.name} is missing: run 'make demo' once", file=sys.stderr)
     sys.exit(2)
 
 if __name__ == "__main__":
-    sys.exit(main(["solve", *sys.argv[1:]]))
+    leave(main(["solve", *sys.argv[1:]]))

@@ -80,7 +80,7 @@ def rows() -> pd.DataFrame:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Return the table as it stands in the README."""
+    """Return the table as it stands in docs/results.md."""
     lines = [
         f"| load | goal | {' | '.join(METHODS.values())} |",
         f"|---|---|{'--:|' * len(METHODS)}",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from code_opt.docstrings import keep_docstrings
+
 if TYPE_CHECKING:
     from code_opt.checker import Violation, check
     from code_opt.errors import CodeOptError, InputError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         without_sharing,
     )
     from code_opt.methods import CodeParameters, Progress, Settings, evaluate_paths, solve
+    from code_opt.plan_checker import check_plan
     from code_opt.planning import (
         Plan,
         PlanSettings,
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+keep_docstrings()
+
 __all__ = [
     "CodeOptError",
     "CodeParameters",
@@ -56,6 +61,7 @@ __all__ = [
     "Violation",
     "__version__",
     "check",
+    "check_plan",
     "evaluate_paths",
     "export_tables",
     "load_instance",
@@ -93,6 +99,7 @@ _HOME = {
     "Settings": "code_opt.methods",
     "Violation": "code_opt.checker",
     "check": "code_opt.checker",
+    "check_plan": "code_opt.plan_checker",
     "evaluate_paths": "code_opt.methods",
     "export_tables": "code_opt.planning",
     "load_instance": "code_opt.instance",

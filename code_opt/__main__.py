@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
+from code_opt.cli.app import run
 
-from code_opt.cli.app import main
-
-sys.exit(main())
+run()

@@ -15,19 +15,21 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Future, as_completed
-from contextlib import closing
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 import code_opt
 from code_opt.errors import InputError
-from code_opt.executors import executor_of
+from code_opt.executors import Processes, executor_of
 from code_opt.files import file_stem, write_atomically
 from code_opt.instance.files import instance_file, is_instance_folder
 from code_opt.instance.tables import COLUMNS
 from code_opt.result import Result, load_result
+from code_opt.stopping import is_stop_requested
 from code_opt.store import Store, key_of
 
 if TYPE_CHECKING:
@@ -40,7 +42,10 @@ _MEANING = 2
 """Raised when a name of a method or option comes to mean something else: older work is redone."""
 _OTHER_SCHEMA = re.compile(rb"""["']?schema["']?\s*:\s*["']?code-opt/(?!instance/)""")
 
-Fault = Literal["bad input", "failed"]
+Fault = Literal["bad input", "failed", "not run"]
+_NOT_RUN: dict[str, Any] = {"fault": "not run", "message": "interrupted"}
+_TICK = 0.2
+"""Seconds between two looks for a request to stop."""
 
 
 @dataclass(frozen=True)
@@ -180,15 +185,20 @@ def batch_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     rows = []
     for outcome in outcomes:
         job, result = outcome.job, outcome.result
-        row: dict[str, Any] = {"instance": job.source.label, "method": job.method}
+        row: dict[str, Any] = {"instance": _letters(job.source.label), "method": job.method}
         row["status"] = outcome.fault if result is None else result.status
         row |= {name: None if result is None else getattr(result, name) for name in columns}
         row["seconds"] = None if result is None else result.seconds
         row["message"] = outcome.message if result is None else result.message
-        row["path"] = str(job.source.path)
+        row["path"] = _letters(str(job.source.path))
         row["file"] = None if result is None else result_file(job)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _letters(name: str) -> str:
+    """Return a file's name as text; bytes that the machine's encoding lacks are read as UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def result_file(job: Job) -> str:
@@ -261,13 +271,14 @@ def _solve(path: str, method: str, settings: Mapping[str, Any]) -> dict[str, Any
         content = fingerprint(Path(path))
         instance = code_opt.load_instance(path)
         result = code_opt.solve(instance, method=method, **settings)
-    except InputError as error:
+    except (InputError, OSError) as error:
         return {"fault": "bad input", "message": str(error)}
     except Exception as error:  # noqa: BLE001
         return {"fault": "failed", "message": f"{type(error).__name__}: {error}"}
-    # Solved may be what was written after the checksum was taken: then it is not kept.
-    same = content == fingerprint(Path(path))
-    return {"result": result.to_json(), "content": content if same else None}
+    # Solved may be what was written after the checksum was taken, or not to the end: then a
+    # second run solves it again.
+    whole = content == fingerprint(Path(path)) and not is_stop_requested()
+    return {"result": result.to_json(), "content": content if whole else None}
 
 
 def _outcome(job: Job, answer: Mapping[str, Any]) -> Outcome:
@@ -319,9 +330,14 @@ def _together(
     with executor_of(executor) as pool:
         if pool is None:
             for job in jobs:
-                yield job, _solve(str(job.source.path), job.method, settings)
+                stopped = is_stop_requested()
+                yield (
+                    job,
+                    _NOT_RUN if stopped else _solve(str(job.source.path), job.method, settings),
+                )
             return
         futures: dict[Future[dict[str, Any]], Job] = {}
+        finished: SimpleQueue[Future[dict[str, Any]]] = SimpleQueue()
         for job in jobs:
             try:
                 # Absolute: workers of a cluster may stand in another folder.
@@ -329,14 +345,32 @@ def _together(
                 futures[pool.submit(_solve, path, job.method, dict(settings))] = job
             except BrokenExecutor:
                 yield job, None
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenExecutor:
-                yield futures[future], None
-            except Exception as error:  # noqa: BLE001 - a cluster's own: a worker lost, ...
-                told = f"{type(error).__name__}: {error}"
-                yield futures[future], {"fault": "failed", "message": told}
+        for future in futures:
+            future.add_done_callback(finished.put)
+        open_jobs, is_stopped = dict(futures), False
+        while open_jobs:
+            if is_stop_requested() and not is_stopped:
+                is_stopped = True
+                for future in open_jobs:
+                    # Processes hear of it, and answer with what they have; a cluster does not.
+                    future.cancel()
+            with suppress(Empty):
+                future = finished.get(timeout=_TICK)
+                yield open_jobs.pop(future), _answer_of(future, pool)
+
+
+def _answer_of(future: Future[dict[str, Any]], pool: Executor) -> Mapping[str, Any] | None:
+    """Return what a job that is done has to say, None where the process that ran it died."""
+    try:
+        return future.result()
+    except CancelledError:
+        return _NOT_RUN
+    except BrokenExecutor:
+        if isinstance(pool, Processes) and isinstance(why := pool.why_broken(), InputError):
+            raise why from None
+        return None
+    except Exception as error:  # noqa: BLE001 - a cluster's own: a worker lost, ...
+        return {"fault": "failed", "message": f"{type(error).__name__}: {error}"}
 
 
 def _is_instance(path: Path) -> bool:

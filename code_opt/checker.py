@@ -30,6 +30,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from code_opt.instance.digest import changed_parts
 from code_opt.instance.model import (
     BYTES_PER_PARAMETER,
     IDENTITY,
@@ -54,6 +55,7 @@ DEFAULT_GAP = 1e-4
 RULES: dict[str, str] = {
     "finite": "every number is finite",
     "instance-name": "the result is for this instance",
+    "instance-changed": "the instance is what it was when the result was found",
     "seconds": "the time is not negative",
     "no-assignment": "an infeasible or unknown result holds no assignment and no figures",
     "assignment": "an optimal or feasible result holds an assignment",
@@ -97,6 +99,9 @@ RULES: dict[str, str] = {
 }
 """Every rule of the checker with its meaning."""
 
+CHANGED = "instance-changed"
+"""The rule that an edited instance breaks. Everything that is recomputed is so from the instance
+as it is now; a bound, and what follows from it, cannot be."""
 _FIGURES = ("reward", "bound", "gap", "throughput", "accuracy")
 
 
@@ -180,8 +185,11 @@ class _Accuracy:
     admissible: bool
 
 
-class _Network:
-    """The instance, indexed: blocks, capacities, links and each task's connections."""
+class InstanceIndex:
+    """The instance, indexed: blocks, capacities, links and each task's connections.
+
+    The checker of plans reads instances by it, too.
+    """
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
@@ -207,11 +215,13 @@ class _Network:
         return ("task", task.id) if task.input_group is None else ("group", task.input_group)
 
     def connections(self, task: Task) -> dict[tuple[str, str], Connection]:
+        """Return the connections of a task by their ends."""
         if task.id not in self._connections:
             self._connections[task.id] = {(c.source, c.target): c for c in task.connections}
         return self._connections[task.id]
 
     def native_blocks(self, task: Task) -> tuple[str, ...]:
+        """Return the blocks of a task's own DNN, in order."""
         return tuple(block.id for block in self.dnns[task.dnn].blocks)
 
     def path_faults(self, task: Task, path: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -303,6 +313,7 @@ class _Network:
             figures.latency += size / link.bandwidth
 
     def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
+        """Return the accuracy of a path, measured or predicted, and whether it is admissible."""
         for measured in task.measured_paths:
             if measured.blocks == tuple(path):
                 return _Accuracy(measured.accuracy, "measured", 0.0, True)
@@ -406,7 +417,7 @@ class _Check:
         self.result = result
         self.instance = instance
         self.tolerance = tolerance
-        self.network = _Network(instance)
+        self.network = InstanceIndex(instance)
 
     def violations(self) -> Iterator[Violation]:
         # Either of the first two makes everything after it meaningless.
@@ -462,6 +473,10 @@ class _Check:
                 "instance",
                 f"the result is for {result.instance!r}, the instance is {instance.name!r}",
             )
+        changed = changed_parts(result.instance_digest, instance)
+        if changed:
+            message = f"the instance changed since the result was found: {', '.join(changed)}"
+            yield Violation(CHANGED, "instance_digest", message)
         if result.seconds < 0:
             yield Violation("seconds", "seconds", f"{result.seconds} is negative")
 

@@ -67,6 +67,10 @@ def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
     path = Path(path)
     temporary: str | None = None
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("wb") as stream:  # a pipe or a device: written, never replaced
+                yield stream
+            return
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as stream:
             yield stream
@@ -75,6 +79,11 @@ def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{path}: cannot be written: this machine's encoding of file names, {error.encoding}, "
+            "has not all its letters; use a locale of UTF-8, such as C.UTF-8"
+        ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
@@ -85,6 +94,10 @@ def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
 def file_stem(name: str) -> str:
     """Return a harmless file name from a name in a file: no folders, no hidden files, short."""
     stem = re.sub(r"[^\w.-]+|\.{2,}", "-", name).strip(".-")
+    try:
+        os.fsencode(stem)
+    except UnicodeEncodeError:  # the machine's encoding for names has not all letters
+        return file_stem(stem.encode("ascii", "replace").decode())
     return stem.encode()[:120].decode(errors="ignore") or "instance"
 
 

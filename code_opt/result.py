@@ -70,6 +70,9 @@ class Result(_Record):
 
     schema_: Literal["code-opt/result/1"] = Field("code-opt/result/1", alias="schema")
     instance: str
+    instance_digest: dict[str, str] | None = Field(
+        default=None, description="of the instance's content, see code_opt.instance.digest"
+    )
     method: str
     formulation: str | None = None
     objective: Objective = "reward"

@@ -50,6 +50,28 @@ def log_slope(shape: Shape, x: float) -> float:
             return shape.rate
 
 
+def least_argument(shape: Shape, log_least: float) -> float:
+    """Return the least x at which log of the shape is at least ``log_least`` (-inf: any x)."""
+    match shape:
+        case Power():
+            if shape.exponent == 0.0:
+                return -math.inf if log_least <= 0.0 else math.inf
+            return math.exp(min(log_least / shape.exponent, 700.0))
+        case Logistic():
+            if shape.steepness == 0.0:
+                return -math.inf if log_least <= -math.log(2.0) else math.inf
+            if log_least >= 0.0:
+                return math.inf
+            # log(exp(y) - 1) at y = -log_least, written so that it does not overflow
+            y = -log_least
+            odds = math.log(math.expm1(y)) if y < 30.0 else y + math.log1p(-math.exp(-y))
+            return shape.midpoint - odds / shape.steepness
+        case Exponential():
+            if shape.rate == 0.0:
+                return -math.inf if log_least <= 0.0 else math.inf
+            return log_least / shape.rate
+
+
 def is_log_linear(shape: Shape) -> bool:
     """Tell whether one tangent is exact everywhere (constant or exponential)."""
     match shape:

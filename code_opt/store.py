@@ -33,7 +33,10 @@ class Store:
     def _read(self) -> None:
         if not self.path.exists():
             return
-        text = self.path.read_bytes()
+        try:
+            text = self.path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read: {error.strerror or error}") from None
         whole = text[: text.rfind(b"\n") + 1]
         for line in whole.splitlines():
             try:
@@ -52,12 +55,19 @@ class Store:
         return self.records.get(key)
 
     def add(self, key: str, record: dict[str, Any]) -> dict[str, Any]:
-        """Keep a record; it is on disk when this returns."""
+        """Keep a record; it is on disk when this returns.
+
+        Raises:
+            InputError: it cannot be written.
+        """
         full = {"key": key, **record}
-        with self.path.open("ab") as stream:
-            stream.write(json.dumps(full, allow_nan=False).encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            with self.path.open("ab") as stream:
+                stream.write(json.dumps(full, allow_nan=False).encode() + b"\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written: {error.strerror or error}") from None
         self.records[key] = full
         return full
 

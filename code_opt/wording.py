@@ -17,7 +17,44 @@ if TYPE_CHECKING:
     from code_opt.instance.model import Instance
     from code_opt.result import Result
 
+UNKNOWN_CHANGE = (
+    "it keeps no digest of its instance, so whether the instance changed since cannot be told"
+)
 _NUMBERED = re.compile(r"(.*\D)(\d+)")
+
+
+def after_change(
+    status: str,
+    bound: float | None,
+    gap: float | None,
+    *,
+    holds_anything: bool,
+    is_else_confirmed: bool,
+) -> tuple[str, str]:
+    """Return what still holds of a result or plan whose instance changed since, and what not.
+
+    Args:
+        status: of the result or plan, found for the instance as it was.
+        bound: its bound, if it has one.
+        gap: its gap, if it has one.
+        holds_anything: whether it has an assignment or a plan.
+        is_else_confirmed: whether the independent check found nothing else wrong with it.
+    """
+    if holds_anything:
+        known = "every figure and requirement" if is_else_confirmed else "what is not listed here"
+        holds = f"{known}, recomputed from the instance as it is now"
+    else:
+        holds = "nothing that could be recomputed"
+    lost = []
+    if status in ("optimal", "infeasible"):
+        lost.append(f"that it is {status}")
+    if bound is not None:
+        lost.append(f"the bound {bound:.6g}")
+    if gap is not None:
+        lost.append(f"the gap {percent(gap, up=True)}")
+    if not lost:
+        lost.append("how good it is beside others")
+    return holds, f"{', '.join(lost)}: of the instance as it was; solve it again"
 
 
 def chosen(results: Sequence[Result]) -> Result | None:

@@ -8,7 +8,7 @@ of symbols. No file format, no solver and no neural network is known here.
 
 from formulations.data import ElasticData, FlowData, FlowPair, FlowTask, Goal, PathData, Rows
 from formulations.elastic import build_elastic_model
-from formulations.flow import build_flow_model
+from formulations.flow import build_flow_model, exclude_path
 from formulations.master import build_master_model
 from formulations.parts import add_tangent
 from formulations.path import add_cut, build_path_model
@@ -18,6 +18,7 @@ from formulations.plan import (
     Situation,
     build_plan_model,
     build_rerouting_model,
+    needs_units,
     prefer,
 )
 
@@ -40,5 +41,7 @@ __all__ = [
     "build_path_model",
     "build_plan_model",
     "build_rerouting_model",
+    "exclude_path",
+    "needs_units",
     "prefer",
 ]

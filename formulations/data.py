@@ -44,6 +44,8 @@ class Goal:
     """Floor on the total throughput Th [inferences/s]."""
     throughput_unit: float = 1.0
     """Th is modelled in this unit [inferences/s], so that numbers stay near 1."""
+    accuracy_unit: float = 1.0
+    """A is modelled in this unit: the most that it can be, however little that is."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ class FlowTask:
     max_latency: float | None
     measured: Sequence[tuple[tuple[int, ...], float]]
     """Measured paths: their arcs and their accuracy."""
+    accuracy_unit: float = 1.0
+    """A[t] is modelled in this unit: the most that any path of the task has."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ change (Chinneck, *Feasibility and Infeasibility in Optimization*, 2008, section
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pyomo.environ as pyo
@@ -14,12 +15,10 @@ from formulations.data import ElasticData, Rows
 from formulations.parts import weighted
 from formulations.path import (
     average_accuracy_definition,
-    extra_rate,
     extra_rate_needs_path,
     one_path_per_task,
     path_variables,
     prefix_is_in_use,
-    prefix_most,
     rate_terms,
     shared_prefix_variables,
 )
@@ -29,13 +28,13 @@ def build_elastic_model(data: ElasticData) -> pyo.ConcreteModel:
     """Return the elastic model of ``data``; its goal is minus the sum of relative changes."""
     model = pyo.ConcreteModel("elastic")
     path_variables(model, data.paths)
-    model.average_accuracy = pyo.Var(bounds=(0.0, 1.0))
+    model.average_accuracy = pyo.Var(bounds=(0.0, 1.0 / data.paths.goal.accuracy_unit))
     shared_prefix_variables(model, data.paths)
     elastic_variables(model, data)
 
     one_path_per_task(model, data.paths)
     extra_rate_needs_path(model)
-    lowered_floor_needs_path(model, data)
+    kept_floor_needs_path(model)
     elastic_rate_per_group(model, data)
     elastic_prefix_rate(model, data)
     prefix_is_in_use(model, data.paths)
@@ -49,41 +48,50 @@ def build_elastic_model(data: ElasticData) -> pyo.ConcreteModel:
 
 
 def elastic_variables(model: pyo.ConcreteModel, data: ElasticData) -> None:
-    """Relative changes, each >= 0 and fixed to 0 where its kind may not give way.
+    """Relative changes and shares, each >= 0 and fixed where its kind may not give way.
 
-    lowered[p] <= 1: share by which the floor of p's task is lowered; more_capacity[i],
-    more_memory[i]: share by which a capacity is raised; less_accuracy, less_throughput
-    <= 1: shares by which the floors on the totals are lowered. A path that breaks limits
-    of its task can only be chosen where those may give way.
+    kept[p] <= 1: share of g[p], the rate that is kept of the floor of p's task where it is lowered
+    (:func:`kept_rate`); more_capacity[i], more_memory[i]: growth of a capacity in units of
+    ``capacity_unit[i]``, ``memory_unit[i]``, so that a row holds numbers near 1 however short
+    the capacity is; less_accuracy, less_throughput <= 1: shares by which the floors on the totals
+    (of the throughput: the part of it within reach, T') are lowered. A path that breaks limits of
+    its task can only be chosen where those may give way, and one that cannot carry the floor only
+    where floors or capacities may.
     """
     paths, elastic = data.paths, data.elastic
-    model.lowered = pyo.Var(range(len(paths.task_of)), bounds=(0.0, _most(elastic, "floor", 1.0)))
-    most = _most(elastic, "capacity", _LARGEST_CHANGE)
-    model.more_capacity = pyo.Var(range(len(paths.rate_rows.entries)), bounds=(0.0, most))
-    most = _most(elastic, "memory", _LARGEST_CHANGE)
-    model.more_memory = pyo.Var(range(len(paths.memory_rows.entries)), bounds=(0.0, most))
-    model.less_accuracy = pyo.Var(bounds=(0.0, _most(elastic, "total", 1.0)))
-    model.less_throughput = pyo.Var(bounds=(0.0, _most(elastic, "total", 1.0)))
-    if "path" not in elastic:
-        for path, violation in enumerate(data.path_violation):
-            if violation > 0.0:
+    floored = [p for p, t in enumerate(paths.task_of) if paths.floor[t] > 0.0]
+    model.kept = pyo.Var(floored if "floor" in elastic else [], bounds=(0.0, 1.0))
+    model.more_capacity = pyo.Var(range(len(paths.rate_rows.entries)), bounds=(0.0, None))
+    model.more_memory = pyo.Var(range(len(paths.memory_rows.entries)), bounds=(0.0, None))
+    model.less_accuracy = pyo.Var(bounds=(0.0, 1.0 if "total" in elastic else 0.0))
+    model.less_throughput = pyo.Var(bounds=(0.0, 1.0 if "total" in elastic else 0.0))
+    for kind, changes in (("capacity", model.more_capacity), ("memory", model.more_memory)):
+        if kind not in elastic:
+            for change in changes.values():
+                change.setub(0.0)
+    for path, violation in enumerate(data.path_violation):
+        if violation > 0.0 and "path" not in elastic:
+            model.choose[path].setub(0.0)
+    if not {"floor", "capacity"} & elastic:
+        for path in floored:
+            if paths.most_rate[path] < paths.floor[paths.task_of[path]] * (1.0 - _TOLERANCE):
                 model.choose[path].setub(0.0)
 
 
-def lowered_floor_needs_path(model: pyo.ConcreteModel, data: ElasticData) -> None:
-    """lowered[p] <= x[p]."""
-    model.lowered_floor_needs_path = pyo.Constraint(
-        range(len(data.paths.task_of)),
-        rule=lambda m, p: (None, weighted([1.0, -1.0], [m.lowered[p], m.choose[p]]), 0.0),
+def kept_floor_needs_path(model: pyo.ConcreteModel) -> None:
+    """kept[p] <= x[p]."""
+    model.kept_floor_needs_path = pyo.Constraint(
+        list(model.kept),
+        rule=lambda m, p: (None, weighted([1.0, -1.0], [m.kept[p], m.choose[p]]), 0.0),
     )
 
 
 def elastic_rate_per_group(model: pyo.ConcreteModel, data: ElasticData) -> None:
-    """sum over p of t: (f (x - lowered) + (R - f) u) is the same for all tasks of a group."""
+    """sum over p of t: (g kept + (R - f) u) is the same for all tasks of a group."""
     paths = data.paths
     of_task: dict[int, list[tuple[float, Any]]] = {}
     for path, task in enumerate(paths.task_of):
-        of_task.setdefault(task, []).extend(_elastic_rate(model, data, path))
+        of_task.setdefault(task, []).extend(elastic_rate(model, data, path))
     model.elastic_rate_per_group = pyo.ConstraintList()
     for first, *others in paths.groups:
         for task in others:
@@ -96,34 +104,34 @@ def elastic_rate_per_group(model: pyo.ConcreteModel, data: ElasticData) -> None:
 
 
 def elastic_prefix_rate(model: pyo.ConcreteModel, data: ElasticData) -> None:
-    """R[v] phi[v] >= sum over p of t through v: (f (x - lowered) + (R - f) u)."""
+    """R[v] phi[v] >= sum over p of t through v: (g kept + (R - f) u)."""
     model.elastic_prefix_rate = pyo.ConstraintList()
     for prefix in model.prefix_rate:
-        unit = prefix_most(data.paths, prefix)
+        unit = _prefix_most(model, data, prefix)
         for paths in data.paths.prefixes[prefix]:
             pairs = [(-1.0, model.prefix_rate[prefix])]
             for path in paths:
-                pairs += [(c / unit, v) for c, v in _elastic_rate(model, data, path)]
+                pairs += [(c / unit, v) for c, v in elastic_rate(model, data, path)]
             model.elastic_prefix_rate.add(
                 (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), 0.0)
             )
 
 
 def elastic_capacity(model: pyo.ConcreteModel, data: ElasticData) -> None:
-    """sum of use (f (x - lowered) + (R - f) u) - more_capacity[i] <= 1, prefixes as in path."""
-    _elastic_rows(
+    """sum of use (g kept + (R - f) u) - C[i] more_capacity[i] <= 1, prefixes as in path."""
+    model.capacity_unit = _elastic_rows(
         model,
         "elastic_capacity",
         data.paths.rate_rows,
-        lambda path, amount: [(amount * c, v) for c, v in _elastic_rate(model, data, path)],
-        lambda v, amount: [(amount * prefix_most(data.paths, v), model.prefix_rate[v])],
+        lambda path, amount: [(amount * c, v) for c, v in elastic_rate(model, data, path)],
+        lambda v, amount: [(amount * _prefix_most(model, data, v), model.prefix_rate[v])],
         model.more_capacity,
     )
 
 
 def elastic_memory(model: pyo.ConcreteModel, data: ElasticData) -> None:
-    """sum of memory use x - more_memory[i] <= 1, prefixes as in path."""
-    _elastic_rows(
+    """sum of memory use x - C[i] more_memory[i] <= 1, prefixes as in path."""
+    model.memory_unit = _elastic_rows(
         model,
         "elastic_memory",
         data.paths.memory_rows,
@@ -134,71 +142,126 @@ def elastic_memory(model: pyo.ConcreteModel, data: ElasticData) -> None:
 
 
 def elastic_totals(model: pyo.ConcreteModel, data: ElasticData) -> None:
-    """A >= min_accuracy (1 - less_accuracy); Th >= min_throughput (1 - less_throughput)."""
+    """A >= min_accuracy (1 - less_accuracy); Th >= T' (1 - less_throughput).
+
+    T' is the floor on the throughput, or all that any paths can reach where that is less.
+    """
     goal, paths = data.paths.goal, data.paths
+    model.throughput_within_reach = 0.0
     if goal.min_accuracy:
-        pairs = [(1.0, model.average_accuracy), (goal.min_accuracy, model.less_accuracy)]
-        model.elastic_accuracy = pyo.Constraint(expr=_at_least(pairs, goal.min_accuracy))
+        unit = max(goal.accuracy_unit, goal.min_accuracy)
+        pairs = [
+            (goal.accuracy_unit / unit, model.average_accuracy),
+            (goal.min_accuracy / unit, model.less_accuracy),
+        ]
+        model.elastic_accuracy = pyo.Constraint(expr=_at_least(pairs, goal.min_accuracy / unit))
     if goal.min_throughput:
-        # Relative to the floor itself, so that the row stays near 1.
-        scale = 1.0 / goal.min_throughput
+        rates = [elastic_rate(model, data, path) for path in range(len(paths.task_of))]
+        most = [0.0] * len(paths.task_names)
+        for task, terms in zip(paths.task_of, rates, strict=True):
+            most[task] = max(most[task], sum(c for c, _ in terms))
+        asked = goal.min_throughput
+        reach = min(asked, sum(most)) if "total" in data.elastic else asked
+        reach = reach if reach > 0.0 else asked
+        model.throughput_within_reach = reach
         pairs = [(1.0, model.less_throughput)]
-        for path, task in enumerate(paths.task_of):
-            floor = paths.floor[task] * scale
-            if floor > 0.0:
-                pairs += [(floor, model.choose[path]), (-floor, model.lowered[path])]
-            if path in model.extra:
-                pairs.append((extra_rate(paths, path) * scale, model.extra[path]))
+        pairs += [(c / reach, v) for terms in rates for c, v in terms]
         model.elastic_throughput = pyo.Constraint(expr=_at_least(pairs, 1.0))
 
 
 def least_change(model: pyo.ConcreteModel, data: ElasticData) -> None:
-    """Maximise -(sum of all relative changes + sum of violation[p] x[p]).
+    """Maximise -(sum of all relative changes + sum of violation[p] x[p]), over ``goal_unit``.
 
-    The floor of a group is lowered for each of its tasks, but is one change.
+    A floor of f is lowered by x[p] - g[p] / f kept[p] of it; that of a group for each of its
+    tasks, but it is one change. Constants are left out: the whole throughput floor beyond T'.
+    The unit is the largest of what some task needs on its own, whatever the others do: the
+    goal is at least 1 then where changes are large, and tolerances mean the same.
     """
-    size = {task: len(group) for group in data.paths.groups for task in group}
-    pairs = [
-        (-1.0 / size.get(data.paths.task_of[path], 1), model.lowered[path])
-        for path in model.lowered
-    ]
-    pairs += [
-        (-1.0, variable)
-        for changes in (model.more_capacity, model.more_memory)
-        for variable in changes.values()
-    ]
-    pairs += [(-1.0, model.less_accuracy), (-1.0, model.less_throughput)]
+    paths = data.paths
+    size = {task: len(group) for group in paths.groups for task in group}
+    pairs: list[tuple[float, Any]] = []
+    for path, kept in model.kept.items():
+        task = paths.task_of[path]
+        share = kept_rate(data, path) / paths.floor[task]
+        pairs.append((-1.0 / size.get(task, 1), model.choose[path]))
+        pairs.append((share / size.get(task, 1), kept))
+    for changes, units in (
+        (model.more_capacity, model.capacity_unit),
+        (model.more_memory, model.memory_unit),
+    ):
+        pairs += [(-units[i], change) for i, change in changes.items() if change.ub != 0.0]
+    if "total" in data.elastic:
+        asked = paths.goal.min_throughput
+        share = model.throughput_within_reach / asked if asked else 1.0
+        pairs += [(-1.0, model.less_accuracy), (-share, model.less_throughput)]
     pairs += [
         (-violation, model.choose[path])
         for path, violation in enumerate(data.path_violation)
-        if violation > 0.0
+        if violation > 0.0 and "path" in data.elastic
     ]
+    used = [abs(c) for c, v in pairs if v.ub != 0.0]
+    if data.elastic == {"total"} and not paths.goal.min_accuracy:
+        unit = share
+    else:
+        unit = max(1.0, _least_needed(data)) if used else 1.0
+    pairs = pairs or [(0.0, model.less_accuracy)]
     model.goal = pyo.Objective(
-        expr=weighted([c for c, _ in pairs], [v for _, v in pairs]), sense=pyo.maximize
+        expr=weighted([c / unit for c, _ in pairs], [v for _, v in pairs]), sense=pyo.maximize
     )
 
 
-_LARGEST_CHANGE = 1e6
-"""A capacity is never asked to grow by more than this factor."""
+def kept_rate(data: ElasticData, path: int) -> float:
+    """Return g[p]: the floor, or what the capacities allow where these may not give way."""
+    floor = data.paths.floor[data.paths.task_of[path]]
+    if "capacity" in data.elastic:
+        # No capacity need grow by more than what lowering all floors to 0 would save.
+        room = 1.0 + len(data.paths.task_names) if "floor" in data.elastic else math.inf
+        return min(floor, room * data.paths.most_rate[path])
+    return min(floor, data.paths.most_rate[path]) if "floor" in data.elastic else floor
 
 
-def _most(elastic: frozenset[str], kind: str, most: float) -> float:
-    return most if kind in elastic else 0.0
+def elastic_rate(model: pyo.ConcreteModel, data: ElasticData, path: int) -> list[tuple[float, Any]]:
+    """Return the rate g kept + (R - f) u of a path as pairs of coefficient and variable."""
+    pairs = rate_terms(model, data.paths, path)
+    if path in model.kept:
+        pairs[0] = (kept_rate(data, path), model.kept[path])
+    return pairs
+
+
+_TOLERANCE = 1e-9
+"""Relative tolerance of a floor that takes all of a capacity."""
+
+
+def _least_needed(data: ElasticData) -> float:
+    """Return the most that a task on its own needs at its best path, 0 where floors give way."""
+    if "floor" in data.elastic:
+        return 0.0
+    paths, need = data.paths, [0.0] * len(data.paths.task_of)
+    for rows, is_rate in ((paths.rate_rows, True), (paths.memory_rows, False)):
+        if ("capacity" if is_rate else "memory") in data.elastic:
+            for entries in rows.entries:
+                for path, amount in entries:
+                    rate = paths.floor[paths.task_of[path]] if is_rate else 1.0
+                    need[path] += max(0.0, amount * rate - 1.0)
+    best = [math.inf] * len(paths.task_names)
+    for path, task in enumerate(paths.task_of):
+        violation = data.path_violation[path]
+        if "path" in data.elastic:
+            best[task] = min(best[task], need[path] + violation)
+        elif violation <= 0.0:
+            best[task] = min(best[task], need[path])
+    return max((b for b in best if math.isfinite(b)), default=0.0)
 
 
 def _at_least(pairs: list[tuple[float, Any]], least: float) -> tuple[float, Any, None]:
     return (least, weighted([c for c, _ in pairs], [v for _, v in pairs]), None)
 
 
-def _elastic_rate(
-    model: pyo.ConcreteModel, data: ElasticData, path: int
-) -> list[tuple[float, Any]]:
-    """Return f (x - lowered) + (R - f) u as pairs of coefficient and variable."""
-    floor = data.paths.floor[data.paths.task_of[path]]
-    pairs = rate_terms(model, data.paths, path)
-    if floor > 0.0:
-        pairs.insert(1, (-floor, model.lowered[path]))
-    return pairs
+def _prefix_most(model: pyo.ConcreteModel, data: ElasticData, prefix: int) -> float:
+    """Return the largest rate of a shared prefix's paths [inferences/s]."""
+    paths = [p for members in data.paths.prefixes[prefix] for p in members]
+    most = max(sum(c for c, _ in elastic_rate(model, data, path)) for path in paths)
+    return most if most > 0.0 else 1.0
 
 
 def _elastic_rows(
@@ -208,13 +271,18 @@ def _elastic_rows(
     terms: Any,
     shared_terms: Any,
     change: pyo.Var,
-) -> None:
+) -> list[float]:
+    """Add the rows of resources; return the unit C[i] of each, its largest coefficient."""
+    units = [1.0] * len(rows.entries)
+
     def rule(_: pyo.ConcreteModel, i: int) -> Any:
         pairs = [pair for user, amount in rows.entries[i] for pair in terms(user, amount)]
         pairs += [pair for v, amount in rows.shared_of(i) for pair in shared_terms(v, amount)]
         if not pairs:
             return pyo.Constraint.Skip
-        pairs.append((-1.0, change[i]))
-        return (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), 1.0)
+        unit = units[i] = max(1.0, *(c for c, _ in pairs))
+        pairs = [(c / unit, v) for c, v in pairs] + [(-1.0, change[i])]
+        return (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), 1.0 / unit)
 
     model.add_component(name, pyo.Constraint(range(len(rows.entries)), rule=rule))
+    return units

@@ -11,7 +11,7 @@ walks, and of every other one what lies behind its longest prefix in common with
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyomo.environ as pyo
@@ -24,7 +24,7 @@ def build_flow_model(data: FlowData) -> pyo.ConcreteModel:
     """Return the flow formulation of ``data`` (symbols: MODEL.md)."""
     model = pyo.ConcreteModel("flow")
     flow_variables(model, data)
-    totals(model, sum(max(t.most_rate) for t in data.tasks) / data.goal.throughput_unit)
+    totals(model, data.goal, sum(max(t.most_rate) for t in data.tasks) / data.goal.throughput_unit)
 
     following_variables(model, data)
 
@@ -55,14 +55,18 @@ def build_flow_model(data: FlowData) -> pyo.ConcreteModel:
 def flow_variables(model: pyo.ConcreteModel, data: FlowData) -> None:
     """z[a] in {0, 1}: arc a is on the task's path; g[a] in [0, 1]: rate on it / R[a].
 
-    A[t] in [min_accuracy, 1]: accuracy of the task; q[t, m] in {0, 1}: its path is
-    exactly the measured path m.
+    A[t] in [min_accuracy, 1]: accuracy of the task, in its unit; q[t, m] in {0, 1}: its path
+    is exactly the measured path m.
     """
     arcs = [a for _, _, a in _arcs(data)]
     model.choose = pyo.Var(arcs, domain=pyo.Binary)
     model.rate = pyo.Var(arcs, bounds=(0.0, 1.0))
     model.accuracy = pyo.Var(
-        range(len(data.tasks)), bounds=lambda _, t: (data.tasks[t].min_accuracy, 1.0)
+        range(len(data.tasks)),
+        bounds=lambda _, t: (
+            data.tasks[t].min_accuracy / data.tasks[t].accuracy_unit,
+            1.0 / data.tasks[t].accuracy_unit,
+        ),
     )
     model.is_measured = pyo.Var(
         [(t, m) for t, task in enumerate(data.tasks) for m in range(len(task.measured))],
@@ -123,17 +127,15 @@ def rate_needs_choice(model: pyo.ConcreteModel, data: FlowData) -> None:
 
 
 def choice_carries_floor(model: pyo.ConcreteModel, data: FlowData) -> None:
-    """R[a] g[a] >= f[t] z[a] (an arc with R[a] < f[t] cannot be chosen)."""
+    """R[a] g[a] >= f[t] z[a], over the larger of R and f (where R < f, a cannot be chosen)."""
 
     def rule(m: pyo.ConcreteModel, t: int, i: int, a: int) -> Any:
         task = data.tasks[t]
         if task.floor <= 0.0:
             return pyo.Constraint.Skip
-        return (
-            0.0,
-            weighted([task.most_rate[i] / task.floor, -1.0], [m.rate[a], m.choose[a]]),
-            None,
-        )
+        unit = max(task.most_rate[i], task.floor)
+        pairs = weighted([task.most_rate[i] / unit, -task.floor / unit], [m.rate[a], m.choose[a]])
+        return (0.0, pairs, None)
 
     model.choice_carries_floor = pyo.Constraint(list(_arcs(data)), rule=rule)
 
@@ -289,23 +291,24 @@ def predicted_accuracy_limit(model: pyo.ConcreteModel, data: FlowData) -> None:
 
     def rule(m: pyo.ConcreteModel, t: int) -> Any:
         task, start = data.tasks[t], first[t]
-        pairs = [(1.0, m.accuracy[t])]
+        pairs = [(task.accuracy_unit, m.accuracy[t])]
         pairs += [(d, m.choose[start + i]) for i, d in enumerate(task.drop) if d != 0.0]
         pairs += [
             (-max(0.0, value - _predicted(task, arcs)), m.is_measured[t, k])
             for k, (arcs, value) in enumerate(task.measured)
         ]
-        return (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), task.accuracy)
+        return _at_most(pairs, task.accuracy)
 
     model.predicted_accuracy_limit = pyo.Constraint(range(len(data.tasks)), rule=rule)
 
 
 def measured_accuracy_limit(model: pyo.ConcreteModel, data: FlowData) -> None:
-    """A[t] <= 1 - (1 - measured of m) q[t,m]; 1 is the largest accuracy there is."""
+    """A[t] <= a - (a - measured of m) q[t,m]; a is the most that any path of t has, its unit."""
 
     def rule(m: pyo.ConcreteModel, t: int, k: int) -> Any:
-        value = data.tasks[t].measured[k][1]
-        return (None, weighted([1.0, 1.0 - value], [m.accuracy[t], m.is_measured[t, k]]), 1.0)
+        unit, value = data.tasks[t].accuracy_unit, data.tasks[t].measured[k][1]
+        pairs = [(unit, m.accuracy[t]), (unit - value, m.is_measured[t, k])]
+        return _at_most(pairs, unit)
 
     model.measured_accuracy_limit = pyo.Constraint(list(model.is_measured), rule=rule)
 
@@ -321,20 +324,19 @@ def predicted_accuracy_is_not_negative(model: pyo.ConcreteModel, data: FlowData)
             (min(0.0, _predicted(task, arcs)), m.is_measured[t, k])
             for k, (arcs, _) in enumerate(task.measured)
         ]
-        if not pairs:
-            return pyo.Constraint.Skip
-        return (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), task.accuracy)
+        return _at_most(pairs, task.accuracy) if pairs else pyo.Constraint.Skip
 
     model.predicted_accuracy_is_not_negative = pyo.Constraint(range(len(data.tasks)), rule=rule)
 
 
 def average_accuracy_definition(model: pyo.ConcreteModel, data: FlowData) -> None:
     """A = sum over t: w[t] A[t]."""
+    unit = data.goal.accuracy_unit
     model.average_accuracy_definition = pyo.Constraint(
         expr=(
             0.0,
             weighted(
-                [*(t.weight for t in data.tasks), -1.0],
+                [*(t.weight * t.accuracy_unit / unit for t in data.tasks), -1.0],
                 [*model.accuracy.values(), model.average_accuracy],
             ),
             0.0,
@@ -357,6 +359,31 @@ def throughput_definition(model: pyo.ConcreteModel, data: FlowData) -> None:
             0.0,
         )
     )
+
+
+def _at_most(pairs: list[tuple[float, Any]], most: float) -> Any:
+    """sum of pairs <= most, divided by the largest coefficient of it all."""
+    unit = max(most, *(abs(c) for c, _ in pairs)) or 1.0
+    return (None, weighted([c / unit for c, _ in pairs], [v for _, v in pairs]), most / unit)
+
+
+def exclude_path(model: pyo.ConcreteModel, arcs: Sequence[int]) -> Any:
+    """sum of z over the arcs of a path <= their number - 1.
+
+    For a path that breaks a limit of its task by less than a solver's tolerance (infeasible path
+    inequality: Ascheuer, Fischetti and Groetschel, Networks 36, 2000).
+
+    Args:
+        model: a flow model.
+        arcs: all arcs of the path, numbered through all tasks.
+
+    Returns:
+        The new constraint, for solvers that add it to a living model.
+    """
+    if not hasattr(model, "excluded"):
+        model.excluded = pyo.ConstraintList()
+    chosen = [model.choose[a] for a in arcs]
+    return model.excluded.add((None, weighted([1.0] * len(arcs), chosen), len(arcs) - 1.0))
 
 
 def _predicted(task: FlowTask, arcs: tuple[int, ...]) -> float:

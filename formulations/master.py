@@ -29,7 +29,7 @@ def build_master_model(data: PathData, most_rate_of_task: list[float]) -> pyo.Co
     """
     model = pyo.ConcreteModel("master")
     master_variables(model, data)
-    totals(model, sum(most_rate_of_task) / data.goal.throughput_unit)
+    totals(model, data.goal, sum(most_rate_of_task) / data.goal.throughput_unit)
 
     one_answer_per_task(model, data)
     capacity(model, "server_and_link_capacity", data.rate_rows, _rate_terms(model, data))

@@ -1,7 +1,7 @@
 """Parts that the formulations share: totals, floors on them, the reward and objectives.
 
-A model that uses them has the variables ``average_accuracy`` (A) and ``throughput``
-(Th in units of ``Goal.throughput_unit``).
+A model that uses them has the variables ``average_accuracy`` (A in units of
+``Goal.accuracy_unit``) and ``throughput`` (Th in units of ``Goal.throughput_unit``).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ def carries(prefix: Any, users: Sequence[Any]) -> Any:
     return (None, weighted([*[1.0] * len(users), -1.0], [*users, prefix]), 0.0)
 
 
-def totals(model: pyo.ConcreteModel, most_throughput: float) -> None:
-    """Variables A in [0, 1] and Th in [0, most_throughput]."""
-    model.average_accuracy = pyo.Var(bounds=(0.0, 1.0))
+def totals(model: pyo.ConcreteModel, goal: Goal, most_throughput: float) -> None:
+    """Variables A in [0, 1] and Th in [0, most_throughput], each in its unit."""
+    model.average_accuracy = pyo.Var(bounds=(0.0, 1.0 / goal.accuracy_unit))
     model.throughput = pyo.Var(bounds=(0.0, most_throughput))
 
 
 def floors_on_totals(model: pyo.ConcreteModel, goal: Goal) -> None:
     """A >= min_accuracy and Th >= min_throughput, where asked for (as bounds)."""
     if goal.min_accuracy is not None:
-        model.average_accuracy.setlb(goal.min_accuracy)
+        model.average_accuracy.setlb(goal.min_accuracy / goal.accuracy_unit)
     if goal.min_throughput is not None:
         model.throughput.setlb(goal.min_throughput / goal.throughput_unit)
 

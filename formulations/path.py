@@ -23,7 +23,7 @@ def build_path_model(data: PathData) -> pyo.ConcreteModel:
     """Return the path formulation of ``data`` (symbols: MODEL.md)."""
     model = pyo.ConcreteModel("path")
     path_variables(model, data)
-    totals(model, sum(_most_by_task(data)) / data.goal.throughput_unit)
+    totals(model, data.goal, sum(_most_by_task(data)) / data.goal.throughput_unit)
 
     shared_prefix_variables(model, data)
 
@@ -161,7 +161,7 @@ def memory_capacity(model: pyo.ConcreteModel, data: PathData) -> None:
 def average_accuracy_definition(model: pyo.ConcreteModel, data: PathData) -> None:
     """A = sum over p: w[t(p)] A[p] x[p]."""
     coefficients = [
-        data.weight[task] * accuracy
+        data.weight[task] * accuracy / data.goal.accuracy_unit
         for task, accuracy in zip(data.task_of, data.accuracy, strict=True)
     ]
     model.average_accuracy_definition = pyo.Constraint(

@@ -13,7 +13,7 @@ paid once. A task that does not run under a failure is out of its group.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,8 @@ class Failure:
     """Its index among the rate rows."""
     keep: Sequence[float]
     """Rate of each task that is kept while it is gone [inferences/s]."""
+    visiting: frozenset[int]
+    """The paths that visit it, by work or without any."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,12 @@ class PlanData:
     """Prefixes that paths of a group share: v's paths p, for each task that can walk v.
 
     What v uses stands in the rows' ``shared``; ``entries`` hold the rest of the path."""
+    load_unit: Sequence[float] = ()
+    """L[i] >= 1: the capacity rows of i are modelled in this unit, so that their numbers stay
+    near 1 whatever the load; empty: 1."""
+    rounding: float = 0.0
+    """Share of L[i], of a memory or of an accuracy by which rows are relaxed, so that none
+    excludes by rounding alone what fits exactly."""
 
 
 def build_plan_model(data: PlanData) -> pyo.ConcreteModel:
@@ -119,7 +127,7 @@ def build_plan_model(data: PlanData) -> pyo.ConcreteModel:
     return model
 
 
-def build_rerouting_model(data: PlanData, failed: int) -> pyo.ConcreteModel:
+def build_rerouting_model(data: PlanData, visiting: Collection[int]) -> pyo.ConcreteModel:
     """Return the model of the most demand that is served without one server, units fixed.
 
     Capacities are those with all units; its goal is the served share of the demand of
@@ -127,14 +135,14 @@ def build_rerouting_model(data: PlanData, failed: int) -> pyo.ConcreteModel:
 
     Args:
         data: one situation that adapts.
-        failed: index of the server that is gone.
+        visiting: the paths that visit the server that is gone.
     """
     model = pyo.ConcreteModel("rerouting")
     plan_variables(model, data)
     shared_prefix_variables(model, data)
     for variable in model.units.values():
         variable.setub(0)
-    for path in _visits(data, failed):
+    for path in visiting:
         model.serve[0, path].setub(0.0)
 
     at_most_one_path(model, data)
@@ -172,7 +180,7 @@ def backup_variables(model: pyo.ConcreteModel, data: PlanData) -> None:
 
     Only for paths that avoid the server, of tasks that also have one that visits it.
     """
-    visits = [_visits(data, failure.server) for failure in data.failures]
+    visits = [failure.visiting for failure in data.failures]
     index = []
     for f, visiting in enumerate(visits):
         hit = {data.task_of[p] for p in visiting}
@@ -251,7 +259,8 @@ def capacity_in_situations(model: pyo.ConcreteModel, data: PlanData) -> None:
     """sum over p: use[p,i] d[k,t(p)] s[k,p] <= 1 + v[i] n[h(k),i] (s = x where all is served).
 
     With shared prefixes also + sum over v: use[v,i] d[k,t] phi[k,v] on the left side (phi = z
-    where all is served), t being any of the tasks that can walk v.
+    where all is served), t being any of the tasks that can walk v. The rows are divided by L[i]
+    and relaxed by ``rounding``.
     """
 
     def rule(m: pyo.ConcreteModel, k: int, i: int) -> Any:
@@ -284,7 +293,7 @@ def memory_of_choices(model: pyo.ConcreteModel, data: PlanData) -> None:
     def rule(m: pyo.ConcreteModel, c: int, i: int) -> Any:
         pairs = [(amount, m.choose[c, p]) for p, amount in data.memory_rows.entries[i]]
         pairs += [(amount, m.prefix_in_use[c, v]) for v, amount in data.memory_rows.shared_of(i)]
-        return _at_most(pairs, 1.0)
+        return _at_most(pairs, 1.0 + data.rounding)
 
     model.memory_of_choices = pyo.Constraint(
         range(len(data.min_accuracy)), range(len(data.memory_rows.entries)), rule=rule
@@ -299,10 +308,13 @@ def accuracy_of_choices(model: pyo.ConcreteModel, data: PlanData) -> None:
     ]
 
     def rule(m: pyo.ConcreteModel, c: int) -> Any:
-        if data.min_accuracy[c] is None:
+        floor = data.min_accuracy[c]
+        if floor is None or floor <= data.rounding:
             return pyo.Constraint.Skip
+        if not any(coefficients):
+            return pyo.Constraint.Infeasible
         chosen = [m.choose[c, p] for p in range(len(coefficients))]
-        return (data.min_accuracy[c], weighted(coefficients, chosen), None)
+        return (floor - data.rounding, weighted(coefficients, chosen), None)
 
     model.accuracy_of_choices = pyo.Constraint(range(len(data.min_accuracy)), rule=rule)
 
@@ -427,7 +439,7 @@ def backup_where_hit(model: pyo.ConcreteModel, data: PlanData) -> None:
     backups: dict[tuple[int, int], list[int]] = {}
     for f, p in model.backup:
         backups.setdefault((f, data.task_of[p]), []).append(p)
-    visits = [_visits(data, failure.server) for failure in data.failures]
+    visits = [failure.visiting for failure in data.failures]
 
     def rule(m: pyo.ConcreteModel, f: int, t: int) -> Any:
         hit = [p for p in sorted(visits[f]) if data.task_of[p] == t]
@@ -445,7 +457,7 @@ def capacity_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
     out where no backup uses server or link i: the load is then part of the load without a
     failure, since no task keeps more than its demand.
     """
-    visits = [_visits(data, failure.server) for failure in data.failures]
+    visits = [failure.visiting for failure in data.failures]
 
     def rule(m: pyo.ConcreteModel, f: int, i: int) -> Any:
         failure = data.failures[f]
@@ -478,7 +490,7 @@ def memory_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
 
     These are the adapters in use then.
     """
-    visits = [_visits(data, failure.server) for failure in data.failures]
+    visits = [failure.visiting for failure in data.failures]
 
     def rule(m: pyo.ConcreteModel, f: int, i: int) -> Any:
         pairs = []
@@ -490,7 +502,7 @@ def memory_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
         pairs += [
             (amount, m.prefix_in_failure[f, v]) for v, amount in data.memory_rows.shared_of(i)
         ]
-        return _at_most(pairs, 1.0)
+        return _at_most(pairs, 1.0 + data.rounding)
 
     model.memory_under_failure = pyo.Constraint(
         range(len(data.failures)), range(len(data.memory_rows.entries)), rule=rule
@@ -518,8 +530,41 @@ def most_served(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 def avoiding(data: PlanData, failure: int) -> frozenset[int]:
     """Return the paths that do not visit the server of a failure."""
-    visiting = _visits(data, data.failures[failure].server)
-    return frozenset(range(len(data.task_of))) - visiting
+    return frozenset(range(len(data.task_of))) - data.failures[failure].visiting
+
+
+def needs_units(
+    model: pyo.ConcreteModel,
+    data: PlanData,
+    running: Sequence[Sequence[Any]],
+    at: tuple[int, int],
+    need: float,
+) -> Any:
+    """n[h,i] >= need (1 - sum over r in R: (1 - sum of the binaries in r)), for (h, i) = ``at``.
+
+    A cut for a choice of paths whose load on i is known: where all of R run, ``need`` units are
+    needed; where one of them does not, the row says nothing. A need that nobody sells excludes
+    the choice.
+
+    Args:
+        model: a planning model.
+        data: what it was built from.
+        running: R: for each task, disjoint binaries of the paths that load i at least as much
+            as its path in that choice.
+        at: period h and server or link i.
+        need: units that the choice needs, infinite where none are sold.
+
+    Returns:
+        The new constraint.
+    """
+    if not hasattr(model, "needs_units"):
+        model.needs_units = pyo.ConstraintList()
+    binaries = [variable for variables in running for variable in variables]
+    ones = [1.0] * len(binaries)
+    if need > data.most_units[at[1]]:
+        return model.needs_units.add((None, weighted(ones, binaries), len(running) - 1.0))
+    body = weighted([*ones, -1.0 / need], [*binaries, model.units[at]])
+    return model.needs_units.add((None, body, len(running) - 1.0))
 
 
 def prefer(model: pyo.ConcreteModel, data: PlanData, most_cost: float) -> None:
@@ -534,7 +579,10 @@ def prefer(model: pyo.ConcreteModel, data: PlanData, most_cost: float) -> None:
         data: what it was built from.
         most_cost: largest cost allowed, in the units of the prices.
     """
-    model.cost_is_kept = pyo.Constraint(expr=(-most_cost / data.cost_unit, model.goal.expr, None))
+    scale = max(most_cost / data.cost_unit, 1.0)
+    goal = model.goal.expr
+    kept = weighted([c / scale for c in goal.linear_coefs], list(goal.linear_vars))
+    model.cost_is_kept = pyo.Constraint(expr=(-most_cost / data.cost_unit / scale, kept, None))
     model.goal.deactivate()
     pairs = [(-data.price[i] / data.cost_unit, n) for (_, i), n in model.units.items()]
     pairs += [
@@ -546,6 +594,9 @@ def prefer(model: pyo.ConcreteModel, data: PlanData, most_cost: float) -> None:
     )
 
 
+SMALLEST_UNIT = 1e-8
+"""Smallest unit, as a share of L[i], that stands in a capacity row: solvers take less than 1e-9
+for 0. Smaller units are given to the row all at once, and counted by ``needs_units``."""
 _TIE = 1e-2
 """Weight of the average accuracy beside the cost of a unit."""
 
@@ -578,15 +629,6 @@ def _paths_by_task(data: PlanData) -> list[list[int]]:
     return found
 
 
-def _visits(data: PlanData, server: int) -> frozenset[int]:
-    """Return the paths with work on a server, of their own or by a prefix that they share."""
-    own = {p for p, amount in data.rate_rows.entries[server] if amount > 0.0}
-    for v, amount in data.rate_rows.shared_of(server):
-        if amount > 0.0:
-            own.update(p for paths in data.prefixes[v] for p in paths)
-    return frozenset(own)
-
-
 def _of_group(data: PlanData, prefix: int, values: Sequence[float]) -> float:
     """Return the value of the tasks (all have the same one) that can walk a prefix."""
     return max((values[data.task_of[paths[0]]] for paths in data.prefixes[prefix]), default=0.0)
@@ -597,9 +639,13 @@ def _within_capacity(
 ) -> Any:
     if not pairs:
         return pyo.Constraint.Skip
-    if data.unit[i] > 0.0:
+    scale = data.load_unit[i] if data.load_unit else 1.0
+    capacity = 1.0
+    if data.unit[i] / scale >= SMALLEST_UNIT:
         pairs = [*pairs, (-data.unit[i], model.units[period, i])]
-    return _at_most(pairs, 1.0)
+    else:
+        capacity += data.unit[i] * data.most_units[i]
+    return _at_most([(c / scale, v) for c, v in pairs], capacity / scale + data.rounding)
 
 
 def _at_most(pairs: list[tuple[float, Any]], most: float) -> Any:

@@ -30,6 +30,8 @@ from code_opt.instance.model import Connection, Instance, Task
 
 SLACK = 1e-9
 """Relative slack of every limit, for rounding; far below the tolerance of results."""
+ROUNDING = 1e-12
+"""Rounding of a predicted accuracy, relative to the sum of the sizes of its terms."""
 Array = NDArray[np.float64]
 
 
@@ -98,7 +100,7 @@ class _Tables:
         """Add up one path; None where a transfer has no link."""
         arcs = self.arcs(task)
         hops = np.zeros(len(self.links))
-        drops = 0.0
+        drops, sizes = 0.0, task.accuracy
         nodes = ["input", *blocks, "output"]
         steps = []
         for tail, head in zip(nodes[:-1], nodes[1:], strict=True):
@@ -113,6 +115,7 @@ class _Tables:
             if connection is None:
                 continue
             drops += connection.drop
+            sizes += abs(connection.drop)
             at_tail, at_head = self.home.get(tail), self.home.get(head)
             source = tail if tail != "input" else head
             middle = self.servers.get(connection.server or "", self.home[source])
@@ -135,7 +138,7 @@ class _Tables:
             accuracy = measured[blocks]
         else:
             accuracy = min(1.0, task.accuracy - drops)
-            accuracy = accuracy if accuracy >= 0 else math.nan
+            accuracy = max(accuracy, 0.0) if accuracy >= -ROUNDING * sizes else math.nan
         work, traffic, memory = (np.sum([step[k] for step in steps], axis=0) for k in (1, 2, 3))
         latency = (work / self.speed).sum() + (traffic / self.bandwidth).sum() + hops @ self.delay
         return ReferencePath(
@@ -375,7 +378,7 @@ def solve_reference(
         for task, path in zip(units[u], options[u][choice[n, u]], strict=True)
     ]
     return Reference(
-        value=float(np.exp(log_value)),
+        value=math.exp(log_value) if log_value < 709.0 else math.inf,
         log_value=log_value,
         paths={task.id: path for task, path, _ in chosen},
         rates={task.id: rate for task, _, rate in chosen},

@@ -1,4 +1,8 @@
-"""Imports go in one direction: the table below is the one in the README, and the code obeys it."""
+"""Imports go in one direction: the code obeys the table below, and the documents show it as it is.
+
+docs/architecture.md has the same table and a picture of it; README.md has a coarser picture.
+``python -m tests.test_architecture`` draws the arrows of both anew, between the nodes they have.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Mapping, Set
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -17,14 +23,17 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "formulations": (set(), {"numpy", "pyomo"}),
     "errors": (set(), set()),
     "files": ({"errors"}, set()),
-    "executors": ({"errors"}, {"distributed"}),
+    "docstrings": (set(), set()),
+    "stopping": (set(), set()),
+    "executors": ({"errors", "stopping"}, {"distributed"}),
     "instance": ({"errors", "files"}, {"numpy", "pandas", "pydantic", "pydantic_core", "yaml"}),
     "result": ({"errors", "files"}, {"pandas", "pydantic"}),
     "checker": ({"errors", "instance", "result"}, set()),
+    "plan_checker": ({"checker", "instance", "result"}, set()),
     "paths": ({"errors", "instance"}, {"numpy"}),
     "registry": ({"errors"}, set()),
     "reward": ({"instance"}, {"numpy"}),
-    "solvers": ({"errors", "files"}, {"highspy", "numpy", "pyomo", "scipy"}),
+    "solvers": ({"errors", "files", "stopping"}, {"highspy", "numpy", "pyomo", "scipy"}),
     "methods": (
         {
             "checker",
@@ -36,6 +45,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "result",
             "reward",
             "solvers",
+            "stopping",
         },
         {"numpy", "pyomo"},
     ),
@@ -49,6 +59,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "instance",
             "methods",
             "paths",
+            "plan_checker",
             "registry",
             "result",
             "reward",
@@ -105,6 +116,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "files",
             "instance",
             "result",
+            "stopping",
             "store",
         },
         {"pandas"},
@@ -128,13 +140,24 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "report",
             "result",
             "solvers",
+            "stopping",
             "text",
             "wording",
         },
         {"rich", "typer"},
     ),
     "code_opt": (
-        {"checker", "errors", "instance", "methods", "planning", "registry", "result"},
+        {
+            "checker",
+            "docstrings",
+            "errors",
+            "instance",
+            "methods",
+            "plan_checker",
+            "planning",
+            "registry",
+            "result",
+        },
         set(),
     ),
 }
@@ -153,6 +176,13 @@ def sources() -> list[Path]:
     return sorted(f for f in files if f.relative_to(ROOT).as_posix() not in ENTRIES)
 
 
+def name_of(path: Path) -> tuple[str, bool]:
+    """Return the dotted name of a source file, and whether it is that of a package."""
+    relative = path.relative_to(ROOT).with_suffix("")
+    is_package = relative.name == "__init__"
+    return ".".join(relative.parent.parts if is_package else relative.parts), is_package
+
+
 def imported(tree: ast.AST, module: str, is_package: bool) -> set[str]:
     """Return the modules that a file imports anywhere, functions and type checking included."""
     found: set[str] = set()
@@ -164,12 +194,11 @@ def imported(tree: ast.AST, module: str, is_package: bool) -> set[str]:
             if node.level:
                 parents = module.split(".")[: -node.level + is_package or None]
                 base = ".".join([*parents, base] if base else parents)
-            if base == "code_opt":  # `from code_opt import checker` imports a module
-                submodules = {a.name for a in node.names if exists(f"code_opt.{a.name}")}
-                found.update(f"code_opt.{name}" for name in submodules)
-                if len(submodules) < len(node.names):
-                    found.add(base)
-            else:
+            # `from code_opt import checker` imports a module, not a name of the package.
+            submodules = {f"{base}.{alias.name}" for alias in node.names}
+            submodules = {name for name in submodules if exists(name)}
+            found |= submodules
+            if len(submodules) < len(node.names):
                 found.add(base)
     return found
 
@@ -199,9 +228,7 @@ def faults(module: str, modules: set[str]) -> list[str]:
 
 @pytest.mark.parametrize("path", sources(), ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_imports_obey_the_table(path: Path) -> None:
-    relative = path.relative_to(ROOT).with_suffix("")
-    is_package = relative.name == "__init__"
-    module = ".".join(relative.parent.parts if is_package else relative.parts)
+    module, is_package = name_of(path)
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert faults(module, imported(tree, module, is_package)) == []
 
@@ -224,23 +251,123 @@ def test_a_wrong_import_is_found(module: str, code: str) -> None:
     assert len(faults(module, imported(ast.parse(code), module, False)) or []) == 1
 
 
+def cycle(graph: Mapping[str, Set[str]]) -> list[str]:
+    """Return the nodes along one cycle of a graph, or nothing where there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
 def test_the_table_has_no_cycle() -> None:
-    below = {part: set(parts) for part, (parts, _) in PARTS.items()}
-    while below:
-        free = {part for part, parts in below.items() if not parts & below.keys()}
-        assert free, f"a cycle among {sorted(below)}"
-        below = {part: parts for part, parts in below.items() if part not in free}
+    assert cycle({part: parts for part, (parts, _) in PARTS.items()}) == []
 
 
-def test_the_readme_shows_the_same_table() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_modules_have_no_cycle() -> None:
+    """An import counts wherever it stands: within a function or for types alone, too."""
+    graph = {}
+    for path in sources():
+        module, is_package = name_of(path)
+        graph[module] = imported(ast.parse(path.read_text("utf-8")), module, is_package) - {module}
+    assert len(graph) > 100
+    assert cycle(graph) == []
+
+
+def test_a_cycle_is_found_through_an_import_within_a_function() -> None:
+    upper = imported(ast.parse("from code_opt.instance import records"), "code_opt.upper", False)
+    lower = imported(
+        ast.parse("def f():\n    from code_opt import upper, files"), "code_opt.lower", False
+    )
+    assert upper == {"code_opt.instance.records"}
+    assert lower == {"code_opt", "code_opt.files"}  # there is no module `upper`
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})
+    assert cycle({"a": {"b", "c"}, "b": {"c"}}) == []
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_the_page_shows_the_same_table() -> None:
     shown = {}
-    for line in text.splitlines():
+    for line in read("docs/architecture.md").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 4 and (name := re.fullmatch(r"`([\w/.]+?)(?:/|\.py)?`", cells[0])):
             part = name[1].removeprefix("code_opt/").replace("__init__", "code_opt")
             shown[part] = tuple(set(re.findall(r"\w+", cell)) for cell in cells[2:])
     assert shown == PARTS
+
+
+def reachable(graph: Mapping[str, Set[str]], start: str) -> set[str]:
+    """Return the nodes that a path leads to from a node."""
+    found: set[str] = set()
+    front = [start]
+    while front:
+        new = graph[front.pop()] - found
+        found |= new
+        front.extend(new)
+    return found
+
+
+def arrows(groups: Mapping[str, Set[str]]) -> dict[str, set[str]]:
+    """Return what a picture of groups of parts shows: the transitive reduction of the table.
+
+    A group imports another one where any of its parts does. The arrow is left out where other
+    arrows lead to the same group.
+    """
+    home = {part: name for name, parts in groups.items() for part in parts}
+    graph = {
+        name: {home[other] for part in parts for other in PARTS[part][0]} - {name}
+        for name, parts in groups.items()
+    }
+    assert cycle(graph) == []
+    return {
+        name: {o for o in others if not any(o in reachable(graph, via) for via in others - {o})}
+        for name, others in graph.items()
+    }
+
+
+def drawn(page: str) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Return the groups of parts and the arrows of the one Mermaid picture of a page.
+
+    A line `id["part · part: what"]` is a group, a line `id --> id & id` its arrows.
+    """
+    (picture,) = re.findall(r"```mermaid\nflowchart TB\n(.*?)```", read(page), re.DOTALL)
+    groups: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {}
+    for line in picture.splitlines():
+        if node := re.fullmatch(r' +(\w+)\["([\w · ]+)(?:: [^"]+)?"\]', line):
+            assert node[1] not in groups
+            groups[node[1]] = set(node[2].split(" · "))
+        elif arrow := re.fullmatch(r" +(\w+) --> (\w+(?: & \w+)*)", line):
+            assert arrow[1] not in found
+            found[arrow[1]] = set(arrow[2].split(" & "))
+        else:
+            pytest.fail(f"{page}: neither a group nor arrows: {line}")
+    return groups, {name: found.pop(name, set()) for name in groups} | found
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_the_picture_is_that_of_the_table(page: str) -> None:
+    groups, found = drawn(page)
+    assert sorted(part for parts in groups.values() for part in parts) == sorted(PARTS)
+    if page == "docs/architecture.md":
+        assert all(len(parts) == 1 for parts in groups.values())
+    assert found == arrows(groups)
+
+
+def redrawn(page: str) -> str:
+    """Return a page with the arrows of its picture as the table has them."""
+    wanted = arrows(drawn(page)[0])
+    lines = [f"    {name} --> {' & '.join(sorted(to))}\n" for name, to in wanted.items() if to]
+    before, first, after = re.split(r"(?m)^( +\w+ --> .*\n)", read(page), maxsplit=1)
+    return before + "".join(lines) + re.sub(r"(?m)^ +\w+ --> .*\n", "", first + after)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_drawing_the_picture_anew_changes_nothing(page: str) -> None:
+    assert redrawn(page) == read(page)
 
 
 def test_importing_the_package_is_light() -> None:
@@ -263,3 +390,8 @@ def test_every_public_name_is_there() -> None:
         assert getattr(code_opt, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = code_opt.nothing
+
+
+if __name__ == "__main__":
+    for page in ("README.md", "docs/architecture.md"):
+        (ROOT / page).write_text(redrawn(page), encoding="utf-8")

@@ -283,13 +283,15 @@ def test_a_table_of_failures_alone():
 
 # --- The command, killed and continued ------------------------------------------------
 
-SLOW = """
-import sys, time
+MORTAL = """
+import os, signal, sys
 import code_opt
 from code_opt.cli.app import main
-original = code_opt.solve
+original, begun = code_opt.solve, []
 def solve(instance, **options):
-    time.sleep(0.4)
+    begun.append(instance.name)
+    if len(begun) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
     return original(instance, **options)
 code_opt.solve = solve
 sys.exit(main(sys.argv[1:]))
@@ -305,16 +307,12 @@ def test_killed_and_continued(folder, tmp_path):
     """SIGKILL in the middle; the second run solves what is missing and nothing else."""
     out = tmp_path / "out"
     arguments = ["solve", str(folder), "-m", "local", "-m", "lns", "--out", str(out)]
-    first = subprocess.Popen(
-        [sys.executable, "-c", SLOW, *arguments, "--executor", "serial"], cwd=ROOT
+    first = subprocess.run(
+        [sys.executable, "-c", MORTAL, *arguments, "--executor", "serial"], cwd=ROOT, check=False
     )
-    deadline = time.monotonic() + 60
-    while finished(out) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    first.kill()
-    first.wait()
+    assert first.returncode == -signal.SIGKILL
     before = finished(out)
-    assert 2 <= before < 6
+    assert before == 3
     assert not (out / "batch.csv").exists()
     second = subprocess.run(
         [sys.executable, "-m", "code_opt", *arguments, "--executor", "serial"],
@@ -330,43 +328,43 @@ def test_killed_and_continued(folder, tmp_path):
 
 def test_workers_end_with_a_parent_that_is_killed(folder, tmp_path):
     code = (
-        "import sys, time\n"
+        "import sys\n"
         "from code_opt.executors import executor_of\n"
         "if __name__ == '__main__':\n"
         "    import os\n"
         "    with executor_of('processes:1') as pool:\n"
         "        print(pool.submit(os.getpid).result(), flush=True)\n"
-        "        time.sleep(60)\n"
+        "        sys.stdin.read()\n"  # until it is killed
     )
     script = tmp_path / "parent.py"
     script.write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     parent = subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     worker = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 30
-    while _lives(worker) and time.monotonic() < deadline:
+    while _lives(worker):  # until this test's own limit
         time.sleep(0.05)
-    assert not _lives(worker)
 
 
 def test_workers_are_ended_by_an_interrupt():
-    """What they compute can take hours; nobody waits for it."""
-    start = time.monotonic()
+    """What they compute can take hours; nobody waits for it, or this test meets its limit."""
     workers = []
 
     def interrupted():
         with executor_of("processes:1") as pool:
             workers.append(pool.submit(os.getpid).result())
-            pool.submit(time.sleep, 600)
+            pool.submit(time.sleep, 1e6)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert time.monotonic() - start < 60
     assert not _lives(workers[0])
 
 
@@ -376,7 +374,7 @@ def _lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     status = Path(f"/proc/{pid}/status")
-    return not (status.exists() and "State:\tZ" in status.read_text())
+    return not (status.exists() and "State:\tZ" in status.read_text(encoding="ascii"))
 
 
 def test_the_journal_names_what_it_answers(folder, tmp_path):

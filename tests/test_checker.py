@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from code_opt.checker import RULES, check
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.result import LinkResult, Result, ServerResult, TaskResult
 
@@ -503,6 +504,13 @@ def rate_above_demand(instance: Data, result: Data) -> None:
 @breaks("demand")
 def rate_above_demand_of_zero(instance: Data, result: Data) -> None:
     instance["tasks"][3]["demand"] = 0.0
+
+
+@breaks("instance-changed")
+def instance_was_another(instance: Data, result: Data) -> None:
+    before = {**instance, "description": "does not count"}
+    result["instance_digest"] = digest_of(build_instance(before))
+    instance["tasks"][0]["demand"] = 1e6
 
 
 @breaks("servers")

@@ -292,7 +292,6 @@ def test_files_are_in_step_with_their_script():
         [sys.executable, str(DATA / "make_instances.py"), "--check"],
         capture_output=True,
         text=True,
-        timeout=250,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
     )

@@ -97,3 +97,12 @@ def test_no_folder_is_made(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written: Is a directory"):
         write_atomically(tmp_path / "folder", "data")
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
+def test_a_device_is_written_and_never_replaced() -> None:
+    write_atomically("/dev/null", "x")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    with pytest.raises(InputError, match="/dev/full: cannot be written: No space left on device"):
+        write_atomically("/dev/full", "x")
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)

@@ -87,7 +87,7 @@ def test_claims_are_in_step_with_the_data():
     pd.testing.assert_frame_equal(rows, stored, rtol=1e-4)
     assert set(rows[rows["method"] == "exact"]["status"]) == {"optimal"}
     shown = claims.markdown(rows)
-    for page in ("README.md", "benchmarks/results/claims.md"):
+    for page in ("docs/results.md", "benchmarks/results/claims.md"):
         assert shown in (ROOT / page).read_text(encoding="utf-8"), page
 
 
@@ -99,8 +99,9 @@ def test_the_papers_gain_is_reached_at_its_loss():
     assert (heavy["throughput_percent"] <= heavy["throughput_percent"]["exact"] + 1e-6).all()
 
 
-def test_the_readme_shows_what_the_demo_prints():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "docs/first-result.md"])
+def test_the_page_shows_what_the_demo_prints(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
     instance = load_instance(DATA / "digits" / "instance.json")
     for method in ("exact", "lns", "code", "local", "edge-early"):
         result = solve(instance, method=method)

@@ -71,3 +71,13 @@ def test_keys_depend_on_the_data_alone():
     assert len({key_of("a"), key_of("b"), key_of("a", 1), key_of(["a", 1])}) == 4
     # A key that changed between versions would make finished work worthless.
     assert key_of("path", {"n": 1}) == "04a4cc0217b5d998a8cf"
+
+
+def test_a_store_that_cannot_be_written_or_read_is_named(tmp_path):
+    store = Store(tmp_path)
+    store.path.mkdir()
+    with pytest.raises(InputError, match=r"measurements\.jsonl: cannot be written: Is a directory"):
+        store.add("a", {})
+    assert "a" not in store
+    with pytest.raises(InputError, match=r"measurements\.jsonl: cannot be read: Is a directory"):
+        Store(tmp_path)

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import functools
 import json
-import math
-import os
+import re
 import sys
-import traceback
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 import code_opt
@@ -27,13 +24,25 @@ from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.folders import make_folder
 from code_opt.cli.generate import generate
 from code_opt.cli.methods import ALL, OWN, known_methods, methods_to_run
-from code_opt.cli.plan import plan
+from code_opt.cli.plan import plan, plan_in
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.reasons import message_of, why_nothing
 from code_opt.cli.report import report as report_command
+from code_opt.cli.terminal import (
+    PROGRAM,
+    STOPPING,
+    Console,
+    complain,
+    complain_of_interrupt,
+    guarded,
+    leave,
+    prepared_shell,
+)
 from code_opt.cli.text import count, number, plain, plain_lines, product
-from code_opt.errors import CodeOptError, InputError
+from code_opt.cli.values import below_1, finite, positive
+from code_opt.errors import InputError
 from code_opt.files import file_stem
+from code_opt.stopping import stop_on_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,8 +50,6 @@ if TYPE_CHECKING:
     from code_opt.instance import Instance
     from code_opt.result import Result
 
-PROGRAM = "code-opt"
-DEBUG = "CODE_OPT_DEBUG"
 MAX_SEED = 2**31 - 1
 MAX_THREADS = 1024
 
@@ -112,35 +119,40 @@ class Feed(StrEnum):
     OVERLOADED = "overloaded"
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> NoReturn:
-        raise BrokenPipeError
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program on ``arguments`` (default: the process's own) and return its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:  # no name in a file may stop the output of a table
-            reconfigure(errors="backslashreplace")
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    with prepared_shell():
+        return guarded(lambda: _run(given))
+
+
+def _run(arguments: list[str]) -> int:
+    """Run one command.
+
+    Raises:
+        InputError: the arguments are wrong.
+    """
+    for place, argument in enumerate(arguments, start=1):
+        # A path that is empty would be the current folder, an option's value its default.
+        if re.fullmatch(r"(--[a-z-]+=)?", argument):
+            what = "" if not argument else f" ({argument})"
+            raise InputError(f"argument {place} is empty{what}: is a variable of the shell unset?")
     try:
-        status = app(
-            args=sys.argv[1:] if arguments is None else list(arguments),
-            prog_name=PROGRAM,
-            standalone_mode=False,
-        )
+        status = app(args=arguments, prog_name=PROGRAM, standalone_mode=False)
     except typer.TyperException as error:  # usage errors, found before a command runs
         # Choices are checked by pydantic, which names its own kind of error first.
-        _complain(error.format_message().replace(": Value error, ", ": ", 1))
-        return ExitStatus.BAD_INPUT
+        message = error.format_message().replace(": Value error, ", ": ", 1)
+        raise InputError(message) from None
     except typer.Abort:
-        return ExitStatus.INTERRUPTED
+        raise KeyboardInterrupt from None
+    except SystemExit:  # how typer ends when the reader of a pipe leaves
+        raise BrokenPipeError from None
     return status or ExitStatus.DONE
 
 
 def run() -> NoReturn:
     """Run the program and leave with its exit status (the installed command)."""
-    sys.exit(main())
+    leave(main())
 
 
 def _command(function: Callable[..., ExitStatus]) -> Callable[..., None]:
@@ -148,32 +160,7 @@ def _command(function: Callable[..., ExitStatus]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> None:
-        try:
-            status = function(*args, **kwargs)
-            sys.stdout.flush()
-        except InputError as error:
-            _complain(error)
-            status = ExitStatus.BAD_INPUT
-        except KeyboardInterrupt:
-            _complain("interrupted")
-            status = ExitStatus.INTERRUPTED
-        except BrokenPipeError:  # the reader of a pipe has left, as `| head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            status = ExitStatus.BROKEN_PIPE
-        except CodeOptError as error:
-            if os.environ.get(DEBUG):
-                traceback.print_exc()
-            _complain(f"failed: {error}")
-            status = ExitStatus.INTERNAL_ERROR
-        except Exception as error:  # noqa: BLE001
-            if os.environ.get(DEBUG):
-                traceback.print_exc()
-            _complain(
-                f"internal error: {type(error).__name__}: {error}\n"
-                f"Set {DEBUG}=1 to see where it happened, and report it."
-            )
-            status = ExitStatus.INTERNAL_ERROR
-        raise typer.Exit(status)
+        raise typer.Exit(guarded(lambda: function(*args, **kwargs)))
 
     return command
 
@@ -184,23 +171,11 @@ def _program(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        typer.echo(f"{PROGRAM} {code_opt.__version__}")
+        print(f"{PROGRAM} {code_opt.__version__}")
         raise typer.Exit(ExitStatus.DONE)
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        print(context.get_help())
         raise typer.Exit(ExitStatus.DONE)
-
-
-def _finite(value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is not a finite number.")
-    return value
-
-
-def _positive(value: float | None) -> float | None:
-    if value is not None and not (math.isfinite(value) and value > 0.0):
-        raise typer.BadParameter(f"{value} is not a number above 0.")
-    return value
 
 
 InstanceArgument = Annotated[
@@ -241,11 +216,11 @@ def solve(
     objective: Annotated[Objective, typer.Option(help="What to maximise.")] = Objective.REWARD,
     min_accuracy: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, callback=_finite, help="Floor of the average accuracy."),
+        typer.Option(min=0.0, max=1.0, callback=finite, help="Floor of the average accuracy."),
     ] = None,
     min_throughput: Annotated[
         float | None,
-        typer.Option(min=0.0, callback=_finite, help="Floor of the total rate \\[inferences/s]."),
+        typer.Option(min=0.0, callback=finite, help="Floor of the total rate \\[inferences/s]."),
     ] = None,
     solver: Annotated[
         str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
@@ -255,11 +230,11 @@ def solve(
         typer.Option(metavar="NAME=VALUE", help="Option passed to the solver; may be repeated."),
     ] = None,
     time_limit: Annotated[
-        float | None, typer.Option(callback=_positive, help="Seconds for each method.")
+        float | None, typer.Option(callback=positive, help="Seconds for each method.")
     ] = None,
     gap: Annotated[
         float,
-        typer.Option(min=0.0, max=1.0, callback=_finite, help="Relative gap that ends exact."),
+        typer.Option(callback=below_1, help="Relative gap that ends exact, from 0 to below 1."),
     ] = 1e-4,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of lns and random.")] = 0,
     threads: Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Solver threads.")] = 1,
@@ -284,8 +259,9 @@ def solve(
     """Find the best path assignment: exact, heuristics and baselines side by side.
 
     Many instances give one table; with --out a second run goes on where a first one stopped.
-    Exit status: 0 done, 2 bad input, 3 infeasible, 4 stopped with nothing found; of many
-    instances, the worst.
+    The first Ctrl-C ends the search as a time limit does, and what was found is kept; the
+    second ends at once. Exit status: 0 done, 2 bad input, 3 infeasible, 4 stopped with nothing
+    found, 130 interrupted; of many instances, the worst.
     """
     options: dict[str, Any] = {
         "formulation": formulation.value,
@@ -311,19 +287,23 @@ def solve(
         make_folder(out)
     instance = code_opt.load_instance(instance_path)
     tell_left_out(instance_path)
-    stderr = _Console(stderr=True)
+    stderr = Console(stderr=True)
     results = []
-    for name in methods_to_run(method or []):
-        with ProgressReport(stderr, name, living=not solver_log) as report:
-            results.append(
-                code_opt.solve(
-                    instance,
-                    method=name,
-                    **options,
-                    solver_log=solver_log,
-                    progress=report,
+    methods = methods_to_run(method or [])
+    with stop_on_interrupt(STOPPING) as was_interrupted:
+        for name in methods:
+            if was_interrupted():
+                break
+            with ProgressReport(stderr, name, living=not solver_log) as report:
+                results.append(
+                    code_opt.solve(
+                        instance,
+                        method=name,
+                        **options,
+                        solver_log=solver_log,
+                        progress=report,
+                    )
                 )
-            )
     if out is not None:
         stem = file_stem(instance.name or instance_path.resolve().stem)
         for result in results:
@@ -331,10 +311,12 @@ def solve(
     status = status_of(results)
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False))
-    else:
+    elif results:
         _show(results, instance)
     if status is not ExitStatus.DONE:
-        _complain(why_nothing(results, status))
+        complain(why_nothing(results, status))
+    if was_interrupted():
+        return complain_of_interrupt(methods[len(results) :])
     return status
 
 
@@ -359,7 +341,7 @@ def validate(instance_path: InstanceArgument) -> ExitStatus:
         "connections": sum(len(task.connections) for task in tasks),
         "measured paths": sum(len(task.measured_paths) for task in tasks),
     }
-    console = _Console(highlight=False)
+    console = Console(highlight=False)
     _print(console, f"{plain(instance_path)}: ok ({plain(instance.name or 'without a name')})")
     _print(console, "  " + ", ".join(f"{count(n)} {name}" for name, n in counts.items()))
     groups: dict[str, list[str]] = {}
@@ -399,25 +381,42 @@ def _for_sale(instance: Instance) -> str:
 @app.command("check")
 @_command
 def check(
-    result_path: Annotated[Path, typer.Argument(metavar="RESULT", help="Result file.")],
+    result_path: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="Result file, or file of a plan.")
+    ],
     instance_path: InstanceArgument,
 ) -> ExitStatus:
-    """Recompute everything in a result from the instance alone.
+    """Recompute everything in a result, or a plan, from the instance alone.
 
-    Exit status: 0 confirmed, 1 not confirmed, 2 bad input.
+    An instance that changed since is told with what still holds. Exit status: 0 confirmed,
+    1 not confirmed (of a changed instance never more than that), 2 bad input.
     """
-    result = _result(result_path, "check RESULT INSTANCE")
+    from code_opt.checker import CHANGED
+    from code_opt.instance.digest import changed_parts
+    from code_opt.wording import UNKNOWN_CHANGE, after_change
+
+    found: Any = plan_in(result_path)
+    is_plan = found is not None
+    found = found if is_plan else _result(result_path, "check RESULT INSTANCE")
     instance = code_opt.load_instance(instance_path)
-    violations = code_opt.check(result, instance)
+    if is_plan:
+        violations = code_opt.check_plan(found.to_dict(), instance)
+        kind, has_any, bound = f"plan {found.kind}", found.has_any, None
+    else:
+        violations = code_opt.check(found, instance)
+        kind, has_any, bound = found.method, found.has_solution, found.bound
     # Of another instance everything differs: that is all there is to say.
     violations = [v for v in violations if v.rule == "instance-name"] or violations
-    console = _Console(highlight=False)
+    console = Console(highlight=False)
+    changed = any(v.rule == CHANGED for v in violations)
     if not violations:
-        what = "every figure and requirement" if result.has_solution else "nothing to recompute"
+        what = "every figure and requirement" if has_any else "nothing to recompute"
         _print(
             console,
-            f"{plain(result_path)}: confirmed ({plain(result.method)}, {result.status}; {what})",
+            f"{plain(result_path)}: confirmed ({plain(kind)}, {found.status}; {what})",
         )
+        if changed_parts(found.instance_digest, instance) is None:
+            _print(console, f"  {UNKNOWN_CHANGE}")
         return ExitStatus.DONE
     for violation in violations:
         _print(
@@ -425,6 +424,15 @@ def check(
             f"{plain(violation.rule)}: {plain(violation.place)}: {plain(violation.message)}",
         )
     _print(console, f"{plain(result_path)}: not confirmed, {_violations(len(violations))}")
+    if changed:
+        holds, lost = after_change(
+            found.status,
+            bound,
+            found.gap,
+            holds_anything=has_any,
+            is_else_confirmed=len(violations) == 1,
+        )
+        _print(console, f"  still holds: {holds}\n  not confirmed: {lost}")
     return ExitStatus.NOT_CONFIRMED
 
 
@@ -463,7 +471,7 @@ def profile(
 
     config = load_config(config_path)
     make_folder(out)
-    stderr = _Console(stderr=True)
+    stderr = Console(stderr=True)
     # torch takes seconds to load: a wrong config is told before.
     from code_opt.cli.profile_report import StageReport, show_profile
     from code_opt.executors import executor_of
@@ -479,7 +487,7 @@ def profile(
             executor=pool,
             report=report,
         )
-    show_profile(found, _Console(highlight=False), out)
+    show_profile(found, Console(highlight=False), out)
     return ExitStatus.DONE
 
 
@@ -571,11 +579,11 @@ def evaluate(
         seed=seed,
     )
     subject = Subject(instance, bundle_of(instance, instance_path), data)
-    with StageReport(_Console(stderr=True)) as report:
+    with StageReport(Console(stderr=True)) as report:
         found = run_evaluation(subject, results, options, write_back=write_back, report=report)
     if out is not None:
         save_evaluation(found, out, options)
-    show_evaluation(found, options, _Console(highlight=False))
+    show_evaluation(found, options, Console(highlight=False))
     return ExitStatus.DONE if found.confirmed else ExitStatus.NOT_CONFIRMED
 
 
@@ -593,11 +601,11 @@ def export(
     objective: Annotated[Objective, typer.Option(help="What it maximises.")] = Objective.REWARD,
     min_accuracy: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, callback=_finite, help="Floor of the average accuracy."),
+        typer.Option(min=0.0, max=1.0, callback=finite, help="Floor of the average accuracy."),
     ] = None,
     min_throughput: Annotated[
         float | None,
-        typer.Option(min=0.0, callback=_finite, help="Floor of the total rate \\[inferences/s]."),
+        typer.Option(min=0.0, callback=finite, help="Floor of the total rate \\[inferences/s]."),
     ] = None,
 ) -> ExitStatus:
     """Write the mixed-integer model as an MPS or LP file for any other solver.
@@ -662,7 +670,7 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
     from code_opt.cli.tables import link_table, methods_table, server_table, task_table
     from code_opt.wording import chosen, reading
 
-    console = _Console(highlight=False)
+    console = Console(highlight=False)
     asked = f"highest {results[0].objective}"
     if results[0].min_accuracy is not None:
         asked += f", average accuracy at least {results[0].min_accuracy:g}"
@@ -693,8 +701,3 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
 def _print(console: Console, line: str) -> None:
     """Print text as it is: no markup, wrapped only where the terminal ends."""
     console.print(Text(line), soft_wrap=not console.is_terminal)
-
-
-def _complain(message: object) -> None:
-    """Print one message to stderr; text from files and arguments cannot act on the terminal."""
-    print(f"{PROGRAM}: {plain_lines(message)}", file=sys.stderr)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.reasons import first_lines, why_nothing
+from code_opt.cli.terminal import STOPPING, Console, complain_of_interrupt
 from code_opt.cli.text import plain, plain_lines, seconds
+from code_opt.stopping import stop_on_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,9 +58,10 @@ def solve_batch(
     sources = find_instances(paths)
     for source in sources:
         tell_left_out(source.path)
-    outcomes = run_batch(
-        sources, methods, settings, executor=executor or "processes", out=out, report=_Told()
-    )
+    with stop_on_interrupt(STOPPING) as was_interrupted:
+        outcomes = run_batch(
+            sources, methods, settings, executor=executor or "processes", out=out, report=_Told()
+        )
     if as_json:
         print(json.dumps([_data(outcome) for outcome in outcomes], indent=2, allow_nan=False))
     else:
@@ -67,6 +70,9 @@ def solve_batch(
             print(f"\nThe same table, and every result: {plain(out / TABLE)}")
     full = "--json, or --out DIR" if out is None else f"column message of {out / TABLE}"
     _explain(outcomes, "here, per method" if as_json else full)
+    if was_interrupted():
+        left = sum(outcome.fault == "not run" for outcome in outcomes)
+        return complain_of_interrupt([f"{left} of {len(outcomes)} jobs"] if left else [])
     return status_of_batch(outcomes)
 
 
@@ -119,6 +125,8 @@ class _Told:
     def __call__(self, outcome: Outcome, done: int, jobs: int) -> None:
         """Print one line, and what went wrong where it has not been told yet."""
         job, result = outcome.job, outcome.result
+        if outcome.fault == "not run":
+            return  # they are counted at the end
         told = str(outcome.fault if result is None else result.status)
         if outcome.kept:
             told = f"{told}, found finished"
@@ -163,8 +171,6 @@ def _data(outcome: Outcome) -> dict[str, Any]:
 
 
 def _show(outcomes: Sequence[Outcome]) -> None:
-    from rich.console import Console
-
     from code_opt.cli.tables import batch_table
 
     console = Console(highlight=False)

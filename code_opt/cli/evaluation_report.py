@@ -9,7 +9,7 @@ from rich.text import Text
 
 from code_opt.cli.tables import Glyphs, plain_table
 from code_opt.cli.text import duration, plain
-from code_opt.evaluation.edge import OVERLOAD
+from code_opt.evaluation.flow import OVERLOAD
 from code_opt.evaluation.verdict import THROUGHPUT_TOLERANCE, average
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from code_opt.evaluation.edge import Flow
+    from code_opt.evaluation.flow import Flow
     from code_opt.evaluation.pipeline import Evaluation, Options
     from code_opt.evaluation.verdict import Evaluated
 
@@ -136,6 +136,8 @@ def _flows(found: Sequence[Evaluated], console: Console) -> Table:
 
 def _steady(flow: Flow) -> str:
     """Say whether a flow was steady; one that is asked for too much should not be."""
+    if flow.is_void:
+        return "void (this machine lagged)"
     if flow.feed == "overloaded":
         return "yes, but too much was asked" if flow.steady else "no, as wanted"
     return "yes" if flow.steady else "no"

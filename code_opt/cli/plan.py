@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.methods import known_methods
 from code_opt.cli.progress import Steps
+from code_opt.cli.terminal import STOPPING, Console, complain_of_interrupt
+from code_opt.cli.values import below_1
 from code_opt.errors import InputError
-from code_opt.files import file_stem
+from code_opt.files import file_stem, read_text
+from code_opt.stopping import stop_on_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -199,7 +202,10 @@ def plan(
         typer.Option(rich_help_panel=_HOW, help="Seconds for each program that is solved."),
     ] = 60.0,
     gap: Annotated[
-        float, typer.Option(min=0.0, max=1.0, rich_help_panel=_HOW, help="Relative gap.")
+        float,
+        typer.Option(
+            callback=below_1, rich_help_panel=_HOW, help="Relative gap, from 0 to below 1."
+        ),
     ] = 1e-4,
     seed: Annotated[
         int, typer.Option(min=0, max=2**31 - 1, rich_help_panel=_HOW, help="Of heuristics.")
@@ -227,7 +233,9 @@ def plan(
 ) -> ExitStatus:
     """Plan capacity: what to buy for which demand, when, and what coordination saves.
 
-    Exit status: 0 done, 2 bad input, 3 infeasible at any size, 4 stopped with nothing found.
+    The first Ctrl-C ends the search as a time limit does, and what was found is kept; the
+    second ends at once. Exit status: 0 done, 2 bad input, 3 infeasible at any size, 4 stopped
+    with nothing found, 130 interrupted.
     """
     growths = _numbers("--growth", growth)
     losses = [None] if max_loss is None else _numbers("--max-loss", max_loss)
@@ -320,8 +328,12 @@ def plan(
                     executor=pool,
                 )
             )
-        with executor_of(executor) as pool:
-            plans = [task(pool) for task in tasks]
+        plans: list[Plan] = []
+        with stop_on_interrupt(STOPPING) as was_interrupted, executor_of(executor) as pool:
+            for task in tasks:
+                if was_interrupted():
+                    break
+                plans.append(task(pool))
     if out is not None:
         _write(plans, out, instance, instance_path, xlsx, stderr)
     if as_json:
@@ -330,7 +342,26 @@ def plan(
         from code_opt.cli.plan_tables import show_plans
 
         show_plans(plans, Console(highlight=False), sold=settings.sells_units(instance))
-    return _status(plans, stderr)
+    status = _status(plans, stderr)
+    if was_interrupted():
+        left = len(tasks) - len(plans)
+        return complain_of_interrupt([f"{left} more of the analyses"] if left else [])
+    return status
+
+
+def plan_in(path: Path) -> Plan | None:
+    """Return the plan of a plan file, None where the file is something else.
+
+    Raises:
+        InputError: it calls itself a plan, and is none.
+    """
+    try:
+        data = json.loads(read_text(path))
+    except (InputError, ValueError, RecursionError):
+        return None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    is_plan = isinstance(schema, str) and schema.startswith("code-opt/plan/")
+    return code_opt.load_plan(path) if is_plan else None
 
 
 def _status(plans: Sequence[Plan], stderr: Console) -> ExitStatus:
@@ -410,7 +441,7 @@ def _write(
     xlsx: bool,
     stderr: Console,
 ) -> None:
-    from code_opt.planning import can_write_parquet, export_tables, save_plan
+    from code_opt.planning import can_write_parquet, cut_cells, export_tables, save_plan
 
     parquet = can_write_parquet()
     if not parquet:
@@ -424,3 +455,12 @@ def _write(
         name = f"{stem}.plan-{found.kind}"
         save_plan(found, out / f"{name}.json")
         export_tables(found, out, name, parquet=parquet, xlsx=xlsx)
+        cut = cut_cells(found) if xlsx else 0
+        if cut:
+            stderr.print(
+                f"{name}.xlsx: {cut} texts are longer than a cell of a workbook can be, and cut "
+                "there; the CSV files have them whole",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )

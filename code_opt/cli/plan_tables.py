@@ -360,29 +360,43 @@ def _failures(plan: Plan, console: Console) -> None:
 
 
 def _kept(row: Row | None) -> str:
-    return "–" if row is None else "yes" if row["floors_kept"] else "no"
+    kept = None if row is None else row["floors_kept"]
+    return "–" if kept is None else "yes" if kept else "no"
 
 
 def _front(plan: Plan, console: Console) -> None:
     _heading(console, f"{plan.instance}: throughput against average accuracy")
-    complete = plan.settings.get("complete")
-    console.print(
-        "every point" if complete else "points at even steps of accuracy; --points all for each"
-    )
+    if plan.settings.get("complete"):
+        what = "every point"
+    elif plan.settings.get("points") is None:
+        what = "not proven to be every point: a limit came first"
+    else:
+        what = "points at even steps of accuracy; --points all for each"
+    console.print(what)
     _print(
         console,
         [
             ("point", lambda r: f"{r['point']:d}"),
-            ("throughput\n[1/s]", lambda r: number(r["throughput_per_s"])),
-            ("accuracy", lambda r: f"{r['accuracy']:.4f}"),
-            ("lost\n[points]", lambda r: f"{r['accuracy_loss_points']:+.2f}"),
+            ("throughput\n[1/s]", lambda r: _or_bound(r, "throughput", "_per_s", number)),
+            ("accuracy", lambda r: _or_bound(r, "accuracy", "", "{:.4f}".format)),
+            ("lost\n[points]", lambda r: _lost(r["accuracy_loss_points"])),
             ("reward", lambda r: "–" if r["reward"] is None else number(r["reward"])),
             ("gap\n[%]", lambda r: _gap(r["gap"])),
-            ("on hull", lambda r: "yes" if r["supported"] else "no"),
+            ("on hull", lambda r: {None: "–", True: "yes", False: "no"}[r["supported"]]),
             ("status", lambda r: r["status"]),
         ],
         plan.table("points").records(),
     )
+
+
+def _lost(points: float | None) -> str:
+    return "–" if points is None else f"{points:+.2f}"
+
+
+def _or_bound(row: Row, name: str, unit: str, text: Callable[[float], str]) -> str:
+    """Return a figure of a point, or the most that a point can have which was not found."""
+    value, bound = row[f"{name}{unit}"], row[f"{name}_bound{unit}"]
+    return text(value) if value is not None else "–" if bound is None else f"<= {text(bound)}"
 
 
 def _marginal(plan: Plan, console: Console) -> None:

@@ -7,9 +7,39 @@ The short way from Python::
     subject = load_subject("data/digits/instance.json")
     found = evaluate(subject, {"exact": result}, Options(seconds=2.0))
     print(found.tables()["results"])
+
+:func:`code_opt.evaluation.simulation.simulate` runs an assignment on a simulated clock instead,
+and needs no networks. Names are loaded when they are first used, so that it needs no PyTorch
+either.
 """
 
-from code_opt.evaluation.pipeline import Evaluation, Options, evaluate, save_evaluation
-from code_opt.evaluation.subject import Subject, load_subject
+from __future__ import annotations
 
-__all__ = ["Evaluation", "Options", "Subject", "evaluate", "load_subject", "save_evaluation"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from code_opt.evaluation.pipeline import Evaluation, Options, evaluate, save_evaluation
+    from code_opt.evaluation.simulation import simulate
+    from code_opt.evaluation.subject import Subject, load_subject
+
+__all__ = [
+    "Evaluation",
+    "Options",
+    "Subject",
+    "evaluate",
+    "load_subject",
+    "save_evaluation",
+    "simulate",
+]
+
+_HOME = {"simulate": "simulation", "Subject": "subject", "load_subject": "subject"}
+"""Modules of this package; all other names are the pipeline's."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME.get(name, 'pipeline')}"), name)
+    globals()[name] = value
+    return value

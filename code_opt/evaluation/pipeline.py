@@ -12,17 +12,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from code_opt.checker import check
+from code_opt.checker import CHANGED, check
 from code_opt.errors import InputError
 from code_opt.evaluation.accuracy import share_of
 from code_opt.evaluation.device import DTYPES, DeviceReport, measure_device
-from code_opt.evaluation.edge import Arrivals, Edge, Feed, Flow, Stream
+from code_opt.evaluation.edge import Edge
+from code_opt.evaluation.flow import Flow, Stream
 from code_opt.evaluation.routes import routes
 from code_opt.evaluation.subject import Subject
+from code_opt.evaluation.traffic import Arrivals, Feed
 from code_opt.evaluation.tuning import PathFits
 from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, average, judge, ranking
 from code_opt.files import write_atomically
 from code_opt.instance import Instance, save_instance
+from code_opt.instance.digest import changed_parts
 from code_opt.networks.compat import torch
 from code_opt.networks.multitask import MultiTaskNetwork
 from code_opt.networks.stitching import run
@@ -161,7 +164,13 @@ def evaluate(
                 tasks=accuracies[name],
                 flows=mine,
                 device=devices[name],
-                verdict=judge(result, refused[name], accuracies[name], flow),
+                verdict=judge(
+                    result,
+                    refused[name],
+                    accuracies[name],
+                    flow,
+                    changed_parts(result.instance_digest, subject.instance) or (),
+                ),
             )
         )
     text, holds = ranking(subject.instance, found)
@@ -175,6 +184,8 @@ def evaluate(
 def _refusals(instance: Instance, name: str, result: Result) -> tuple[str, ...]:
     """Return what the independent checker finds wrong with a result.
 
+    That the instance changed since keeps no result that fits it from being run.
+
     Raises:
         InputError: it belongs to another instance or holds no assignment.
     """
@@ -184,7 +195,10 @@ def _refusals(instance: Instance, name: str, result: Result) -> tuple[str, ...]:
         )
     if not result.has_solution:
         raise InputError(f"{name}: holds no assignment (status {result.status})")
-    return tuple(str(violation) for violation in check(result, instance))
+    violations = check(result, instance)
+    if [violation.rule for violation in violations] == [CHANGED]:
+        return ()
+    return tuple(map(str, violations))
 
 
 def _accuracies(

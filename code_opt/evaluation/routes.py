@@ -1,8 +1,8 @@
 """Where the parts of paths run: segments on servers, transfers between them.
 
-Taken from the instance alone (design, section 2): a block runs on the server that hosts
-its DNN; an adapter where its source does unless the data says otherwise (entries: where
-the target does). The tasks of an input group make one route: what their paths have in
+Taken from the instance alone (docs/format.md): a block runs on the server that hosts its
+DNN; an adapter where its source does unless the data says otherwise (entries: where the
+target does). The tasks of an input group make one route: what their paths have in
 common from the input on stands in it once.
 """
 
@@ -57,6 +57,17 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A segment as a part of a visit: of what a server does from an arrival on."""
+
+    segment: int
+    parent: int
+    """Piece of the same visit (an earlier one) whose output it takes, -1: what arrived."""
+    next: tuple[int, ...]
+    """Segments on other servers that its output is sent to."""
+
+
+@dataclass(frozen=True)
 class Route:
     """The paths of one task, or of the tasks of an input group, over the servers."""
 
@@ -80,6 +91,20 @@ class Route:
             segment = one.parent
             one = self.segments[segment]
         return segment
+
+    def visits(self) -> dict[int, tuple[Piece, ...]]:
+        """Return what servers do from an arrival on, by the segment at which it arrives."""
+        found: dict[int, list[Piece]] = {}
+        for k, segment in enumerate(self.segments):
+            pieces = found.setdefault(self.visit(k), [])
+            places = {piece.segment: place for place, piece in enumerate(pieces)}
+            away = tuple(
+                c
+                for c, one in enumerate(self.segments)
+                if one.parent == k and one.server != segment.server
+            )
+            pieces.append(Piece(k, places.get(segment.parent, -1), away))
+        return {visit: tuple(pieces) for visit, pieces in found.items()}
 
 
 def step_keys(task: Task, path: Sequence[str]) -> list[StepKey]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy.typing as npt
 import safetensors.torch
 
 from code_opt.errors import InputError
-from code_opt.evaluation.edge import Labels, Stream
-from code_opt.evaluation.routes import Part, routes, step_keys
+from code_opt.evaluation.flow import Labels, Stream, streams_of
+from code_opt.evaluation.routes import Part, Route, step_keys
 from code_opt.evaluation.worker import PartSpec, PieceSpec, VisitSpec, WorkerSpec
 from code_opt.instance import Instance, load_instance
 from code_opt.networks.bundle import Bundle, TaskEntry
@@ -111,21 +112,37 @@ class Subject:
         """Return a task's images: "train", "validation" (held out when profiling) or "test".
 
         Raises:
-            InputError: the data set is not there.
+            InputError: the data set is not there, or has other classes than the bundle.
         """
         key = (task, split)
         if key not in self._images:
             entry = self._needed().tasks[task]
             if split == "test":
                 images = load_images(self._source(entry), "test", self._shape(entry))
-                self._images[key] = images.relabelled(entry.groups)
+                self._images[key] = self._labelled(entry, "test", images)
             else:
                 images = load_images(self._source(entry), "train", self._shape(entry))
-                train, held_out = images.split(entry.dataset.validation, entry.dataset.seed)
-                train = train.first(entry.dataset.limit)
-                self._images[task, "train"] = train.relabelled(entry.groups)
-                self._images[task, "validation"] = held_out.relabelled(entry.groups)
+                dataset = entry.dataset
+                train, held_out = images.split(dataset.validation, dataset.seed, dataset.limit)
+                self._images[task, "train"] = self._labelled(entry, "train", train)
+                self._images[task, "validation"] = self._labelled(entry, "validation", held_out)
         return self._images[key]
+
+    def _labelled(self, entry: TaskEntry, split: str, images: Images) -> Images:
+        """Return images under the classes of a task, numbered as its network was trained.
+
+        Raises:
+            InputError: they are other classes, or no image is left.
+        """
+        try:
+            found = images.relabelled(entry.groups).numbered(entry.classes)
+        except InputError as error:
+            source = self._source(entry)
+            place = source.path if source.path is not None else source.kind
+            raise InputError(f"task {entry.id!r}: {place}, {split} split: {error}") from None
+        if not len(found):
+            raise InputError(f"task {entry.id!r}: no image of the {split} split is in its groups")
+        return found
 
     def _shape(self, entry: TaskEntry) -> tuple[int, ...]:
         dnn = next(d for d in self._needed().manifest.dnns if d.id == entry.dnn)
@@ -156,31 +173,29 @@ class Subject:
         Raises:
             InputError: tasks are said to look at the same input, but their images differ.
         """
-        latency = {row.task: row.latency for row in result.tasks}
-        found = []
-        for route in routes(self.instance, result):
-            roots = [k for k, segment in enumerate(route.segments) if segment.parent < 0]
-            labels: list[Labels | None]
-            if self.bundle is None:
-                noise = np.random.default_rng(0).random((64, *_STAND_IN_INPUT), dtype=np.float32)
-                inputs, labels = dict.fromkeys(roots, noise), [None] * len(route.tasks)
-            else:
-                by_task = self.same_inputs(route.tasks, most_images)
-                inputs = {}
-                for k in roots:
-                    names = [route.tasks[place] for place in route.segments[k].tasks]
-                    inputs[k] = by_task[names[0]][0]
-                    for other in names[1:]:
-                        if not np.array_equal(by_task[other][0], inputs[k]):
-                            raise InputError(
-                                f"tasks {names[0]!r} and {other!r} share the beginning of their "
-                                "paths, but the bundle prepares their images differently"
-                            )
-                labels = [by_task[task][1] for task in route.tasks]
-            found.append(
-                Stream(route, inputs, tuple(labels), tuple(latency[t] for t in route.tasks))
-            )
-        return found
+        return [
+            replace(stream, **self._fed(stream.route, most_images))
+            for stream in streams_of(self.instance, result)
+        ]
+
+    def _fed(self, route: Route, most_images: int) -> dict[str, Any]:
+        """Return the inputs and the labels of a stream."""
+        roots = [k for k, segment in enumerate(route.segments) if segment.parent < 0]
+        if self.bundle is None:
+            noise = np.random.default_rng(0).random((64, *_STAND_IN_INPUT), dtype=np.float32)
+            return {"inputs": dict.fromkeys(roots, noise)}
+        by_task = self.same_inputs(route.tasks, most_images)
+        inputs = {}
+        for k in roots:
+            names = [route.tasks[place] for place in route.segments[k].tasks]
+            inputs[k] = by_task[names[0]][0]
+            for other in names[1:]:
+                if not np.array_equal(by_task[other][0], inputs[k]):
+                    raise InputError(
+                        f"tasks {names[0]!r} and {other!r} share the beginning of their "
+                        "paths, but the bundle prepares their images differently"
+                    )
+        return {"inputs": inputs, "labels": tuple(by_task[task][1] for task in route.tasks)}
 
     def same_inputs(
         self, tasks: Sequence[str], most_images: int
@@ -261,51 +276,40 @@ class Subject:
             for task, path in zip(route.tasks, route.paths, strict=True):
                 for step, adapter in (choice or self.bundle.adapters)(task, path):
                     adapters[task, (step.source, step.target)] = adapter
-        below: dict[int, list[int]] = {}
-        for k, segment in enumerate(route.segments):
-            below.setdefault(segment.parent, []).append(k)
         leaving: dict[int, tuple[int, ...]] = {}
-        arriving: dict[int, tuple[int, ...]] = {}
-        pieces: dict[int, list[PieceSpec]] = {}
-        places: dict[int, int] = {}
-        for k, segment in enumerate(route.segments):
-            visit = route.visit(k)
-            found = pieces.setdefault(visit, [])
-            entering = stream.inputs[k].shape[1:] if segment.parent < 0 else leaving[segment.parent]
-            if self.bundle is None and visit == k and segment.parent >= 0:
-                entering = (_numbers(segment.size),)
-            if visit == k:
-                arriving[k] = entering
-            places[k] = len(found)
-            away = [c for c in below.get(k, []) if route.visit(c) == c]
-            found.append(
-                PieceSpec(
-                    parts=tuple(self._part(part, adapters) for part in segment.parts),
-                    flops=segment.flops,
-                    parent=-1 if visit == k else places[segment.parent],
-                    next=()
-                    if self.bundle is None
-                    else tuple((route.segments[c].server, c) for c in away),
-                    answers=segment.answers,
-                )
-            )
-            if self.bundle is None:
-                # A stand-in hands on as many bytes as the instance says.
-                for c in away:
-                    size = _FLOAT_BYTES * _numbers(route.segments[c].size)
-                    after = ((route.segments[c].server, c),)
-                    found.append(PieceSpec((PartSpec(size=size),), 0.0, places[k], after, ()))
-                leaving[k] = (1,)
+        found = []
+        for visit, pieces in route.visits().items():
+            first = route.segments[visit]
+            if first.parent < 0:
+                arriving = stream.inputs[visit].shape[1:]
             else:
-                leaving[k] = self._leaving(segment.parts[-1], adapters, entering)
-        return [
-            (route.segments[k].server, VisitSpec(number, k, arriving[k], tuple(found)))
-            for k, found in pieces.items()
-        ]
+                arriving = (_numbers(first.size),) if self.bundle is None else leaving[first.parent]
+            specs = []
+            for piece in pieces:
+                segment = route.segments[piece.segment]
+                if self.bundle is not None:
+                    entering = arriving if piece.parent < 0 else leaving[segment.parent]
+                    leaving[piece.segment] = self._leaving(segment.parts[-1], adapters, entering)
+                specs.append(
+                    PieceSpec(
+                        parts=tuple(self._part(part, adapters) for part in segment.parts),
+                        flops=segment.flops,
+                        parent=piece.parent,
+                        next=tuple(self._sent(c, route) for c in piece.next),
+                        answers=segment.answers,
+                    )
+                )
+            found.append((first.server, VisitSpec(number, visit, arriving, tuple(specs))))
+        return found
+
+    def _sent(self, segment: int, route: Route) -> tuple[str, int, int | None]:
+        """Return where an output is sent; a stand-in sends as many bytes as the instance says."""
+        there = route.segments[segment]
+        return there.server, segment, None if self.bundle is not None else _numbers(there.size)
 
     def _part(self, part: Part, adapters: Mapping[tuple[str, tuple[str, str]], Any]) -> PartSpec:
         if self.bundle is None:
-            return PartSpec(flops=part.flops, size=_FLOAT_BYTES)
+            return PartSpec(flops=part.flops)
         if part.ends is None:
             dnn, _, number = part.block.rpartition("/")
             return PartSpec(block=(dnn, int(number)))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from code_opt.evaluation.accuracy import Z95, Share
 from code_opt.evaluation.device import DeviceReport
-from code_opt.evaluation.edge import Flow
+from code_opt.evaluation.flow import LAG_TOLERANCE, Flow
 from code_opt.instance import Instance
 from code_opt.result import Result
 from code_opt.reward import log_reward
@@ -82,17 +82,19 @@ class Verdict:
     """Whether a result holds."""
 
     throughput: bool | None
-    """None: not measured."""
+    """None: not measured, or the measurement is void."""
     accuracy: bool | None
     text: str
+    changed: bool = False
+    """The instance changed since the result was found."""
+    is_void: bool = False
+    """Throughput was measured, but this machine was too late to tell what the edge does."""
 
     @property
     def confirmed(self) -> bool:
-        """Nothing measured contradicts the result, and something was measured."""
-        return False not in (self.throughput, self.accuracy) and (
-            self.throughput,
-            self.accuracy,
-        ) != (None, None)
+        """Nothing measured contradicts the result, something was measured, and nothing is void."""
+        known = {self.throughput, self.accuracy} - {None}
+        return known == {True} and not self.is_void and not self.changed
 
 
 @dataclass(frozen=True)
@@ -138,17 +140,21 @@ def judge(
     refused: Sequence[str],
     tasks: Sequence[TaskAccuracy],
     flow: Flow | None,
+    changed: Sequence[str] = (),
 ) -> Verdict:
     """Compare a result with what was measured.
 
     Throughput is confirmed within 3 % in a steady state; accuracy within what chance explains
-    at 95 % (test and validation images are both samples) or half a point.
+    at 95 % (test and validation images are both samples) or half a point. A flow in which this
+    machine itself lagged is void: it says nothing about the result's throughput. Nothing is
+    confirmed of a result since which parts of the instance ``changed``.
     """
     if refused:
         return Verdict(False, False, f"not confirmed: does not pass the check: {refused[0]}")
-    texts: list[str] = []
+    texts = [f"the instance changed since: {', '.join(changed)}"] if changed else []
     throughput: bool | None = None
-    if flow is not None:
+    is_void = flow is not None and flow.is_void
+    if flow is not None and not is_void:
         throughput = abs(flow.error) <= THROUGHPUT_TOLERANCE and flow.steady
         if not throughput:
             texts.append(f"throughput off by {100.0 * flow.error:+.1f} %")
@@ -164,8 +170,16 @@ def judge(
             texts.append(
                 f"accuracy off by {100.0 * off:+.2f} points (chance: {100.0 * allowed:.2f})"
             )
+    if flow is not None and is_void:
+        void = (
+            f"throughput void: this machine was {flow.lag:.2g} s late, more than "
+            f"{100.0 * LAG_TOLERANCE:g} % of the {flow.seconds:.3g} s measured; run it again when "
+            "nothing else runs, or for longer"
+        )
+        texts.append(void)
     if texts:
-        return Verdict(throughput, accuracy, "not confirmed: " + ", ".join(texts))
+        told = "not confirmed: " + ", ".join(texts)
+        return Verdict(throughput, accuracy, told, bool(changed), is_void)
     names = [
         name
         for name, value in (("throughput", throughput), ("accuracy", accuracy))
@@ -183,7 +197,7 @@ def measured_reward(instance: Instance, one: Evaluated) -> float | None:
     accuracy = one.accuracy if one.accuracy is not None else one.result.accuracy
     flow = one.flow
     throughput = flow.measured if flow is not None else one.result.throughput
-    if accuracy is None or throughput is None or one.refused:
+    if accuracy is None or throughput is None or one.refused or one.verdict.is_void:
         return None
     return math.exp(log_reward(instance.reward, accuracy, throughput))
 

@@ -1,10 +1,7 @@
-"""One server of the edge, as a process: runs its blocks on real data, at its own pace.
+"""One server of the edge as a process: its blocks on real data, on this machine's clock.
 
-Every activation that arrives is really computed on. The *pace* is the instance's: a server
-does C FLOP per second, a link carries B bytes per second after its latency. On arrival an
-inference gets the time at which a server of that speed would have finished it (first come,
-first served); its output leaves then, or when it has really been computed, whichever is
-later. The difference is the *lag*: as long as it stays small, the pacing is honest.
+Every activation that arrives is really computed on. When its outputs leave and arrive is what
+:mod:`code_opt.evaluation.server` says; this process keeps to it, or is late and says so.
 
 Activations travel as plain float32 numbers over pipes between the processes. Nothing on
 these pipes is ever unpickled.
@@ -16,21 +13,22 @@ import contextlib
 import heapq
 import json
 import os
-import queue
 import signal
 import struct
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.torch
 
+from code_opt.evaluation.server import Item, ServerQueue, Visit
 from code_opt.evaluation.synthetic import SyntheticPart
 from code_opt.networks.adapters import Adapter, AdapterSpec
 from code_opt.networks.bundle import Bundle
@@ -40,9 +38,9 @@ from code_opt.networks.threads import use_threads
 nn = torch.nn
 
 ITEM = struct.Struct("<HHHQd")
-"""Before an activation: epoch, route, visit, number, time of birth."""
-ANSWER = struct.Struct("<HHHQddi")
-"""A finished inference: epoch, route, task of the route, number, times of birth and end, class."""
+"""Before an activation: epoch, route, visit, number, time at which it should arrive."""
+ANSWER = struct.Struct("<HHHQdi")
+"""A finished inference: epoch, route, task of the route, number, time, class."""
 TAG_ITEM, TAG_ANSWER, TAG_TEXT = b"I", b"A", b"J"
 _WARM_UP = 3
 _TIMED = 7
@@ -57,8 +55,7 @@ class PartSpec:
     weights: bytes = b""
     """Of the adapter, as safetensors."""
     flops: float = 0.0
-    size: float = 0.0
-    """Of a stand-in: its work and the bytes that it puts out."""
+    """Work of a stand-in."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,9 @@ class PieceSpec:
     flops: float
     parent: int
     """Piece of the same visit (an earlier one) whose output it takes, -1: what arrived."""
-    next: tuple[tuple[str, int], ...]
-    """(server, visit) that the output is sent to."""
+    next: tuple[tuple[str, int, int | None], ...]
+    """(server, visit) that the output is sent to. A stand-in's output is repeated to so many
+    numbers (None: it is sent as it is)."""
     answers: tuple[int, ...]
     """Tasks of the route whose answer the output is."""
 
@@ -84,11 +82,6 @@ class VisitSpec:
     shape: tuple[int, ...]
     """Of what arrives, without the batch."""
     pieces: tuple[PieceSpec, ...]
-
-    @property
-    def flops(self) -> float:
-        """Work of one inference [FLOP]."""
-        return sum(piece.flops for piece in self.pieces)
 
 
 @dataclass(frozen=True)
@@ -107,26 +100,16 @@ class WorkerSpec:
     largest_batch: int
 
 
-@dataclass
-class _Item:
-    epoch: int
+class _Message(NamedTuple):
+    """What leaves a server: an activation, or the class that is somebody's answer."""
+
     route: int
-    visit: int
+    place: int
+    """Visit that it goes to, or task that it answers."""
     number: int
-    born: float
-    begun: float
-    """When a server of the instance's speed would begin with it."""
-    content: Any
-
-
-@dataclass
-class _Statistics:
-    """What a server did in the measured window."""
-
-    busy: float = 0.0
-    lag: list[float] = field(default_factory=list)
-    waiting: list[int] = field(default_factory=list)
-    batches: list[int] = field(default_factory=list)
+    target: str | None
+    """Server; None: it is an answer."""
+    content: bytes | int
 
 
 def serve(
@@ -175,22 +158,28 @@ class _Worker:
             ]
             for key, visit in self.visits.items()
         }
-        self.todo: queue.Queue[_Item | None] = queue.Queue()
-        self.leaving: list[tuple[float, int, str | None, bytes, int]] = []
         self.changed = threading.Condition()
+        """Guards everything below."""
         self.stopping = False
-        self.sequence = 0
-        self._begin(0, 1.0, 0.0, 0.0)
+        self.leaving: list[tuple[float, int, bool, _Message]] = []
+        """Time, order, whether a link has been crossed, message."""
+        self.order = count()
+        self._begin(0, 1.0)
 
-    def _begin(self, epoch: int, factor: float, start: float, end: float) -> None:
-        """Start an epoch: capacities times ``factor``, statistics from ``start`` to ``end``."""
+    def _begin(self, epoch: int, factor: float) -> None:
+        """Start an epoch: everything at the instance's speeds times ``factor``."""
+        capacity = self.spec.capacity
         self.epoch = epoch
-        self.factor = factor
-        self.window = (start, end)
-        self.free_at = 0.0
-        self.link_free_at = dict.fromkeys(self.spec.links, 0.0)
-        self.inside = 0
-        self.statistics = _Statistics()
+        self.server = ServerQueue(
+            {
+                key: [piece.flops / capacity for piece in visit.pieces]
+                for key, visit in self.visits.items()
+            },
+            self.spec.links,
+            factor=factor,
+            largest_batch=self.spec.largest_batch,
+        )
+        self.leaving.clear()
 
     def run(self) -> None:
         """Say what a single inference takes, then work."""
@@ -203,18 +192,16 @@ class _Worker:
             thread.start()
         with torch.inference_mode():
             self._compute()
-        self.stopping = True
-        with self.changed:
-            self.changed.notify_all()
 
-    def _guard(self, loop: Any) -> None:
-        """Run a thread; when it fails, nothing goes on."""
+    def _guard(self, loop: Callable[[], None]) -> None:
+        """Run a thread; when it ends, nothing goes on."""
         try:
-            loop()
-        except (BrokenPipeError, EOFError, ConnectionResetError, OSError):
-            pass
+            with contextlib.suppress(EOFError, OSError):
+                loop()
         finally:
-            self.todo.put(None)
+            with self.changed:
+                self.stopping = True
+                self.changed.notify_all()
 
     def _tell(self, message: Any) -> None:
         with self.answers_lock:
@@ -236,7 +223,7 @@ class _Worker:
                 found[f"{key[0]}/{key[1]}"] = float(np.median(times[_WARM_UP:]))
         return found
 
-    def _run(self, key: tuple[int, int], contents: Sequence[Any]) -> list[Any]:
+    def _run(self, key: Visit, contents: Sequence[Any]) -> list[Any]:
         """Return the outputs of all pieces of a visit, None where nobody outside needs one."""
         x = torch.from_numpy(np.stack(contents)).to(self.spec.device)
         outputs: list[torch.Tensor] = []
@@ -270,141 +257,98 @@ class _Worker:
 
     def _ordered(self, order: dict[str, Any]) -> bool:
         """Follow an order of the coordinator; False: stop."""
-        if order["do"] == "begin":
-            with self.changed:
-                self._begin(order["epoch"], order["factor"], order["start"], order["end"])
-                self.leaving.clear()
-        elif order["do"] == "report":
-            s, (start, end) = self.statistics, self.window
-            self._tell(
-                {
-                    "epoch": self.epoch,
-                    "utilization": s.busy / (end - start),
-                    "lag": float(np.quantile(s.lag, 0.95)) if s.lag else 0.0,
-                    "waiting_mean": float(np.mean(s.waiting)) if s.waiting else 0.0,
-                    "waiting_max": max(s.waiting, default=0),
-                    "batch_mean": float(np.mean(s.batches)) if s.batches else 0.0,
-                }
-            )
-        else:
-            return False
+        answer: dict[str, Any] | None = None
+        with self.changed:
+            if order["do"] == "begin":
+                self._begin(order["epoch"], order["factor"])
+                answer = {"begun": self.epoch}
+            elif order["do"] == "watch":
+                self.server.window = (order["start"], order["end"])
+            elif order["do"] == "report":
+                answer = self.server.report(time.monotonic())
+            else:
+                return False
+        if answer is not None:
+            self._tell(answer)
         return True
 
     def _arrived(self, message: bytes) -> None:
         now = time.monotonic()
-        epoch, route, visit, number, born = ITEM.unpack_from(message, 1)
-        if epoch != self.epoch:
-            return
-        known = self.visits[route, visit]
-        content = np.frombuffer(message, np.float32, offset=1 + ITEM.size).reshape(known.shape)
-        seconds = known.flops / (self.spec.capacity * self.factor)
-        begun = max(now, self.free_at)
-        self.free_at = begun + seconds
-        start, end = self.window
-        self.statistics.busy += max(0.0, min(end, self.free_at) - max(start, begun))
+        epoch, route, visit, number, due = ITEM.unpack_from(message, 1)
+        shape = self.visits[route, visit].shape
+        content = np.frombuffer(message, np.float32, offset=1 + ITEM.size).reshape(shape)
         with self.changed:
-            self.inside += 1
-        if start <= now < end:
-            self.statistics.waiting.append(self.inside)
-        self.todo.put(_Item(epoch, route, visit, number, born, begun, content))
+            if epoch == self.epoch:
+                begun = self.server.arrive((route, visit), now, due)
+                self.server.todo.append(Item((route, visit), number, begun, content))
+                self.changed.notify_all()
 
     # What is computed
 
     def _compute(self) -> None:
         while True:
-            first = self.todo.get()
-            items = [first]
-            while len(items) < self.spec.largest_batch:
-                try:
-                    items.append(self.todo.get_nowait())
-                except queue.Empty:
-                    break
-            if None in items or self.stopping:
-                return
-            groups: dict[tuple[int, int], list[_Item]] = {}
-            for item in items:
-                if item is not None and item.epoch == self.epoch:
-                    groups.setdefault((item.route, item.visit), []).append(item)
-            # Whose time comes first is computed first.
-            for key, group in groups.items():
-                outputs = self._run(key, [item.content for item in group])
+            with self.changed:
+                self.changed.wait_for(lambda: self.stopping or self.server.todo)
+                if self.stopping:
+                    return
+                server = self.server
+                batches = server.take()
+            for items in batches:
+                outputs = self._run(items[0].visit, [item.content for item in items])
                 done = time.monotonic()
-                self.statistics.batches.append(len(group))
-                for row, item in enumerate(group):
-                    self._finish(item, [None if o is None else o[row] for o in outputs], done)
+                with self.changed:
+                    if server is not self.server:  # a new epoch has begun
+                        break
+                    for row, item in enumerate(items):
+                        self._finish(item, [None if o is None else o[row] for o in outputs], done)
+                    self.changed.notify_all()
 
-    def _finish(self, item: _Item, outputs: Sequence[Any], done: float) -> None:
+    def _finish(self, item: Item, outputs: Sequence[Any], done: float) -> None:
         """Let every output go at the time at which a server of this speed would have it."""
-        pieces = self.visits[item.route, item.visit].pieces
-        due = item.begun
-        last = len(pieces) - 1
-        for number, (piece, output) in enumerate(zip(pieces, outputs, strict=True)):
-            due += piece.flops / (self.spec.capacity * self.factor)
-            at = max(done, due)
-            if number == last:
-                start, end = self.window
-                if start <= done < end:
-                    self.statistics.lag.append(max(0.0, done - due))
-                self._leave(at, None, b"", item.epoch)
+        times = self.server.leave(item.visit, item.begun, done)
+        route, _ = item.visit
+        pieces = self.visits[item.visit].pieces
+        for piece, output, at in zip(pieces, outputs, times, strict=True):
             for task in piece.answers:
-                answer = ANSWER.pack(
-                    item.epoch, item.route, task, item.number, item.born, at, int(output.argmax())
-                )
-                self._leave(at, None, TAG_ANSWER + answer, item.epoch)
-            for server, visit in piece.next:
-                head = ITEM.pack(item.epoch, item.route, visit, item.number, item.born)
-                content = np.ascontiguousarray(output).tobytes()
-                self._leave(at, server, TAG_ITEM + head + content, item.epoch)
-
-    def _leave(self, at: float, target: str | None, message: bytes, epoch: int) -> None:
-        """Let a message go at some time; an empty one only says that an inference is done here."""
-        with self.changed:
-            self.sequence += 1
-            heapq.heappush(self.leaving, (at, self.sequence, target, message, epoch))
-            self.changed.notify()
+                answer = _Message(route, task, item.number, None, int(output.argmax()))
+                heapq.heappush(self.leaving, (at, next(self.order), True, answer))
+            for target, visit, numbers in piece.next:
+                sent = output if numbers is None else np.resize(output, numbers)
+                content = np.ascontiguousarray(sent).tobytes()
+                message = _Message(route, visit, item.number, target, content)
+                heapq.heappush(self.leaving, (at, next(self.order), False, message))
 
     # What goes out
 
     def _send(self) -> None:
-        travelling: list[tuple[float, int, str | None, bytes, int]] = []
-        while not self.stopping:
-            with self.changed:
-                now = time.monotonic()
-                while self.leaving and self.leaving[0][0] <= now:
-                    at, order, target, message, epoch = heapq.heappop(self.leaving)
-                    if epoch != self.epoch:
-                        continue
-                    if not message:
-                        self.inside -= 1
-                        continue
-                    heapq.heappush(
-                        travelling,
-                        (self._delivery(at, target, message), order, target, message, epoch),
-                    )
-                pending = [h[0][0] for h in (self.leaving, travelling) if h]
-                if not pending or min(pending) > now:
-                    self.changed.wait(None if not pending else min(pending) - now)
-                    continue
-            while travelling and travelling[0][0] <= now:
-                _, _, target, message, epoch = heapq.heappop(travelling)
-                if epoch != self.epoch:
-                    continue
-                if target is None:
-                    with self.answers_lock:
-                        self.answers.send_bytes(message)
-                else:
-                    self.outboxes[target].send_bytes(message)
+        while (found := self._next()) is not None:
+            epoch, at, message = found
+            place = (epoch, message.route, message.place, message.number, at)
+            if message.target is None:
+                with self.answers_lock:
+                    self.answers.send_bytes(TAG_ANSWER + ANSWER.pack(*place, message.content))
+            else:
+                assert isinstance(message.content, bytes)
+                self.outboxes[message.target].send_bytes(
+                    TAG_ITEM + ITEM.pack(*place) + message.content
+                )
 
-    def _delivery(self, at: float, target: str | None, message: bytes) -> float:
-        """Return when a message that leaves at some time is there."""
-        if target is None or target not in self.spec.links:
-            return at
-        bandwidth, latency = self.spec.links[target]
-        begun = max(at, self.link_free_at[target])
-        size = len(message) - 1 - ITEM.size
-        seconds = 0.0 if bandwidth is None else size / (bandwidth * self.factor)
-        self.link_free_at[target] = begun + seconds
-        return begun + seconds + latency / self.factor
+    def _next(self) -> tuple[int, float, _Message] | None:
+        """Wait for the next message that should be there by now; None: nothing goes on."""
+        with self.changed:
+            while not self.stopping:
+                now = time.monotonic()
+                if not self.leaving or self.leaving[0][0] > now:
+                    self.changed.wait(self.leaving[0][0] - now if self.leaving else None)
+                    continue
+                at, order, crossed, message = heapq.heappop(self.leaving)
+                if crossed:
+                    return self.epoch, at, message
+                assert message.target is not None
+                assert isinstance(message.content, bytes)
+                there = self.server.deliver(message.target, at, len(message.content))
+                heapq.heappush(self.leaving, (there, order, True, message))
+        return None
 
 
 def _part(spec: PartSpec, bundle: Bundle | None) -> nn.Module:
@@ -416,8 +360,8 @@ def _part(spec: PartSpec, bundle: Bundle | None) -> nn.Module:
         adapter = Adapter(spec.adapter)
         adapter.load_state_dict(safetensors.torch.load(spec.weights) if spec.weights else {})
         return adapter
-    if spec.flops or spec.size:
-        return SyntheticPart(spec.flops, spec.size)
+    if spec.flops:
+        return SyntheticPart(spec.flops)
     return nn.Identity()
 
 

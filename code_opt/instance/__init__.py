@@ -18,9 +18,9 @@ from code_opt.instance.model import (
     Server,
     Shape,
     Task,
+    parse_instance,
 )
 from code_opt.instance.problems import InstanceError, Problem
-from code_opt.instance.rules import parse_instance
 
 __all__ = [
     "Block",

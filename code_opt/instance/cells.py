@@ -33,6 +33,30 @@ class Cells(NamedTuple):
     separator: str
     """One of :data:`SEPARATORS`."""
 
+    @property
+    def columns(self) -> list[str]:
+        """Names in the first row; spreadsheets export empty ones at its end, which do not count."""
+        names = list(self.rows[0][1])
+        while names and not names[-1]:
+            names.pop()
+        return names
+
+    def without_blanks(self) -> Cells:
+        """Return the same without blanks around cells, and without rows of nothing else."""
+        rows = [(line, [cell.strip() for cell in row]) for line, row in self.rows]
+        return Cells([row for row in rows if any(row[1])], self.separator)
+
+    def width_problem(self, row: list[str], columns: int) -> str | None:
+        """Return what is wrong with the number of a row's cells, None if nothing is.
+
+        A row has a cell for each named column. Below the empty end of the first row its cells
+        are empty, and beyond that it has none: a decimal comma in a file of commas makes a row
+        longer and shifts its cells, whatever the surplus ones hold.
+        """
+        if columns <= len(row) <= len(self.rows[0][1]) and not any(row[columns:]):
+            return None
+        return f"{len(row)} cells, but there are {columns} columns"
+
 
 class CellsError(ValueError):
     """Text that is no CSV.

@@ -116,7 +116,7 @@ def load_instance(path: str | os.PathLike[str]) -> Instance:
     except ValueError:
         problem = Problem("file", "an integer has thousands of digits")
     else:
-        return parse(data, str(path), earlier=problems)
+        return parse(Instance, data, str(path), earlier=problems)
     raise InstanceError(str(path), [problem])
 
 
@@ -241,9 +241,8 @@ def _load_folder(folder: Path) -> Instance:
         # Names of folders can be bytes that are no text.
         name = os.path.basename(os.path.realpath(folder))[:200].encode(errors="replace").decode()
         nested.data["name"] = name
-    return parse(
-        nested.data, source, nested.locate, [*problems, *nested.problems()], nested.is_known
-    )
+    problems += nested.problems()
+    return parse(Instance, nested.data, source, nested.locate, problems, nested.is_known)
 
 
 class _TableError(Exception):
@@ -283,17 +282,16 @@ def _read_table(
     missing: set[tuple[str, str]],
 ) -> list[tuple[int, Row]]:
     """Return the rows of one table as records without their empty cells."""
-    (first, header), *body = cells.rows
+    (first, _), *body = cells.rows
+    header = cells.columns
     place = f"{table}.csv:{first}"
-    while not header[-1]:  # spreadsheets export empty columns to the right
-        header.pop()
     problems += header_problems(table, place, header, missing)
     known = set(COLUMNS[table])
     rows = []
     for line, row in body:
-        if len(row) < len(header) or any(row[len(header) :]):
-            message = f"{len(row)} cells, but there are {len(header)} columns"
-            problems.append(Problem(f"{table}.csv:{line}", message))
+        wrong = cells.width_problem(row, len(header))
+        if wrong is not None:
+            problems.append(Problem(f"{table}.csv:{line}", wrong))
         record = {
             column: cell if column in TEXTS else read_number(cell, cells.separator)
             # backwards, so that of a column that stands there twice the first one counts
@@ -307,7 +305,7 @@ def _read_table(
 def _save_folder(instance: Instance, folder: Path) -> None:
     files = {
         table: _csv_text(COLUMNS[table], rows)
-        for table, rows in flatten(instance).items()
+        for table, rows in flatten(instance.to_dict()).items()
         if rows or table not in _OPTIONAL_TABLES
     }
     there = os.path.isdir(folder)

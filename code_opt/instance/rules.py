@@ -7,7 +7,6 @@ out keeps silent: it would only repeat what is reported already.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -16,7 +15,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from code_opt.instance.model import IDENTITY, INPUT, OUTPUT, Instance
 from code_opt.instance.problems import (
     LISTED,
     InstanceError,
@@ -28,7 +26,9 @@ from code_opt.instance.problems import (
     place_of,
     shown,
 )
-from code_opt.instance.structure import collection_paused, read_structure, without
+from code_opt.instance.ranges import range_issues
+from code_opt.instance.records import IDENTITY, INPUT, OUTPUT
+from code_opt.instance.structure import M, collection_paused, read_structure, without
 
 Data = Mapping[str, Any]
 
@@ -38,29 +38,18 @@ _SHOWN_NODES = 12
 _ORDER = ("schema", "name", "description", "bundle", "servers", "links", "dnns", "tasks", "reward")
 
 
-def parse_instance(data: Mapping[str, Any], source: str = "instance") -> Instance:
-    """Build an instance from plain data, as in a file, and check all its rules.
-
-    Args:
-        data: the fields of an instance (`docs/format.md`); lists or tuples of objects.
-        source: what the data came from, for messages.
-
-    Raises:
-        InstanceError: something is wrong; its ``problems`` lists everything at once.
-    """
-    return parse(data, source)
-
-
 def parse(
+    model: type[M],
     data: Any,
     source: str,
     locate: Locate = place_of,
     earlier: Sequence[Problem] = (),
     known: Callable[[Location], bool] = lambda _: False,
-) -> Instance:
-    """Build an instance and check all its rules (:func:`parse_instance`).
+) -> M:
+    """Build an instance and check all its rules.
 
     Args:
+        model: the class to build, :class:`code_opt.instance.Instance`.
         data: the fields of an instance.
         source: what the data came from.
         locate: the name of a location in the source.
@@ -70,7 +59,7 @@ def parse(
     Raises:
         InstanceError: something is wrong, here or earlier.
     """
-    instance, issues = read_structure(data)
+    instance, issues = read_structure(model, data)
     broken = [issue.location for issue in issues]
     if isinstance(data, dict) and () not in broken and broken != [("schema",)]:
         clean = without(data, broken) if broken else data
@@ -127,6 +116,7 @@ class _Rules:
             self._check_task(("tasks", i), task)
         self._check_groups()
         self._check_weights()
+        self.issues += range_issues(self.data, self.locate)
         if not self.issues and not self.broken:
             self._check_rates()
         return self.issues
@@ -533,8 +523,6 @@ class _Rules:
         total = sum(float(task.get("weight", 1.0)) for task in self.tasks)
         if total == 0.0:
             self._report(("tasks",), "the weights of all tasks are 0; one must be greater")
-        elif not math.isfinite(total):
-            self._report(("tasks",), "the sum of the tasks' weights is not finite")
 
     def _check_rates(self) -> None:
         """Report tasks whose rate nothing limits: no demand, and a path that costs nothing."""

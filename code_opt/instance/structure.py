@@ -9,18 +9,18 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from code_opt.instance.cells import number_hint
-from code_opt.instance.model import (
+from code_opt.instance.problems import Issue, Location, hint, shown
+from code_opt.instance.records import (
     SCHEMA,
     Block,
     Connection,
     Dnn,
     Exponential,
-    Instance,
     Link,
     Logistic,
     MeasuredPath,
@@ -29,10 +29,10 @@ from code_opt.instance.model import (
     Server,
     Task,
 )
-from code_opt.instance.problems import Issue, Location, hint, shown
+
+M = TypeVar("M", bound=BaseModel)
 
 _RECORDS: dict[tuple[str, ...], type[BaseModel]] = {
-    (): Instance,
     ("servers",): Server,
     ("links",): Link,
     ("dnns",): Dnn,
@@ -73,8 +73,8 @@ _MESSAGES = {
 }
 
 
-def read_structure(data: Any) -> tuple[Instance | None, list[Issue]]:
-    """Return the instance, or None and everything that is not well-formed."""
+def read_structure(model: type[M], data: Any) -> tuple[M | None, list[Issue]]:
+    """Return data as an instance of the model, or None and everything that is not well-formed."""
     if not isinstance(data, dict):
         return None, [Issue((), "an instance must be an object with named fields", shown(data))]
     schema = data.get("schema")
@@ -84,9 +84,9 @@ def read_structure(data: Any) -> tuple[Instance | None, list[Issue]]:
         return None, [Issue(("schema",), f"{what}; known: {SCHEMA!r}", shown(schema))]
     try:
         with collection_paused():
-            return Instance.model_validate(data), []
+            return model.model_validate(data), []
     except ValidationError as error:
-        issues = [_issue(item) for item in error.errors(include_url=False)]
+        issues = [_issue(item, model) for item in error.errors(include_url=False)]
     unique = {(issue.location, issue.message): issue for issue in issues if issue is not None}
     return None, list(unique.values())
 
@@ -128,7 +128,7 @@ def collection_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _issue(error: Any) -> Issue | None:
+def _issue(error: Any, model: type[BaseModel]) -> Issue | None:
     """Put one error of pydantic into the words of the format (None: it only follows others)."""
     location: Location = error["loc"]
     shape: type[BaseModel] | None = None
@@ -141,7 +141,8 @@ def _issue(error: Any) -> Issue | None:
         text = f"must be a number of at least 0, or 'standalone'{advice}"
         return Issue(location[:3], text, shown(value))
     if shape is None and error["type"] == "extra_forbidden":
-        shape = _RECORDS[tuple(part for part in location[:-1] if isinstance(part, str))]
+        record = tuple(part for part in location[:-1] if isinstance(part, str))
+        shape = _RECORDS[record] if record else model
     return field_issue(error, location, shape)
 
 

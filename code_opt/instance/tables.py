@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from code_opt.instance.model import (
+from code_opt.instance.problems import (
+    LISTED,
+    InstanceError,
+    Issue,
+    Location,
+    Problem,
+    hint,
+    shown,
+)
+from code_opt.instance.records import (
     SCHEMA,
     Block,
     Connection,
@@ -22,22 +31,12 @@ from code_opt.instance.model import (
     Server,
     Task,
 )
-from code_opt.instance.problems import (
-    LISTED,
-    InstanceError,
-    Issue,
-    Location,
-    Problem,
-    hint,
-    shown,
-)
 from code_opt.instance.rules import parse
+from code_opt.instance.structure import M
 
 if TYPE_CHECKING:
     import pandas as pd
     from pydantic import BaseModel
-
-    from code_opt.instance.model import Instance
 
 Row = dict[str, Any]
 Rows = dict[str, list[tuple[int, Row]]]
@@ -94,9 +93,12 @@ SEPARATOR = " > "
 _PARTS = ("accuracy", "throughput")
 
 
-def flatten(instance: Instance) -> dict[str, list[Row]]:
-    """Return the rows of every table, in the order of :data:`COLUMNS`."""
-    data = instance.to_dict()
+def flatten(data: Mapping[str, Any]) -> dict[str, list[Row]]:
+    """Return the rows of every table, in the order of :data:`COLUMNS`.
+
+    Args:
+        data: an instance as plain data. Its records lose the lists that become tables.
+    """
     rows: dict[str, list[Row]] = {table: [] for table in COLUMNS}
     rows["instance"].append({column: data[column] for column in COLUMNS["instance"]})
     rows["servers"] = data["servers"]
@@ -225,8 +227,8 @@ class Nested:
             self.data["reward"] = reward
 
 
-def instance_tables(instance: Instance) -> dict[str, pd.DataFrame]:
-    """Return an instance as pandas tables, one per CSV file of the folder format.
+def to_tables(data: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Return an instance, given as plain data, as pandas tables, one per CSV file of a folder.
 
     Numbers are ``float64`` (missing: NaN); text, and ``floor`` with its numbers or
     ``standalone``, are ``object`` (missing: None).
@@ -243,15 +245,16 @@ def instance_tables(instance: Instance) -> dict[str, pd.DataFrame]:
                 for column in COLUMNS[table]
             }
         )
-        for table, rows in flatten(instance).items()
+        for table, rows in flatten(data).items()
     }
 
 
-def instance_from_tables(tables: Mapping[str, pd.DataFrame]) -> Instance:
-    """Build an instance from tables shaped like those of :func:`instance_tables`.
+def from_tables(model: type[M], tables: Mapping[str, pd.DataFrame]) -> M:
+    """Build an instance from tables shaped like those of :func:`to_tables`.
 
-    Missing values (None, NaN, NA) and missing columns stand for defaults; so do missing
-    tables other than ``servers``, ``dnns``, ``blocks`` and ``tasks``.
+    Args:
+        model: the class to build, :class:`code_opt.instance.Instance`.
+        tables: a DataFrame for each table (:meth:`code_opt.instance.Instance.from_tables`).
 
     Raises:
         InstanceError: something is wrong; its ``problems`` lists everything at once.
@@ -271,9 +274,8 @@ def instance_from_tables(tables: Mapping[str, pd.DataFrame]) -> Instance:
         problems += header_problems(name, name, [str(column) for column in table.columns], missing)
     rows = {name: list(_frame_rows(name, table)) for name, table in tables.items()}
     nested = Nested(rows, missing=missing)
-    return parse(
-        nested.data, "tables", nested.locate, [*problems, *nested.problems()], nested.is_known
-    )
+    problems += nested.problems()
+    return parse(model, nested.data, "tables", nested.locate, problems, nested.is_known)
 
 
 def header_problems(

@@ -7,6 +7,7 @@ from typing import Any
 
 from code_opt.checker import check
 from code_opt.errors import CodeOptError, InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods.assignment import Judge, make_result
 from code_opt.methods.baselines import (
@@ -153,7 +154,7 @@ def _checked(result: Result, instance: Instance) -> Result:
     if violations:
         found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:5])
         raise CheckFailedError(f"{result.method}: the result does not pass the check: {found}")
-    return result
+    return result.model_copy(update={"instance_digest": digest_of(instance)})
 
 
 def _run_registered(instance: Instance, method: Method, settings: Settings) -> Result:

@@ -15,6 +15,7 @@ from code_opt.methods.settings import SMALLEST_GAP, Settings
 from code_opt.methods.units import Unit, build_units
 from code_opt.paths import PathPool, RateGroup, TaskPaths
 from code_opt.paths.graph import FloatArray
+from code_opt.paths.labels import ADMISSION_TOLERANCE, is_accurate
 from code_opt.registry import role_of
 from code_opt.result import (
     LinkResult,
@@ -25,8 +26,8 @@ from code_opt.result import (
 )
 from code_opt.reward import log_reward
 
-_LARGEST_LOG_REWARD = 709.0
-"""exp of more is no floating-point number."""
+_LARGEST_LOG_REWARD, _SMALLEST_LOG_REWARD = 709.0, -708.0
+"""exp of more, or of less, is no floating-point number of full precision."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,17 @@ def path_of(task: TaskPaths, arcs: tuple[int, ...]) -> ChosenPath:
         seconds=float(graph.seconds[steps].sum()),
         use=graph.use[steps].sum(axis=0),
     )
+
+
+def is_admissible(task: TaskPaths, path: ChosenPath) -> bool:
+    """Tell whether a path of a task's graph keeps the task's own limits, as the pool does."""
+    graph, steps, limit = task.graph, list(path.arcs), task.task.max_latency
+    if limit is not None and path.seconds > limit * (1.0 + ADMISSION_TOLERANCE):
+        return False
+    size = task.task.accuracy + float(np.abs(graph.drop[steps]).sum())
+    accuracy = path.accuracy if path.is_measured else path.predicted
+    size = 0.0 if path.is_measured else size
+    return bool(is_accurate(np.array(accuracy), np.array(size), task.task.min_accuracy))
 
 
 def measured_paths(task: TaskPaths) -> Iterator[tuple[tuple[int, ...], float]]:
@@ -168,7 +180,11 @@ class Judge:
         return paths[group.tasks[0]].use
 
     def solution(self, paths: Sequence[ChosenPath]) -> Solution | None:
-        """Return an assignment with its canonical rates, or None where a requirement fails."""
+        """Return an assignment with its canonical rates, or None where a requirement fails.
+
+        Raises:
+            InputError: its reward is too large for a number.
+        """
         if not self.fits_memory(paths):
             return None
         allocation = self.allocator.allocate_canonical(self.uses(paths))
@@ -178,6 +194,8 @@ class Judge:
         if not self.meets_floors(accuracy, allocation.throughput):
             return None
         value = self.value(accuracy, allocation.throughput)
+        if self.settings.objective == "reward":
+            refuse_huge_reward(value)  # the best is no smaller
         return Solution(tuple(paths), allocation, accuracy, value)
 
 
@@ -186,8 +204,39 @@ def relative_gap(log_objective: bool, value: float, bound: float) -> float:
     if bound <= value:
         return 0.0
     if log_objective:
-        return float(np.expm1(bound - value)) if np.isfinite(value) else np.inf
+        # Of more there is no number; the gap counts as infinite then.
+        is_number = np.isfinite(value) and bound - value <= _LARGEST_LOG_REWARD
+        return float(np.expm1(bound - value)) if is_number else np.inf
     return bound / value - 1.0 if value > 0.0 else np.inf
+
+
+def refuse_huge_reward(log_reward: float) -> None:
+    """Refuse a reward that is too large for a number, given the logarithm that some has.
+
+    Raises:
+        InputError: it is.
+    """
+    if log_reward > _LARGEST_LOG_REWARD:
+        raise InputError(
+            f"the reward exp({log_reward:.6g}) is too large for a number: "
+            "choose smaller parameters of the reward"
+        )
+
+
+def refuse_tiny_reward(log_reward: float) -> None:
+    """Refuse a reward above 0 that is too small for a number of full precision.
+
+    Args:
+        log_reward: logarithm of a reward, or a bound on that of every assignment.
+
+    Raises:
+        InputError: it is too small; a reward of 0 is not.
+    """
+    if -np.inf < log_reward < _SMALLEST_LOG_REWARD:
+        raise InputError(
+            f"the reward exp({log_reward:.6g}) is too small for a number: "
+            "choose smaller parameters of the reward, or another midpoint"
+        )
 
 
 def make_result(
@@ -233,11 +282,9 @@ def make_result(
         return Result(schema="code-opt/result/1", **common)
     is_log = settings.objective == "reward"
     log_f = log_reward(instance.reward, solution.accuracy, solution.throughput)
-    if log_f > _LARGEST_LOG_REWARD:
-        raise InputError(
-            f"the reward exp({log_f:.6g}) is too large for a number: "
-            "choose smaller parameters of the reward"
-        )
+    refuse_huge_reward(log_f)
+    if is_log:
+        refuse_tiny_reward(log_f)
     gap = None
     if bound is not None:
         gap = relative_gap(is_log, solution.log_value, bound)

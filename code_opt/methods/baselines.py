@@ -21,19 +21,19 @@ from code_opt.paths import PathPool, TaskPaths, build_pool
 Keep = Callable[[Task, Connection], bool]
 
 
-def local_pool(instance: Instance) -> PathPool:
-    """No coordination: every task keeps its native path."""
-    return build_pool(_restricted(instance, lambda _task, _connection: False))
+def local_pool(instance: Instance, visits: bool = False) -> PathPool:
+    """No coordination: every task keeps its native path (``visits``: see ``build_pool``)."""
+    return build_pool(_restricted(instance, lambda _task, _connection: False), visits=visits)
 
 
-def edge_early_pool(instance: Instance) -> PathPool:
+def edge_early_pool(instance: Instance, visits: bool = False) -> PathPool:
     """Early exit: the native path, or an exit from a block of the own DNN."""
     own = _dnn_of_block(instance)
 
     def keep(task: Task, connection: Connection) -> bool:
         return connection.target == OUTPUT and own.get(connection.source) == task.dnn
 
-    return build_pool(_restricted(instance, keep))
+    return build_pool(_restricted(instance, keep), visits=visits)
 
 
 def host_pool(instance: Instance, native_allowed: bool) -> PathPool:

@@ -260,7 +260,7 @@ class ColumnGeneration:
     def _finish(self) -> Status:
         """Solve what is left to the gap or the time limit."""
         if self.clock.is_over:
-            self.message = "stopped by time limit"
+            self.message = f"stopped by {self.clock.reason}"
             if self.best is None:
                 self.message += " before any assignment was found"
             return "unknown" if self.best is None else "feasible"

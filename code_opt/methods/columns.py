@@ -21,10 +21,11 @@ import numpy.typing as npt
 
 from code_opt.instance.model import Shape
 from code_opt.methods.assignment import ChosenPath, Solution, paths_of_units
+from code_opt.methods.bounds import largest_rate
 from code_opt.methods.models import option_of, throughput_unit
 from code_opt.methods.settings import Settings
 from code_opt.methods.units import Unit, build_units
-from code_opt.paths import PathPool, TaskPaths
+from code_opt.paths import PathPool
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.reward import log_slope, log_value
 
@@ -166,7 +167,7 @@ class PathTable:
         high_th = float(self.most_of_task.sum()) / self.unit
         if is_partial:
             lows, highs = 0.0, 1.0
-            high_th = max(high_th, sum(map(_largest_rate, self.pool.tasks)) / self.unit)
+            high_th = max(high_th, sum(map(largest_rate, self.pool.tasks)) / self.unit)
         low_a = max(lows, self.settings.min_accuracy or 0.0)
         low_th = max(self.base_throughput, (self.settings.min_throughput or 0.0) / self.unit)
         # Beyond what any mix of paths reaches, with room for the tolerance of requirements.
@@ -289,16 +290,6 @@ class PathTable:
         alpha = (1.0 if objective == "accuracy" else 0.0) - prices.accuracy
         tau = (1.0 if objective == "throughput" else 0.0) - prices.throughput
         return max(alpha * low_a, alpha * high_a) + max(tau * low_th, tau * high_th)
-
-
-def _largest_rate(task: TaskPaths) -> float:
-    """Return a rate that no path of the task's graph exceeds."""
-    graph, columns = task.graph, np.flatnonzero(task.is_rate_resource)
-    least = max((float(graph.to_output(graph.use[:, c])[0]) for c in columns), default=0.0)
-    # Of k resources one is used at least a k-th of the least total.
-    total = graph.to_output(graph.use[:, columns].sum(axis=1))[0]
-    least = max(least, float(total) / max(len(columns), 1))
-    return max(min(task.demand, 1.0 / least if least > 0.0 else np.inf), task.floor)
 
 
 def _most_beyond(shape: Shape, low: float, high: float, price: float) -> float:

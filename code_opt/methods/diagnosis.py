@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyomo.environ as pyo
 
+from code_opt.errors import SolverError
 from code_opt.instance.model import Instance
+from code_opt.methods.assignment import Judge, path_in_pool
 from code_opt.methods.models import goal_of, path_data
 from code_opt.methods.settings import Settings
 from code_opt.paths import PathPool, TaskPaths, build_pool
 from code_opt.paths.graph import FloatArray
 from code_opt.solvers import Termination, open_session
 from formulations import ElasticData, build_elastic_model
+from formulations.elastic import elastic_rate
 
 _KINDS = {
     "floor": "lower the rate floors",
@@ -25,6 +29,7 @@ _KINDS = {
 _SECONDS = 10.0
 """Time limit of each elastic model."""
 _SMALLEST = 1e-7
+"""Relative changes below this are none."""
 
 
 def explain(instance: Instance, settings: Settings) -> str:
@@ -35,9 +40,9 @@ def explain(instance: Instance, settings: Settings) -> str:
     way together.
     """
     pool = build_pool(instance, relaxed=True)
-    cut_off = [t.task.id for t in pool.tasks if len(t) == 0]
+    cut_off = [task for task in pool.tasks if len(task) == 0]
     if cut_off:
-        return f"task {cut_off[0]!r} has no path at all: a listed link is missing on each"
+        return "\n".join(map(_why_no_path, cut_off))
     alone = list(_blocked_tasks(pool))
     options = [(kind, _least_change(pool, settings, frozenset([kind]))) for kind in _KINDS]
     found = [(kind, *change) for kind, change in options if change is not None]
@@ -54,6 +59,20 @@ def explain(instance: Instance, settings: Settings) -> str:
     for kind, _, changes in found:
         lines.append(f"  {_KINDS[kind]}: " + "; ".join(changes))
     return "\n".join(lines)
+
+
+def _why_no_path(task: TaskPaths) -> str:
+    """Return why a task has no path, even where its limits do not count."""
+    name, graph = task.task.id, task.graph
+    if graph.is_empty:
+        return f"task {name!r} has no path at all: a listed link is missing on each"
+    least = float(graph.to_output(graph.drop)[0])
+    return (
+        f"task {name!r}: every path is predicted below accuracy 0 (best "
+        f"{task.task.accuracy - least:.6g}); least change: lower the drops of its best path by "
+        f"{least - task.task.accuracy:.6g} in all, or raise accuracy from {task.task.accuracy:.6g} "
+        + (f"to {least:.6g}" if least <= 1.0 else f"(1 is not enough: the drops are {least:.6g})")
+    )
 
 
 def _blocked_tasks(pool: PathPool) -> Iterator[str]:
@@ -94,56 +113,109 @@ def _least_change(
         elastic=elastic,
     )
     model = build_elastic_model(data)
-    session = open_session(model, threads=settings.threads, seed=settings.seed)
-    outcome = session.solve(time_limit=_SECONDS, relative_gap=1e-4, absolute_gap=1e-6)
+    try:
+        session = open_session(model, threads=settings.threads, seed=settings.seed)
+        outcome = session.solve(time_limit=_SECONDS, relative_gap=1e-4, absolute_gap=1e-6)
+    except SolverError:
+        return None  # advice must not cost the result that is explained
     if outcome.value is None or outcome.termination is not Termination.OPTIMAL:
         return None
     changes = list(_changes(pool, settings, data, model))
-    return (-outcome.value, changes) if changes else None
+    if not changes:
+        return None
+    return sum(share for share, _ in changes), [words for _, words in changes]
 
 
 def _changes(
     pool: PathPool, settings: Settings, data: ElasticData, model: pyo.ConcreteModel
-) -> Iterator[str]:
-    """Yield each change of a solved elastic model in words."""
-    first = 0
-    named: set[str] = set()
-    for task in pool.tasks:
-        group = task.task.input_group
-        what = f"task {task.task.id!r}" if group is None else f"input group {group!r}"
-        for number in range(len(task)):
-            path = first + number
-            share = _value(model.lowered[path])
-            if share > _SMALLEST and what not in named:
-                named.add(what)
-                yield (
-                    f"floor of {what} from {task.floor:.6g} "
-                    f"to {task.floor * (1.0 - share):.6g} inferences/s"
-                )
-            if data.path_violation[path] > 0.0 and _value(model.choose[path]) > 0.5:
-                yield from _limit_changes(task, number)
-        first += len(task)
-    resources = {r.name: r for r in pool.resources}
-    units = {"server": "FLOP/s", "link": "bytes/s", "memory": "bytes"}
-    for rows, change in (
-        (data.paths.rate_rows, model.more_capacity),
-        (data.paths.memory_rows, model.more_memory),
-    ):
-        for i, name in enumerate(rows.names):
-            share, resource = _value(change[i]), resources[name]
+) -> Iterator[tuple[float, str]]:
+    """Yield each change of a solved elastic model: its relative size, and in words.
+
+    The model tells paths and about which rates; from these the changes are worked out anew, so
+    that they are exact however large they are.
+    """
+    judge, elastic = Judge(pool, settings), data.elastic
+    first = np.cumsum([0, *(len(task) for task in pool.tasks)]).tolist()
+    numbers = [
+        int(np.argmax([_value(model.choose[p]) for p in range(start, end)]))
+        for start, end in itertools.pairwise(first)
+    ]
+    paths = [path_in_pool(task, n) for task, n in zip(pool.tasks, numbers, strict=True)]
+    uses = judge.uses(paths)
+    rates = np.array(
+        [
+            sum(c * _value(v) for c, v in elastic_rate(model, data, start + number))
+            for start, number in zip(first, numbers, strict=False)
+        ]
+    )
+    floors = np.array([task.floor for task in pool.tasks])
+    if "floor" not in elastic:
+        rates = np.maximum(rates, floors) if settings.min_throughput else floors
+    load = judge.load_of(uses, rates)
+    if "capacity" not in elastic:
+        rates = rates / max(1.0, float(load[pool.topology.is_rate_resource].max(initial=0.0)))
+    rates = _raised(judge, uses, rates, floors)
+    load = judge.load_of(uses, rates)
+    if "floor" in elastic:
+        for group in pool.groups:
+            rate, floor = float(rates[group.tasks[0]]), group.floor
+            share = 1.0 - rate / floor if floor > 0.0 else 0.0
             if share > _SMALLEST:
-                most = resource.capacity * (1.0 + share)
-                yield (
-                    f"{name} from {resource.capacity:.6g} to {most:.6g} "
-                    f"{units[resource.kind]} (+{100 * share:.3g} %)"
-                )
-    for name, least, change, unit in (
-        ("average accuracy", settings.min_accuracy, model.less_accuracy, ""),
-        ("throughput", settings.min_throughput, model.less_throughput, " inferences/s"),
-    ):
-        if least and _value(change) > _SMALLEST:
-            lowered = least * (1.0 - _value(change))
-            yield f"floor of the {name} from {least:.6g} to {lowered:.6g}{unit}"
+                task = pool.tasks[group.tasks[0]].task
+                what = f"task {task.id!r}"
+                if task.input_group is not None:
+                    what = f"input group {task.input_group!r}"
+                yield share, f"floor of {what} from {floor:.6g} to {rate:.6g} inferences/s"
+    if "path" in elastic:
+        violation = data.path_violation
+        for start, limited, number in zip(first, pool.tasks, numbers, strict=False):
+            if violation[start + number] > 0.0:
+                for words in _limit_changes(limited, number):
+                    yield violation[start + number], words
+    units = {"server": "FLOP/s", "link": "bytes/s", "memory": "bytes"}
+    for resource, used in zip(pool.resources, load.tolist(), strict=True):
+        kind = "memory" if resource.kind == "memory" else "capacity"
+        if kind in elastic and used - 1.0 > _SMALLEST:
+            yield (
+                used - 1.0,
+                f"{resource.name} from {resource.capacity:.6g} to {resource.capacity * used:.6g} "
+                f"{units[resource.kind]} (+{100 * (used - 1.0):.3g} %)",
+            )
+    if "total" in elastic:
+        allocation = judge.allocator.allocate(uses)
+        most = float(rates.sum()) if allocation is None else allocation.throughput
+        for name, least, found, unit in (
+            ("average accuracy", settings.min_accuracy, judge.average_accuracy(paths), ""),
+            ("throughput", settings.min_throughput, most, " inferences/s"),
+        ):
+            share = 1.0 - found / least if least else 0.0
+            if share > _SMALLEST:
+                yield share, f"floor of the {name} from {least:.6g} to {found:.6g}{unit}"
+
+
+def _raised(
+    judge: Judge, uses: Sequence[FloatArray], rates: FloatArray, floors: FloatArray
+) -> FloatArray:
+    """Return rates raised towards their floors as far as capacities that are there anyway allow.
+
+    Args:
+        judge: knows the capacities; where the rates load more than that, this much is there.
+        uses: what one inference of each group uses.
+        rates: shape (T,).
+        floors: shape (T,).
+    """
+    rates = rates.copy()
+    there = np.maximum(judge.load_of(uses, rates), 1.0)
+    for group, use in zip(judge.pool.groups, uses, strict=True):
+        tasks = list(group.tasks)
+        rate, floor = float(rates[tasks[0]]), float(floors[tasks[0]])
+        if rate >= floor:
+            continue
+        room = (there - judge.load_of(uses, rates))[group.resources]
+        used = (use > 0.0) & group.is_rate_resource
+        more = float((np.maximum(room[used], 0.0) / use[used]).min(initial=np.inf))
+        rates[tasks] = min(floor, rate + more)
+    return rates
 
 
 def _limit_changes(task: TaskPaths, number: int) -> Iterator[str]:

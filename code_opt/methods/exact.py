@@ -13,14 +13,20 @@ from typing import Any
 
 import pyomo.environ as pyo
 
-from code_opt.errors import InputError
+from code_opt.errors import InputError, SolverError
 from code_opt.instance.model import Instance
-from code_opt.methods.assignment import Judge, make_result, relative_gap
+from code_opt.methods.assignment import (
+    Judge,
+    make_result,
+    refuse_tiny_reward,
+    relative_gap,
+)
+from code_opt.methods.bounds import bound_of_graphs, competitive, simple_bound
 from code_opt.methods.colgen import ColumnGeneration
 from code_opt.methods.diagnosis import explain
 from code_opt.methods.heuristic import search
 from code_opt.methods.mip import TangentLoop
-from code_opt.methods.models import FlowView, ModelView, PathView
+from code_opt.methods.models import FlowView, ModelView, PathView, flow_resolves
 from code_opt.methods.options import options_that_matter
 from code_opt.methods.pricing import PricedPool, priced_pool
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Formulation, Settings
@@ -77,7 +83,22 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
     }
     if any(len(task) == 0 for task in pool.tasks):
         return _no_solution(judge, "infeasible", clock, None, counts)
-    best = search(judge, clock, seed=settings.seed, is_deep=False).solution
+    try:
+        best = search(judge, clock, seed=settings.seed, is_deep=False).solution
+    except SolverError:
+        best = None  # a proof does not rest on the heuristic
+    pool = competitive(pool, settings, best)
+    counts["paths_in_question"] = pool.size
+    if any(len(task) == 0 for task in pool.tasks):
+        return _no_solution(judge, "infeasible", clock, None, counts)
+    note = None
+    if formulation == "flow" and not flow_resolves(pool):
+        formulation = "path"
+        note = "solved by path: accuracies are too far below the drops for flow to tell apart"
+    judge = Judge(pool, replace(settings, formulation=formulation))
+    bound = simple_bound(pool, settings)
+    if settings.objective == "reward":
+        refuse_tiny_reward(bound)
     units: tuple[Unit, ...] = ()
     if formulation == "colgen":
         units, large = options_that_matter(judge, clock, best)
@@ -90,10 +111,12 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
     run: TangentLoop | ColumnGeneration
     if formulation == "colgen":
         run = ColumnGeneration(judge, clock, best, units)
+        run.bound = bound
         status = run.solve()
     else:
         run = TangentLoop(judge, clock, best)
-        status = run.solve(_view(pool, settings))
+        run.bound = bound
+        status = run.solve(_view(pool, judge.settings))
     counts |= run.details
     if status in ("infeasible", "unknown"):
         return _no_solution(judge, status, clock, run.message, counts)
@@ -105,7 +128,7 @@ def solve_exact(instance: Instance, settings: Settings) -> Result:
         run.best,
         bound=run.bound,
         formulation=formulation,
-        message=run.message,
+        message=run.message or note,
         details=counts,
     )
 
@@ -127,7 +150,8 @@ def _solve_priced(priced: PricedPool, settings: Settings, clock: Clock) -> Resul
         "labels": priced.pool.labels,
         "pricing_rounds": priced.rounds,
     }
-    best, bound, message = priced.best, priced.bound, None
+    best, message = priced.best, None
+    bound = min(priced.bound, bound_of_graphs(priced.pool, settings))
     if priced.is_complete:
         run = ColumnGeneration(judge, clock, best)
         run.solve()

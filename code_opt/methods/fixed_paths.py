@@ -7,7 +7,7 @@ from typing import Any
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
-from code_opt.methods.assignment import ChosenPath, Judge, make_result, path_of
+from code_opt.methods.assignment import ChosenPath, Judge, is_admissible, make_result, path_of
 from code_opt.methods.settings import Clock, Settings
 from code_opt.paths import TaskGraph, TaskPaths, Topology, pool_of_paths
 from code_opt.paths.labels import ADMISSION_TOLERANCE
@@ -103,12 +103,16 @@ def why_not(judge: Judge, paths: Sequence[ChosenPath]) -> str | None:
 
 def limit_missed(task: TaskPaths, path: ChosenPath) -> str | None:
     """Return which limit of its task a path misses, None where it meets both."""
-    least, most = task.task.min_accuracy, task.task.max_latency
-    if path.accuracy < least * (1.0 - ADMISSION_TOLERANCE):
-        return f"accuracy {path.accuracy:.6g} of its path: below min_accuracy {least:g}"
+    if is_admissible(task, path):
+        return None
+    most = task.task.max_latency
     if most is not None and path.seconds > most * (1.0 + ADMISSION_TOLERANCE):
         return f"latency {path.seconds:.6g} s of its path: above max_latency {most:g} s"
-    return None
+    if not path.is_measured and path.predicted < 0.0:
+        return f"accuracy {path.predicted:.6g} predicted for its path: the drops exceed it"
+    return (
+        f"accuracy {path.accuracy:.6g} of its path: below min_accuracy {task.task.min_accuracy:g}"
+    )
 
 
 def _arcs_of_all(

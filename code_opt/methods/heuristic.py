@@ -90,7 +90,7 @@ def search(
         market.converge(clock)
     bound, prices = market.bound()[0], market.prices
     # The dive runs to its end whatever the clock says: without it there is no answer.
-    best = work.evaluate(market.dive(Clock(None)))
+    best = work.evaluate(market.dive(Clock(None, to_its_end=True)))
     agenda = _Agenda(work, prices, np.random.default_rng(seed))
     if turns is None:
         turns = min(max(_TURNS_PER_SERVICE * tasks, _LEAST_TURNS), _MOST_TURNS)

@@ -9,7 +9,7 @@ turns them into a valid bound, so the rounds can end at any time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,12 +57,12 @@ class RestrictedMaster:
         paths = self._with_every_resource(start)
         is_chosen = np.zeros(len(table.task), dtype=bool)
         is_chosen[paths] = True
-        goal = goal_of(table.pool, judge.settings)
+        goal = replace(goal_of(table.pool, judge.settings), accuracy_unit=1.0)
         data = unit_data(table.pool, table.subsets(is_chosen), goal)
         model = build_master_model(data, table.most_of_task.tolist())
         self._is_log = judge.settings.objective == "reward"
         self._gap = max(judge.settings.gap, SMALLEST_GAP)
-        self._tangents = Tangents(table.pool, model, table.unit, self._gap)
+        self._tangents = Tangents(table.pool, model, goal, self._gap)
         if self._is_log:
             self._tangents.spread(best)
         self._lp = ModelRelaxation(model)

@@ -13,11 +13,17 @@ from typing import Any
 import pyomo.environ as pyo
 
 from code_opt.methods.assignment import Judge, Solution, relative_gap
-from code_opt.methods.models import ModelView, throughput_unit
+from code_opt.methods.models import ModelView, goal_of
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Progress
 from code_opt.methods.tangents import Tangents
 from code_opt.result import Status
-from code_opt.solvers import MipSession, SolverProgress, Termination, open_session
+from code_opt.solvers import (
+    MipSession,
+    SolverProgress,
+    Termination,
+    contradicts,
+    open_session,
+)
 
 
 class TangentLoop:
@@ -35,9 +41,11 @@ class TangentLoop:
         self.clock = clock
         self.is_log = self.settings.objective == "reward"
         self.gap = max(self.settings.gap, SMALLEST_GAP)
-        # The model's goal is in this unit: Th is scaled there, log F and A are not.
-        is_throughput = self.settings.objective == "throughput"
-        self.unit = throughput_unit(judge.pool) if is_throughput else 1.0
+        # The model's goal is in this unit: A and Th are scaled there, log F is not.
+        goal = goal_of(judge.pool, self.settings)
+        self.unit = {"accuracy": goal.accuracy_unit, "throughput": goal.throughput_unit}.get(
+            self.settings.objective, 1.0
+        )
         self.best = best
         self._left_out = left_out
         self.bound = math.inf
@@ -46,7 +54,7 @@ class TangentLoop:
 
     def add_tangents(self, view: ModelView) -> None:
         """Give a new model its first tangents, dense around the best known solution."""
-        self.tangents = Tangents(self.judge.pool, view.model, view.throughput_unit, self.gap)
+        self.tangents = Tangents(self.judge.pool, view.model, view.goal, self.gap)
         if self.is_log and not self.tangents.spread(self.best):
             self.bound = -math.inf
 
@@ -63,10 +71,8 @@ class TangentLoop:
             log=settings.solver_log,
         )
         fixed = 0
-        if self.best is not None and math.isfinite(self.best.log_value):
-            fixed = session.tighten(
-                self.best.log_value / self.unit, self.clock.left, self._left_out
-            )
+        if self._known is not None:
+            fixed = session.tighten(self._known, self.clock.left, self._left_out)
         self.details["binaries_fixed"] = fixed
         precision = 0.7
         while True:
@@ -85,36 +91,57 @@ class TangentLoop:
             absolute_gap=precision * self.gap if self.is_log else 0.0,
             relative_gap=0.0 if self.is_log else precision * self.gap,
             start=self.best is not None,
+            known=self._known,
             progress=self._report if self.settings.progress else None,
         )
         self.details["rounds"] += 1
         self.details["nodes"] += outcome.nodes
         self.details["lp_iterations"] += outcome.lp_iterations
         if outcome.termination is Termination.INFEASIBLE:
-            if self.best is None:
-                return "infeasible"
-            # Nothing is better than the incumbent that the model was tightened with.
-            self.bound = self.best.log_value
-            return "optimal"
-        new_tangents = 0
+            if self.best is not None:
+                raise session.contradiction("it calls the program infeasible, and it is not")
+            return "infeasible"  # said twice
+        new_rows = 0
         if outcome.value is not None:
-            found = self.judge.solution(view.paths())
+            paths = view.paths()
+            excluded = view.exclude(paths)
+            session.add_constraints(excluded)
+            new_rows += len(excluded)
+            found = None if excluded else self.judge.solution(paths)
             if found is not None and (self.best is None or found.log_value > self.best.log_value):
+                value, known = found.log_value / self.unit, self._known
+                if outcome.is_second and known is not None and contradicts(known, value):
+                    raise session.contradiction(
+                        f"it said that nothing is better than {self.best_value:.9g}, and finds "
+                        f"{found.log_value:.9g} when asked again"
+                    )
                 self.best = found
             if self.is_log:
-                new_tangents = self._cut(view, session)
-        value = -math.inf if self.best is None else self.best.log_value
-        self.bound = max(min(self.bound, outcome.bound * self.unit), value)
-        gap = relative_gap(self.is_log, value, self.bound)
+                new_rows += self._cut(view, session)
+        self.bound = min(self.bound, outcome.bound * self.unit)
+        self.bound = max(self.bound, self.best_value)
+        gap = relative_gap(self.is_log, self.best_value, self.bound)
         if self.best is not None and gap <= self.gap:
             return "optimal"
         if outcome.termination is not Termination.OPTIMAL or self.clock.is_over:
-            self.message = f"stopped by {outcome.termination.value}"
+            why = self.clock.reason if self.clock.is_over else outcome.termination.value
+            self.message = f"stopped by {why}"
             return self._stopped()
-        if new_tangents == 0 and precision <= 0.2:
+        if new_rows == 0 and precision <= 0.2:
             self.message = "stopped at the solver's own tolerance"
             return self._stopped()
         return None
+
+    @property
+    def best_value(self) -> float:
+        """Value of the best assignment (a reward's logarithm); -inf without one."""
+        return -math.inf if self.best is None else self.best.log_value
+
+    @property
+    def _known(self) -> float | None:
+        """The same in the unit of the model's goal, None where that is no number."""
+        value = self.best_value / self.unit
+        return value if math.isfinite(value) else None
 
     def _stopped(self) -> Status:
         if self.best is None:
@@ -126,8 +153,8 @@ class TangentLoop:
         """Add tangents at the program's solution, to the model and to the living session."""
         model = view.model
         added = self.tangents.add_at(
-            float(pyo.value(model.average_accuracy)),
-            float(pyo.value(model.throughput)) * view.throughput_unit,
+            float(pyo.value(model.average_accuracy)) * view.goal.accuracy_unit,
+            float(pyo.value(model.throughput)) * view.goal.throughput_unit,
             (float(pyo.value(model.log_accuracy)), float(pyo.value(model.log_throughput))),
         )
         session.add_constraints(added)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyomo.environ as pyo
@@ -13,11 +13,13 @@ import pyomo.environ as pyo
 from code_opt.methods.assignment import (
     ChosenPath,
     Solution,
+    is_admissible,
     measured_paths,
     path_in_pool,
     path_of,
     paths_of_units,
 )
+from code_opt.methods.bounds import most_accurate
 from code_opt.methods.settings import Settings
 from code_opt.methods.units import Unit
 from code_opt.paths import PathPool, TaskGraph, TaskPaths
@@ -32,6 +34,7 @@ from formulations import (
     Rows,
     build_flow_model,
     build_path_model,
+    exclude_path,
 )
 from formulations.path import prefix_most
 
@@ -40,7 +43,10 @@ class ModelView(Protocol):
     """A model of one pool, in the terms of assignments."""
 
     model: pyo.ConcreteModel
-    throughput_unit: float
+
+    @property
+    def goal(self) -> Goal:
+        """What is maximised, and in which units."""
 
     def start_at(self, solution: Solution) -> None:
         """Set the model's variables to an assignment."""
@@ -48,10 +54,19 @@ class ModelView(Protocol):
     def paths(self) -> list[ChosenPath]:
         """Return the assignment that the model's variables hold."""
 
+    def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:
+        """Cut off paths that a task must not take; return the constraints."""
+
 
 def throughput_unit(pool: PathPool) -> float:
-    """Return the unit of Th in the models: the sum of all most rates, at least 1e-12."""
-    return max(sum(float(t.most_rate.max(initial=0.0)) for t in pool.tasks), 1e-12)
+    """Return the unit of Th in the models: the sum of all most rates (1 where that is 0)."""
+    return sum(float(t.most_rate.max(initial=0.0)) for t in pool.tasks) or 1.0
+
+
+def accuracy_unit(pool: PathPool) -> float:
+    """Return the unit of A in the models: the most that any assignment has (1 where that is 0)."""
+    most = [float(t.paths.accuracy.max(initial=0.0)) for t in pool.tasks]
+    return float(pool.weights @ np.array(most)) or 1.0
 
 
 def path_data(pool: PathPool, goal: Goal) -> PathData:
@@ -147,6 +162,7 @@ def goal_of(pool: PathPool, settings: Settings) -> Goal:
         min_accuracy=settings.min_accuracy,
         min_throughput=settings.min_throughput,
         throughput_unit=throughput_unit(pool),
+        accuracy_unit=accuracy_unit(pool),
     )
 
 
@@ -175,9 +191,13 @@ class PathView:
     def __post_init__(self) -> None:
         """Build the model."""
         self.data = path_data(self.pool, goal_of(self.pool, self.settings))
-        self.throughput_unit = self.data.goal.throughput_unit
         self.model = build_path_model(self.data)
         self._first = np.cumsum([0, *(len(t) for t in self.pool.tasks)]).tolist()
+
+    @property
+    def goal(self) -> Goal:
+        """See :class:`ModelView`."""
+        return self.data.goal
 
     def start_at(self, solution: Solution) -> None:
         """See :class:`ModelView`."""
@@ -220,6 +240,10 @@ class PathView:
             chosen.append(path_in_pool(task, int(np.argmax(values))))
         return chosen
 
+    def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:  # noqa: ARG002
+        """See :class:`ModelView`; every path of the pool is admissible."""
+        return []
+
 
 @dataclass
 class UnitView:
@@ -233,9 +257,13 @@ class UnitView:
     def __post_init__(self) -> None:
         """Build the model."""
         self.data = unit_data(self.pool, self.units, goal_of(self.pool, self.settings))
-        self.throughput_unit = self.data.goal.throughput_unit
         self.model = build_path_model(self.data)
         self._first = np.cumsum([0, *(len(unit) for unit in self.units)]).tolist()
+
+    @property
+    def goal(self) -> Goal:
+        """See :class:`ModelView`."""
+        return self.data.goal
 
     def start_at(self, solution: Solution) -> None:
         """See :class:`ModelView`; the assignment's options are listed."""
@@ -262,6 +290,10 @@ class UnitView:
             options.append(int(np.argmax(values)))
         return paths_of_units(self.units, options)
 
+    def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:  # noqa: ARG002
+        """See :class:`ModelView`; every path of the pool is admissible."""
+        return []
+
 
 def _position(task: TaskPaths, path: ChosenPath) -> int:
     return task.paths.arcs.index(path.arcs)
@@ -277,9 +309,13 @@ class FlowView:
     def __post_init__(self) -> None:
         """Build the model."""
         self.data = _flow_data(self.pool, goal_of(self.pool, self.settings))
-        self.throughput_unit = self.data.goal.throughput_unit
         self.model = build_flow_model(self.data)
         self._first = np.cumsum([0, *(len(t.graph.arcs) for t in self.pool.tasks)]).tolist()
+
+    @property
+    def goal(self) -> Goal:
+        """See :class:`ModelView`."""
+        return self.data.goal
 
     def start_at(self, solution: Solution) -> None:
         """See :class:`ModelView`."""
@@ -299,7 +335,8 @@ class FlowView:
                 most = self.data.tasks[t].most_rate[arc]
                 share = float(solution.allocation.rates[t]) / most if most > 0.0 else 0.0
                 model.rate[number].set_value(min(share, 1.0), skip_validation=True)
-            model.accuracy[t].set_value(path.accuracy, skip_validation=True)
+            share = path.accuracy / self.data.tasks[t].accuracy_unit
+            model.accuracy[t].set_value(share, skip_validation=True)
             for m, (arcs, _) in enumerate(self.data.tasks[t].measured):
                 if arcs == path.arcs:
                     model.is_measured[t, m].set_value(1.0, skip_validation=True)
@@ -343,6 +380,32 @@ class FlowView:
             chosen.append(path_of(task, tuple(arcs)))
         return chosen
 
+    def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:
+        """See :class:`ModelView`; limits are rows here, which hold within tolerances only."""
+        return [
+            exclude_path(self.model, [first + arc for arc in path.arcs])
+            for first, task, path in zip(self._first, self.pool.tasks, paths, strict=False)
+            if not is_admissible(task, path)
+        ]
+
+
+_COARSEST = 100.0
+"""How many times the average accuracy the terms of predictions may be in the flow formulation."""
+
+
+def flow_resolves(pool: PathPool) -> bool:
+    """Tell whether the flow formulation can tell the accuracies of a pool apart.
+
+    It adds up drops in its rows, which hold within a solver's tolerance of their largest terms.
+    Where accuracies are far smaller than the terms that they are the difference of, what is
+    optimal within that tolerance may be anything.
+    """
+    terms = [
+        max(t.task.accuracy, most_accurate(t), float(np.abs(_limited_drops(t.graph)).max()))
+        for t in pool.tasks
+    ]
+    return float(pool.weights @ np.array(terms)) <= _COARSEST * accuracy_unit(pool)
+
 
 def _flow_data(pool: PathPool, goal: Goal) -> FlowData:
     tasks = []
@@ -351,10 +414,10 @@ def _flow_data(pool: PathPool, goal: Goal) -> FlowData:
     for task, weight in zip(pool.tasks, pool.weights.tolist(), strict=True):
         graph = task.graph
         for column, resource in enumerate(task.resources.tolist()):
-            amounts = graph.use[:, column]
+            amounts, is_rate = graph.use[:, column], bool(task.is_rate_resource[column])
             used = np.flatnonzero(amounts)
             entries.setdefault(resource, []).extend(
-                zip((used + first).tolist(), amounts[used].tolist(), strict=True)
+                zip((used + first).tolist(), _held(amounts[used], is_rate).tolist(), strict=True)
             )
         first += len(graph.arcs)
         tasks.append(
@@ -363,8 +426,10 @@ def _flow_data(pool: PathPool, goal: Goal) -> FlowData:
                 nodes=len(graph.nodes),
                 tails=graph.tails.tolist(),
                 heads=graph.heads.tolist(),
-                drop=graph.drop.tolist(),
-                seconds=graph.seconds.tolist(),
+                drop=_limited_drops(graph).tolist(),
+                seconds=np.minimum(
+                    graph.seconds, _NEVER * (task.task.max_latency or np.inf)
+                ).tolist(),
                 most_rate=_most_rate_of_arcs(task).tolist(),
                 weight=weight,
                 floor=task.floor,
@@ -372,6 +437,7 @@ def _flow_data(pool: PathPool, goal: Goal) -> FlowData:
                 min_accuracy=task.task.min_accuracy,
                 max_latency=task.task.max_latency,
                 measured=list(measured_paths(task)),
+                accuracy_unit=most_accurate(task) or goal.accuracy_unit,
             )
         )
     return FlowData(
@@ -388,6 +454,24 @@ def _flow_data(pool: PathPool, goal: Goal) -> FlowData:
             if (arcs := _arcs_in_common(pool.tasks[task].graph, pool.tasks[leader].graph))
         ],
     )
+
+
+def _limited_drops(graph: TaskGraph) -> FloatArray:
+    """Return the drops, none larger than what makes any path with it inadmissible.
+
+    That is twice all there is: the native accuracy and the most that arcs can gain.
+    """
+    gain = -float(graph.to_output(np.minimum(graph.drop, 0.0))[0]) if len(graph.arcs) else 0.0
+    return np.minimum(graph.drop, 2.0 * (graph.task.accuracy + gain))
+
+
+_NEVER = 1e6
+"""An arc that takes so many times a memory or a latency limit is never chosen. More would say
+nothing else, and solvers refuse coefficients of 1e15."""
+
+
+def _held(amounts: FloatArray, is_rate: bool) -> FloatArray:
+    return amounts if is_rate else np.minimum(amounts, _NEVER)
 
 
 def _arcs_in_common(graph: TaskGraph, leader: TaskGraph) -> list[tuple[int, int]]:
@@ -418,8 +502,12 @@ def _most_rate_of_arcs(task: TaskPaths) -> FloatArray:
 
 def _start_totals(view: ModelView, pool: PathPool, settings: Settings, solution: Solution) -> None:
     model = view.model
-    model.average_accuracy.set_value(solution.accuracy, skip_validation=True)
-    model.throughput.set_value(solution.throughput / view.throughput_unit, skip_validation=True)
+    model.average_accuracy.set_value(
+        solution.accuracy / view.goal.accuracy_unit, skip_validation=True
+    )
+    model.throughput.set_value(
+        solution.throughput / view.goal.throughput_unit, skip_validation=True
+    )
     if settings.objective == "reward":
         reward = pool.instance.reward
         log_accuracy = float(log_value(reward.accuracy, solution.accuracy))

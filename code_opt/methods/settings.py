@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from code_opt.errors import InputError
+from code_opt.instance.ranges import SMALLEST, is_in_range, range_text
 from code_opt.result import Objective
+from code_opt.stopping import is_stop_requested
 
 SMALLEST_GAP = 1e-7
 """Relative gap below which solver tolerances decide; a smaller one is taken as this."""
@@ -83,10 +85,13 @@ class Settings:
             raise InputError(f"formulation {self.formulation!r}: use {', '.join(FORMULATIONS)}")
         if self.formulation == "colgen" and self.solver != "highs":
             raise InputError(f"formulation 'colgen': needs the solver highs, not {self.solver!r}")
-        if self.min_accuracy is not None and not 0.0 <= self.min_accuracy <= 1.0:
-            raise InputError(f"min_accuracy {self.min_accuracy}: must lie in [0, 1]")
-        if self.min_throughput is not None and not 0.0 <= self.min_throughput < float("inf"):
-            raise InputError(f"min_throughput {self.min_throughput}: must be finite and >= 0")
+        least = self.min_accuracy
+        if least is not None and not (least == 0.0 or SMALLEST <= least <= 1.0):
+            raise InputError(f"min_accuracy {least}: must be 0 or between {SMALLEST:g} and 1")
+        if self.min_throughput is not None and not is_in_range(self.min_throughput):
+            raise InputError(
+                f"min_throughput {self.min_throughput}: must be {range_text('inferences/s')}"
+            )
         if not 0.0 <= self.gap < 1.0:
             raise InputError(f"gap {self.gap}: must lie in [0, 1)")
         if self.time_limit is not None and not 0.0 < self.time_limit < float("inf"):
@@ -98,11 +103,17 @@ class Settings:
 
 
 class Clock:
-    """Time used and left of one solve."""
+    """Time used and left of one solve; a request to stop ends it at once.
 
-    def __init__(self, limit: float | None) -> None:
+    Args:
+        limit: seconds, None without a limit.
+        to_its_end: whether what it times runs to its end, whatever is requested.
+    """
+
+    def __init__(self, limit: float | None, *, to_its_end: bool = False) -> None:
         self._start = time.perf_counter()
         self._limit = limit
+        self._to_its_end = to_its_end
 
     @property
     def seconds(self) -> float:
@@ -112,9 +123,20 @@ class Clock:
     @property
     def left(self) -> float | None:
         """Seconds left, None without a limit."""
+        if self._is_stopped:
+            return 0.0
         return None if self._limit is None else max(self._limit - self.seconds, 0.0)
 
     @property
     def is_over(self) -> bool:
-        """Whether the limit is reached."""
-        return self._limit is not None and self.seconds >= self._limit
+        """Whether the limit is reached, or a stop requested."""
+        return self._is_stopped or (self._limit is not None and self.seconds >= self._limit)
+
+    @property
+    def reason(self) -> str:
+        """What ended it."""
+        return "an interrupt" if self._is_stopped else "time limit"
+
+    @property
+    def _is_stopped(self) -> bool:
+        return is_stop_requested() and not self._to_its_end

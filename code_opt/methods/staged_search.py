@@ -92,7 +92,8 @@ class InstanceMeasurements:
         """Learn the accuracy that the instance gives a path."""
         if path not in self._known[task]:
             chosen = path_of(self._tasks[task], path)
-            self._known[task][path] = chosen.accuracy
+            # A prediction below 0 is no accuracy: such a path cannot be taken.
+            self._known[task][path] = chosen.accuracy if chosen.is_measured else chosen.predicted
             used = self._described(task, path)[1]
             if chosen.is_measured and used:
                 self._errors[task][used] = chosen.accuracy - chosen.predicted
@@ -114,7 +115,7 @@ class InstanceMeasurements:
             graph, native = self._tasks[task].graph, self._tasks[task].task.accuracy
             predicted = min(1.0, native - float(graph.drop[list(path)].sum()))
             used = frozenset(a for a in path if graph.arcs[a].is_connection)
-            found = self._description[task][path] = (max(predicted, 0.0), used)
+            found = self._description[task][path] = (predicted, used)
         return found
 
 
@@ -428,11 +429,12 @@ class StagedSearch:
         return np.asarray(np.maximum(seconds / limit - 1.0 - ADMISSION_TOLERANCE, 0.0))
 
     def shortfall(self, task: int, accuracy: FloatArray) -> FloatArray:
-        """Return by how much accuracies miss the least one of a task, as a share of it."""
+        """Return by how much accuracies miss 0, and the least one of a task as a share of it."""
+        missed = np.maximum(-accuracy - ADMISSION_TOLERANCE, 0.0)
         least = self._pool.tasks[task].task.min_accuracy
-        if least <= 0.0:
-            return np.zeros(len(accuracy))
-        return np.asarray(np.maximum(1.0 - accuracy / least - ADMISSION_TOLERANCE, 0.0))
+        if least > 0.0:
+            missed += np.maximum(1.0 - accuracy / least - ADMISSION_TOLERANCE, 0.0)
+        return np.asarray(missed)
 
     def merits(
         self, task: int, accuracy: FloatArray, throughput: FloatArray, missed: FloatArray

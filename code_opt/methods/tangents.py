@@ -17,13 +17,26 @@ import pyomo.environ as pyo
 from code_opt.instance.model import Shape
 from code_opt.methods.assignment import Solution
 from code_opt.paths import PathPool
-from code_opt.reward import is_log_linear, log_slope, log_value
-from formulations import add_tangent
+from code_opt.reward import is_log_linear, least_argument, log_slope, log_value
+from formulations import Goal, add_tangent
+
+_LEAST_LOG_REWARD = -720.0
+"""An assignment of which less is known to be possible is none that is looked for: its reward is
+no number of full precision (:func:`code_opt.methods.assignment.refuse_tiny_reward`)."""
+_WINDOW_MARGIN = 1e-3
+"""Room below the least total that matters, as a share of the most: far more than a solver's
+tolerance, within which it takes a narrower range for a single number."""
+_LARGEST_LOG = 1e9
+"""More than the logarithm of any number: an assignment of a larger reward is refused."""
+_STEEPEST = 1e9
+"""A tangent that is steeper, in the model's units, holds within no tolerance and is left out."""
+_LEAST_SHARE = 1e-15
+"""A total below this share of the largest is lost beside it in double precision."""
 
 
 @dataclass
 class _Range:
-    """Where a total can lie, and where it probably does."""
+    """Where a total of an assignment at least as good as the best one known can lie."""
 
     low: float
     high: float
@@ -33,12 +46,12 @@ class _Range:
 class Tangents:
     """The tangents of one model with the objective ``reward``."""
 
-    def __init__(
-        self, pool: PathPool, model: pyo.ConcreteModel, throughput_unit: float, gap: float
-    ) -> None:
+    def __init__(self, pool: PathPool, model: pyo.ConcreteModel, goal: Goal, gap: float) -> None:
+        """Take the model's totals in the units of its goal."""
         self._pool, self._model = pool, model
-        self._unit, self._gap = throughput_unit, gap
+        self._goal, self._gap = goal, gap
         self._points: set[tuple[str, float]] = set()
+        self._low: dict[str, float] = {}
         self._worthless: set[str] = set()
 
     def __len__(self) -> int:
@@ -47,13 +60,21 @@ class Tangents:
     def spread(self, best: Solution | None) -> bool:
         """Add the first tangents, dense around the best known solution.
 
+        The totals are held where something at least as good can lie: there the logarithm and
+        its slopes are moderate, however steep the reward is elsewhere.
+
         Returns False where the reward is 0 whatever is chosen: any assignment is optimal
         then, and the term must only be bounded for the solver.
         """
         for term, (shape, span) in _ranges(self._pool, best).items():
+            self._low[term] = span.low
+            total, unit = self._total(term)
+            total.setlb(max(total.lb, min(span.low / unit, total.ub)))
             points = tangent_points(shape, span.low, span.high, span.guess, self._gap / 10)
-            for at in points:
-                self._add(term, shape, at)
+            added = [self._add(term, shape, at) for at in points]
+            if points and not any(constraint is not None for constraint in added):
+                most = min(float(log_value(shape, span.high)), _LARGEST_LOG)
+                add_tangent(self._model, term, 0.0, most, 0.0)
             if not points:
                 self._worthless.add(term)
                 add_tangent(self._model, term, 0.0, 0.0, 0.0)
@@ -77,9 +98,7 @@ class Tangents:
         ):
             if term in self._worthless:
                 continue
-            if at <= 0.0 and not np.isfinite(log_value(shape, 0.0)):
-                # log 0 has no tangent: one ever nearer to 0 bounds it from above.
-                at = min(p for name, p in self._points if name == term) / 1e3
+            at = max(at, self._low[term])
             if value - float(log_value(shape, at)) > 0.05 * self._gap:
                 constraint = self._add(term, shape, at)
                 if constraint is not None:
@@ -90,32 +109,58 @@ class Tangents:
         if (term, at) in self._points:
             return None
         self._points.add((term, at))
-        unit = 1.0 if term == "accuracy" else self._unit
+        _, unit = self._total(term)
         value, slope = float(log_value(shape, at)), log_slope(shape, at)
+        if slope * unit > _STEEPEST:
+            return None
         return add_tangent(self._model, term, at / unit, value, slope * unit)
+
+    def _total(self, term: str) -> tuple[Any, float]:
+        """Return the model's variable of a total, and its unit."""
+        if term == "accuracy":
+            return self._model.average_accuracy, self._goal.accuracy_unit
+        return self._model.throughput, self._goal.throughput_unit
 
 
 def _ranges(pool: PathPool, best: Solution | None) -> dict[str, tuple[Shape, _Range]]:
-    """Return for both terms the shape and where its argument can lie."""
+    """Return for both terms the shape and where its argument can lie.
+
+    Something at least as good as ``best`` has log xi(A) >= log F(best) - max log zeta, and the
+    other way round.
+    """
     reward = pool.instance.reward
-    lows = np.array([t.paths.accuracy.min() for t in pool.tasks])
-    highs = np.array([t.paths.accuracy.max() for t in pool.tasks])
-    most = sum(float(t.most_rate.max()) for t in pool.tasks)
-    least = sum(t.floor for t in pool.tasks)
-    return {
-        "accuracy": (
+    pairs = zip(pool.weights.tolist(), pool.tasks, strict=True)
+    ends = [(w * t.paths.accuracy.min(), w * t.paths.accuracy.max()) for w, t in pairs]
+    low_a, high_a = (float(sum(end)) for end in zip(*ends, strict=True))
+    low_th = sum(t.floor for t in pool.tasks)
+    high_th = sum(float(t.most_rate.max()) for t in pool.tasks)
+    least = _LEAST_LOG_REWARD
+    if best is not None and np.isfinite(best.log_value):
+        least = max(least, best.log_value - 1e-9 * (1.0 + abs(best.log_value)))
+    found = {}
+    for term, shape, low, high, other, guess in (
+        (
+            "accuracy",
             reward.accuracy,
-            _Range(
-                float(pool.weights @ lows),
-                float(pool.weights @ highs),
-                None if best is None else best.accuracy,
-            ),
+            low_a,
+            high_a,
+            float(log_value(reward.throughput, high_th)),
+            None if best is None else best.accuracy,
         ),
-        "throughput": (
+        (
+            "throughput",
             reward.throughput,
-            _Range(least, most, None if best is None else best.throughput),
+            low_th,
+            high_th,
+            float(log_value(reward.accuracy, high_a)),
+            None if best is None else best.throughput,
         ),
-    }
+    ):
+        if np.isfinite(other):
+            window = min(least_argument(shape, least - other), high) - _WINDOW_MARGIN * high
+            low = max(low, window)
+        found[term] = shape, _Range(max(low, _LEAST_SHARE * high), high, guess)
+    return found
 
 
 def tangent_points(
@@ -134,17 +179,16 @@ def tangent_points(
         return [high]
     if high <= 0.0:
         return [0.0]
-    low = max(low, 1e-6 * high)
     start = high if guess is None else min(max(guess, low), high)
     points = {low, high, start}
     for direction in (-1.0, 1.0):
         x, allowed = start, error
         for _ in range(60):
-            step = 1e-4 * max(abs(x), 1e-6)
+            step = 1e-4 * max(abs(x), 1e-6 * high)
             curvature = abs(log_slope(shape, x + step) - log_slope(shape, max(x - step, low / 2)))
             curvature /= x + step - max(x - step, low / 2)
             length = math.sqrt(8.0 * allowed / curvature) if curvature > 0.0 else math.inf
-            x += direction * min(length, 0.5 * (high - low) + 1e-12)
+            x += direction * min(length, 0.5 * (high - low) + 1e-12 * high)
             if not low < x < high:
                 break
             points.add(x)

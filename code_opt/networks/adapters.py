@@ -165,7 +165,9 @@ class Adapter(nn.Module):
         gram.diagonal().add_(ridge * scale + 1e-12)
         weight = torch.linalg.solve(gram, centred.T @ (wanted - mean_y))
         if self.spec.kind == "low-rank":
-            _, _, directions = torch.linalg.svd(centred @ weight, full_matrices=False)
+            # Fewer rows than directions: the others are whatever completes the basis.
+            few = len(centred) < self._rank()
+            _, _, directions = torch.linalg.svd(centred @ weight, full_matrices=few)
             kept = directions[: self._rank()].T
             self._set_low_rank(weight @ kept, kept, mean_y - mean_x @ weight @ kept @ kept.T)
             weight = weight @ kept @ kept.T

@@ -92,10 +92,11 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Any], source: str) -> None:
-    """Put tensors into a module; names and shapes must be exactly the module's.
+    """Put tensors into a module; names, shapes and kinds must be exactly the module's.
 
     Raises:
-        InputError: a tensor is missing, left over, or of another shape.
+        InputError: a tensor is missing, left over, of another shape, or holds whole numbers
+            instead of real ones (or the other way round).
     """
     wanted = module.state_dict()
     for name in sorted(set(wanted) ^ set(tensors)):
@@ -107,4 +108,13 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Any], source: str) -> 
                 f"{source}: tensor {name!r} has the shape {tuple(tensors[name].shape)}, "
                 f"the network needs {tuple(tensor.shape)}"
             )
-    module.load_state_dict(dict(tensors))
+        if tensor.is_floating_point() != tensors[name].is_floating_point():
+            raise InputError(
+                f"{source}: tensor {name!r} has the type {tensors[name].dtype}, "
+                f"the network needs {tensor.dtype}"
+            )
+    # Not load_state_dict: some networks convert what older versions of theirs have saved, by
+    # numbers of versions that a file of plain arrays does not hold.
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(tensors[name])

@@ -21,7 +21,13 @@ from code_opt.errors import InputError
 from code_opt.networks.adapters import Adapter, AdapterSpec
 from code_opt.networks.compat import torch
 from code_opt.networks.images import Images, Normalization
-from code_opt.networks.training import EVALUATION_BATCH, mixed_precision, round_to_half, seeded
+from code_opt.networks.training import (
+    EVALUATION_BATCH,
+    mixed_precision,
+    one_cycle,
+    round_to_half,
+    seeded,
+)
 
 nn = torch.nn
 functional = torch.nn.functional
@@ -456,9 +462,7 @@ class Stitcher:
         optimizer = torch.optim.AdamW(
             parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=plan.learning_rate, total_steps=plan.epochs * steps + 1, pct_start=0.2
-        )
+        schedule = one_cycle(optimizer, plan.learning_rate, plan.epochs * steps, warm_up=0.2)
         network = nn.Sequential(*modules[first:])
         for adapter in adapters:
             adapter.train()

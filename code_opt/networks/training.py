@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from code_opt.errors import CodeOptError, InputError
+from code_opt.errors import InputError
 from code_opt.networks.blocks import adapt, on_meta
 from code_opt.networks.compat import torch, torchvision
 from code_opt.networks.images import Images, Normalization
@@ -29,11 +30,26 @@ Augmentation = Literal["crop", "flip"]
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, what is going on)."""
 EVALUATION_BATCH = 250
+AUXILIARY_WEIGHT = 0.3
+"""Weight of the losses of auxiliary classifiers (Szegedy et al., CVPR 2015)."""
 _CROP_SHARE = 8
 """Random crops move an image by at most 1/8 of its height and width."""
 
 
-class TrainingError(CodeOptError):
+_BUILDING_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What networks raise for options or inputs that they cannot work with."""
+
+
+class TrainingError(InputError):
     """Training did not end with a usable network; the message says what to change."""
 
 
@@ -84,7 +100,9 @@ def build_network(architecture: Architecture, seed: int = 0, device: str = "cpu"
         raise InputError(
             f"torchvision.models has no classification network {architecture.name!r}{hint}"
         )
-    with seeded(seed), torch.device(device):
+    storage = without_storage() if device == "meta" else torch.device(device)
+    with seeded(seed), storage, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet's about its own default
         try:
             network = models.get_model(
                 architecture.name,
@@ -92,26 +110,93 @@ def build_network(architecture: Architecture, seed: int = 0, device: str = "cpu"
                 num_classes=architecture.classes,
                 **dict(architecture.options),
             )
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{architecture.name}: {error}") from None
+        except _BUILDING_ERRORS as error:
+            raise InputError(f"{architecture.name}: {_first_line(error)}") from None
         adapt(network, architecture.changes)
-    try:
-        with torch.no_grad():
-            output = on_meta(network).eval()(
-                torch.empty((2, *architecture.input_shape), device="meta")
-            )
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        message = str(error).strip().splitlines()[0]
+    if device == "meta":
+        network = on_meta(network)  # buffers that are computed from data, too
+    output = _dry_run(network.eval(), architecture.name, architecture.input_shape, 2)
+    if not isinstance(output, torch.Tensor) or tuple(output.shape) != (2, architecture.classes):
+        given = tuple(output.shape)[1:] if isinstance(output, torch.Tensor) else type(output)
         raise InputError(
-            f"{architecture.name} does not run on inputs of shape "
-            f"{tuple(architecture.input_shape)} ({message})"
-        ) from None
-    if tuple(output.shape) != (2, architecture.classes):
-        raise InputError(
-            f"{architecture.name} gives {tuple(output.shape)[1:]} numbers for an image, not "
+            f"{architecture.name} gives {given} numbers for an image, not "
             f"({architecture.classes},): change its last layer's out_features"
         )
     return network
+
+
+def check_trainable(network: nn.Module, architecture: Architecture, batch: int) -> None:
+    """Find out before any training whether a network can be trained on such batches.
+
+    Args:
+        network: of this architecture; it is not changed.
+        architecture: what it is.
+        batch: images of a step.
+
+    Raises:
+        InputError: it cannot; the message says why.
+    """
+    outputs = _dry_run(on_meta(network).train(), architecture.name, architecture.input_shape, batch)
+    try:
+        _loss(outputs, torch.zeros(batch, dtype=torch.long, device="meta"), 0.0)
+    except _BUILDING_ERRORS as error:
+        raise InputError(f"{architecture.name} cannot be trained: {_first_line(error)}") from None
+
+
+def _dry_run(network: nn.Module, name: str, shape: Sequence[int], batch: int) -> Any:
+    """Return what a network gives for a batch, as shapes without numbers.
+
+    Raises:
+        InputError: it does not run on such a batch, as it is now (training or evaluation).
+    """
+    try:
+        with torch.no_grad():
+            return on_meta(network)(torch.empty((batch, *shape), device="meta"))
+    except _BUILDING_ERRORS as error:
+        what = f"cannot be trained on batches of {batch}, " if network.training else ""
+        auxiliary = network.training and getattr(network, "aux_logits", False)
+        remedy = "; options: {aux_logits: false} leaves out its auxiliary classifiers"
+        raise InputError(
+            f"{name} {what or 'does not run on '}inputs of shape {tuple(shape)} "
+            f"({_first_line(error)}){remedy * bool(auxiliary)}"
+        ) from None
+
+
+@contextmanager
+def without_storage() -> Iterator[None]:
+    """Make what is asked for by its size on the device "meta", and compute with data as ever.
+
+    ``torch.device("meta")`` would do it for all tensors alike, also for the small ones that some
+    networks (RegNet) compute their layers' widths with.
+    """
+    with _WithoutStorage():
+        yield
+
+
+class _WithoutStorage(torch.overrides.TorchFunctionMode):
+    _SIZED = frozenset(
+        {
+            torch.empty,
+            torch.empty_strided,
+            torch.full,
+            torch.ones,
+            torch.rand,
+            torch.randn,
+            torch.zeros,
+        }
+    )
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func in self._SIZED and options.get("device") is None:
+            options["device"] = "meta"
+        return func(*args, **options)
 
 
 def train_network(
@@ -137,8 +222,11 @@ def train_network(
         The mean loss of every epoch.
 
     Raises:
+        InputError: there are no images.
         TrainingError: the loss is not a number any more.
     """
+    if not len(images):
+        raise InputError("there are no images to train on")
     network.to(device).train()
     for parameter in network.parameters():
         if parameter.ndim == 4:  # convolutions on a CPU are far faster so
@@ -149,9 +237,7 @@ def train_network(
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=plan.learning_rate, total_steps=plan.epochs * steps + 1, pct_start=0.25
-    )
+    schedule = one_cycle(optimizer, plan.learning_rate, plan.epochs * steps, warm_up=0.25)
     pixels = torch.from_numpy(images.pixels).to(device)
     labels = torch.from_numpy(images.labels).to(device)
     losses: list[float] = []
@@ -163,9 +249,7 @@ def train_network(
                 rows = order[step * plan.batch : (step + 1) * plan.batch]
                 inputs = normalization(_augmented(pixels[rows], plan.augmentation))
                 with mixed_precision(device):
-                    loss = functional.cross_entropy(
-                        network(inputs), labels[rows], label_smoothing=plan.label_smoothing
-                    )
+                    loss = _loss(network(inputs), labels[rows], plan.label_smoothing)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -181,6 +265,40 @@ def train_network(
                 )
     freeze(network)
     return losses
+
+
+def _loss(outputs: Any, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Return the cross-entropy of a network's outputs.
+
+    In training some networks (GoogLeNet, Inception) give the outputs of auxiliary classifiers
+    behind their own ones; these count with :data:`AUXILIARY_WEIGHT`.
+    """
+    first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
+    loss = functional.cross_entropy(first, labels, label_smoothing=smoothing)
+    for other in others:
+        if other is not None:
+            loss = loss + AUXILIARY_WEIGHT * functional.cross_entropy(
+                other, labels, label_smoothing=smoothing
+            )
+    return loss
+
+
+def one_cycle(
+    optimizer: torch.optim.Optimizer, rate: float, steps: int, *, warm_up: float
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return a one-cycle schedule (Smith and Topin, 2018), for however few steps.
+
+    Args:
+        optimizer: whose rates it sets.
+        rate: the highest one.
+        steps: of the whole training.
+        warm_up: share of the steps in which the rate rises, at least one step.
+    """
+    total = max(steps, 1) + 1
+    # With less than one whole step torch would divide by zero.
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=rate, total_steps=total, pct_start=max(warm_up, 2.0 / total)
+    )
 
 
 def freeze(network: nn.Module) -> None:
@@ -203,7 +321,10 @@ def round_to_half(network: nn.Module) -> None:
         if tensor.is_floating_point():
             rounded = tensor.half().float()
             if not bool(torch.isfinite(rounded).all()):
-                raise TrainingError(f"{name} does not fit into half precision: store it in full")
+                raise TrainingError(
+                    f"{name} does not fit into half precision (values above 65504): set "
+                    "precision: full, or train for more steps"
+                )
             tensor.copy_(rounded)
 
 
@@ -280,6 +401,11 @@ def choose_device(asked: str) -> str:
     if asked == "cuda" and not there:
         raise InputError("no CUDA device is available here; use --device cpu")
     return "cuda" if there and asked != "cpu" else "cpu"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _augmented(pixels: torch.Tensor, kinds: Sequence[str]) -> torch.Tensor:

@@ -4,10 +4,14 @@ Costs are normalised so that a capacity is always 1: work on a server is given i
 seconds of that server per inference (FLOP / C[s]), bytes on a limited link in seconds
 of that link (bytes / B), adapters as a share of a server's free memory. A column of
 costs is called a *resource*; unlimited links and memories are none.
+
+Visits of servers can be costs, too, for questions in which it matters where a path goes even
+if it does nothing there (a failed server): see :class:`Topology`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,10 +30,11 @@ from code_opt.instance.model import (
     Link,
     Task,
 )
+from code_opt.instance.ranges import SMALLEST
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-ResourceKind = Literal["server", "link", "memory"]
+ResourceKind = Literal["server", "link", "memory", "visit"]
 Step = tuple[str, str, str]
 """Ends and adapter of an arc: the same for tasks that can share it."""
 
@@ -42,7 +47,12 @@ class Resource:
     key: tuple[str, ...]
     """``(server,)``, or ``(source, target)`` of a link."""
     capacity: float
-    """Capacity in the units of the file [FLOP/s, bytes/s or bytes]."""
+    """Capacity in the units of the file [FLOP/s, bytes/s or bytes]; infinite for visits."""
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether it is paid per inference (servers and links)."""
+        return self.kind in ("server", "link")
 
     @property
     def name(self) -> str:
@@ -153,8 +163,18 @@ class TaskGraph:
 class Topology:
     """What all task graphs of one instance share: places of blocks, links, resources."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, visits: bool = False) -> None:
+        """Index an instance.
+
+        Args:
+            instance: what to index.
+            visits: count the blocks, and the adapters with a server of their own, that a path
+                runs without any work, per server, as unlimited resources: so a path that
+                visits a server is told from one that does not, and neither dominates the other
+                by going elsewhere. They take no time and no capacity.
+        """
         self.instance = instance
+        self._visits = visits
         self.server_of = {b.id: d.server for d in instance.dnns for b in d.blocks}
         self.block = {b.id: b for d in instance.dnns for b in d.blocks}
         self.dnn = {d.id: d for d in instance.dnns}
@@ -162,8 +182,8 @@ class Topology:
         self.memory = {s.id: s.memory for s in instance.servers}
         self.links = {(link.source, link.target): link for link in instance.links}
         self.resources: tuple[Resource, ...] = tuple(self._list_resources())
-        self.is_rate_resource = np.array([r.kind != "memory" for r in self.resources], dtype=bool)
-        """Which resources are paid per inference (servers, links; not memory)."""
+        self.is_rate_resource = np.array([r.is_rate for r in self.resources], dtype=bool)
+        """Which resources are paid per inference (servers, links; not memory, not visits)."""
         self._index = {(r.kind, r.key): i for i, r in enumerate(self.resources)}
         self._server_index = {s.id: self._index["server", (s.id,)] for s in instance.servers}
         self._native_arcs: dict[tuple[str, str], Arc] = {}
@@ -193,6 +213,8 @@ class Topology:
         for server in self.instance.servers:
             if server.memory is not None:
                 yield Resource("memory", (server.id,), server.memory)
+        for server in self.instance.servers if self._visits else ():
+            yield Resource("visit", (server.id,), math.inf)
 
     def task_graph(self, task: Task) -> TaskGraph:
         """Return the graph of one task; arcs that cannot be used (missing link) are left out."""
@@ -269,7 +291,7 @@ class Topology:
                         totals[resource] = totals.get(resource, 0.0) + amount
             for number, total in totals.items():
                 limited = self.resources[number]
-                if total <= 0.0 or limited.kind == "memory":
+                if total <= 0.0 or not limited.is_rate:
                     continue
                 sharers = self._users_of[dnn]
                 if limited.kind == "server":
@@ -338,10 +360,12 @@ class Topology:
         place = connection.server or self.server_of[head if tail == INPUT else tail]
         if connection.flops > 0.0:
             seconds += self._work(use, place, connection.flops)
+        elif self._visits and connection.server is not None:
+            use.append((self._index["visit", (place,)], 1.0))
         memory = self.memory[place]
         if connection.params > 0.0 and memory is not None:
             # No memory at all still needs a unit: every adapter is then larger than 1.
-            share = BYTES_PER_PARAMETER * connection.params / max(memory, 1e-3)
+            share = BYTES_PER_PARAMETER * connection.params / (memory or SMALLEST)
             use.append((self._index["memory", (place,)], share))
         if self.links:
             stops = [place]
@@ -382,6 +406,8 @@ class Topology:
     def _work(self, use: list[tuple[int, float]], server: str, flops: float) -> float:
         seconds = flops / self.capacity[server]
         use.append((self._server_index[server], seconds))
+        if self._visits and flops <= 0.0:
+            use.append((self._index["visit", (server,)], 1.0))
         return seconds
 
     def _transfer(self, use: list[tuple[int, float]], link: Link, size: float) -> float:

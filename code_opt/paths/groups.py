@@ -1,7 +1,8 @@
 """Input groups: tasks that look at the same input, at one rate, and share equal prefixes.
 
 A step of a path is an arc of its task's graph. Steps of two tasks of a group are the same
-if they have the same ends and the same adapter (:attr:`Arc.share`; native arcs have none).
+if they have the same ends and the same adapter (:attr:`code_opt.paths.graph.Arc.share`;
+native arcs have none).
 Two paths share a step if all steps before it are the same, too: the prefixes of a group's
 paths form a trie, and what its nodes cost is paid once. A path's *shareable prefix* is the
 longest one that another task of the group can walk as well; what comes behind it is the

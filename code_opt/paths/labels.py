@@ -36,6 +36,9 @@ Trie = Mapping[tuple[int, int], int]
 
 ADMISSION_TOLERANCE = 1e-9
 """Relative slack with which a path is compared to the limits of its task."""
+ROUNDING = 1e-12
+"""Rounding of a predicted accuracy, relative to the sum of the sizes of its terms: within it a
+prediction below 0 counts as 0."""
 _TASKS_AT_ONCE, _PATHS_AT_ONCE = 32, 1_000_000
 """Most tasks labelled together, and most paths in their graphs: bounds memory."""
 _LARGE_GROUP = 256
@@ -134,6 +137,19 @@ class PathSet:
             labels=self.labels,
             missed=self.missed,
         )
+
+
+def is_accurate(accuracy: FloatArray, size: FloatArray, least: FloatArray | float) -> BoolArray:
+    """Tell which accuracies are not negative and at least as large as asked for.
+
+    Args:
+        accuracy: measured, or predicted (native less drops), shape (n,).
+        size: sum of the sizes of the terms of a prediction, 0 for a measured one.
+        least: accuracy asked for.
+    """
+    rounding = ROUNDING * size
+    enough = accuracy >= np.asarray(least) * (1.0 - ADMISSION_TOLERANCE) - rounding
+    return np.asarray(enough & (accuracy >= -rounding))
 
 
 def nondominated(
@@ -312,7 +328,12 @@ class _Batch:
             if limit.max_latency is not None:
                 self.most[t, -1] = limit.max_latency
         self.most += ADMISSION_TOLERANCE * np.abs(self.most)
-        self.most[:, 0] += 1e-12
+        # Of a label the terms of its rest are not known: room for those of any path.
+        self.most[:, 0] += [
+            ADMISSION_TOLERANCE * limit.min_accuracy
+            + ROUNDING * (limit.native_accuracy + float(np.abs(graph.drop).sum()))
+            for graph, limit in zip(graphs, limits, strict=True)
+        ]
         # Latency is a criterion only where something limits it.
         self.latency_matters = np.array(latency_matters, dtype=bool)
         self.latency_counts = self.latency_matters | np.array(
@@ -490,17 +511,21 @@ class _Batch:
             values: measured accuracy of each path, or nan.
         """
         native = np.array([limit.native_accuracy for limit in self.limits])
-        least = np.array([limit.min_accuracy for limit in self.limits]) - ADMISSION_TOLERANCE
+        least = np.array([limit.min_accuracy for limit in self.limits])
         measured = ~np.isnan(values)
         predicted = np.minimum(1.0, native[owner] - totals[:, 0])
         accuracy = np.where(measured, values, np.maximum(predicted, 0.0))
+        drops = self.weights[self.first_arc[owner][:, None] + np.maximum(steps, 0), 0]
+        size = native[owner] + (np.abs(drops) * (steps >= 0)).sum(axis=1)
         most = np.full(self.most.shape, np.inf)
         for t, limit in enumerate(self.limits):
             most[t, 1 : len(limit.most_use) + 1] = limit.most_use
             if limit.max_latency is not None:
                 most[t, -1] = limit.max_latency
         admissible = (totals <= most[owner] * (1.0 + ADMISSION_TOLERANCE)).all(axis=1)
-        admissible &= accuracy >= least[owner]
+        admissible &= is_accurate(
+            np.where(measured, values, predicted), size * ~measured, least[owner]
+        )
         keep = np.flatnonzero(admissible)
         criteria = totals[keep]
         criteria[:, 0] = -accuracy[keep]

@@ -198,11 +198,14 @@ class PathPrices:
     most_labels: int | None = None
     """Labels kept at a node, those that promise most first; None for all."""
     all_or_nothing: bool = False
-    """Raise :class:`TooManyLabels` where a node has more."""
+    """Raise :class:`code_opt.paths.labels.TooManyLabels` where a node has more."""
 
 
 def build_pool(
-    instance: Instance, relaxed: bool = False, prices: PathPrices | None = None
+    instance: Instance,
+    relaxed: bool = False,
+    prices: PathPrices | None = None,
+    visits: bool = False,
 ) -> PathPool:
     """Return the nondominated paths of all tasks.
 
@@ -212,13 +215,16 @@ def build_pool(
             the paths that are best in latency alone, so that a diagnosis can tell how
             far each limit is from being met.
         prices: keep only the paths that are worth enough at prices (and measured ones).
+        visits: keep paths apart that visit different servers without any work there
+            (:class:`code_opt.paths.graph.Topology`).
 
     Raises:
         InputError: some path has neither work nor demand, so that its rate would be
             unlimited, or an input group can share too many prefixes.
     """
-    topology = Topology(instance)
+    topology = Topology(instance, visits)
     graphs = [topology.task_graph(task) for task in instance.tasks]
+    is_visit = np.array([r.kind == "visit" for r in topology.resources], dtype=bool)
     floors, demands = topology.floors(), topology.demands()
     limits = []
     for graph, floor in zip(graphs, floors, strict=True):
@@ -234,7 +240,9 @@ def build_pool(
                 max_latency=None if relaxed else task.max_latency,
                 most_use=np.full(len(is_rate), np.inf)
                 if relaxed
-                else np.where(is_rate, most_rate_use, 1.0),
+                else np.where(
+                    is_rate, most_rate_use, np.where(is_visit[graph.resources], np.inf, 1.0)
+                ),
             )
         )
     latency_matters = [relaxed and task.max_latency is not None for task in instance.tasks]

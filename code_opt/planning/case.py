@@ -20,24 +20,24 @@ from code_opt.instance.model import Instance
 from code_opt.methods.baselines import edge_early_pool, local_pool
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray, IntArray, Resource, Topology, rate_groups
-from code_opt.planning.settings import PlanSettings
+from code_opt.planning.settings import PlanSettings, check_amounts
 from code_opt.planning.sharing import (
+    BoolArray,
     PrefixUse,
     find_prefixes,
     least_of_groups,
     own_demands,
 )
+from code_opt.planning.tolerances import NOISE
 
 Coordination = Literal["full", "exits", "none"]
 COORDINATIONS: tuple[Coordination, ...] = ("full", "exits", "none")
 """All paths; native paths and early exits of the own DNN; native paths only."""
-_POOLS: dict[Coordination, Callable[[Instance], PathPool]] = {
+_POOLS: dict[Coordination, Callable[..., PathPool]] = {
     "full": build_pool,
     "exits": edge_early_pool,
     "none": local_pool,
 }
-LOAD_SLACK = 5e-7
-"""Relative excess of a capacity tolerated where a solver's own tolerance let it pass."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Case:
     Paths are numbered through all tasks in the order of the instance.
     """
 
+    coordination: Coordination
+    """Which paths there are."""
     instance: Instance
     """As it is planned for: every task or its input group has a demand, every server its unit."""
     pool: PathPool
@@ -63,6 +65,11 @@ class Case:
     """Shape (P,)."""
     use: FloatArray
     """Seconds of each server and link per inference; present capacity is 1; shape (P, I)."""
+    visits: BoolArray
+    """Whether a path runs a block or an adapter on a server, shape (P, I); False for links.
+
+    Complete only where the case was built with ``visits``; else a server without any work of
+    the path may be left out."""
     memory: FloatArray
     """Share of each limited memory, shape (P, M)."""
     shared: PrefixUse
@@ -81,9 +88,41 @@ class Case:
     """Average accuracy of the native paths."""
 
     @cached_property
-    def floors(self) -> FloatArray:
-        """Least rates that the tasks ask for [inferences/s], shape (T,)."""
-        return np.array(Topology(self.instance).floors())
+    def _asked(self) -> FloatArray:
+        """Floors before any demand caps them [inferences/s], shape (T,)."""
+        tasks = tuple(t.model_copy(update={"demand": None}) for t in self.instance.tasks)
+        unlimited = self.instance.model_copy(update={"tasks": tasks})
+        return np.array(Topology(unlimited).floors())
+
+    def floors(self, demand: FloatArray) -> FloatArray:
+        """Return the least rates that the tasks ask for [inferences/s], shape like ``demand``.
+
+        No floor is above the demand that is planned for. ``standalone`` is the rate that the
+        task has without coordination at the present capacities, or that demand if it is less.
+
+        Args:
+            demand: demands that are planned for [inferences/s], shape (..., T).
+        """
+        return np.minimum(self._asked, demand)
+
+    def grown(self, factor: float) -> FloatArray:
+        """Return the demands at a growth factor [inferences/s], shape (T,).
+
+        Raises:
+            InputError: a demand is out of the range of numbers then.
+        """
+        demand = self.demand * factor
+        self.check_demand(f"demand at growth {factor:g}", demand)
+        return demand
+
+    def check_demand(self, what: str, demand: FloatArray) -> None:
+        """Refuse demands out of the range of numbers, shape (T,).
+
+        Raises:
+            InputError: a demand is out of the range, or two are too far from each other.
+        """
+        names = (f"task {name!r}" for name in self.names)
+        check_amounts(what, dict(zip(names, demand.tolist(), strict=True)))
 
     def least_accuracy(self, settings: PlanSettings, max_loss: float | None) -> float | None:
         """Return the floor on the average accuracy, from both ways to ask for one.
@@ -97,11 +136,11 @@ class Case:
             floors.append(max(self.native_accuracy - max_loss / 100.0, 0.0))
         return max(floors, default=None)
 
-    def most_units(self, demand: FloatArray) -> IntArray:
-        """Return N[i]: most units that any choice of paths could need, or that are sold.
+    def largest_load(self, demand: FloatArray) -> FloatArray:
+        """Return a bound on the loads of any choice of paths, shape (I,).
 
-        Every task on its most demanding path: ceil((sum_t d[t] max_p use[p,i] - 1) / unit).
-        What tasks share is counted for each of them, so this is a bound.
+        Every task on its most demanding path: sum_t d[t] max_p use[p,i]. What tasks share is
+        counted for each of them.
 
         Args:
             demand: rates [inferences/s], shape (T,).
@@ -110,19 +149,25 @@ class Case:
         for t in range(len(self.names)):
             rows = self.use[self.first[t] : self.first[t + 1]]
             worst += demand[t] * rows.max(axis=0, initial=0.0)
-        most = np.where(self.unit > 0.0, np.minimum(self.units_for(worst), self.sold), 0.0)
-        return most.astype(np.int64)
+        return worst
 
     def units_for(self, load: FloatArray) -> FloatArray:
         """Return the least units that carry loads (inf where none is sold), shape like ``load``.
 
+        This is the one rule: ceil((load - 1) / unit), a load counting as less by the share
+        ``NOISE``, which is what rounding may have added.
+
         Args:
             load: loads as shares of the present capacities, shape (..., I).
         """
-        excess = np.maximum(load - 1.0 - LOAD_SLACK * np.maximum(load, 1.0), 0.0)
+        excess = np.maximum(load - 1.0 - NOISE * np.maximum(load, 1.0), 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            units = np.ceil(excess / self.unit - 1e-9)
+            units = np.ceil(excess / self.unit)
         return np.where(excess > 0.0, units, 0.0)
+
+    def capacity(self, units: FloatArray) -> FloatArray:
+        """Return the capacities with units, as shares of the present ones, shape (I,)."""
+        return 1.0 + np.where(self.unit > 0.0, self.unit * units, 0.0)
 
     def load(self, paths: IntArray, rates: FloatArray) -> FloatArray:
         """Return the load of every server and link as a share of its present capacity.
@@ -199,7 +244,7 @@ def build_case(
     instance: Instance,
     settings: PlanSettings,
     coordination: Coordination = "full",
-    visits_count: bool = False,
+    visits: bool = False,
 ) -> Case:
     """Return the planning case of an instance.
 
@@ -207,18 +252,17 @@ def build_case(
         instance: what to plan for.
         settings: default demand and units.
         coordination: which paths there are.
-        visits_count: blocks and adapters without work get a share of 1e-9 of their server,
-            so that a path which visits a server differs from one that does not.
+        visits: tell paths apart by the servers that they visit, even without any work there.
 
     Raises:
         InputError: a task has no demand, or an input group can share too many prefixes.
     """
     ready = prepared(instance, settings)
-    planned = _marked(ready) if visits_count else ready
-    pool = _POOLS[coordination](_unhurried(planned))
+    pool = _POOLS[coordination](_unhurried(ready), visits=visits)
     kinds = [r.kind for r in pool.resources]
-    rate = [i for i, kind in enumerate(kinds) if kind != "memory"]
+    rate = [i for i, resource in enumerate(pool.resources) if resource.is_rate]
     kept = [i for i, kind in enumerate(kinds) if kind == "memory"]
+    marks = [i for i, kind in enumerate(kinds) if kind == "visit"]
     amounts = np.zeros((pool.size, len(kinds)))
     sizes = [len(task) for task in pool.tasks]
     first = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
@@ -238,8 +282,15 @@ def build_case(
         unit.append(0.0 if size is None else size / resource.capacity)
         price.append(cost)
         sold.append(0.0 if size is None else math.inf if most is None else most)
+    offers = [pool.resources[i].name for i in rate]
+    for_sale = {n: v for n, v, s in zip(offers, price, sold, strict=True) if s > 0.0}
+    check_amounts("price of a unit", for_sale)
     use, memory = amounts[:, rate], amounts[:, kept]
+    visited = (use > 0.0) & np.array([kinds[i] == "server" for i in rate])
+    if marks:  # one for each server, in the order of the servers, which come first
+        visited[:, : len(marks)] |= amounts[:, marks] > 0.0
     return Case(
+        coordination=coordination,
         instance=ready,
         pool=pool,
         resources=tuple(pool.resources[i] for i in rate),
@@ -249,6 +300,7 @@ def build_case(
         first=first,
         accuracy=np.concatenate([task.paths.accuracy for task in pool.tasks]),
         use=use,
+        visits=visited,
         memory=memory,
         shared=find_prefixes(pool, use, memory),
         weights=pool.weights,
@@ -307,42 +359,6 @@ def _unhurried(instance: Instance) -> Instance:
     """Return a copy without rate floors: they would exclude paths by the present capacities."""
     tasks = tuple(task.model_copy(update={"floor": 0.0}) for task in instance.tasks)
     return instance.model_copy(update={"tasks": tasks})
-
-
-def _marked(instance: Instance) -> Instance:
-    """Return a copy in which every block and adapter has some work."""
-    capacity = {s.id: s.flops for s in instance.servers}
-    least = (
-        1e-9
-        * min(capacity.values())
-        / max(max(float(t.demand or 0.0), 1.0) for t in instance.tasks)
-    )
-    dnns = tuple(
-        dnn.model_copy(
-            update={
-                "blocks": tuple(
-                    b if b.flops > 0.0 else b.model_copy(update={"flops": least})
-                    for b in dnn.blocks
-                )
-            }
-        )
-        for dnn in instance.dnns
-    )
-    tasks = tuple(
-        task.model_copy(
-            update={
-                "connections": tuple(
-                    # Only where the adapter's place is not that of a block on the way.
-                    c
-                    if c.flops > 0.0 or c.server is None
-                    else c.model_copy(update={"flops": least})
-                    for c in task.connections
-                )
-            }
-        )
-        for task in instance.tasks
-    )
-    return instance.model_copy(update={"dnns": dnns, "tasks": tasks})
 
 
 def native_accuracy(instance: Instance) -> float:

@@ -1,6 +1,6 @@
 """The columns of all plan tables: name, type, unit, meaning. Part of the format.
 
-:func:`columns` looks names up here, so that a name means the same in every table.
+:func:`table` looks names up here, so that a name means the same in every table.
 """
 
 from __future__ import annotations

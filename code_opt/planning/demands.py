@@ -19,6 +19,7 @@ from code_opt.files import MAX_BYTES, read_text
 from code_opt.instance.cells import CellsError, number_hint, read_cells, read_number
 from code_opt.instance.model import Instance
 from code_opt.instance.problems import hint
+from code_opt.instance.ranges import is_in_range, range_text
 from code_opt.paths.graph import FloatArray
 from code_opt.planning.sharing import least_of_groups, own_demands
 
@@ -98,15 +99,12 @@ def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
         InputError: something is wrong; all of it is told.
     """
     try:
-        cells_of = read_cells(text, MAX_BYTES)
+        cells = read_cells(text, MAX_BYTES).without_blanks()
     except CellsError as error:
         raise InputError(f"{source}: {error.line}: {error.message}") from None
-    lines = [one for one in cells_of.rows if any(value.strip() for value in one[1])]
-    if not lines:
+    if not cells.rows:
         raise InputError(f"{source}: empty; expected the columns {', '.join(COLUMNS)}")
-    header = [name.strip() for name in lines[0][1]]
-    while header and not header[-1]:
-        header.pop()
+    header = cells.columns
     problems = [
         f"1: unknown column {name!r}{hint(name, COLUMNS)}" for name in header if name not in COLUMNS
     ]
@@ -118,11 +116,12 @@ def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
         raise _error(source, problems)
     chances: dict[str, float] = {}
     rows: dict[str, dict[str | None, DemandRow]] = {}
-    for number, cells in lines[1:]:
-        if any(value.strip() for value in cells[len(header) :]):
-            problems.append(f"{number}: more cells than columns")
+    for number, values in cells.rows[1:]:
+        wrong = cells.width_problem(values, len(header))
+        if wrong is not None:
+            problems.append(f"{number}: {wrong}")
             continue
-        row = dict(zip(header, (value.strip() for value in cells), strict=False))
+        row = dict(zip(header, values, strict=False))
         name = row.get("scenario", "")
         if not name:
             problems.append(f"{number} scenario: is required")
@@ -130,7 +129,7 @@ def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
         numbers = {}
         for column in ("probability", "demand", "factor"):
             numbers[column] = _number(
-                row.get(column, ""), cells_of.separator, number, column, problems
+                row.get(column, ""), cells.separator, number, column, problems
             )
         chance = numbers["probability"]
         if chance is not None:
@@ -174,6 +173,10 @@ def _number(text: str, separator: str, line: int, column: str, problems: list[st
         return None
     if value < 0.0 or (column == "probability" and value > 1.0):
         limits = "must lie in [0, 1]" if column == "probability" else "must be at least 0"
+        problems.append(f"{line} {column} = {text!r}: {limits}")
+        return None
+    if column != "probability" and not is_in_range(value):
+        limits = f"must be {range_text()}"
         problems.append(f"{line} {column} = {text!r}: {limits}")
         return None
     return value

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray
-from code_opt.planning.case import LOAD_SLACK, Case, build_case
+from code_opt.planning.case import Case, build_case
 from code_opt.planning.programs import plan_data, solve_program
 from code_opt.planning.settings import PlanSettings
+from code_opt.planning.tolerances import NOISE
 from code_opt.text import amount
 from formulations import Situation
 
-_STEP = 0.01
-"""Capacity that is missing is looked for in steps of this share."""
+_STEP, _STEPS = 0.01, 1e5
+"""Capacity that is missing is looked for in steps of this share, or in so many steps."""
 _SECONDS, _GAP = 20.0, 0.02
 
 
@@ -33,7 +33,7 @@ def why_infeasible(
     """
     empty = [t for t, n in enumerate(np.diff(case.first).tolist()) if n == 0]
     if empty:
-        return "\n".join(_why_no_path(case.instance, t, settings) for t in empty[:5])
+        return "\n".join(_why_no_path(case, t, settings) for t in empty[:5])
     best = np.array(
         [
             case.accuracy[first:after].max()
@@ -41,25 +41,30 @@ def why_infeasible(
         ]
     )
     most = float(case.weights @ best)
-    if min_accuracy is not None and most < min_accuracy * (1.0 - LOAD_SLACK):
+    if min_accuracy is not None and most < min_accuracy - NOISE:
         return (
             f"no paths reach an average accuracy of {min_accuracy:.6g}: "
             f"the most accurate path of every task gives {most:.6g}"
         )
     lines = _missing_capacity(case, demand, min_accuracy, settings)
-    if not lines:
+    if not lines and case.memories:
         lines = ["the adapters that the accuracy floors need do not fit the memories"]
+    if not lines:
+        lines = ["no single reason was found: the demand, the floors and what is sold do not fit"]
     return "\n".join(lines)
 
 
-def _why_no_path(instance: Instance, number: int, settings: PlanSettings) -> str:
+def _why_no_path(case: Case, number: int, settings: PlanSettings) -> str:
     """Return which limit of a task leaves it without a path."""
+    instance = case.instance
     task = instance.tasks[number]
-    limits: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-        (f"min_accuracy {task.min_accuracy:g}", {"min_accuracy": 0.0}, {}),
-        (f"max_latency {task.max_latency} s", {"max_latency": None}, {}),
-        ("the memories for its adapters", {}, {"memory": None}),
-    ]
+    limits: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+    if task.min_accuracy > 0.0:
+        limits.append((f"min_accuracy {task.min_accuracy:g}", {"min_accuracy": 0.0}, {}))
+    if task.max_latency is not None:
+        limits.append((f"max_latency {task.max_latency} s", {"max_latency": None}, {}))
+    if case.memories:
+        limits.append(("the memories for its adapters", {}, {"memory": None}))
     alone = []
     for name, changes, server_changes in limits:
         tasks = tuple(
@@ -67,7 +72,7 @@ def _why_no_path(instance: Instance, number: int, settings: PlanSettings) -> str
         )
         servers = tuple(s.model_copy(update=server_changes) for s in instance.servers)
         relaxed = instance.model_copy(update={"tasks": tasks, "servers": servers})
-        pool = build_case(relaxed, settings).pool
+        pool = build_case(relaxed, settings, case.coordination).pool
         if len(pool.tasks[number]):
             alone.append(name)
     if alone:
@@ -85,10 +90,12 @@ def _missing_capacity(
     """
     largest = 1.0 + np.where(case.unit > 0.0, case.unit * case.sold, 0.0)
     limited = np.isfinite(largest)
+    scale = np.where(limited, largest, np.inf)
+    step = np.maximum(_STEP, case.largest_load(demand) / scale / _STEPS)
     shape = len(case.unit)
     elastic = replace(
-        case.scaled(np.where(limited, largest, np.inf)),
-        unit=np.where(limited, _STEP, 0.0),
+        case.scaled(scale),
+        unit=np.where(limited, step, 0.0),
         price=np.ones(shape),
         sold=np.where(limited, np.inf, 0.0),
     )
@@ -103,7 +110,7 @@ def _missing_capacity(
     lines = ["the demand is too large for what can be bought:"]
     load = case.load(outcome.paths[0], demand)
     over = load / largest
-    for i in np.flatnonzero(over > 1.0 + LOAD_SLACK).tolist():
+    for i in np.flatnonzero(over > 1.0 + NOISE).tolist():
         resource = case.resources[i]
         unit = "FLOP/s" if resource.kind == "server" else "B/s"
         have = "no units are sold (unit_flops, unit_bandwidth)"

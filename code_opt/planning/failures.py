@@ -23,9 +23,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
+from code_opt.methods.settings import SMALLEST_GAP
 from code_opt.paths.graph import FloatArray, IntArray
-from code_opt.planning.case import LOAD_SLACK, Case, Coordination, build_case
+from code_opt.planning.case import Case, Coordination, build_case
 from code_opt.planning.columns import table
 from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
@@ -33,6 +35,7 @@ from code_opt.planning.least_cost import solve_least_cost
 from code_opt.planning.operation import (
     PATH_SEPARATOR,
     PlanFailedCheckError,
+    confirmed,
     link_cells,
     operate,
     path_cells,
@@ -49,6 +52,8 @@ from code_opt.planning.programs import (
     with_bound,
 )
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
+from code_opt.planning.tolerances import ROW
+from code_opt.result import TOLERANCE
 from code_opt.solvers import Termination, open_session
 from formulations import Failure, Situation, build_rerouting_model
 
@@ -66,7 +71,7 @@ class Rerouted:
     @property
     def gap(self) -> float:
         """(bound - served) / served, 0 where nothing can be served."""
-        if self.bound <= self.served * (1.0 + 1e-9) or self.bound <= 1e-9:
+        if self.bound <= self.served * (1.0 + ROW):
             return 0.0
         return self.bound / self.served - 1.0 if self.served > 0.0 else math.inf
 
@@ -101,12 +106,14 @@ def plan_failures(
     if keep is not None and not (math.isfinite(keep) and 0.0 <= keep <= 1.0):
         raise InputError(f"keep {keep}: must lie in [0, 1]")
     begin = time.perf_counter()
-    case = build_case(instance, settings, coordination, visits_count=True)
+    case = build_case(instance, settings, coordination, visits=True)
     least = case.least_accuracy(settings, loss)
-    demand = case.demand * factor
-    kept = demand * keep if keep is not None else np.minimum(case.floors, demand)
+    demand = case.grown(factor)
+    kept = demand * keep if keep is not None else case.floors(demand)
     failures = [
-        Failure(i, kept.tolist()) for i, r in enumerate(case.resources) if r.kind == "server"
+        Failure(i, kept.tolist(), frozenset(np.flatnonzero(case.visits[:, i]).tolist()))
+        for i, r in enumerate(case.resources)
+        if r.kind == "server"
     ]
     rows: dict[str, list[list[Cell]]] = {
         name: [] for name in ("summary", "failures", "servers", "links", "paths", "backups", "lost")
@@ -148,6 +155,8 @@ def plan_failures(
             )
             rows["failures"].append([name, *row])
             gaps.append(again.gap if math.isfinite(again.gap) else None)
+            if again.gap > max(settings.gap, SMALLEST_GAP):
+                statuses.append("feasible")  # a limit came first; the row tells the gap
             shares.append((float(row[3] or 0.0), float(row[5] or 0.0)))
         worst = np.min(shares, axis=0)
         extra: list[Cell] = [None, None]
@@ -173,10 +182,11 @@ def plan_failures(
         )
     _backup_rows(case, survivable, failures, rows)
     _lost_rows(case, failures, rows)
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="failures",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=worst_status(statuses),
         gap=max((gap for gap in gaps if gap is not None), default=None),
         seconds=time.perf_counter() - begin,
@@ -227,6 +237,7 @@ def plan_failures(
             ),
         ),
     )
+    return confirmed(plan, instance)
 
 
 def solve_survivable(
@@ -240,7 +251,7 @@ def solve_survivable(
     """Return the cheapest plan that keeps rates under every single failure.
 
     Args:
-        case: built with ``visits_count``.
+        case: built with ``visits``.
         demand: rates while nothing has failed [inferences/s], shape (T,).
         min_accuracy: floor on the average accuracy while nothing has failed.
         failures: servers and the rates that are kept without them.
@@ -264,31 +275,33 @@ def solve_rerouted(
     """Return the most that is served when every task may take any path avoiding a server.
 
     Args:
-        case: built with ``visits_count``.
+        case: built with ``visits``.
         failure: the server that is gone.
         units: units bought, shape (I,).
         demand: most of each rate [inferences/s], shape (T,).
         settings: gap, time limit, solver.
     """
-    capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
-    scaled = case.scaled(capacity)
+    scaled = replace(case.scaled(case.capacity(units)), unit=np.zeros_like(case.unit))
     data = plan_data(scaled, [Situation(0, 0, demand.tolist(), adapts=True)], [None])
     if demand.sum() <= 0.0:
         return Rerouted(0.0, 0.0)
     session = open_session(
-        build_rerouting_model(data, failure.server),
+        build_rerouting_model(data, failure.visiting),
         settings.solver,
         threads=settings.threads,
         seed=settings.seed,
         options=settings.solver_options,
     )
     outcome = session.solve(
-        time_limit=settings.time_limit, relative_gap=max(settings.gap, 1e-7), absolute_gap=1e-9
+        time_limit=settings.time_limit,
+        relative_gap=max(settings.gap, SMALLEST_GAP),
+        absolute_gap=0.0,
+        tolerance=ROW,
     )
     total = float(demand.sum())
     if outcome.termination is Termination.INFEASIBLE:
         return Rerouted(0.0, 0.0)
-    served = 0.0 if outcome.value is None else max(outcome.value, 0.0) * total
+    served = 0.0 if outcome.value is None else max(0.0, outcome.value) * total
     bound = min(outcome.bound, 1.0) * total
     return Rerouted(min(served, total), max(bound, served))
 
@@ -303,7 +316,7 @@ def _with_backups(
         per_share = np.where(case.unit > 0.0, case.price / case.unit, 1e6)
     for f, failure in enumerate(failures):
         keep = np.asarray(failure.keep)
-        visits = case.use[:, failure.server] > 0.0
+        visits = case.visits[:, failure.server]
         stays = ~visits[paths]
         then = np.where(stays, paths, -1)
         load = case.load(then, keep)
@@ -316,7 +329,7 @@ def _with_backups(
             group = next((g for g in case.shared.groups if t in g), ())
             others = np.array([then[s] for s in group if then[s] >= 0], dtype=np.int64)
             grown = load + keep[t] * case.shared.beside(rows, others)
-            have = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
+            have = case.capacity(units)
             need = np.maximum(case.units_for(grown), units) - units
             over = np.maximum(grown - have, 0.0) @ per_share
             cost = np.where(np.isfinite(need), need, 0.0) @ case.price + over
@@ -338,7 +351,7 @@ def _failure_row(
     settings: PlanSettings,
 ) -> tuple[list[Cell], Rerouted]:
     """Return the row of one failure, from ``failed_server`` on."""
-    visits = case.use[:, failure.server] > 0.0
+    visits = case.visits[:, failure.server]
     hit = visits[paths]
     lost = [t for t in range(len(paths)) if visits[case.first[t] : case.first[t + 1]].all()]
     total = float(demand.sum())
@@ -348,13 +361,12 @@ def _failure_row(
     again = Rerouted(max(again.served, fixed), max(again.bound, fixed))
     kept = np.asarray(failure.keep)
     promised = [t for t in np.flatnonzero(hit).tolist() if t not in lost and kept[t] > 0.0]
-    floors_kept = all((number, t) in backups for t in promised)
+    floors_kept: bool | None = all((number, t) in backups for t in promised)
     if not floors_kept and not backups:
         floors_kept = _can_keep(case, failure, paths, units, promised, settings)
     elif floors_kept and promised:
         load = load_under_failure(case, failure, paths, backups, number)
-        capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
-        if (load > capacity * (1.0 + 2.0 * LOAD_SLACK)).any():
+        if (load > case.capacity(units) * (1.0 + TOLERANCE)).any():
             raise PlanFailedCheckError(
                 f"failure of {case.resources[failure.server].name}: overload"
             )
@@ -379,18 +391,18 @@ def _can_keep(
     units: FloatArray,
     hit: Sequence[int],
     settings: PlanSettings,
-) -> bool:
-    """Tell whether hit tasks find backup paths on which all keep their rates.
+) -> bool | None:
+    """Tell whether hit tasks find backup paths on which all keep their rates; None: unknown.
 
     Args:
-        case: built with ``visits_count``.
+        case: built with ``visits``.
         failure: the server that is gone, and the rates.
         paths: path of each task, shape (T,).
         units: units bought, shape (I,).
         hit: tasks that are hit and have a path left.
         settings: time limit, solver.
     """
-    visits = case.use[:, failure.server] > 0.0
+    visits = case.visits[:, failure.server]
     allowed = np.zeros(len(case.task_of), dtype=bool)
     # Tasks that are lost keep their path in this program, at no rate.
     allowed[paths] = True
@@ -400,8 +412,7 @@ def _can_keep(
     stays = ~visits[paths]
     stays[list(hit)] = True
     keep = np.asarray(failure.keep) * stays
-    capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
-    at_capacity = case.scaled(capacity)
+    at_capacity = case.scaled(case.capacity(units))
     memory = np.where(visits[:, None], 0.0, case.memory)
     scaled = replace(
         at_capacity,
@@ -412,7 +423,8 @@ def _can_keep(
     )
     left = restricted(scaled, allowed)
     data = plan_data(left, [Situation(0, 0, keep.tolist())], [None])
-    return solve_program(left, data, settings).paths is not None
+    outcome = solve_program(left, data, settings)
+    return None if outcome.status == "unknown" else outcome.paths is not None
 
 
 def _backup_rows(
@@ -435,7 +447,7 @@ def _backup_rows(
 
 def _lost_rows(case: Case, failures: Sequence[Failure], rows: dict[str, list[list[Cell]]]) -> None:
     for failure in failures:
-        visits = case.use[:, failure.server] > 0.0
+        visits = case.visits[:, failure.server]
         for t, task in enumerate(case.instance.tasks):
             if visits[case.first[t] : case.first[t + 1]].all():
                 rows["lost"].append([case.resources[failure.server].key[0], task.id])

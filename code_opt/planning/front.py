@@ -3,7 +3,8 @@
 Epsilon-constraint (Haimes, Lasdon, Wismer 1971): the most throughput at a floor on the
 average accuracy, then the most accuracy at that throughput, then the next floor just above
 it. Every point is the solution of two programs with proven gaps, so points that no weighted
-sum of the two would find (unsupported ones) are there, too.
+sum of the two would find (unsupported ones) are there, too. A point that a limit lost is told
+with bounds, and no front is called complete that has one.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from typing import Any
 import numpy as np
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods import solve
 from code_opt.methods.settings import SMALLEST_GAP
+from code_opt.paths import build_pool
 from code_opt.planning.case import native_accuracy
 from code_opt.planning.columns import table
-from code_opt.planning.operation import PATH_SEPARATOR
+from code_opt.planning.operation import PATH_SEPARATOR, confirmed
 from code_opt.planning.plan import Cell, Plan, Status, worst_status
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import TOLERANCE, Result
@@ -34,15 +37,33 @@ _TURN_SLACK = 1e-9
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """One point: the second result holds the assignment, the first the throughput's bound."""
+    """What two programs say of one floor on the accuracy."""
 
     throughput: Result
-    accuracy: Result
+    """Most throughput at the floor; it tells whether there is a point at all."""
+    accuracy: Result | None = None
+    """Most accuracy at that throughput; None where the first has no assignment."""
 
     @property
-    def is_proven(self) -> bool:
-        """Whether both programs were solved to their gaps."""
-        return self.throughput.status == "optimal" and self.accuracy.status == "optimal"
+    def result(self) -> Result:
+        """The assignment of the point."""
+        if self.accuracy is not None and self.accuracy.has_solution:
+            return self.accuracy
+        return self.throughput
+
+    @property
+    def status(self) -> Status:
+        """Optimal if both programs were solved to their gaps; unknown if a limit lost the point."""
+        if not self.throughput.has_solution:
+            return self.throughput.status
+        both = (self.throughput, self.accuracy)
+        proven = all(r is not None and r.has_solution and r.status == "optimal" for r in both)
+        return "optimal" if proven else "feasible"
+
+    @property
+    def seconds(self) -> float:
+        """Time of both programs [s]."""
+        return self.throughput.seconds + (0.0 if self.accuracy is None else self.accuracy.seconds)
 
 
 def plan_front(
@@ -53,6 +74,9 @@ def plan_front(
     executor: Executor | None = None,
 ) -> Plan:
     """Return the Pareto front of total throughput against average accuracy.
+
+    A point that a limit lost is there, too, with the status ``unknown``, without an assignment
+    and with bounds on what it may be.
 
     Args:
         instance: what to solve, at its present capacities.
@@ -78,60 +102,102 @@ def plan_front(
         "solver_options": dict(settings.solver_options),
     }
     settings.tell("front: most throughput")
-    floor = settings.min_accuracy
-    first = front_point(instance, floor, options)
-    if first is None:
-        last = solve(instance, objective="throughput", min_accuracy=floor, **options)
-        return _plan(instance, settings, [], False, points, begin, last)
+    first = front_point(instance, settings.min_accuracy, options)
+    if first.status in ("infeasible", "unknown"):
+        found = [] if first.status == "infeasible" else [first]
+        return _plan(instance, settings, found, None, False, points, begin, first.throughput)
     settings.tell("front: most accuracy")
     top = solve(instance, objective="accuracy", **options)
-    found = [first]
     if points is None:
-        complete = first.is_proven
-        while True:
-            settings.tell(f"front: {len(found)} points, accuracy {_accuracy(found[-1]):.4f}")
-            after = front_point(instance, _accuracy(found[-1]) + ACCURACY_STEP, options)
-            if after is None:
-                break
-            found.append(after)
-            complete &= after.is_proven
+        found, complete = _every_point(instance, settings, first, top, options)
     else:
+        found = _some_points(instance, settings, first, top, options, points, executor)
         complete = False
-        assert top.accuracy is not None
-        floors = np.linspace(_accuracy(first), top.accuracy, points)[1:].tolist()
-        # The last one is the best accuracy itself, which a program may miss by rounding.
-        floors[-1] = top.accuracy * (1.0 - TOLERANCE / 10.0)
-        jobs = [(instance, least, options) for least in floors]
-        if executor is None:
-            others = []
-            for number, job in enumerate(jobs, start=2):
-                settings.tell(f"front: point {number} of {points}")
-                others.append(front_point(*job))
-        else:
-            settings.tell(f"front: {points} points")
-            others = list(executor.map(_front_point, jobs))
-        found += [point for point in others if point is not None]
-    return _plan(instance, settings, _distinct(found), complete, points, begin, None)
+    return _plan(instance, settings, _distinct(found), top, complete, points, begin, None)
+
+
+def _every_point(
+    instance: Instance,
+    settings: PlanSettings,
+    first: FrontPoint,
+    top: Result,
+    options: dict[str, Any],
+) -> tuple[list[FrontPoint], bool]:
+    """Return the points from the first on, and whether these are proven to be all.
+
+    Behind a point that a limit lost the floor of the next is not known: there the search ends
+    with the point of most accuracy.
+    """
+    found, complete = [first], first.status == "optimal"
+    while True:
+        last = _accuracy(found[-1])
+        settings.tell(f"front: {len(found)} points, accuracy {last:.4f}")
+        if last + ACCURACY_STEP > 1.0:
+            return found, complete
+        after = front_point(instance, last + ACCURACY_STEP, options)
+        if after.status == "infeasible":
+            return found, complete
+        found.append(after)
+        complete &= after.status == "optimal"
+        if after.status == "unknown":
+            if top.accuracy is not None and top.accuracy > last + ACCURACY_STEP:
+                found.append(front_point(instance, _just_below(top.accuracy), options))
+            return found, False
+
+
+def _some_points(
+    instance: Instance,
+    settings: PlanSettings,
+    first: FrontPoint,
+    top: Result,
+    options: dict[str, Any],
+    points: int,
+    executor: Executor | None,
+) -> list[FrontPoint]:
+    """Return the points at floors in even steps, up to the most accuracy that there may be.
+
+    Floors that no assignment meets, proven, are left out.
+    """
+    most = top.accuracy if top.status == "optimal" else top.bound
+    most = min(_reach(instance) if most is None else most, 1.0)
+    floors = np.linspace(_accuracy(first), max(most, _accuracy(first)), points)[1:].tolist()
+    # The last one is the best accuracy itself, which a program may miss by rounding.
+    floors[-1] = _just_below(floors[-1])
+    jobs = [(instance, least, options) for least in floors]
+    if executor is not None:
+        settings.tell(f"front: {points} points")
+        found = list(executor.map(_front_point, jobs))
+    else:
+        found = []
+        for number, job in enumerate(jobs, start=2):
+            settings.tell(f"front: point {number} of {points}")
+            found.append(front_point(*job))
+    return [first, *(point for point in found if point.status != "infeasible")]
+
+
+def _reach(instance: Instance) -> float:
+    """Return the average accuracy of the most accurate paths, whatever their loads."""
+    pool = build_pool(instance)
+    return float(pool.weights @ [task.paths.accuracy.max(initial=0.0) for task in pool.tasks])
+
+
+def _just_below(accuracy: float) -> float:
+    return accuracy * (1.0 - TOLERANCE / 10.0)
 
 
 def front_point(
     instance: Instance, min_accuracy: float | None, options: dict[str, Any]
-) -> FrontPoint | None:
+) -> FrontPoint:
     """Return the point of most throughput at a floor on accuracy, and most accuracy there.
 
     Args:
         instance: what to solve.
         min_accuracy: floor on the average accuracy.
         options: of :func:`code_opt.solve`.
-
-    Returns:
-        None where no assignment is found at this floor.
     """
-    if min_accuracy is not None and min_accuracy > 1.0:
-        return None
     most = solve(instance, objective="throughput", min_accuracy=min_accuracy, **options)
     if most.throughput is None:
-        return None
+        return FrontPoint(most)
     # What the second program may give up is far within the first one's gap.
     least = most.throughput * (1.0 - SMALLEST_GAP)
     best = solve(
@@ -141,28 +207,33 @@ def front_point(
         min_throughput=least,
         **options,
     )
-    return FrontPoint(most, best if best.has_solution else most)
+    return FrontPoint(most, best)
 
 
-def _front_point(job: tuple[Instance, float | None, dict[str, Any]]) -> FrontPoint | None:
+def _front_point(job: tuple[Instance, float | None, dict[str, Any]]) -> FrontPoint:
     return front_point(*job)
 
 
 def _accuracy(point: FrontPoint) -> float:
-    accuracy = point.accuracy.accuracy
-    assert accuracy is not None
-    return accuracy
+    """Return the accuracy of a point; of a lost one the floor that it was looked for at."""
+    accuracy = point.result.accuracy
+    return (point.throughput.min_accuracy or 0.0) if accuracy is None else accuracy
 
 
 def _distinct(points: list[FrontPoint]) -> list[FrontPoint]:
-    """Return the points that no other dominates, from most throughput to most accuracy."""
+    """Return the points that no other dominates, from most throughput to most accuracy.
+
+    Those that a limit lost are kept where their floors are.
+    """
     kept: list[FrontPoint] = []
     best = -math.inf
-    for point in sorted(points, key=lambda p: (-(p.accuracy.throughput or 0.0), -_accuracy(p))):
+    found = [p for p in points if p.result.has_solution]
+    for point in sorted(found, key=lambda p: (-(p.result.throughput or 0.0), -_accuracy(p))):
         if _accuracy(point) > best + ACCURACY_STEP / 2:
             kept.append(point)
             best = _accuracy(point)
-    return kept
+    lost = [p for p in points if not p.result.has_solution]
+    return sorted(kept + lost, key=_accuracy)
 
 
 def _supported(values: list[tuple[float, float]]) -> list[bool]:
@@ -185,24 +256,36 @@ def _plan(
     instance: Instance,
     settings: PlanSettings,
     points: list[FrontPoint],
+    top: Result | None,
     complete: bool,
     asked: int | None,
     begin: float,
     nothing: Result | None,
 ) -> Plan:
     native = native_accuracy(instance)
-    values = [(p.accuracy.throughput or 0.0, _accuracy(p)) for p in points]
+    shown = [p.result for p in points if p.result.has_solution]
+    values = [(r.throughput or 0.0, r.accuracy or 0.0) for r in shown]
+    hull = iter(_supported(values))
     rows: list[list[Cell]] = []
     paths: list[list[Cell]] = []
-    statuses: list[Status] = []
-    for number, (point, on_hull) in enumerate(
-        zip(points, _supported(values), strict=True), start=1
-    ):
-        status: Status = "optimal" if point.is_proven else "feasible"
-        statuses.append(status)
-        gaps = [r.gap for r in (point.throughput, point.accuracy) if r.gap is not None]
-        result = point.accuracy
-        assert result.accuracy is not None
+    # What is behind a point has no more throughput, and nothing has more accuracy than the top.
+    most_throughput: float | None = None
+    most_accuracy = None if top is None or top.bound is None else min(top.bound, 1.0)
+    for number, point in enumerate(points, start=1):
+        result, best = point.result, point.accuracy
+        if point.throughput.bound is not None:
+            most_throughput = point.throughput.bound
+        bound = most_accuracy
+        if best is not None and best.bound is not None:
+            bound = min(best.bound, 1.0)
+        if result.throughput is None or result.accuracy is None:
+            rows.append([number, *[None] * 4, most_throughput, bound, None, None, "unknown"])
+            rows[-1].append(point.seconds)
+            continue
+        gaps = [r.gap for r in (point.throughput, best) if r is not None and r.gap is not None]
+        if best is None or best.gap is None:
+            # Without a second assignment the first one's accuracy may be less than it could be.
+            gaps += [bound / result.accuracy - 1.0] if bound and result.accuracy > 0.0 else []
         rows.append(
             [
                 number,
@@ -211,28 +294,37 @@ def _plan(
                 100.0 * (native - result.accuracy),
                 result.reward,
                 point.throughput.bound,
-                result.bound if result.objective == "accuracy" else None,
-                max(gaps, default=None),
-                on_hull,
-                status,
-                point.throughput.seconds
-                + (result.seconds if result.objective == "accuracy" else 0),
+                None if bound is None else max(bound, result.accuracy),
+                max((0.0, *gaps)) if gaps else None,
+                next(hull),
+                point.status,
+                point.seconds,
             ]
         )
         paths += [
             [number, row.task, PATH_SEPARATOR.join(row.path), row.rate, row.accuracy]
             for row in result.tasks
         ]
+    statuses: list[Status] = [point.status for point in points]
+    message = None
+    lost = statuses.count("unknown")
+    if lost and shown:
+        message = (
+            f"a limit came before {lost} of {len(points)} points was found: "
+            "their bounds tell what may be missing"
+        )
     if nothing is not None:
         statuses.append(nothing.status)
-    return Plan(
+        message = nothing.message
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="front",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=worst_status(statuses),
         gap=max((float(row[7]) for row in rows if row[7] is not None), default=None),
         seconds=time.perf_counter() - begin,
-        message=None if nothing is None else nothing.message,
+        message=message,
         settings={"points": asked, "complete": complete, **settings.shown()},
         tables=(
             table(
@@ -245,3 +337,4 @@ def _plan(
             table("paths", "Paths of each point", "point task path rate_per_s accuracy", paths),
         ),
     )
+    return confirmed(plan, instance)

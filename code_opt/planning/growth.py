@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray
 from code_opt.planning.case import COORDINATIONS, Case, Coordination, build_case
@@ -21,6 +22,7 @@ from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.operation import (
     PlanFailedCheckError,
+    confirmed,
     link_cells,
     operate,
     path_cells,
@@ -78,7 +80,7 @@ def plan_growth(
         started = time.perf_counter()
         case = build_case(instance, settings, name)
         least = case.least_accuracy(settings, loss)
-        demands = np.outer(factors, case.demand)
+        demands = np.array([case.grown(factor) for factor in factors])
         outcome = outcomes[name] = solve_growth(case, demands, least, value, settings)
         message = outcome.message
         if outcome.status == "infeasible":
@@ -97,10 +99,11 @@ def plan_growth(
     for rows in tables.values():
         rows.sort(key=lambda row: order[str(row[0])])  # type: ignore[index]
     main = outcomes[names[0]]
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="growth",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=worst_status([main.status]),
         gap=main.gap,
         seconds=time.perf_counter() - begin,
@@ -148,6 +151,7 @@ def plan_growth(
             ),
         ),
     )
+    return confirmed(plan, instance)
 
 
 def solve_growth(

@@ -28,12 +28,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from code_opt.errors import InputError
+from code_opt.errors import InputError, SolverError
 from code_opt.methods.columns import BoolArray
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case
 from code_opt.planning.joint import joint_case, with_cheapest
 from code_opt.planning.programs import Start, plan_data, solve_on_few
+from code_opt.planning.tolerances import NOISE, ROW
 from code_opt.solvers import LinearProgram
 from formulations import Situation
 
@@ -51,7 +52,6 @@ _TURNS, _NEAR, _FAR = 6, 4, 4
 """Turns with few tasks, tasks of one server in each, other tasks in each."""
 _NODES, _NODES_OF_TURN, _SECONDS = 200, 20, 10.0
 """Limits of each program."""
-_CUT_TOLERANCE = 1e-9
 _PRICINGS = 12
 """Most times that the options of input groups are priced."""
 _ROUNDS = 4
@@ -92,10 +92,10 @@ def search_plan(
     settled.append(work.settle(work.most_accurate()))
     best = min(settled, key=work.value)
     has_choice = bool((np.diff(case.first) > 1).any())
-    if has_choice and work.value(best) > _CUT_TOLERANCE:
+    if has_choice and work.value(best) > 0.0:
         best = _polished(work, best, relaxed, settled, seed)
     units = work.units(best)
-    return Found(best, units, float(units @ case.price), work.missing(best) <= _CUT_TOLERANCE)
+    return Found(best, units, float(units @ case.price), work.missing(best) <= 0.0)
 
 
 def _search_groups(
@@ -178,7 +178,7 @@ def _polished(
         nonlocal best, value
         allowed[best] = True
         start = None
-        if work.missing(best) <= _CUT_TOLERANCE:
+        if work.missing(best) <= 0.0:
             start = Start(best[None, :], work.units(best)[None, :], {})
         found = solve_on_few(
             case, data, allowed, start, time_limit=_SECONDS, nodes=nodes, seed=seed
@@ -243,6 +243,8 @@ class _Search:
             self._per_share = np.where(case.unit > 0.0, case.price / case.unit, 0.0)
         self._most_share = 1.0 + np.where(case.unit > 0.0, case.unit * case.sold, 0.0)
         self._gain = case.weights[case.task_of] * case.accuracy
+        # What rows of capacities are divided by, so that their numbers are at most 1.
+        self._load_unit = np.maximum(case.largest_load(self.demands.max(axis=0)), 1.0)
 
     def prices(self) -> tuple[FloatArray, float] | None:
         """Return what the first relaxation pays for capacity and for accuracy, or None.
@@ -253,10 +255,13 @@ class _Search:
         if not found:
             return None
         dual = np.maximum(found[0].dual[len(self.case.first) - 1 :], 0.0)
-        return dual[:-1].reshape(len(self.demands), -1), float(dual[-1])
+        return dual[:-1].reshape(len(self.demands), -1) / self._load_unit, float(dual[-1])
 
     def relaxations(self, turns: int = _RELAXATIONS) -> list[_Relaxed]:
-        """Return the relaxations with fractional units, one of each turn of slope scaling."""
+        """Return the relaxations with fractional units, one of each turn of slope scaling.
+
+        Fewer, or none, where the solver fails: they only guide the search.
+        """
         case = self.case
         paths, resources = case.use.shape
         tasks, situations = len(case.first) - 1, len(self.demands)
@@ -265,16 +270,19 @@ class _Search:
         # Rows: one path per task, capacities by situation, accuracy.
         blocks = [
             np.eye(tasks)[:, case.task_of],
-            *((d[case.task_of][:, None] * case.use).T for d in self.demands),
+            *((d[case.task_of][:, None] * case.use / self._load_unit).T for d in self.demands),
             -self._gain[None, :],
         ]
         path_part = np.concatenate(blocks)
         rows = len(path_part)
         unit_part = np.zeros((rows, len(sold)))
         for k in range(situations):
-            unit_part[tasks + k * resources + sold, np.arange(len(sold))] = -1.0
+            unit_part[tasks + k * resources + sold, np.arange(len(sold))] = (
+                -1.0 / self._load_unit[sold]
+            )
+        capacity = np.tile(1.0 / self._load_unit, situations)
         lacking = np.zeros((rows, rows - tasks))
-        lacking[tasks:] = -np.eye(rows - tasks)
+        lacking[tasks:] = -np.diag(np.append(capacity, 1.0))
         matrix = np.concatenate((path_part, unit_part, lacking), axis=1)
         fair = self._per_share[sold] / self._scale
         # What a path costs alone: whole units for what it needs beyond the present capacity.
@@ -288,30 +296,28 @@ class _Search:
             (np.ones(paths), self._most_share[sold] - 1.0, np.full(rows - tasks, np.inf))
         )
         floor = 0.0 if self.min_accuracy is None else self.min_accuracy
-        rhs = np.concatenate((np.ones(tasks + situations * resources), [-floor]))
+        rhs = np.concatenate((np.ones(tasks), capacity, [-floor]))
         least = np.concatenate((np.ones(tasks), np.full(rows - tasks, -np.inf)))
         indptr, indices, data = _columns(matrix)
         free = np.zeros(paths)
-        program = LinearProgram(
-            cost(fair, free),
-            np.zeros(matrix.shape[1]),
-            upper,
-            indptr,
-            indices,
-            data,
-            rhs,
-            row_lower=least,
-        )
         found: list[_Relaxed] = []
         price, own = fair, free
         for turn in range(1, turns + 1):
-            outcome = program.solve()
+            try:
+                if turn == 1:
+                    zero = np.zeros(matrix.shape[1])
+                    program = LinearProgram(
+                        cost(fair, free), zero, upper, indptr, indices, data, rhs, row_lower=least
+                    )
+                outcome = program.solve()
+            except SolverError:
+                break
             if outcome is None:
                 break
             reduced = -outcome.column_dual[:paths]
             found.append(_Relaxed(outcome.x[:paths], reduced, outcome.row_dual))
             bought = outcome.x[paths : paths + len(sold)]
-            whole = np.ceil(bought / case.unit[sold] - 1e-7) * case.unit[sold]
+            whole = np.ceil(bought / case.unit[sold] - ROW) * case.unit[sold]
             factor = np.where(
                 bought > 1e-9,
                 whole / np.maximum(bought, 1e-9),
@@ -405,16 +411,16 @@ class _Search:
         fractions = np.maximum(largest - 1.0, 0.0) @ self._per_share
         missing = self._missing(loads, memory, accuracy)
         # A step at 0, so that no small lack is ever worth a unit.
-        lack = missing + (missing > _CUT_TOLERANCE)
+        lack = missing + (missing > 0.0)
         return np.asarray(
             units @ case.price + _FRACTION * fractions + _MISSING * self._scale * lack
         )
 
     def _missing(self, loads: FloatArray, memory: FloatArray, accuracy: FloatArray) -> FloatArray:
-        excess = np.maximum(loads.max(axis=0) - self._most_share * (1.0 + 5e-7), 0.0).sum(axis=1)
-        excess += np.maximum(memory - 1.0 - 5e-7, 0.0).sum(axis=1)
+        excess = np.maximum(loads.max(axis=0) - self._most_share * (1.0 + NOISE), 0.0).sum(axis=1)
+        excess += np.maximum(memory - 1.0 - NOISE, 0.0).sum(axis=1)
         if self.min_accuracy is not None:
-            excess += np.maximum(self.min_accuracy - accuracy, 0.0)
+            excess += np.maximum(self.min_accuracy - NOISE - accuracy, 0.0)
         return np.asarray(excess)
 
 

@@ -146,6 +146,7 @@ def _joint(
         first=np.concatenate(([0], np.cumsum(sizes))).astype(np.int64),
         accuracy=np.concatenate(gains) / np.repeat(np.maximum(weights, 1e-300), sizes),
         use=amounts,
+        visits=np.concatenate([case.visits[rows].any(axis=1) for rows in options]),
         memory=adapters,
         shared=PrefixUse(
             groups=(),

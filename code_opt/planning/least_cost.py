@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import COORDINATIONS, Case, Coordination, build_case
@@ -15,6 +16,7 @@ from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.operation import (
     PlanFailedCheckError,
+    confirmed,
     link_cells,
     operate,
     path_cells,
@@ -22,7 +24,13 @@ from code_opt.planning.operation import (
     serves_all,
 )
 from code_opt.planning.plan import Cell, Plan, Status, cell, worst_status
-from code_opt.planning.programs import ProgramOutcome, Start, plan_data, solve_program
+from code_opt.planning.programs import (
+    ProgramOutcome,
+    Start,
+    known_plan,
+    plan_data,
+    solve_program,
+)
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
 from formulations import Situation
 
@@ -64,17 +72,15 @@ def solve_least_cost(
     begin = time.perf_counter()
     found = search_plan(case, demand[None, :], min_accuracy, settings.seed)
     took = time.perf_counter() - begin
+    data = plan_data(case, [Situation(0, 0, demand.tolist())], [min_accuracy])
     quick = ProgramOutcome("unknown", message="no plan found")
     start = None
     if found is not None and found.is_feasible:
         start = Start(found.paths[None, :], found.units[None, :], {})
-        quick = ProgramOutcome(
-            "feasible", found.cost, None, found.paths[None, :], found.units[None, :], {}
-        )
-    data = plan_data(case, [Situation(0, 0, demand.tolist())], [min_accuracy])
+        known = known_plan(case, data, start)
+        if known is not None:
+            quick = ProgramOutcome("feasible", known.cost, None, known.paths, known.units, {})
     exact = solve_program(case, data, settings, start)
-    if exact.status == "infeasible":
-        quick = ProgramOutcome("unknown", message="no plan found")
     return LeastCost(exact, time.perf_counter() - begin), LeastCost(quick, took)
 
 
@@ -120,7 +126,7 @@ def plan_least_cost(
             for name in sorted(cases, key=lambda n: n != "none"):
                 case = cases[name]
                 settings.tell(f"least cost, growth {factor:g}, coordination {name}")
-                demand = case.demand * factor
+                demand = case.grown(factor)
                 least = case.least_accuracy(settings, loss)
                 exact, quick = solve_least_cost(case, demand, least, settings)
                 if name == "none":
@@ -152,10 +158,11 @@ def plan_least_cost(
             summary += sorted(block, key=lambda row: order[str(row[2])])  # type: ignore[index]
     gaps = [o.gap for o in main if o.gap is not None]
     status: Status = worst_status([o.status for o in main])
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="least-cost",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=status,
         gap=max(gaps, default=None),
         seconds=time.perf_counter() - begin,
@@ -185,6 +192,7 @@ def plan_least_cost(
             ),
         ),
     )
+    return confirmed(plan, instance)
 
 
 def _summary_cells(

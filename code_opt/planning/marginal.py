@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods import solve
 from code_opt.methods.allocation import RateAllocator
@@ -25,6 +26,7 @@ from code_opt.methods.settings import Settings
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray, Resource, Topology
 from code_opt.planning.columns import table
+from code_opt.planning.operation import confirmed
 from code_opt.planning.plan import Cell, Plan, Status, cell, worst_status
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import Result
@@ -135,10 +137,11 @@ def plan_marginal(
                 gain = again.value - base.value
             cells = [*row, gain, again.status, again.gap]
             (servers if resource.kind == "server" else links).append(cells)
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="marginal",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=worst_status(statuses),
         gap=max((gap for gap in gaps if gap is not None), default=None),
         seconds=time.perf_counter() - begin,
@@ -160,6 +163,7 @@ def plan_marginal(
             ),
         ),
     )
+    return confirmed(plan, instance)
 
 
 def grown(instance: Instance, resource: Resource, step: float) -> Instance:

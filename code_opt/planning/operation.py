@@ -12,16 +12,36 @@ from code_opt.checker import check
 from code_opt.errors import CodeOptError
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray, IntArray, Topology, paid_steps
+from code_opt.plan_checker import check_plan
 from code_opt.planning.case import Case, upgraded
-from code_opt.planning.plan import Cell
+from code_opt.planning.plan import Cell, Plan
 from code_opt.result import TOLERANCE, LinkResult, Result, ServerResult, TaskResult
 from code_opt.reward import log_reward
 
 PATH_SEPARATOR = " > "
+_LISTED = 5
+"""Violations that an error names."""
 
 
 class PlanFailedCheckError(CodeOptError):
     """A plan did not pass the independent check: an error of this package."""
+
+
+def confirmed(plan: Plan, instance: Instance) -> Plan:
+    """Return a plan that the independent checker of plans confirms.
+
+    Args:
+        plan: what an analysis found.
+        instance: what it was asked about.
+
+    Raises:
+        PlanFailedCheckError: a requirement does not hold (never expected).
+    """
+    violations = check_plan(plan.to_dict(), instance)
+    if violations:
+        found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:_LISTED])
+        raise PlanFailedCheckError(f"the plan does not pass the check: {found}")
+    return plan
 
 
 def operate(
@@ -117,7 +137,7 @@ def operate(
     )
     violations = check(result, instance) if is_shown else []
     if violations:
-        found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:5])
+        found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:_LISTED])
         raise PlanFailedCheckError(f"the plan does not pass the check: {found}")
     return result, instance
 

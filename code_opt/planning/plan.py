@@ -107,6 +107,7 @@ class Plan(_Record):
     schema_: Literal["code-opt/plan/1"] = Field("code-opt/plan/1", alias="schema")
     kind: Kind
     instance: str
+    instance_digest: dict[str, str] | None = None
     status: Status
     gap: Number | None = None
     seconds: Number = 0.0
@@ -269,7 +270,21 @@ def _parquet(table: Table) -> bytes:
     return sink.getvalue()
 
 
-_SHEET_NAME, _LARGEST_SHEET = 31, 1_048_575
+_SHEET_NAME, _LARGEST_SHEET, _LONGEST_CELL = 31, 1_048_575, 32_767
+
+
+def cut_cells(plan: Plan) -> int:
+    """Return how many cells of a plan are longer than a cell of a workbook can be."""
+    rows = [row for table in plan.tables_ for row in table.rows]
+    return sum(isinstance(c, str) and len(c) > _LONGEST_CELL for row in rows for c in row)
+
+
+def _sheet_cell(text: str) -> str:
+    """Return a cell's text; one that a sheet cannot hold ends with the word that it is cut."""
+    if len(text) <= _LONGEST_CELL:
+        return text
+    end = f" ... (cut: {len(text)} characters; the CSV file has them all)"
+    return text[: _LONGEST_CELL - len(end)] + end
 
 
 def _workbook(plan: Plan) -> bytes:
@@ -300,7 +315,7 @@ def _workbook(plan: Plan) -> bytes:
                     elif isinstance(cell, int | float):
                         sheet.write_number(r, i, cell)
                     elif cell is not None:
-                        sheet.write_string(r, i, cell[:32767])
+                        sheet.write_string(r, i, _sheet_cell(cell))
     return sink.getvalue()
 
 

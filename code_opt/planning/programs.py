@@ -1,9 +1,25 @@
-"""From a case to the planning model and back, solved to a proven gap."""
+"""From a case to the planning model and back, solved to a proven gap.
+
+What is proven. The program's rows are those of the planning model, relaxed by rounding
+(:mod:`code_opt.planning.tolerances`), and no plan needs more units than N[i]. So every plan that
+the one rule for units admits is a solution of the program, its cuts included, and the least
+bound of the solver is a lower bound of the cost of every plan. The program may admit more:
+a solver misses rows by its tolerance. Therefore the units of every solution are counted anew
+from its paths and demands, exactly. Where they are more than the solver thought, a cut
+(:func:`formulations.needs_units`) tells it what this choice of paths needs, and it goes on. So
+cost, bound and gap are those of the exact problem. Where rates adapt, they are continuous: the
+units are the solver's, and rates may miss what was asked by ``ROW``.
+
+A plan that is known before (that of the heuristic) is beaten or returned. No plan that is at
+least as good buys more units of one kind than its cost pays for; that bounds N[i], and the
+prices that are left measure the objective, so that a dear server which nobody would buy does
+not hide the cost of a cheap one behind the solver's tolerances.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,18 +27,33 @@ import numpy as np
 import numpy.typing as npt
 import pyomo.environ as pyo
 
-from code_opt.errors import InputError
-from code_opt.methods.settings import SMALLEST_GAP
+from code_opt.errors import InputError, SolverError
+from code_opt.methods.settings import SMALLEST_GAP, Clock
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case
 from code_opt.planning.plan import Status
 from code_opt.planning.settings import PlanSettings
+from code_opt.planning.tolerances import NOISE, ROW
 from code_opt.solvers import MipSession, Termination, open_session
-from formulations import Failure, PlanData, Rows, Situation, build_plan_model, prefer
-from formulations.plan import avoiding
+from formulations import (
+    Failure,
+    PlanData,
+    Rows,
+    Situation,
+    build_plan_model,
+    needs_units,
+    prefer,
+)
+from formulations.plan import SMALLEST_UNIT, avoiding
 
 MOST_UNITS = 1_000_000
 """Largest number of units of one server or link; beyond it a solver's tolerances decide."""
+_WIDEST = 1e6
+"""Largest load, in shares of a capacity, that a row holds where rates adapt."""
+_ROUNDS = 200
+"""Most times that cuts are added to one program."""
+_NEARER = 0.5
+"""A program is solved anew where the plan found leaves prices of at most this share."""
 
 
 @dataclass(frozen=True)
@@ -96,22 +127,30 @@ def plan_data(
     Raises:
         InputError: a unit is so small that numbers of units mean nothing to a solver.
     """
+    adapts = any(situation.adapts for situation in situations)
     demand = np.max([s.demand for s in situations], axis=0)
     kept = [failure.keep for failure in failures]
     # Under a failure a task runs on one path only, so what is needed is bounded as without.
-    largest = np.max([demand, *kept], axis=0) if kept else demand
-    most = case.most_units(largest)
-    for resource, count in zip(case.resources, most.tolist(), strict=True):
+    largest = np.maximum(case.largest_load(np.max([demand, *kept], axis=0)), 1.0)
+    most = np.where(case.unit > 0.0, np.minimum(case.units_for(largest), case.sold), 0.0)
+    for i in np.flatnonzero(most > 0.0).tolist():
+        name, count, share = case.resources[i].name, most[i], case.unit[i] / largest[i]
         if count > MOST_UNITS:
             raise InputError(
-                f"{resource.name}: up to {count:.3g} units could be needed, more than the "
+                f"{name}: up to {count:.3g} units could be needed, more than the "
                 f"{MOST_UNITS:,} that can be planned with: make the unit larger"
             )
-    prices = case.price[(case.unit > 0.0) & (most > 0)]
+        if adapts and share < SMALLEST_UNIT:
+            raise InputError(
+                f"{name}: a unit is {share:.3g} of the largest load, less than the "
+                f"{SMALLEST_UNIT:g} that can be planned with: make the unit larger"
+            )
+    most = most.astype(np.int64)
     return PlanData(
         task_names=case.names,
         weight=case.weights.tolist(),
-        unit=case.unit.tolist(),
+        # One unit that carries the largest load is as good as a larger one.
+        unit=np.minimum(case.unit, largest).tolist(),
         price=case.price.tolist(),
         most_units=most.tolist(),
         factor=factor,
@@ -119,8 +158,10 @@ def plan_data(
         situations=situations,
         expected_share=expected_share,
         failures=failures,
-        cost_unit=max(float(prices.max(initial=0.0)), 1e-12) if prices.any() else 1.0,
+        cost_unit=_cost_unit(case.price, most),
         groups=case.shared.groups,
+        load_unit=np.maximum(largest / _WIDEST, 1.0).tolist() if adapts else largest.tolist(),
+        rounding=NOISE,
         **_of_paths(case),
     )
 
@@ -128,59 +169,310 @@ def plan_data(
 def solve_program(
     case: Case, data: PlanData, settings: PlanSettings, start: Start | None = None
 ) -> ProgramOutcome:
-    """Solve a planning model.
+    """Solve a planning model: the cheapest plan with a proven bound (see the module).
 
     Args:
         case: what ``data`` was made from.
         data: the model's data.
         settings: gap, time limit, solver.
-        start: a plan to start from, if one is known.
+        start: a plan to start from, if one is known; none that costs more is returned.
 
     Raises:
-        SolverError: the solver failed.
+        SolverError: the solver failed, or contradicts a plan that is known.
     """
-    if any(first == after for first, after in zip(case.first[:-1], case.first[1:], strict=True)):
+    if not _is_within_reach(case, data):
         return ProgramOutcome("infeasible")
-    model = build_plan_model(data)
-    if start is not None:
-        _start_at(model, data, start)
-    outcome = _session(model, settings).solve(
-        time_limit=settings.time_limit,
-        relative_gap=max(settings.gap, SMALLEST_GAP),
-        absolute_gap=1e-7,
-        start=start is not None,
-    )
-    if outcome.termination is Termination.INFEASIBLE:
-        return ProgramOutcome("infeasible")
-    bound = -outcome.bound * data.cost_unit if math.isfinite(outcome.bound) else 0.0
-    bound = max(bound, 0.0)
-    stopped = outcome.termination is not Termination.OPTIMAL
-    message = f"stopped by {outcome.termination.value}" if stopped else None
-    if outcome.value is None:
-        return ProgramOutcome("unknown", message=message)
-    found = _read(model, case, data)
-    served = _served(model, case, data)
-    cost = _cost(data, found[1])
-    found = _preferred(model, case, data, settings, cost) or found
-    paths, units, backups = found
-    if not any(situation.adapts for situation in data.situations):
-        # A limit, or a price of 0, may leave units that nothing needs.
-        units = np.minimum(units, needed_units(case, data, paths, backups))
-    cost = _cost(data, units)
-    bound = min(bound, cost)
-    gap = gap_of(cost, bound)
-    # The solver stops within its own tolerances.
-    is_optimal = gap <= max(settings.gap, SMALLEST_GAP) or cost - bound <= 1e-6 * data.cost_unit
+    clock = Clock(settings.time_limit)
+    best = None if start is None else known_plan(case, data, start)
+    bound, message = 0.0, None
+    gap = max(settings.gap, SMALLEST_GAP)
+    while True:
+        asked = _affordable(data, best)
+        search = _Search(case, asked, settings, clock, best, start)
+        message = search.run(gap)
+        best, bound = search.best, max(bound, search.bound)
+        if best is None:
+            status: Status = "infeasible" if search.is_infeasible else "unknown"
+            return ProgramOutcome(status, message=message)
+        _refuse_contradiction(best.cost, bound)
+        if message is not None or gap_of(best.cost, bound) <= gap:
+            break
+        if _affordable(data, best).cost_unit > _NEARER * asked.cost_unit:
+            message = "stopped at the solver's own tolerance"
+            break
+    best = search.preferred() or best
+    bound = min(bound, best.cost)
+    is_optimal = gap_of(best.cost, bound) <= gap
     return ProgramOutcome(
         "optimal" if is_optimal else "feasible",
-        cost,
+        best.cost,
         bound,
-        paths,
-        units,
-        backups,
-        served,
+        best.paths,
+        best.units,
+        best.backups,
+        best.served,
         message,
     )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A plan with the units that it needs and what they cost."""
+
+    paths: IntArray
+    units: FloatArray
+    backups: dict[tuple[int, int], int]
+    served: FloatArray
+    cost: float
+
+
+def known_plan(case: Case, data: PlanData, start: Start) -> _Plan | None:
+    """Return a plan with the units that its paths need, or None where it breaks a rule.
+
+    Where rates adapt, its units and shares are taken as they are.
+
+    Args:
+        case: what ``data`` was made from.
+        data: a planning model's data.
+        start: the plan.
+    """
+    if _adapts(data):
+        served = np.ones((len(data.situations), len(data.task_names)))
+        served = served if start.served is None else start.served
+        return _Plan(start.paths, start.units, start.backups, served, _cost(data, start.units))
+    units = needed_units(case, data, start.paths, start.backups)
+    if (units > np.asarray(data.most_units)).any():
+        return None
+    for least, paths in zip(data.min_accuracy, start.paths, strict=True):
+        if least is not None and case.average_accuracy(paths) < least - NOISE:
+            return None
+        if (case.shared.filled(paths) > 1.0 + NOISE).any():
+            return None
+    for f, failure in enumerate(data.failures):
+        then = paths_under_failure(case, failure, start.paths[0], start.backups, f)
+        has_way_out = ~_lost(case, failure.visiting)
+        if (has_way_out & (then < 0)).any() or (case.shared.filled(then) > 1.0 + NOISE).any():
+            return None
+    served = np.ones((len(data.situations), len(data.task_names)))
+    return _Plan(start.paths, units, start.backups, served, _cost(data, units))
+
+
+class _Search:
+    """One planning model: solved, told by cuts what choices of paths need, and solved again."""
+
+    def __init__(
+        self,
+        case: Case,
+        data: PlanData,
+        settings: PlanSettings,
+        clock: Clock,
+        best: _Plan | None,
+        start: Start | None,
+    ) -> None:
+        self._case, self._data, self._settings, self._clock = case, data, settings, clock
+        self.best = best
+        self.bound = 0.0
+        self.is_infeasible = False
+        self._model = build_plan_model(data)
+        self._hint = start
+
+    def run(self, gap: float) -> str | None:
+        """Search until the gap is reached; return why the search was stopped, if it was.
+
+        None where it went to the end: the gap is reached, nothing is feasible, or the solver
+        can prove no more.
+        """
+        session = _session(self._model, self._settings)
+        is_second = False
+        for _ in range(_ROUNDS):
+            has_start = self._start()
+            outcome = session.solve(
+                time_limit=self._clock.left,
+                relative_gap=gap,
+                absolute_gap=SMALLEST_GAP,
+                tolerance=None if is_second else ROW,
+                start=has_start,
+            )
+            if outcome.termination is Termination.INFEASIBLE:
+                if not is_second:
+                    # Solvers have been wrong about this: ask once more, in another way.
+                    session, is_second = _session(self._model, self._settings, presolve=False), True
+                    continue
+                if self.best is not None:
+                    raise SolverError(
+                        "the solver calls a program infeasible of which a plan is known "
+                        f"(cost {self.best.cost:.9g})"
+                    )
+                self.is_infeasible = True
+                return None
+            if math.isfinite(outcome.bound):
+                self.bound = max(self.bound, -outcome.bound * self._data.cost_unit)
+            cuts = [] if outcome.value is None else self._take()
+            if self.best is not None and gap_of(self.best.cost, self.bound) <= gap:
+                return None
+            if outcome.termination is not Termination.OPTIMAL or self._clock.is_over:
+                return f"stopped by {outcome.termination.value}"
+            if not cuts:
+                return None
+            session.add_constraints(cuts)
+        return f"stopped after {_ROUNDS} rounds of cuts"
+
+    def preferred(self) -> _Plan | None:
+        """Return the plan of the same cost that buys latest and is most accurate, if one is found.
+
+        Without discounting it costs nothing to buy everything at once, and the cheapest plan may
+        give up accuracy that it need not: nobody would want that.
+        """
+        best, limit = self.best, self._settings.time_limit
+        if best is None:
+            return None
+        self._start()
+        prefer(self._model, self._data, best.cost * (1.0 + ROW))
+        outcome = _session(self._model, self._settings).solve(
+            time_limit=None if limit is None else _SHARE_FOR_PREFERENCE * limit,
+            absolute_gap=1e-6,
+            tolerance=ROW,
+            start=True,
+        )
+        if outcome.value is None:
+            return None
+        found = self._read()
+        return found if found is not None and found.cost <= best.cost * (1.0 + NOISE) else None
+
+    def _start(self) -> bool:
+        """Set the variables to the best plan, or to what may be one; tell whether there is any."""
+        if self.best is not None:
+            best = self.best
+            start = Start(best.paths, best.units, best.backups, best.served)
+        elif self._hint is not None:
+            start = self._hint
+        else:
+            return False
+        _start_at(self._model, self._data, start)
+        return True
+
+    def _read(self) -> _Plan | None:
+        """Return the plan of the variables' values, None where its need cannot be bought."""
+        case, data = self._case, self._data
+        paths, units, backups = _read(self._model, case, data)
+        served = _served(self._model, case, data)
+        if _adapts(data):
+            return _Plan(paths, units, backups, served, _cost(data, units))
+        needed = needed_units(case, data, paths, backups)
+        if (needed > np.asarray(data.most_units)).any():
+            return None
+        return _Plan(paths, needed, backups, served, _cost(data, needed))
+
+    def _take(self) -> list[Any]:
+        """Keep the solver's plan if it is the best; return cuts where it lacks units."""
+        plan = self._read()
+        if plan is not None and (self.best is None or plan.cost < self.best.cost):
+            self.best = plan
+        if _adapts(self._data):
+            return []
+        paths, units, backups = _read(self._model, self._case, self._data)
+        cuts = []
+        for k, situation in enumerate(self._data.situations):
+            chosen = paths[situation.choice]
+            rate = np.asarray(situation.demand)
+            cuts += self._cuts(chosen, rate, situation.period, units, self._of_choice(k))
+        for f, failure in enumerate(self._data.failures):
+            then = paths_under_failure(self._case, failure, paths[0], backups, f)
+            cuts += self._cuts(then, np.asarray(failure.keep), 0, units, self._of_failure(f))
+        return cuts
+
+    def _of_choice(self, k: int) -> Callable[[int], list[Any]]:
+        choice = self._data.situations[k].choice
+        return lambda path: [self._model.choose[choice, path]]
+
+    def _of_failure(self, f: int) -> Callable[[int], list[Any]]:
+        model, visiting = self._model, self._data.failures[f].visiting
+
+        def binaries(path: int) -> list[Any]:
+            if path in visiting:
+                return []
+            backup = [model.backup[f, path]] if (f, path) in model.backup else []
+            return [model.choose[0, path], *backup]
+
+        return binaries
+
+    def _cuts(
+        self,
+        paths: IntArray,
+        rates: FloatArray,
+        period: int,
+        units: FloatArray,
+        binaries: Callable[[int], list[Any]],
+    ) -> list[Any]:
+        """Return a cut for every server and link whose load needs more units than it has.
+
+        Args:
+            paths: path of each task, -1 for a task that does not run, shape (T,).
+            rates: [inferences/s], shape (T,).
+            period: whose units carry the load.
+            units: of every period, shape (H, I).
+            binaries: returns the variables that set a path.
+        """
+        case = self._case
+        needed = case.units_for(case.load(paths, rates))
+        shared = {t for group in case.shared.groups for t in group}
+        cuts = []
+        for i in np.flatnonzero(needed > units[period]).tolist():
+            running = []
+            for t, path in enumerate(paths.tolist()):
+                if path < 0 or rates[t] <= 0.0 or case.use[path, i] <= 0.0:
+                    continue
+                rivals = [path]
+                if t not in shared:  # what a path of a group costs depends on the others
+                    own = np.arange(case.first[t], case.first[t + 1])
+                    rivals = own[case.use[own, i] >= case.use[path, i]].tolist()
+                running.append([variable for rival in rivals for variable in binaries(rival)])
+            need = float(needed[i])
+            cuts.append(needs_units(self._model, self._data, running, (period, i), need))
+        return cuts
+
+
+def _is_within_reach(case: Case, data: PlanData) -> bool:
+    """Tell whether every task has a path, and the most accurate ones meet the floors."""
+    if (np.diff(case.first) == 0).any():
+        return False
+    best = np.maximum.reduceat(case.accuracy, case.first[:-1])
+    most = float(case.weights @ best)
+    return all(least is None or most >= least - NOISE for least in data.min_accuracy)
+
+
+def _adapts(data: PlanData) -> bool:
+    return any(situation.adapts for situation in data.situations)
+
+
+def _affordable(data: PlanData, best: _Plan | None) -> PlanData:
+    """Return the data without units that cost more than the best plan known."""
+    if best is None:
+        return data
+    price = np.asarray(data.price) * min(data.factor)
+    most = np.asarray(data.most_units)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        paid = np.floor(best.cost * (1.0 + ROW) / price)
+    most = np.where(price > 0.0, np.minimum(most, paid), most).astype(np.int64)
+    return replace(data, most_units=most.tolist(), cost_unit=_cost_unit(data.price, most))
+
+
+def _cost_unit(price: Sequence[float] | FloatArray, most: IntArray) -> float:
+    """Return the largest price of a unit that may be bought, 1 where nothing costs anything."""
+    largest = float(np.asarray(price)[most > 0].max(initial=0.0))
+    return largest if largest > 0.0 else 1.0
+
+
+def _refuse_contradiction(cost: float, bound: float) -> None:
+    """Refuse a bound above the cost of a plan.
+
+    Raises:
+        SolverError: one of them is wrong.
+    """
+    if bound > cost * (1.0 + SMALLEST_GAP):
+        raise SolverError(
+            f"the solver's bound {bound:.9g} is above the cost {cost:.9g} of a plan that it admits"
+        )
 
 
 def solve_on_few(
@@ -211,12 +503,16 @@ def solve_on_few(
     if start is not None:
         _start_at(model, small, replace(start, paths=np.searchsorted(rows, start.paths)))
     session = open_session(model, "highs", seed=seed, options={"mip_max_nodes": nodes})
-    outcome = session.solve(time_limit=time_limit, relative_gap=1e-4, start=start is not None)
+    outcome = session.solve(
+        time_limit=time_limit, relative_gap=1e-4, tolerance=ROW, start=start is not None
+    )
     if outcome.value is None:
         return None
     paths, units, _ = _read(model, few, small)
-    if not any(situation.adapts for situation in data.situations):
-        units = np.minimum(units, needed_units(few, small, paths, {}))
+    if not _adapts(data):
+        units = needed_units(few, small, paths, {})
+        if (units > np.asarray(data.most_units)).any():
+            return None
     served = _served(model, few, small)
     return _cost(small, units), Start(rows[paths], units, {}, served)
 
@@ -244,20 +540,43 @@ def load_under_failure(
     number: int,
 ) -> FloatArray:
     """Return the loads while a server is gone and hit tasks run on their backups, shape (I,)."""
+    then = paths_under_failure(case, failure, paths, backups, number)
+    return case.load(then, np.asarray(failure.keep))
+
+
+def paths_under_failure(
+    case: Case,
+    failure: Failure,
+    paths: IntArray,
+    backups: dict[tuple[int, int], int],
+    number: int,
+) -> IntArray:
+    """Return the path of each task while a server is gone, -1 where it has none, shape (T,)."""
+    visits = case.visits[paths, failure.server]
     then = [
-        backups.get((number, t), -1) if case.use[path, failure.server] > 0.0 else path
-        for t, path in enumerate(paths.tolist())
+        backups.get((number, t), -1) if hit else path
+        for t, (path, hit) in enumerate(zip(paths.tolist(), visits.tolist(), strict=True))
     ]
-    return case.load(np.array(then, dtype=np.int64), np.asarray(failure.keep))
+    return np.array(then, dtype=np.int64)
 
 
-def _session(model: pyo.ConcreteModel, settings: PlanSettings) -> MipSession:
+def _lost(case: Case, visiting: frozenset[int]) -> npt.NDArray[np.bool_]:
+    """Tell which tasks have no path that avoids a server, shape (T,)."""
+    return np.array(
+        [all(p in visiting for p in _paths(case, t)) for t in range(len(case.first) - 1)]
+    )
+
+
+def _session(model: pyo.ConcreteModel, settings: PlanSettings, presolve: bool = True) -> MipSession:
+    options = dict(settings.solver_options)
+    if not presolve and settings.solver == "highs":
+        options["presolve"] = "off"
     return open_session(
         model,
         settings.solver,
         threads=settings.threads,
         seed=settings.seed,
-        options=settings.solver_options,
+        options=options,
         log=settings.solver_log,
     )
 
@@ -316,6 +635,7 @@ def restricted(case: Case, allowed: npt.NDArray[np.bool_]) -> Case:
         first=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
         accuracy=case.accuracy[rows],
         use=case.use[rows],
+        visits=case.visits[rows],
         memory=case.memory[rows],
         shared=case.shared.subset(rows),
     )
@@ -327,24 +647,6 @@ def _paths(case: Case, task: int) -> range:
 
 def _chosen(case: Case, task: int, values: Sequence[float | None]) -> int:
     return int(case.first[task]) + int(np.argmax([value or 0.0 for value in values]))
-
-
-def _preferred(
-    model: pyo.ConcreteModel, case: Case, data: PlanData, settings: PlanSettings, cost: float
-) -> tuple[IntArray, FloatArray, dict[tuple[int, int], int]] | None:
-    """Return the plan of the same cost that buys latest and is most accurate, if one is found.
-
-    Without discounting it costs nothing to buy everything at once, and the cheapest plan may
-    give up accuracy that it need not: nobody would want that.
-    """
-    prefer(model, data, cost + 1e-6 * data.cost_unit)
-    limit = settings.time_limit
-    outcome = _session(model, settings).solve(
-        time_limit=None if limit is None else _SHARE_FOR_PREFERENCE * limit,
-        absolute_gap=1e-6,
-        start=True,
-    )
-    return None if outcome.value is None else _read(model, case, data)
 
 
 _SHARE_FOR_PREFERENCE = 0.25

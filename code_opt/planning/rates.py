@@ -6,7 +6,9 @@ import numpy as np
 
 from code_opt.errors import SolverError
 from code_opt.paths.graph import FloatArray, IntArray, rate_groups
-from code_opt.planning.case import LOAD_SLACK, Case
+from code_opt.planning.case import Case
+from code_opt.planning.tolerances import NOISE, ROW
+from code_opt.result import TOLERANCE
 from code_opt.solvers import LinearProgram
 
 
@@ -25,8 +27,8 @@ def most_rates(
     Raises:
         SolverError: the floors do not fit (never expected of a plan).
     """
-    capacity = 1.0 + np.where(case.unit > 0.0, case.unit * units, 0.0)
-    if (case.load(paths, demand) / capacity <= 1.0 + LOAD_SLACK).all():
+    capacity = case.capacity(units)
+    if (case.load(paths, demand) <= capacity * (1.0 + NOISE)).all():
         return demand.copy()
     groups = rate_groups(case.instance)
     use = []
@@ -56,11 +58,14 @@ def _most(use: FloatArray, demand: FloatArray, floor: FloatArray, worth: FloatAr
     Raises:
         SolverError: the floors do not fit.
     """
-    unit = np.where(demand > 0.0, demand, 1.0)
+    # Rates in units of the most that each can reach alone, so that every number is at most
+    # about 1 and the solver's tolerance means the same share of every capacity.
+    reach = np.minimum(demand, 1.0 / np.maximum(use.max(axis=1, initial=0.0), _SMALLEST_USE))
+    unit = np.where(demand > 0.0, np.maximum(reach, floor), 1.0)
     scaled = use * unit[:, None]
     tasks, resources = np.nonzero(scaled)
     indptr = np.concatenate(([0], np.cumsum(np.bincount(tasks, minlength=len(demand)))))
-    for slack in (0.0, LOAD_SLACK):
+    for slack in (0.0, *_FLOOR_SLACKS):
         program = LinearProgram(
             cost=worth * unit / (worth * unit).max(),
             lower=floor / unit,
@@ -74,3 +79,8 @@ def _most(use: FloatArray, demand: FloatArray, floor: FloatArray, worth: FloatAr
         if outcome is not None:
             return np.clip(outcome.x * unit, floor, demand)
     raise SolverError("the floors of a plan do not fit its capacities")
+
+
+_FLOOR_SLACKS = (10.0 * ROW, TOLERANCE / 2.0)
+"""Shares of a capacity by which floors may be too much: a program lets a little pass."""
+_SMALLEST_USE = 1e-300

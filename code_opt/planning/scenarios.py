@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods.columns import BoolArray
 from code_opt.paths.graph import FloatArray, IntArray
@@ -29,7 +30,7 @@ from code_opt.planning.columns import table
 from code_opt.planning.demands import Scenarios
 from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import promising_paths, search_plan
-from code_opt.planning.operation import link_cells, operate, path_cells, server_cells
+from code_opt.planning.operation import confirmed, link_cells, operate, path_cells, server_cells
 from code_opt.planning.plan import Cell, Plan, cell, worst_status
 from code_opt.planning.programs import (
     ProgramOutcome,
@@ -102,6 +103,8 @@ def plan_scenarios(
     case = build_case(instance, settings, coordination)
     least = case.least_accuracy(settings, loss)
     demands = scenarios.demands(case.instance) * factor
+    for name, demand in zip(scenarios.names, demands, strict=True):
+        case.check_demand(f"demand in scenario {name!r}", demand)
     probability = np.array(scenarios.probabilities)
     tables: dict[str, list[list[Cell]]] = {
         name: [] for name in ("summary", "scenarios", "servers", "links", "paths", "rates")
@@ -133,7 +136,7 @@ def plan_scenarios(
             tables["summary"].append([*row, *[None] * 8, seconds, message])
             continue
         paths, units = outcome.paths[0], outcome.units[0]
-        floors = np.minimum(case.floors, demands) if variant != "mean" else np.zeros_like(demands)
+        floors = case.floors(demands) if variant != "mean" else np.zeros_like(demands)
         rates = np.array(
             [most_rates(case, units, paths, d, f) for d, f in zip(demands, floors, strict=True)]
         )
@@ -156,10 +159,11 @@ def plan_scenarios(
         )
         _rows_of_variant(case, variant, scenarios, units, paths, found, least, floors, tables)
     gaps = [outcome.gap for outcome in outcomes.values() if outcome.gap is not None]
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="scenarios",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=worst_status([outcome.status for outcome in outcomes.values()]),
         gap=max(gaps, default=None),
         seconds=time.perf_counter() - begin,
@@ -211,6 +215,7 @@ def plan_scenarios(
             ),
         ),
     )
+    return confirmed(plan, instance)
 
 
 def solve_scenarios(
@@ -243,7 +248,7 @@ def solve_scenarios(
     else:
         rows = _deciding(demands, adapts)
         fixed, chances = demands[rows], probability[rows]
-    floors = np.minimum(case.floors, fixed)
+    floors = case.floors(fixed)
     situations = [
         Situation(
             0,

@@ -9,6 +9,7 @@ from typing import Any
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
+from code_opt.instance.ranges import LARGEST, MOST_RATIO, SMALLEST
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,16 @@ class PlanSettings:
         """Check the ranges."""
         if self.min_accuracy is not None and not 0.0 <= self.min_accuracy <= 1.0:
             raise InputError(f"min_accuracy {self.min_accuracy}: must lie in [0, 1]")
-        for name in ("unit_flops", "unit_bandwidth", "time_limit"):
+        for name in ("unit_flops", "unit_bandwidth"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0.0):
-                raise InputError(f"{name} {value}: must be a number above 0")
-        if self.demand is not None and not (math.isfinite(self.demand) and self.demand >= 0.0):
-            raise InputError(f"demand {self.demand}: must be finite and at least 0")
+            if value is not None and not SMALLEST <= value <= LARGEST:
+                raise InputError(
+                    f"{name} {value}: must be a number above 0, in [{SMALLEST:g}, {LARGEST:g}]"
+                )
+        if self.time_limit is not None and not 0.0 < self.time_limit < math.inf:
+            raise InputError(f"time_limit {self.time_limit}: must be a number above 0")
+        if self.demand is not None:
+            check_amount("demand", self.demand)
         if not 0.0 <= self.gap < 1.0:
             raise InputError(f"gap {self.gap}: must lie in [0, 1)")
         if self.threads < 1:
@@ -77,11 +82,43 @@ class PlanSettings:
         return {name: getattr(self, name) for name in names}
 
 
+def check_amount(name: str, value: float) -> float:
+    """Return an amount that is 0 or within the range of numbers, or refuse it.
+
+    Raises:
+        InputError: it is out of the range.
+    """
+    if value != 0.0 and not SMALLEST <= value <= LARGEST:
+        raise InputError(f"{name} {value:g}: must be 0 or lie in [{SMALLEST:g}, {LARGEST:g}]")
+    return float(value)
+
+
+def check_amounts(what: str, values: Mapping[str, float]) -> None:
+    """Refuse amounts out of the range of numbers, or too far from each other.
+
+    Args:
+        what: they are, for messages.
+        values: amounts by what each belongs to; those of 0 are passed over.
+
+    Raises:
+        InputError: one is out of the range, or two are more than ``MOST_RATIO`` apart.
+    """
+    positive = {name: value for name, value in values.items() if value != 0.0}
+    for name, value in positive.items():
+        check_amount(f"{what} of {name}:", value)
+    if not positive:
+        return
+    least, most = min(positive, key=positive.__getitem__), max(positive, key=positive.__getitem__)
+    if positive[most] > MOST_RATIO * positive[least]:
+        raise InputError(
+            f"{what}: {positive[most]:g} of {most} is more than {MOST_RATIO:g} times the "
+            f"{positive[least]:g} of {least}: leave out what is so small, or use other units"
+        )
+
+
 def check_growth(growth: float) -> float:
     """Return a growth factor, or refuse it."""
-    if not (math.isfinite(growth) and growth >= 0.0):
-        raise InputError(f"growth {growth}: must be finite and at least 0")
-    return float(growth)
+    return check_amount("growth", growth)
 
 
 def check_loss(points: float | None) -> float | None:

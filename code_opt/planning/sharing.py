@@ -19,6 +19,8 @@ from code_opt.instance.model import Instance
 from code_opt.paths import PathPool
 from code_opt.paths.graph import FloatArray, IntArray, rate_groups
 
+BoolArray = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class PrefixUse:
@@ -71,9 +73,7 @@ class PrefixUse:
         """Return the uses as shares of other capacities, shape (I,)."""
         return replace(self, use=self.use / capacity, own_use=self.own_use / capacity)
 
-    def left_out(
-        self, gone: npt.NDArray[np.bool_], use: FloatArray, memory: FloatArray
-    ) -> PrefixUse:
+    def left_out(self, gone: BoolArray, use: FloatArray, memory: FloatArray) -> PrefixUse:
         """Return what is shared if some paths share nothing.
 
         Args:
@@ -105,6 +105,17 @@ class PrefixUse:
             total = total + rate_of @ self.use
         return total
 
+    def filled(self, paths: IntArray) -> FloatArray:
+        """Return the share of each memory that the adapters of paths fill, shape (M,).
+
+        Args:
+            paths: path of each task, -1 for a task that does not run, shape (T,).
+        """
+        running = paths[paths >= 0]
+        walked = {prefix for path in running.tolist() for prefix in self.walked(path)}
+        total = self.own_memory[running].sum(axis=0)
+        return np.asarray(total + self.memory[sorted(walked)].sum(axis=0))
+
     def beside(self, rows: IntArray, others: IntArray) -> FloatArray:
         """Return what paths of one task use beside those of other tasks, shape (n, I).
 
@@ -130,6 +141,7 @@ def find_prefixes(pool: PathPool, use: FloatArray, memory: FloatArray) -> Prefix
         memory: of all paths, shape (P, M).
     """
     is_rate = pool.topology.is_rate_resource
+    is_memory = np.array([r.kind == "memory" for r in pool.resources], dtype=bool)
     width = len(is_rate)
     first = np.concatenate(([0], np.cumsum([len(task) for task in pool.tasks]))).astype(np.int64)
     leaf = np.full(pool.size, -1, dtype=np.int64)
@@ -150,14 +162,14 @@ def find_prefixes(pool: PathPool, use: FloatArray, memory: FloatArray) -> Prefix
             leaf[rows] = np.where(last >= 0, last + before, -1)
             beyond = np.zeros((len(own), width))
             beyond[:, group.resources] = own
-            own_use[rows], own_memory[rows] = beyond[:, is_rate], beyond[:, ~is_rate]
+            own_use[rows], own_memory[rows] = beyond[:, is_rate], beyond[:, is_memory]
     shared = np.array(amounts, dtype=float).reshape(-1, width)
     return PrefixUse(
         groups=tuple(group.tasks for group in pool.groups if group.is_shared),
         leaf=leaf,
         parent=np.array(parents, dtype=np.int64),
         use=shared[:, is_rate],
-        memory=shared[:, ~is_rate],
+        memory=shared[:, is_memory],
         own_use=own_use,
         own_memory=own_memory,
     )

@@ -9,11 +9,13 @@ from dataclasses import replace
 from typing import Any, cast
 
 from code_opt.errors import InputError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods import solve
 from code_opt.planning.columns import table
 from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
 from code_opt.planning.least_cost import plan_least_cost
+from code_opt.planning.operation import confirmed
 from code_opt.planning.plan import Cell, Plan, Status, worst_status
 from code_opt.planning.settings import PlanSettings
 from code_opt.registry import get_method, role_of
@@ -85,10 +87,11 @@ def plan_sweep(
         settings.tell(f"sweep: {len(jobs)} solves")
         rows = list(executor.map(_row, jobs))
     proven = [row for row in rows if row[2] == PLAN or role_of(str(row[2])) == "exact"]
-    return Plan(
+    plan = Plan(
         schema="code-opt/plan/1",
         kind="sweep",
         instance=instance.name,
+        instance_digest=digest_of(instance),
         status=worst_status([cast(Status, row[3]) for row in proven or rows]),
         gap=max((float(row[6]) for row in proven if row[6] is not None), default=None),
         seconds=time.perf_counter() - begin,
@@ -103,6 +106,7 @@ def plan_sweep(
             ),
         ),
     )
+    return confirmed(plan, instance)
 
 
 def _row(job: Job) -> list[Cell]:

@@ -292,6 +292,16 @@ class _Consistency:
             if getattr(adapters, name) >= adapters.images:
                 message = f"must leave images to train on: fewer than images = {adapters.images}"
                 self._add(("adapters", name), message, getattr(adapters, name))
+        together = min(adapters.batch, adapters.images - adapters.held_out)
+        if together == 1 and adapters.epochs and "pointwise-norm-relu" in adapters.kinds:
+            name, value = (
+                ("batch", adapters.batch) if adapters.batch == 1 else ("images", adapters.images)
+            )
+            message = (
+                "pointwise-norm-relu normalises over the images of a training step, which would "
+                "hold only one: take more, or leave this kind out of adapters.kinds"
+            )
+            self._add(("adapters", name), message, value)
 
     def _add(self, location: tuple[str | int, ...], message: str, value: Any = ...) -> None:
         text = None if value is ... else shown(value)

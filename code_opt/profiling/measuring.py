@@ -1,14 +1,21 @@
 """Measuring connections and paths: each once, kept at once.
 
 A *connection* is looked at by the path through it that needs the fewest other connections,
-in closed form, once per kind of adapter; the kind that is worth most is kept. A *path* is
-measured by fitting its adapters, training them together, and counting right answers on
-the validation images.
+in closed form, once per kind of adapter. Of the kinds that are as accurate as the best one,
+to one standard error, the one with the least work is kept (the one-standard-error rule of
+Breiman, Friedman, Olshen and Stone, 1984). A *path* is measured by fitting its adapters,
+training them together, and counting right answers on the validation images.
+
+A measurement is kept under a key of everything that it rests on: the networks on its path
+(weights, layers, cuts), its images with their labels, how adapters are made, seed, device
+and libraries. What is not in the key (servers, demands, reward, other services) changes no
+measurement.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, as_completed
@@ -17,10 +24,12 @@ from typing import Any
 
 import numpy as np
 
+from code_opt.errors import InputError
 from code_opt.instance.model import OUTPUT
 from code_opt.networks.adapters import AdapterSpec, adapter_costs
+from code_opt.networks.cost import AdapterCost
 from code_opt.networks.services import save_tensors
-from code_opt.networks.stitching import PathFit, Step, path_seed
+from code_opt.networks.stitching import PARTS, PathFit, Step, path_seed
 from code_opt.networks.threads import use_threads
 from code_opt.profiling.config import parse_config
 from code_opt.profiling.connections import (
@@ -126,15 +135,7 @@ class Measuring:
         self.report = report
         self.store = preparation.store
         self.tasks: dict[str, TaskProfile] = {}
-        self._prefix = key_of(
-            "adapters",
-            [(s.config.dnn, s.fingerprint) for s in preparation.services.values()],
-            preparation.config.adapters.model_dump(),
-            preparation.config.datasets,
-            preparation.config.precision,
-            preparation.config.seed,
-            preparation.place.device,
-        )
+        self._bases: dict[str, str] = {}
 
     # Connections
 
@@ -183,7 +184,7 @@ class Measuring:
             )
         for task_id, profile in self.tasks.items():
             for path in profile.graph.paths() if profile.graph.count <= 10**5 else ():
-                record = self.store.get(self._path_key(task_id, path))
+                record = self._known(self._path_key(task_id, path))
                 if record is not None:
                     profile.measured[path] = _path_record(record)
 
@@ -196,20 +197,33 @@ class Measuring:
         chosen: dict[Ends, Connection],
         others: dict[Ends, Candidate],
     ) -> Connection:
-        config = self.preparation.config
+        used = graph.used(path)
+        options = []
+        for kind in candidate.kinds:
+            steps = []
+            for ends in used:
+                if ends in chosen and ends != candidate.ends:
+                    spec = chosen[ends].spec
+                else:
+                    other = others[ends]
+                    spec = AdapterSpec(
+                        kind if ends == candidate.ends else other.kinds[0],
+                        other.source_shape,
+                        other.target_shape,
+                    )
+                steps.append(Step(*ends, spec))
+            options.append(steps)
         key = key_of(
-            self._prefix,
+            self._base(task),
             "connection",
-            task,
-            candidate,
             path,
-            sorted(chosen),
-            config.reward.model_dump(),  # these decide which kind is worth most
-            [server.flops for server in config.servers],
+            candidate.ends,
+            options,
+            self._networks(task, path),
         )
-        record = self.store.get(key)
-        if record is None or not (self.store.folder / record["file"]).exists():
-            record = self._try_kinds(key, task, candidate, path, graph, chosen, others)
+        record = self._known(key)
+        if record is None:
+            record = self._try_kinds(key, task, candidate, path, options)
         return Connection(
             task=task,
             source=candidate.source,
@@ -232,35 +246,25 @@ class Measuring:
         task: str,
         candidate: Candidate,
         path: tuple[str, ...],
-        graph: PathGraph,
-        chosen: dict[Ends, Connection],
-        others: dict[Ends, Candidate],
+        options: Sequence[Sequence[Step]],
     ) -> dict[str, Any]:
-        """Measure every kind of adapter in closed form and keep the one that is worth most."""
+        """Measure every kind of adapter in closed form and keep the best one.
+
+        Args:
+            key: of the record.
+            task: whose connection it is.
+            candidate: the connection.
+            path: the path that it is looked at by.
+            options: for every kind, the connections of the path.
+        """
         started = time.perf_counter()
         stitcher = self.preparation.stitcher(task)
-        used = graph.used(path)
-        number = used.index(candidate.ends)
-        tried: list[tuple[float, str, PathFit, int, int]] = []
-        for kind in candidate.kinds:
-            steps = []
-            for ends in used:
-                if ends in chosen and ends != candidate.ends:
-                    spec = chosen[ends].spec
-                else:
-                    other = others[ends]
-                    spec = AdapterSpec(
-                        kind if ends == candidate.ends else other.kinds[0],
-                        other.source_shape,
-                        other.target_shape,
-                    )
-                steps.append(Step(*ends, spec))
+        number = next(k for k, s in enumerate(options[0]) if (s.source, s.target) == candidate.ends)
+        tried: list[tuple[str, PathFit, AdapterCost]] = []
+        for kind, steps in zip(candidate.kinds, options, strict=True):
             fit = stitcher.measure([block_of(b) for b in path], steps, seed=0, tune=False)
-            cost = adapter_costs(steps[number].spec)
-            work = self.path_flops(path) + sum(adapter_costs(s.spec).flops for s in steps)
-            tried.append((self.worth(fit.held_out, work), kind, fit, cost.flops, cost.params))
-        # Of equals the first listed kind.
-        _, kind, fit, flops, params = max(tried, key=lambda t: t[0])
+            tried.append((kind, fit, adapter_costs(steps[number].spec)))
+        kind, fit, cost = _simplest(tried, len(stitcher.activations.images.held_out))
         seconds = time.perf_counter() - started
         file = f"connection-{key}.safetensors"
         self._save(file, fit)
@@ -284,9 +288,9 @@ class Measuring:
                 "source": source,
                 "target": candidate.target,
                 "adapter": kind,
-                "tried": {k: {"held_out": f.held_out, "flops": w} for _, k, f, w, _ in tried},
-                "flops": flops,
-                "params": params,
+                "tried": {k: {"held_out": f.held_out, "flops": c.flops} for k, f, c in tried},
+                "flops": cost.flops,
+                "params": cost.params,
                 "explained": fit.explained[number],
                 "similarity": similarity,
                 "accuracy": fit.closed_form,
@@ -347,7 +351,11 @@ class Measuring:
         config, place = self.preparation.config, self.preparation.place
         waiting = {
             executor.submit(
-                _measure_elsewhere, config.model_dump_json(by_alias=True), place, job
+                _measure_elsewhere,
+                config.model_dump_json(by_alias=True),
+                place,
+                self.identity,
+                job,
             ): job
             for job in jobs
         }
@@ -357,9 +365,44 @@ class Measuring:
     def _finished(self, job: Job, record: dict[str, Any]) -> dict[str, Any]:
         return self.store.add(self._path_key(job.task, job.path), record)
 
+    # Keys
+
+    def _base(self, task: str) -> str:
+        """Return a key of what all measurements of a task rest on."""
+        if task not in self._bases:
+            preparation = self.preparation
+            images = preparation.task_images(task)
+            self._bases[task] = key_of(
+                task,
+                [images.part(part).digest for part in PARTS],
+                images.normalization,
+                preparation.services[task].key,
+                preparation.plan(),
+                preparation.config.seed,
+                preparation.environment,
+            )
+        return self._bases[task]
+
+    def _networks(self, task: str, path: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the networks that a path runs through or is compared with, and their keys."""
+        services = self.preparation.services
+        used = {services[task].config.dnn, *(block_of(block)[0] for block in path)}
+        return sorted((s.config.dnn, s.key) for s in services.values() if s.config.dnn in used)
+
     def _path_key(self, task: str, path: Sequence[str]) -> str:
-        specs = [(s.source, s.target, s.spec) for s in self.steps_of(task, path)]
-        return key_of(self._prefix, "path", task, list(path), specs)
+        return key_of(
+            self._base(task), "path", path, self.steps_of(task, path), self._networks(task, path)
+        )
+
+    def _known(self, key: str) -> dict[str, Any] | None:
+        """Return the record of a measurement whose weights are there, too."""
+        record = self.store.get(key)
+        return record if record and (self.store.folder / record["file"]).exists() else None
+
+    @property
+    def identity(self) -> str:
+        """A key of everything that is measured here: equal ones measure the same."""
+        return key_of([self._base(task) for task in self.preparation.services])
 
     def _save(self, file: str, fit: PathFit) -> None:
         tensors = {
@@ -411,15 +454,43 @@ def _path_record(record: dict[str, Any]) -> PathRecord:
     )
 
 
-_ELSEWHERE: dict[str, Measuring] = {}
-"""In a worker process: what it has prepared, by config."""
+_ELSEWHERE: dict[tuple[str, Place, str], Measuring] = {}
+"""In a worker process: what it has prepared, by config, place and identity of the asking side."""
 
 
-def _measure_elsewhere(config: str, place: Place, job: Job) -> dict[str, Any]:
-    """Measure a path in a worker process, which prepares the config once."""
-    if config not in _ELSEWHERE:
+def _measure_elsewhere(config: str, place: Place, identity: str, job: Job) -> dict[str, Any]:
+    """Measure a path in a worker process, which prepares the config once.
+
+    Raises:
+        InputError: the worker sees other data or networks than the side that asks.
+    """
+    key = (config, place, identity)
+    if key not in _ELSEWHERE:
         use_threads(1)
         measuring = Measuring(Preparation(parse_config(json.loads(config)), place))
+        if measuring.identity != identity:
+            raise InputError(
+                "a worker reads other images or networks, or runs other versions of torch, than "
+                "the process that asks it: all must see the same files"
+            )
         measuring.profile_connections()
-        _ELSEWHERE[config] = measuring
-    return measure_path(_ELSEWHERE[config], job)
+        _ELSEWHERE.clear()  # one at a time: each holds its images and activations
+        _ELSEWHERE[key] = measuring
+    return measure_path(_ELSEWHERE[key], job)
+
+
+def _simplest(
+    tried: Sequence[tuple[str, PathFit, AdapterCost]], images: int
+) -> tuple[str, PathFit, AdapterCost]:
+    """Return the kind of least work that is as accurate as the best, to one standard error.
+
+    Args:
+        tried: kinds with their fits and costs; of equals the most accurate, then the first.
+        images: on which ``held_out`` was counted.
+    """
+    best = max(fit.held_out for _, fit, _ in tried)
+    least = best - math.sqrt(best * (1.0 - best) / images)
+    return min(
+        (one for one in tried if one[1].held_out >= least),
+        key=lambda one: (one[2].flops, -one[1].held_out),
+    )

@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,12 @@ from code_opt.networks.stitching import (
     Trunk,
     split_images,
 )
-from code_opt.networks.threads import use_threads
+from code_opt.networks.threads import library_versions, use_threads
 from code_opt.networks.training import (
     Architecture,
     TrainingPlan,
-    accuracy,
     build_network,
+    check_trainable,
     choose_device,
     fingerprint,
     round_to_half,
@@ -38,6 +37,11 @@ from code_opt.store import Store, key_of
 
 Report = Callable[[str, int, int], None]
 """Called with (what is going on, steps done, steps in all)."""
+
+
+_SCHEME = 1
+"""Raised when services, connections or paths are measured in another way than before: what
+was measured is then not taken for what is asked."""
 
 
 def silent(_: str, __: int, ___: int) -> None:
@@ -84,6 +88,8 @@ class Service:
     normalization: Normalization
     fingerprint: str
     """SHA-256 of all weights and statistics."""
+    key: str
+    """Of all that its blocks compute rests on: weights, layers, where it is cut."""
     seconds: float
     """Time of training [s]; 0 for loaded weights."""
 
@@ -97,6 +103,7 @@ class Preparation:
         self.store = Store(place.work)
         self.services: dict[str, Service] = {}
         self._files: dict[str, Path] = {}
+        self._splits: dict[Any, tuple[Images, Images]] = {}
         self._check()
         for i, service in enumerate(config.services):
             self.services[service.id] = self._made(service, report)
@@ -113,11 +120,15 @@ class Preparation:
         for i, service in enumerate(self.config.services):
             place = f"{self.place.config_path}: services[{i}]"
             try:
-                train, _ = self.images(service)
-                network = build_network(architecture_of(service, len(train.classes)))
+                train, validation = self.images(service)
+                _check_classes(train, validation)
+                architecture = architecture_of(service, len(train.classes))
+                network = build_network(architecture, device="meta")
                 make_trunk(service.dnn, network, service.input, service.blocks, service.cuts)
                 if service.weights is not None:
                     resolve_weights(self.place.config_path, service.weights)
+                if service.training is not None:
+                    check_trainable(network, architecture, min(service.training.batch, len(train)))
                 if len(train) < self.config.adapters.images:
                     raise InputError(
                         f"adapters.images asks for {self.config.adapters.images} images, the "
@@ -127,22 +138,32 @@ class Preparation:
                 raise InputError(f"{place}: {error}") from None
 
     def images(self, service: ServiceConfig) -> tuple[Images, Images]:
-        """Return the training and validation images of a service, under its classes."""
+        """Return the training and validation images of a service, under its classes.
+
+        The images are parted before they are relabelled: tasks on the same data set then hold
+        the same images out, and none is trained on what another is measured on.
+        """
         dataset = self.config.dataset(service)
         source = source_of(self.config, service, self.place.data)
-        return _split(
-            source,
-            tuple(service.input),
-            dataset.validation,
-            dataset.limit,
-            self.config.seed,
-            None if service.groups is None else tuple(service.groups.items()),
-        )
+        # Kept here and no longer than this run: files may change before the next one.
+        parts = (source, tuple(service.input), dataset.validation, dataset.limit)
+        if parts not in self._splits:
+            images = load_images(source, "train", service.input)
+            self._splits[parts] = images.split(dataset.validation, self.config.seed, dataset.limit)
+        train, validation = self._splits[parts]
+        if service.groups is None:
+            return train, validation
+        groups = tuple(service.groups.items())
+        if (*parts, groups) not in self._splits:
+            self._splits[*parts, groups] = (
+                train.relabelled(service.groups),
+                validation.relabelled(service.groups),
+            )
+        return self._splits[*parts, groups]
 
     def _made(self, service: ServiceConfig, report: Report) -> Service:
         """Train or load a service network, or find it among what was made before."""
         train, _ = self.images(service)
-        dataset = self.config.dataset(service)
         architecture = architecture_of(service, len(train.classes))
         seed = self.config.seed if service.seed is None else service.seed
         normalization = Normalization(*train.statistics)
@@ -150,40 +171,56 @@ class Preparation:
         if service.weights is not None:
             path = resolve_weights(self.place.config_path, service.weights)
             weights_hash = hashlib.sha256(path.read_bytes()).hexdigest()
+        layers = service.model_dump(include={"architecture", "options", "changes", "input"})
         key = key_of(
             "service",
-            service.model_dump(
-                include={"dnn", "architecture", "options", "changes", "input", "groups", "training"}
-            ),
+            layers,
+            service.model_dump(include={"dnn", "training"}),
             weights_hash,
-            dataset.model_dump(exclude={"download"}),
+            train.digest,
             seed,
             self.config.precision,
-            "cpu" if self.place.device == "cpu" else "cuda",
+            self.environment,
         )
-        network = build_network(architecture, seed)
         file = self.place.work / f"{service.dnn}-{key}.safetensors"
         record = self.store.get(key)
-        if record is not None and file.exists():
-            load_weights(network, load_tensors(file), str(file))
-        else:
+        if record is None or not file.exists():
+            network = build_network(architecture, seed)
             record = self._train(service, network, normalization, seed, report)
             if self.config.precision == "half":
                 round_to_half(network)
             save_tensors(file, network.state_dict(), half=self.config.precision == "half")
             record = self.store.add(key, {"kind": "service", "task": service.id, **record})
         self._files[service.id] = file
+        # Read back in any case: a run that goes on computes with what the first one did, to the
+        # layout in memory, which decides the order of sums.
+        network = build_network(architecture, seed)
+        load_weights(network, load_tensors(file), str(file))
         network.to(self.place.device)
         trunk, costs = make_trunk(service.dnn, network, service.input, service.blocks, service.cuts)
+        weights = fingerprint(trunk.blocks)
         return Service(
             config=service,
             trunk=trunk,
             costs=tuple(costs),
             classes=train.classes,
             normalization=normalization,
-            fingerprint=fingerprint(trunk.blocks),
+            fingerprint=weights,
+            key=key_of(
+                layers,
+                weights,
+                service.model_dump(include={"blocks", "cuts"}),
+                normalization,
+                self.environment,
+            ),
             seconds=float(record["seconds"]),
         )
+
+    @property
+    def environment(self) -> tuple[object, ...]:
+        """What numbers depend on besides the config and the data: device and libraries."""
+        versions = library_versions()
+        return (_SCHEME, self.place.device, versions["torch"], versions["torchvision"])
 
     def _train(
         self,
@@ -194,7 +231,7 @@ class Preparation:
         report: Report,
     ) -> dict[str, Any]:
         started = time.perf_counter()
-        train, validation = self.images(service)
+        train, _ = self.images(service)
         losses: list[float] = []
         if service.weights is not None:
             path = resolve_weights(self.place.config_path, service.weights)
@@ -218,15 +255,8 @@ class Preparation:
                 device=self.place.device,
                 progress=lambda done, total, _: report(f"training {service.dnn}", done, total),
             )
-        reached = accuracy(
-            network.eval().to(self.place.device),
-            validation,
-            normalization,
-            device=self.place.device,
-        )
         return {
             "losses": losses,
-            "accuracy": reached,
             "seconds": time.perf_counter() - started if losses else 0.0,
             "images": len(train),
         }
@@ -294,24 +324,19 @@ def source_of(config: ProfileConfig, service: ServiceConfig, data: Path) -> Imag
     return ImageSource(dataset.source, path, dataset.name, dataset.download)
 
 
-@lru_cache(maxsize=8)
-def _split(
-    source: ImageSource,
-    shape: tuple[int, ...],
-    validation: int,
-    limit: int | None,
-    seed: int,
-    groups: tuple[tuple[str, tuple[str, ...]], ...] | None,
-) -> tuple[Images, Images]:
-    """Read the training split and hold the validation images out.
+def _check_classes(train: Images, validation: Images) -> None:
+    """Check that there are classes to tell apart, and images to do it on.
 
-    The images are parted before they are relabelled: tasks on the same data set then hold the
-    same images out, and none is trained on what another is measured on.
+    Raises:
+        InputError: there are not.
     """
-    if groups is not None:
-        train, held_out = _split(source, shape, validation, limit, seed, None)
-        names = dict(groups)
-        return train.relabelled(names), held_out.relabelled(names)
-    images = load_images(source, "train", shape)
-    train, held_out = images.split(validation, seed)
-    return train.first(limit), held_out
+    if len(train.classes) < 2:
+        raise InputError(
+            f"the data set has the one class {train.classes[0]!r}; a task needs two or more"
+        )
+    for what, images in (("training", train), ("validation", validation)):
+        if not len(images):
+            raise InputError(
+                f"none of the {what} images is of a class in groups; take more images "
+                "(datasets: validation, limit) or other groups"
+            )

@@ -1,9 +1,9 @@
 """A report that people look at: one self-contained HTML page from results, evaluations, plans.
 
-From files to page, one direction: ``material`` reads and checks what is to be shown,
-``sections`` and the modules that it collects turn it into ``blocks`` (paragraphs, tables,
-figures), figures are ``drawing`` primitives laid out by ``edge`` and ``charts``, and ``page``
-(HTML) or ``plots`` (SVG and PNG files) writes them.
+From files to page, one direction. ``material`` reads and checks what is to be shown.
+``results``, ``plans`` and ``evaluation`` turn it into sections of ``blocks``: paragraphs, tables
+and figures. Figures are ``drawing`` primitives, laid out by ``edge`` and ``charts``.
+``assemble`` puts the sections in order; ``page`` (HTML) or ``plots`` (SVG and PNG) writes them.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from code_opt.checker import Violation, check
+from code_opt.checker import CHANGED, Violation, check
 from code_opt.errors import InputError
 from code_opt.instance import Instance, load_instance
+from code_opt.instance.digest import changed_parts
 from code_opt.instance.files import is_instance_folder
 from code_opt.instance.model import SCHEMA
 from code_opt.registry import place_of
@@ -37,6 +38,13 @@ class Shown:
     file: str
     result: Result
     violations: tuple[Violation, ...]
+    changed: tuple[str, ...] | None = ()
+    """Parts of the instance that changed since; None where it cannot be told."""
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the only thing wrong with it is that the instance changed since."""
+        return [violation.rule for violation in self.violations] == [CHANGED]
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,8 @@ class PlanFile:
 
     path: Path
     plan: Plan
+    changed: tuple[str, ...] | None = ()
+    """Parts of the instance that changed since; None where it cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +75,10 @@ class Material:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the independent check found nothing wrong with any result."""
-        return not any(shown.violations for shown in self.results)
+        """Whether every result passes the independent check, and every plan is of this instance."""
+        return not any(s.violations for s in self.results) and not any(
+            p.changed for p in self.plans
+        )
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,7 @@ def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> M
     instance = load_instance(instances[0])
     results = [(f.path, load_result(f.path)) for f in found if f.kind == "result"]
     evaluations = tuple(read_evaluation(f.path) for f in found if f.kind == "evaluation")
-    plans = tuple(PlanFile(f.path, _load_plan(f.path)) for f in found if f.kind == "plan")
+    plans = tuple(_load_plan(f.path, instance) for f in found if f.kind == "plan")
     about = [(path, result.instance) for path, result in results]
     about += [(e.path, e.instance) for e in evaluations]
     about += [(p.path, p.plan.instance) for p in plans]
@@ -133,10 +145,16 @@ def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> M
     )
 
 
-def _load_plan(path: Path) -> Plan:
+def _load_plan(path: Path, instance: Instance) -> PlanFile:
     from code_opt.planning import load_plan  # loads Pyomo: only where there is a plan
 
-    return load_plan(path)
+    plan = load_plan(path)
+    return PlanFile(path, plan, _changed(plan.instance_digest, instance))
+
+
+def _changed(digest: dict[str, str] | None, instance: Instance) -> tuple[str, ...] | None:
+    parts = changed_parts(digest, instance)
+    return None if parts is None else tuple(parts)
 
 
 def _find(paths: Sequence[Path]) -> list[_Found]:
@@ -202,5 +220,6 @@ def _label(results: Sequence[tuple[Path, Result]], instance: Instance) -> list[S
         if taken[label] > 1:
             label += f" ({taken[label]})"
         violations = tuple(check(result, instance))
-        named.append(Shown(plain(label), plain(path.name), result, violations))
+        changed = _changed(result.instance_digest, instance)
+        named.append(Shown(plain(label), plain(path.name), result, violations, changed))
     return sorted(named, key=lambda shown: place_of(shown.result.method))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from code_opt.errors import InputError
-from code_opt.files import read_text
+from code_opt.files import MAX_BYTES, read_text
+from code_opt.instance.cells import CellsError, read_cells
 
 
 def read_json(path: Path) -> Any:
@@ -36,14 +35,15 @@ def read_csv(path: Path, columns: Collection[str]) -> list[dict[str, str]]:
         InputError: it cannot be read, lacks one of ``columns``, or a row has another length.
     """
     try:
-        reader = csv.DictReader(io.StringIO(read_text(path, newline="")), strict=True)
-        missing = [name for name in columns if name not in (reader.fieldnames or ())]
-        if missing:
-            raise InputError(f"{path}: no column {', '.join(missing)}")
-        rows = list(reader)
-    except csv.Error as error:
-        raise InputError(f"{path}: not CSV: {error}") from None
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise InputError(f"{path}:{number}: not as many cells as columns")
-    return rows
+        cells = read_cells(read_text(path, newline=""), MAX_BYTES)
+    except CellsError as error:
+        raise InputError(f"{path}:{error.line}: {error.message}") from None
+    header = cells.columns if cells.rows else []
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise InputError(f"{path}: no column {', '.join(missing)}")
+    for line, row in cells.rows[1:]:
+        wrong = cells.width_problem(row, len(header))
+        if wrong is not None:
+            raise InputError(f"{path}:{line}: {wrong}")
+    return [dict(zip(header, row, strict=False)) for _, row in cells.rows[1:]]

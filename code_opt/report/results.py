@@ -37,7 +37,7 @@ from code_opt.report.material import Material, Shown
 from code_opt.report.numbers import figure, gap, points, relative, short
 from code_opt.result import TOLERANCE
 from code_opt.text import amount, duration, number, percent, plain, seconds, si
-from code_opt.wording import PathWords, chosen, reading
+from code_opt.wording import PathWords, after_change, chosen, reading
 
 MOST_DRAWN = 24
 """Most tasks (or DNNs) that are drawn in one picture; beyond, each task has its own."""
@@ -77,7 +77,22 @@ def introduction(material: Material) -> list[Block]:
     """Return what a reader in a hurry should see: warnings, large figures, sentences."""
     blocks: list[Block] = []
     for shown in material.results:
-        if shown.violations:
+        if shown.is_stale:
+            holds, lost = after_change(
+                shown.result.status,
+                shown.result.bound,
+                shown.result.gap,
+                holds_anything=shown.result.has_solution,
+                is_else_confirmed=True,
+            )
+            blocks.append(
+                Callout(
+                    f"{shown.label} ({shown.file}) was found before the instance changed "
+                    f"({', '.join(shown.changed or ())})",
+                    (f"Still holds: {holds}.", f"Not confirmed: {lost}."),
+                )
+            )
+        elif shown.violations:
             texts = [plain(violation) for violation in shown.violations]
             few = 12
             if len(texts) > few:
@@ -89,6 +104,20 @@ def introduction(material: Material) -> list[Block]:
                     tuple(texts),
                 )
             )
+    blocks += [
+        Callout(
+            f"The plan {plain(one.path.name)} was made before the instance changed "
+            f"({', '.join(one.changed)})",
+            ("Nothing in it is confirmed for the instance as it is now; plan it again.",),
+        )
+        for one in material.plans
+        if one.changed
+    ]
+    unknown = [s.file for s in material.results if s.changed is None]
+    unknown += [plain(one.path.name) for one in material.plans if one.changed is None]
+    if unknown:
+        text = "Whether the instance changed since cannot be told: they keep no digest of it."
+        blocks.append(Callout(f"Written by an older version: {_few(unknown)}", (text,), "note"))
     results = [shown.result for shown in material.results]
     best = chosen(results)
     local = next((r for r in results if r.method == "local" and r.has_solution), None)
@@ -501,7 +530,15 @@ def _gains(material: Material) -> list[Block]:
     return [Figure("rates", drawing, caption)]
 
 
+def _few(names: list[str]) -> str:
+    """Return the first of some names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
 def _verdict(shown: Shown) -> Cell:
+    if shown.is_stale:
+        return Cell("✗ instance changed", "bad")
     if shown.violations:
         return Cell(f"✗ {len(shown.violations)} wrong", "bad")
     return Cell("✓ passed" if shown.result.has_solution else "✓ no assignment", "good")

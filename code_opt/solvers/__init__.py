@@ -1,6 +1,6 @@
 """The only place that speaks to a solver."""
 
-from code_opt.solvers.base import MipOutcome, MipSession, SolverProgress, Termination
+from code_opt.solvers.base import MipOutcome, MipSession, SolverProgress, Termination, contradicts
 from code_opt.solvers.factory import available_solvers, open_session
 from code_opt.solvers.lp import LinearProgram, LpOutcome, ModelRelaxation, Polar
 from code_opt.solvers.writing import write_model
@@ -15,6 +15,7 @@ __all__ = [
     "SolverProgress",
     "Termination",
     "available_solvers",
+    "contradicts",
     "open_session",
     "write_model",
 ]

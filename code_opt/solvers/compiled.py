@@ -7,10 +7,13 @@ from typing import Any
 
 import highspy
 import numpy as np
+import numpy.typing as npt
 import pyomo.environ as pyo
 import scipy.sparse  # noqa: F401 (Pyomo's compiler loads it on its first use: load it here)
 from pyomo.core.expr.numeric_expr import LinearExpression
 from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
+
+FloatArray = npt.NDArray[np.float64]
 
 
 class CompiledModel:
@@ -30,12 +33,14 @@ class CompiledModel:
         lp.offset_ = float(form.c_offset[0])
         lp.col_lower_ = np.array([_bound(var.lb, -np.inf) for var in self.variables])
         lp.col_upper_ = np.array([_bound(var.ub, np.inf) for var in self.variables])
-        lp.row_lower_ = np.where(kinds <= 0, rhs, -np.inf)
-        lp.row_upper_ = np.where(kinds >= 0, rhs, np.inf)
+        matrix = form.A.tocsc(copy=True)
+        less, more = _drop_tiny(matrix, np.array(lp.col_lower_), np.array(lp.col_upper_))
+        lp.row_lower_ = np.where(kinds <= 0, rhs - more, -np.inf)
+        lp.row_upper_ = np.where(kinds >= 0, rhs - less, np.inf)
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_ = form.A.indptr
-        lp.a_matrix_.index_ = form.A.indices
-        lp.a_matrix_.value_ = form.A.data
+        lp.a_matrix_.start_ = matrix.indptr
+        lp.a_matrix_.index_ = matrix.indices
+        lp.a_matrix_.value_ = matrix.data
         self.is_integer = np.array([not var.is_continuous() for var in self.variables])
         kind = {
             True: highspy.HighsVarType.kInteger,
@@ -71,6 +76,35 @@ class CompiledModel:
     def values(self) -> np.ndarray:
         """Return the variables' present values by column; unset ones are 0."""
         return np.array([0.0 if v.value is None else float(v.value) for v in self.variables])
+
+
+TINY = 1e-9
+"""HiGHS ignores coefficients of this size and below (its option ``small_matrix_value``)."""
+
+
+def _drop_tiny(matrix: Any, lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Drop coefficients that the solver would ignore; return what they add to each row.
+
+    A bound of the program must hold for the rows as they are. So the rows are widened by the
+    least and the most that the dropped terms can be, shape (rows,) each.
+
+    Args:
+        matrix: compressed by columns; changed in place.
+        lower: bounds of the columns.
+        upper: the same.
+    """
+    rows = matrix.shape[0]
+    column = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
+    tiny = np.abs(matrix.data) <= TINY
+    # A variable without bounds keeps its term: the solver is left to see what it makes of it.
+    tiny &= np.isfinite(lower[column]) & np.isfinite(upper[column])
+    ends = matrix.data[tiny, None] * np.column_stack((lower, upper))[column[tiny]]
+    less, more = np.zeros(rows), np.zeros(rows)
+    np.add.at(less, matrix.indices[tiny], ends.min(axis=1, initial=np.inf))
+    np.add.at(more, matrix.indices[tiny], ends.max(axis=1, initial=-np.inf))
+    matrix.data[tiny] = 0.0
+    matrix.eliminate_zeros()
+    return less, more
 
 
 def _bound(value: float | None, default: float) -> float:

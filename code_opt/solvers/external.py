@@ -6,7 +6,8 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ import pyomo.environ as pyo
 from pyomo.opt import TerminationCondition
 
 from code_opt.errors import InputError, SolverError
-from code_opt.solvers.base import MipOutcome, SolverProgress, Termination
-from code_opt.solvers.highs import new_highs
+from code_opt.solvers.base import MipOutcome, SolverProgress, Termination, contradicts
+from code_opt.solvers.highs import HighsSession, new_highs
+from code_opt.solvers.writing import contradiction, write_model
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,38 @@ class PyomoSession:
         time_limit: float | None = None,
         absolute_gap: float = 0.0,
         relative_gap: float = 0.0,
+        tolerance: float | None = None,  # noqa: ARG002
         start: bool = False,
+        known: float | None = None,
         progress: Callable[[SolverProgress], None] | None = None,  # noqa: ARG002
     ) -> MipOutcome:
-        """See :class:`code_opt.solvers.base.MipSession`; progress is not reported."""
+        """See :class:`code_opt.solvers.base.MipSession`.
+
+        Progress is not reported, and the tolerance is the solver's own. Another solver's
+        "infeasible" is asked again of HiGHS.
+        """
+        outcome = self._solve(time_limit, absolute_gap, relative_gap, start)
+        if outcome.termination is Termination.INFEASIBLE:
+            second = HighsSession(self._model).solve(
+                time_limit=time_limit,
+                absolute_gap=absolute_gap,
+                relative_gap=relative_gap,
+                known=known,
+            )
+            return replace(second, is_second=True)
+        if contradicts(outcome.bound, known):
+            raise self.contradiction(
+                f"its bound {outcome.bound:.9g} is below the value {known:.9g} of a known solution"
+            )
+        return outcome
+
+    def contradiction(self, found: str) -> SolverError:
+        """See :class:`code_opt.solvers.base.MipSession`."""
+        return contradiction(self._name, found, partial(write_model, self._model))
+
+    def _solve(
+        self, time_limit: float | None, absolute_gap: float, relative_gap: float, start: bool
+    ) -> MipOutcome:
         solver = pyo.SolverFactory(self._name)
         for name, value in self._options.items():
             solver.options[name] = value

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import highspy
@@ -12,8 +14,10 @@ import pyomo.environ as pyo
 from highspy import HighsModelStatus as Status
 
 from code_opt.errors import InputError, SolverError
-from code_opt.solvers.base import MipOutcome, SolverProgress, Termination
+from code_opt.solvers.base import MipOutcome, SolverProgress, Termination, contradicts
 from code_opt.solvers.compiled import CompiledModel
+from code_opt.solvers.writing import contradiction
+from code_opt.stopping import is_stop_requested
 
 _LIMITS = {
     Status.kTimeLimit: Termination.TIME_LIMIT,
@@ -24,12 +28,16 @@ _LIMITS = {
     Status.kObjectiveTarget: Termination.OTHER_LIMIT,
     Status.kMemoryLimit: Termination.OTHER_LIMIT,
 }
+_INFEASIBLE = (Status.kInfeasible, Status.kUnboundedOrInfeasible)
+"""Every goal of ours is bounded above: "unbounded or infeasible" is infeasible."""
 _FEASIBILITY_TOLERANCE = 1e-6
 """HiGHS' default for mip_feasibility_tolerance."""
 _DOMINATED_COLUMNS = 1 << 5
 """Rule of HiGHS' presolve (bit of ``presolve_rule_off``) that is left out. With it HiGHS 1.16 has
 called a feasible model's second best solution optimal (tests/solvers/presolve.mps; of the same
 kind: HiGHS issues 1725, 3043, 3073 and 3094)."""
+_LAST_WAIT = 1.0
+"""Seconds that a cancelled run gets to end by itself before nobody waits for it any more."""
 _OWN_OPTIONS = ("time_limit", "mip_rel_gap", "mip_abs_gap", "threads", "output_flag")
 # With a start that is near the optimum, HiGHS' searches for solutions and the restarts that
 # they trigger cost more than they bring (`python -m benchmarks.ablation` measures it). That
@@ -65,7 +73,8 @@ class HighsSession:
         self._compiled = CompiledModel(model)
         self._user_options = frozenset(options or {})
         self._trusts_start = False
-        self._highs = new_highs(threads=threads, seed=seed, options=options, log=log)
+        self._new = partial(new_highs, threads=threads, seed=seed, options=options, log=log)
+        self._highs = self._new()
         self._highs.passModel(self._compiled.lp)
 
     def add_constraints(self, constraints: Sequence[Any]) -> None:
@@ -113,17 +122,20 @@ class HighsSession:
         time_limit: float | None = None,
         absolute_gap: float = 0.0,
         relative_gap: float = 0.0,
+        tolerance: float | None = None,
         start: bool = False,
+        known: float | None = None,
         progress: Callable[[SolverProgress], None] | None = None,
     ) -> MipOutcome:
         """See :class:`code_opt.solvers.base.MipSession`."""
         highs = self._highs
+        began = time.monotonic()
         self._limit_time(time_limit)
-        highs.setOptionValue("mip_abs_gap", absolute_gap)
-        highs.setOptionValue("mip_rel_gap", relative_gap)
+        self._set_gaps(absolute_gap, relative_gap)
         # HiGHS prunes nodes that are better by less than this, so its bound is no sharper.
         wanted = max(0.1 * max(absolute_gap, relative_gap), 1e-9)
-        tolerance = min(_FEASIBILITY_TOLERANCE, wanted)
+        if tolerance is None:
+            tolerance = min(_FEASIBILITY_TOLERANCE, wanted)
         for name, setting in (_TRUST_START if start and self._trusts_start else {}).items():
             if name not in self._user_options:
                 highs.setOptionValue(name, setting)
@@ -138,16 +150,90 @@ class HighsSession:
             # Seen once in thousands of runs at tight tolerances: HiGHS' own is safer.
             highs.clearSolver()
             status = self._run(_FEASIBILITY_TOLERANCE, start_values, progress)
-        info = highs.getInfo()
+        if status in _INFEASIBLE or (status != Status.kOptimal and status not in _LIMITS):
+            left = None if time_limit is None else time_limit - (time.monotonic() - began)
+            self._set_up_anew(left, absolute_gap, relative_gap)
+            second = self._run(_FEASIBILITY_TOLERANCE, None, progress)
+            outcome = replace(self._outcome(second), is_second=status in _INFEASIBLE)
+            self._compare(status, tolerance, outcome, known)
+        else:
+            outcome = self._outcome(status)
+        if contradicts(outcome.bound, known):
+            raise self.contradiction(
+                f"its bound {outcome.bound:.9g} is below the value {known:.9g} of a known solution"
+            )
+        return outcome
+
+    def contradiction(self, found: str) -> SolverError:
+        """See :class:`code_opt.solvers.base.MipSession`."""
+        return contradiction("HiGHS", found, self._highs.writeModel)
+
+    def _set_gaps(self, absolute: float, relative: float) -> None:
+        self._highs.setOptionValue("mip_abs_gap", absolute)
+        self._highs.setOptionValue("mip_rel_gap", relative)
+
+    def _set_up_anew(self, time_limit: float | None, absolute: float, relative: float) -> None:
+        """Go on with a new solver without presolve, and with nothing fixed by :meth:`tighten`.
+
+        HiGHS has open reports of wrong infeasibility, most of them of presolve (issue 3296).
+        """
+        lp, own = self._highs.getLp(), self._compiled.lp
+        lp.col_lower_, lp.col_upper_ = own.col_lower_, own.col_upper_
+        lp.integrality_ = own.integrality_
+        self._highs, self._trusts_start = self._new(), False
+        self._highs.setOptionValue("presolve", "off")
+        self._highs.passModel(lp)
+        self._limit_time(time_limit)
+        self._set_gaps(absolute, relative)
+
+    def _compare(
+        self, first: Status, tolerance: float, second: MipOutcome, known: float | None
+    ) -> None:
+        """Raise where the second answer shows that nothing can be trusted.
+
+        The second ask allows larger violations. What it finds contradicts the first one only if it
+        is a solution within the tolerance of that one; what was fixed by the value of a known
+        solution is for the caller to compare, who knows what the second one is worth.
+        """
+        if first not in _INFEASIBLE:
+            return
+        if second.termination is Termination.INFEASIBLE and known is not None:
+            raise self.contradiction(
+                f"it calls the program infeasible, but a solution of the value {known:.9g} is known"
+            )
+        if second.value is not None and known is None and self._violation() <= tolerance:
+            raise self.contradiction(
+                "it calls the program infeasible, and without presolve it finds a solution of the "
+                f"value {second.value:.9g}"
+            )
+
+    def _violation(self) -> float:
+        """Return the largest violation of a row, a bound or integrality by the solution held."""
+        lp, solution = self._highs.getLp(), self._highs.getSolution()
+        x, rows = np.array(solution.col_value), np.array(solution.row_value)
+        integer = x[self._compiled.is_integer]
+        return max(
+            float(np.max(excess, initial=0.0))
+            for excess in (
+                np.array(lp.col_lower_) - x,
+                x - np.array(lp.col_upper_),
+                np.array(lp.row_lower_) - rows,
+                rows - np.array(lp.row_upper_),
+                np.abs(integer - np.round(integer)),
+            )
+        )
+
+    def _outcome(self, status: Status) -> MipOutcome:
+        """Return what the run found, the solution loaded into the model's variables."""
+        info = self._highs.getInfo()
         nodes, iterations = int(max(info.mip_node_count, 0)), int(info.simplex_iteration_count)
-        if status in (Status.kInfeasible, Status.kUnboundedOrInfeasible):
-            # Every goal of ours is bounded above: "unbounded or infeasible" is infeasible.
+        if status in _INFEASIBLE:
             return MipOutcome(Termination.INFEASIBLE, None, -np.inf, nodes, iterations)
         if status != Status.kOptimal and status not in _LIMITS:
-            raise SolverError(f"HiGHS stopped with: {highs.modelStatusToString(status)}")
+            raise SolverError(f"HiGHS stopped with: {self._highs.modelStatusToString(status)}")
         value: float | None = None
         if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
-            columns = highs.getSolution().col_value
+            columns = self._highs.getSolution().col_value
             self._compiled.load(columns)
             value = -self._compiled.objective(columns)
         bound = -info.mip_dual_bound
@@ -228,9 +314,17 @@ def new_highs(
 
 
 def run_interruptible(
-    highs: highspy.Highs, progress: Callable[[SolverProgress], None] | None = None
+    highs: highspy.Highs,
+    progress: Callable[[SolverProgress], None] | None = None,
+    is_stoppable: bool = True,
 ) -> None:
-    """Run HiGHS so that Ctrl-C ends it and progress is reported now and then."""
+    """Run HiGHS so that Python's signals are heard while it runs.
+
+    Args:
+        highs: what to run.
+        progress: called now and then.
+        is_stoppable: whether a request to stop ends the run.
+    """
     latest: list[SolverProgress] = []
 
     def remember(event: Any) -> None:
@@ -245,12 +339,14 @@ def run_interruptible(
         done, last = False, time.monotonic()
         while not done:
             done, _ = highs.wait(0.1)
+            if is_stoppable and is_stop_requested():
+                highs.cancelSolve()
             if progress is not None and latest and time.monotonic() - last > 0.5:
                 progress(latest[0])
                 last = time.monotonic()
     except BaseException:
         highs.cancelSolve()
-        highs.wait()
+        highs.wait(_LAST_WAIT)
         raise
     finally:
         if progress is not None:

@@ -14,7 +14,7 @@ from highspy import HighsModelStatus as Status
 
 from code_opt.errors import SolverError
 from code_opt.solvers.compiled import CompiledModel
-from code_opt.solvers.highs import new_highs
+from code_opt.solvers.highs import new_highs, run_interruptible
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -22,6 +22,14 @@ IntArray = npt.NDArray[np.int64]
 
 _SOLVED = (Status.kOptimal, Status.kModelEmpty)
 _INFEASIBLE = (Status.kInfeasible, Status.kUnboundedOrInfeasible)
+_STOPPED = (Status.kTimeLimit, Status.kInterrupt)
+_LARGEST = 1e14
+"""HiGHS refuses coefficients from 1e15 on. In a row whose other numbers are near 1 a column with
+such a coefficient is 0 within any tolerance, so what is larger is taken as this."""
+_LARGEST_COST = 1e6
+"""Objectives with larger numbers are scaled: dual feasibility has an absolute tolerance."""
+_LARGEST_BOUND = 1e19
+"""HiGHS takes bounds from 1e20 on as infinite."""
 _TOLERANCE = 1e-9
 """Primal feasibility, far inside the tolerance that results are checked with."""
 
@@ -56,10 +64,14 @@ class LinearProgram:
         Rows are ``A x <= rhs``; with ``row_lower``, ``row_lower <= A x <= rhs``.
         A program given as ``instead_of`` is replaced and must not be used again: where many
         small ones are solved, setting up the solver costs as much as solving.
+
+        Raises:
+            SolverError: HiGHS refuses the numbers (infinite, or beyond what it can hold).
         """
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = len(cost), len(rhs)
-        lp.col_cost_ = -np.asarray(cost, dtype=float)
+        self._scale = _scale_of(np.asarray(cost))
+        lp.col_cost_ = -np.asarray(cost, dtype=float) / self._scale
         lp.col_lower_, lp.col_upper_ = lower, upper
         lp.row_lower_ = np.full(len(rhs), -np.inf) if row_lower is None else row_lower
         lp.row_upper_ = rhs
@@ -76,12 +88,18 @@ class LinearProgram:
             self._highs.setOptionValue("presolve", "off")
         else:
             self._highs = instead_of._highs
-        self._highs.passModel(lp)
+        self._is_stoppable = False
+        lp.a_matrix_.value_ = np.clip(lp.a_matrix_.value_, -_LARGEST, _LARGEST)
+        lp.col_lower_ = _finite(np.array(lp.col_lower_))
+        lp.col_upper_ = _finite(np.array(lp.col_upper_))
+        if self._highs.passModel(lp) == highspy.HighsStatus.kError:
+            raise SolverError("HiGHS refuses the numbers of a linear program")
 
     def set_cost(self, cost: FloatArray) -> None:
         """Replace the objective."""
         columns = np.arange(len(cost), dtype=np.int32)
-        self._highs.changeColsCost(len(cost), columns, -np.asarray(cost, dtype=float))
+        self._scale = _scale_of(np.asarray(cost))
+        self._highs.changeColsCost(len(cost), columns, -np.asarray(cost, dtype=float) / self._scale)
 
     def add_columns(
         self,
@@ -92,15 +110,20 @@ class LinearProgram:
         data: FloatArray,
     ) -> None:
         """Add columns with lower bound 0; ``starts`` tells where the entries of each begin."""
+        larger = _scale_of(np.asarray(cost))
+        if larger > self._scale:
+            known = np.array(self._highs.getLp().col_cost_) * (self._scale / larger)
+            self._scale = larger
+            self._highs.changeColsCost(len(known), np.arange(len(known), dtype=np.int32), known)
         self._highs.addCols(
             len(cost),
-            -np.asarray(cost, dtype=float),
+            -np.asarray(cost, dtype=float) / self._scale,
             np.zeros(len(cost)),
             upper,
             len(rows),
             np.asarray(starts, dtype=np.int32),
             np.asarray(rows, dtype=np.int32),
-            data,
+            np.clip(data, -_LARGEST, _LARGEST),
         )
 
     def add_rows(
@@ -114,7 +137,7 @@ class LinearProgram:
             len(columns),
             np.asarray(starts, dtype=np.int32),
             np.asarray(columns, dtype=np.int32),
-            data,
+            np.clip(data, -_LARGEST, _LARGEST),
         )
 
     def delete_rows(self, rows: IntArray) -> None:
@@ -134,7 +157,7 @@ class LinearProgram:
 
     def set_bounds(self, column: int, lower: float, upper: float) -> None:
         """Replace the bounds of one column."""
-        self._highs.changeColBounds(column, lower, upper)
+        self._highs.changeColBounds(column, *_finite(np.array([lower, upper])).tolist())
 
     def set_row_bounds(self, row: int, lower: float, upper: float) -> None:
         """Replace the bounds of one row."""
@@ -142,19 +165,20 @@ class LinearProgram:
 
     def set_coefficient(self, row: int, column: int, value: float) -> None:
         """Replace one entry of the matrix."""
-        self._highs.changeCoeff(row, column, value)
+        self._highs.changeCoeff(row, column, min(max(value, -_LARGEST), _LARGEST))
 
     def set_column(
         self, column: int, cost: float, upper: float, rows: list[int], values: list[float]
     ) -> None:
         """Replace objective, upper bound and entries of one column (lower bound 0)."""
-        self._highs.changeColCost(column, -cost)
+        self._highs.changeColCost(column, -cost / self._scale)
         self._highs.changeColBounds(column, 0.0, upper)
         for row, value in zip(rows, values, strict=True):
-            self._highs.changeCoeff(row, column, value)
+            self.set_coefficient(row, column, value)
 
     def limit_time(self, seconds: float | None) -> None:
-        """Let every later solve stop after so many seconds."""
+        """Let every later solve stop after so many seconds, or when a stop is requested."""
+        self._is_stoppable = True
         limit = np.inf if seconds is None else self._highs.getRunTime() + max(seconds, 0.01)
         self._highs.setOptionValue("time_limit", limit)
 
@@ -165,12 +189,12 @@ class LinearProgram:
             SolverError: HiGHS stopped for any other reason.
         """
         status = self._run()
-        if status not in _SOLVED and status != Status.kTimeLimit:
+        if status not in _SOLVED and status not in _STOPPED:
             # A warm start can end in numerical trouble, or in a wrong "infeasible": ask afresh,
             # and with presolve and looser tolerances before giving up.
             self._highs.clearSolver()
             status = self._run()
-        if status == Status.kTimeLimit:
+        if status in _STOPPED:
             return None
         if status not in _SOLVED and status not in _INFEASIBLE:
             self._highs.clearSolver()
@@ -185,15 +209,27 @@ class LinearProgram:
             raise SolverError(f"HiGHS stopped with: {self._highs.modelStatusToString(status)}")
         solution = self._highs.getSolution()
         return LpOutcome(
-            value=-self._highs.getInfo().objective_function_value,
+            value=-self._highs.getInfo().objective_function_value * self._scale,
             x=np.array(solution.col_value),
-            row_dual=-np.array(solution.row_dual),
-            column_dual=-np.array(solution.col_dual),
+            row_dual=-np.array(solution.row_dual) * self._scale,
+            column_dual=-np.array(solution.col_dual) * self._scale,
         )
 
     def _run(self) -> Status:
-        self._highs.run()
+        run_interruptible(self._highs, is_stoppable=self._is_stoppable)
         return self._highs.getModelStatus()
+
+
+def _scale_of(cost: FloatArray) -> float:
+    """Return what an objective is divided by: 1 unless it is so large that tolerances fail."""
+    largest = float(np.abs(cost).max(initial=0.0))
+    return largest if largest > _LARGEST_COST else 1.0
+
+
+def _finite(bounds: FloatArray) -> FloatArray:
+    """Return bounds, finite ones within what HiGHS takes as finite."""
+    clipped = np.clip(bounds, -_LARGEST_BOUND, _LARGEST_BOUND)
+    return np.asarray(np.where(np.isfinite(bounds), clipped, bounds))
 
 
 class ModelRelaxation(LinearProgram):
@@ -205,6 +241,7 @@ class ModelRelaxation(LinearProgram):
         lp = self._compiled.lp
         lp.integrality_ = []
         self.columns, self.rows = lp.num_col_, lp.num_row_
+        self._scale = 1.0
         """Columns and rows of the model itself; what is added later comes behind them."""
         self.cost = -np.array(lp.col_cost_)
         """The model's objective, shape (columns,)."""

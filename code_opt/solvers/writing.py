@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyomo.environ as pyo
 
-from code_opt.errors import InputError
+from code_opt.errors import InputError, SolverError
 from code_opt.files import write_atomically
 
 
@@ -25,3 +27,20 @@ def write_model(model: pyo.ConcreteModel, path: str | Path) -> None:
         scratch = Path(folder) / f"model{suffix}"
         model.write(str(scratch), io_options={"symbolic_solver_labels": True})
         write_atomically(path, scratch.read_bytes())
+
+
+def contradiction(solver: str, found: str, write: Callable[[str], object]) -> SolverError:
+    """Return the error of a solver that contradicts itself or a known solution.
+
+    Args:
+        solver: its name.
+        found: what contradicts what.
+        write: writes the model to the path that it is given.
+    """
+    handle, path = tempfile.mkstemp(prefix="code-opt-", suffix=".mps")
+    os.close(handle)
+    write(path)
+    return SolverError(
+        f"{solver}: {found}. Nothing that it says of this model can be trusted; "
+        f"the model is kept for a report: {path}"
+    )

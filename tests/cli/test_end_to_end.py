@@ -27,7 +27,6 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
         check=False,
     )
 

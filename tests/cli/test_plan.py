@@ -49,6 +49,28 @@ def test_the_least_cost_is_shown(path: str, capsys) -> None:
     assert "\x1b" not in out
 
 
+def test_check_takes_a_plan(path: str, tmp_path: Path, capsys) -> None:
+    asked = ["--unit-flops", "20", "--growth", "2"]
+    assert main(["plan", path, *asked, "--out", str(tmp_path / "out")]) == 0
+    file = tmp_path / "out" / "plenty.plan-least-cost.json"
+    capsys.readouterr()
+    assert main(["check", str(file), path]) == 0
+    confirmed = "confirmed (plan least-cost, optimal; every figure and requirement)"
+    assert " ".join(capsys.readouterr().out.split()).endswith(confirmed)
+    data = json.loads(file.read_text(encoding="utf-8"))
+    data["status"] = "nothing"
+    file.write_text(json.dumps(data), encoding="utf-8")
+    assert main(["check", str(file), path]) == 2
+    assert "not a plan" in capsys.readouterr().err
+    servers = next(t for t in data["tables"] if t["name"] == "servers")
+    data["status"], servers["rows"][0][5] = "optimal", -1
+    file.write_text(json.dumps(data), encoding="utf-8")
+    assert main(["check", str(file), path]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("units: servers[0].units: ")
+    assert "not confirmed, 1 violation" in out
+
+
 @pytest.mark.parametrize("width", ["80", "100", "160"])
 def test_nothing_is_cut_at_the_width_of_a_terminal(
     width: str, path: str, capsys, monkeypatch: pytest.MonkeyPatch

@@ -12,7 +12,15 @@ torch = pytest.importorskip("torch")
 
 from code_opt import load_instance, solve
 from code_opt.errors import InputError
-from code_opt.evaluation import Options, device, evaluate, load_subject, save_evaluation
+from code_opt.evaluation import (
+    Options,
+    device,
+    evaluate,
+    load_subject,
+    pipeline,
+    save_evaluation,
+)
+from code_opt.evaluation.simulation import SimulatedEdge
 from code_opt.evaluation.subject import Subject, bundle_of
 from code_opt.instance import save_instance
 from code_opt.networks.bundle import Bundle
@@ -21,15 +29,32 @@ DIGITS = Path(__file__).resolve().parents[2] / "data" / "digits"
 QUICK = Options(seconds=0.1, feeds=())
 
 
+class OnSimulatedClock:
+    """In the place of the edge's processes: the same flows on every machine."""
+
+    def __init__(self, instance, workers):
+        self.edge = SimulatedEdge(instance)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def slow_motion(self, first, streams, most=1.0):
+        return most
+
+    def run(self, first, streams, feed, **options):
+        return self.edge.run(streams, feed, **options)
+
+
 @pytest.fixture(scope="module")
 def measured(subject, results):
-    """Exact and local, everything measured (again where a busy machine disturbed the edge)."""
+    """Exact and local, everything measured; the edge on a simulated clock."""
     chosen = {name: results[name] for name in ("exact", "local")}
-    for _ in range(3):
-        found = evaluate(subject, chosen, Options(seconds=2.0, feeds=("rates",)))
-        if found.confirmed:
-            break
-    return found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "Edge", OnSimulatedClock)
+        return evaluate(subject, chosen, Options(seconds=2.0))
 
 
 def test_measured_is_predicted(measured, results):
@@ -37,8 +62,11 @@ def test_measured_is_predicted(measured, results):
     assert measured.ranking_holds
     for one in measured.results:
         assert one.verdict.text == "confirmed"
-        assert one.flow is not None
-        assert abs(one.flow.error) <= 0.03
+        rates, saturated, overloaded = one.flows
+        assert one.flow is rates
+        assert abs(rates.error) <= 0.005
+        assert abs(saturated.error) <= 0.01
+        assert not overloaded.steady
         assert [t.task for t in one.tasks] == ["digit", "parity"]
         for task in one.tasks:
             low, high = task.measured.interval()
@@ -48,13 +76,6 @@ def test_measured_is_predicted(measured, results):
     exact, local = measured.results
     assert {t.adapters for t in local.tasks} == {"native"}
     assert {t.adapters for t in exact.tasks} == {"trained together"}
-
-
-def test_the_edge_answers_with_the_same_networks(measured):
-    for one in measured.results:
-        for flow, task in zip(one.flow.tasks, one.tasks, strict=True):
-            assert flow.right is not None
-            assert flow.right / flow.answered == pytest.approx(task.measured.value, abs=0.04)
 
 
 def test_tables_and_files(measured, tmp_path):
@@ -71,18 +92,6 @@ def test_tables_and_files(measured, tmp_path):
         "evaluation.json",
         *(f"{name}.csv" for name in tables),
     }
-
-
-def test_the_assembled_network_is_as_fast_as_plain_chains(subject, results):
-    shares = []
-    for _ in range(4):  # others may take the processor away
-        found = evaluate(
-            subject, {"exact": results["exact"]}, Options(seconds=1.0, feeds=(), batch=64)
-        )
-        shares.append(min(s.share_of_plain for s in found.results[0].device.streams))
-        if shares[-1] >= 0.95:
-            break
-    assert max(shares) >= 0.95, shares
 
 
 def test_a_wrong_accuracy_is_not_confirmed(digits):

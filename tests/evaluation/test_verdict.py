@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from code_opt.evaluation.accuracy import Share
-from code_opt.evaluation.edge import Flow
+from code_opt.evaluation.flow import Flow, ServerFlow
 from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, chance, judge, ranking
 
 
@@ -84,6 +84,33 @@ def test_what_holds_is_confirmed(results):
     assert verdict.text == "confirmed"
 
 
+def test_a_machine_that_lags_leaves_no_verdict_on_throughput(results):
+    result = results["exact"]
+    right = accuracies(result, round(1000 * result.accuracy))
+
+    def late(lag: float, measured: float = 100.0) -> Flow:
+        server = ServerFlow("s", 1.0, 1.0, 1.0, 1, lag, 1.0)
+        return replace(flow(measured), servers=(server,))
+
+    # 1 % of 4 s.
+    assert judge(result, (), right, late(0.04)).text == "confirmed"
+    for measured in (100.0, 60.0):
+        verdict = judge(result, (), right, late(0.05, measured))
+        assert (verdict.throughput, verdict.accuracy) == (None, True)
+        assert verdict.is_void
+        assert not verdict.confirmed
+        assert verdict.text.startswith(
+            "not confirmed: throughput void: this machine was 0.05 s late, more than 1 % of the 4 s"
+        )
+    both = judge(result, (), accuracies(result, 0), late(0.05))
+    assert both.accuracy is False
+    assert "accuracy off" in both.text
+    assert "throughput void" in both.text
+    found = evaluated(results, exact=result.throughput, local=results["local"].throughput)
+    void = replace(found[0], verdict=replace(found[0].verdict, is_void=True))
+    assert ranking(None, [void]) == ("", None)
+
+
 @pytest.mark.parametrize(
     ("measured", "steady", "points", "text"),
     [
@@ -151,3 +178,13 @@ def test_refused_results_are_not_confirmed(results):
 def test_flows_know_their_error():
     assert flow(97.0).error == pytest.approx(-0.03)
     assert replace(flow(97.0), predicted=97.0).error == 0.0
+
+
+def test_nothing_is_confirmed_of_an_instance_that_changed_since(results):
+    result = results["exact"]
+    right = round(1000 * result.accuracy)
+    verdict = judge(result, (), accuracies(result, right), flow(99.0), ("tasks",))
+    assert not verdict.confirmed
+    assert verdict.throughput
+    assert verdict.accuracy
+    assert verdict.text == "not confirmed: the instance changed since: tasks"

@@ -125,3 +125,11 @@ def test_a_foreign_table_and_another_case_are_told(tmp_path: Path) -> None:
     assert "scenarios.csv: no such table" in str(caught.value)
     assert "keep other tables elsewhere" in str(caught.value)
     assert "servers.csv:1 = ' ID': unknown column; did you mean 'id'?" in str(caught.value)
+
+
+def test_rows_are_as_wide_as_their_header() -> None:
+    cells = read_cells("a,b,,\n1,2,,\n1,2\n1,2,3,\n1,2,,,\n1\n", 100)
+    assert cells.columns == ["a", "b"]
+    wrong = [cells.width_problem(row, 2) for _, row in cells.rows[1:]]
+    assert wrong[:2] == [None, None]
+    assert wrong[2:] == [f"{n} cells, but there are 2 columns" for n in (4, 5, 1)]

@@ -110,6 +110,7 @@ MESSAGES = {
     "csv-reward-part": ("{}: reward.csv:2 part = 'accurcy': must be 'accuracy' or 'throughput'"),
     "csv-reward-twice": "{}: reward.csv:3 part = 'accuracy': this part has a row already",
     "csv-row-long": "{}: servers.csv:2: 3 cells, but there are 2 columns",
+    "csv-row-shifted": "{}: servers.csv:2: 5 cells, but there are 4 columns",
     "csv-row-short": (
         "{}: 2 problems\n"
         "  servers.csv:2: 1 cells, but there are 2 columns\n"
@@ -363,6 +364,10 @@ MESSAGES = {
     "unknown-schema.json": (
         "{}: schema = 'code-opt/instance/2': unknown schema; known: 'code-opt/instance/1'"
     ),
+    "unit-slip.json": (
+        "{}: servers[1].flops = 1.5: servers[0].flops = 2000000000000.0 is more than 1e+12 times "
+        "as large: give every capacity in FLOP/s (TFLOP/s or GFLOP/s typed for FLOP/s?)"
+    ),
     "unknown-server-of-dnn.json": (
         "{}: dnns[0].server = 'edge-1': no such server; did you mean 'edge-b'?"
     ),
@@ -374,7 +379,11 @@ MESSAGES = {
         "{}: tasks[0].demand: is required: nothing limits the rate of the path alexnet/0 > "
         "mobilenet/1 > mobilenet/2, which has no work and crosses no limited link"
     ),
-    "weights-overflow.json": "{}: tasks: the sum of the tasks' weights is not finite",
+    "weights-overflow.json": (
+        "{}: 2 problems\n"
+        "  tasks[0].weight = 1e+308: is beyond the supported range, 1e-12 to 1e+18\n"
+        "  tasks[1].weight = 1e+308: is beyond the supported range, 1e-12 to 1e+18"
+    ),
     "weights-zero.json": "{}: tasks: the weights of all tasks are 0; one must be greater",
 }
 

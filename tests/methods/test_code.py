@@ -110,7 +110,7 @@ class Plain:
     def estimate(self, task, path):
         if path in self.asked[task]:
             return self.asked[task][path]
-        raw = max(min(1.0, self.data["tasks"][task]["accuracy"] - self.drops(task, path)), 0.0)
+        raw = min(1.0, self.data["tasks"][task]["accuracy"] - self.drops(task, path))
         mine, errors = self.used(task, path), self.errors[task]
         if not mine or not errors:
             return raw
@@ -124,7 +124,7 @@ class Plain:
         raw = min(1.0, self.data["tasks"][task]["accuracy"] - self.drops(task, path))
         measured = self.data["tasks"][task]["measured_paths"]
         known = {tuple(m["blocks"]): m["accuracy"] for m in measured}
-        self.asked[task][path] = known.get(path, max(raw, 0.0))
+        self.asked[task][path] = known.get(path, raw)
         if path in known and self.used(task, path):
             self.errors[task][self.used(task, path)] = known[path] - raw
         if path != tuple(self.own(task)):
@@ -139,6 +139,7 @@ class Plain:
         for task, (_, seconds), a in zip(tasks, uses, accuracy, strict=True):
             if task["max_latency"] is not None:
                 missed += max(seconds / task["max_latency"] - 1.0 - 1e-9, 0.0)
+            missed += max(-a - 1e-9, 0.0)
             if task["min_accuracy"] > 0.0:
                 missed += max(1.0 - a / task["min_accuracy"] - 1e-9, 0.0)
         floor = [t["floor"] for t in tasks]

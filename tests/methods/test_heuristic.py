@@ -264,8 +264,8 @@ def test_200_services_are_near_the_relaxation_with_few_programs(monkeypatch):
     assert outcome.measured <= 600
 
 
-@pytest.mark.long
-def test_1000_services_in_seconds(monkeypatch):
+@pytest.mark.realtime
+def test_1000_services_in_seconds():
     """CPU time of the whole answer, labelling and check included."""
     instance = generate(1000, seed=1000)
     solve(generate(3, seed=1), "lns")  # imports
@@ -273,6 +273,10 @@ def test_1000_services_in_seconds(monkeypatch):
     result = solve(instance, "lns")
     assert time.process_time() - start <= 6.0
     assert result.has_solution
+
+
+@pytest.mark.long
+def test_1000_services_are_near_the_relaxation_with_few_programs(monkeypatch):
     _, distance, solves = counted(1000, 1000, monkeypatch)
     assert distance <= 0.04
     assert solves <= 6_000

@@ -19,7 +19,6 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
         cwd=Path(__file__).resolve().parents[2],
     )

@@ -181,7 +181,7 @@ def test_what_parquet_may_lack(tmp_path):
     with pytest.raises(InputError, match="no column 'image'"):
         load_images(parquet(tmp_path / "a", image="picture"), "train", (1, 4, 4))
     more = parquet(tmp_path / "b", names=["x", "y"], cells=[png(GREY)] * 3)
-    with pytest.raises(InputError, match="label 2 of 2 classes"):
+    with pytest.raises(InputError, match="row 2: label 2 is none of the classes 'x', 'y'"):
         load_images(more, "train", (1, 4, 4))
     cells = [{"bytes": None, "path": "/etc/passwd"}, {"bytes": b"", "path": "b"}]
     elsewhere = parquet(tmp_path / "c", cells=cells)
@@ -291,3 +291,174 @@ def test_a_constant_channel_is_not_divided_by_zero():
     flat = Images(np.full((2, 1, 2, 2), 9, np.uint8), np.array([0, 1]), ("a", "b"))
     values = Normalization(*flat.statistics)(torch.from_numpy(flat.pixels))
     assert torch.isfinite(values).all()
+
+
+# --- Classes by name ----------------------------------------------------------------------
+
+
+def folders(root: Path, **splits: list[str]) -> ImageSource:
+    for split, names in splits.items():
+        for name in names:
+            (root / split / name).mkdir(parents=True)
+            (root / split / name / "0.png").write_bytes(png(RED if name == "red" else GREY))
+    return ImageSource("folder", root)
+
+
+@pytest.mark.parametrize("litter", ["__MACOSX", ".ipynb_checkpoints", ".git", "@eaDir"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_folders_of_archivers_and_hidden_ones_are_no_classes(tmp_path, litter, split):
+    source = folders(tmp_path, train=["grey", "red"], test=["grey", "red"])
+    (tmp_path / split / litter).mkdir()
+    (tmp_path / split / litter / "0.png").write_bytes(png(RED))
+    (tmp_path / split / "red" / "._0.png").write_bytes(b"a resource fork, no image")
+    for asked in ("train", "test"):
+        images = load_images(source, asked, (3, 4, 6))
+        assert images.classes == ("grey", "red")
+        assert images.labels.tolist() == [0, 1]
+        assert images.pixels[1, :, 0, 0].tolist() == list(RED)
+
+
+@pytest.mark.parametrize(
+    ("test", "named"),
+    [
+        (["red"], "test/grey"),
+        (["blue", "grey", "red"], "test/blue"),
+        (["Grey", "red"], "test/Grey"),
+    ],
+)
+def test_other_classes_than_those_of_training_are_named(tmp_path, test, named):
+    source = folders(tmp_path, train=["grey", "red"], test=test)
+    with pytest.raises(InputError, match=f"{named}: no (such folder|class of the training)"):
+        load_images(source, "test", (3, 4, 6))
+
+
+def test_a_class_without_images_is_named(tmp_path):
+    source = folders(tmp_path, train=["grey", "red"])
+    (tmp_path / "train" / "red" / "0.png").rename(tmp_path / "train" / "red" / "0.txt")
+    with pytest.raises(InputError, match="train/red: holds no image"):
+        load_images(source, "train", (3, 4, 6))
+
+
+def test_labels_follow_names_not_the_order_of_folders(tmp_path):
+    source = folders(tmp_path, test=["grey", "red"])
+    images = load_images(source, "test", (3, 4, 6))  # no training split is there
+    assert images.numbered(("red", "grey")).labels.tolist() == [1, 0]
+    assert images.numbered(("red", "grey")).classes == ("red", "grey")
+    with pytest.raises(InputError, match="only in the data: 'red'; missing there: 'blue'"):
+        images.numbered(("blue", "grey"))
+
+
+def test_labels_of_parquet_follow_the_names_of_training(tmp_path):
+    parquet(tmp_path, names=["cat", "dog"])
+    source = parquet(tmp_path, file="test.parquet", names=["dog", "cat"])
+    images = load_images(source, "test", (3, 4, 6))
+    assert images.classes == ("cat", "dog")
+    assert images.labels.tolist() == [1, 0]
+    parquet(tmp_path, file="test.parquet", names=["dog", "cow"])
+    with pytest.raises(InputError, match=r"test\.parquet: row 1: class 'cow' is none of"):
+        load_images(source, "test", (3, 4, 6))
+
+
+def test_parquet_without_names_may_lack_the_last_class(tmp_path):
+    parquet(tmp_path, cells=[png(GREY)] * 3)
+    source = parquet(tmp_path, file="test.parquet", cells=[png(GREY)] * 2)
+    assert load_images(source, "test", (1, 4, 6)).classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("labels", [[0, None], [0, -1], [0.0, 1.0], ["cat", "dog"]])
+def test_labels_that_are_no_numbers_of_classes(tmp_path, labels):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    pq.write_table(
+        pa.table({"image": [png(GREY)] * 2, "label": labels}), tmp_path / "train.parquet"
+    )
+    with pytest.raises(InputError, match=r"train\.parquet: column 'label' holds"):
+        load_images(ImageSource("parquet", tmp_path), "train", (1, 4, 4))
+
+
+def test_a_limit_takes_images_of_all_classes(tmp_path):
+    images = Images(np.zeros((90, 1, 1, 1), np.uint8), np.repeat(np.arange(3), 30), ("a", "b", "c"))
+    train, held_out = images.split(10, seed=0, limit=20)
+    assert (len(train), len(held_out)) == (20, 10)
+    assert set(train.labels) == {0, 1, 2}
+    assert np.array_equal(held_out.labels, images.split(10, seed=0)[1].labels)
+
+
+def test_a_digest_tells_pixels_labels_and_classes_apart():
+    images = few()
+    pixels = images.pixels.copy()
+    pixels[-1, -1, -1, -1] ^= 1
+    others = [
+        Images(pixels, images.labels, images.classes),
+        Images(images.pixels, images.labels[::-1].copy(), images.classes),
+        Images(images.pixels, images.labels, ("a", "b", "d")),
+        images.first(59),
+    ]
+    assert few().digest == images.digest
+    assert len({images.digest, *(other.digest for other in others)}) == 5
+
+
+# --- What lies in a folder ----------------------------------------------------------------
+
+
+def test_links_that_leave_the_folder_are_refused(folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "secret.png").write_bytes(png(RED))
+    apple = folder / "train" / "apple"
+    source = ImageSource("folder", folder)
+    (apple / "9.png").symlink_to(apple / "0.png")  # inside: fine
+    assert len(load_images(source, "train", (3, 4, 6))) == 7
+    (apple / "9.png").unlink()
+    (apple / "9.png").symlink_to(outside / "secret.png")
+    with pytest.raises(InputError, match=r"apple/9\.png: a link that leads out of"):
+        load_images(source, "train", (3, 4, 6))
+    (apple / "9.png").unlink()
+    (apple / "9.png").symlink_to(apple / "9.png")
+    with pytest.raises(InputError, match=r"apple/9\.png: a link that leads nowhere"):
+        load_images(source, "train", (3, 4, 6))
+    (apple / "9.png").unlink()
+    (folder / "train" / "pear").symlink_to(outside)
+    with pytest.raises(InputError, match="train/pear: a link that leads out of"):
+        load_images(source, "train", (3, 4, 6))
+
+
+def test_links_of_parquet_files_are_held_inside_too(tmp_path):
+    parquet(tmp_path / "elsewhere")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.parquet").symlink_to(next((tmp_path / "elsewhere").iterdir()))
+    with pytest.raises(InputError, match=r"train\.parquet: a link that leads out of"):
+        load_images(ImageSource("parquet", tmp_path / "set"), "train", (1, 4, 4))
+
+
+def test_what_would_be_left_out_unnoticed_is_refused(folder):
+    source = ImageSource("folder", folder)
+    apple = folder / "train" / "apple"
+    for path, message in (
+        (apple / "9.heic", r"9\.heic: this kind of image is not read"),
+        (folder / "train" / "9.png", r"train/9\.png: lies in no class"),
+    ):
+        path.write_bytes(png(RED))
+        with pytest.raises(InputError, match=message):
+            load_images(source, "train", (3, 4, 6))
+        path.unlink()
+    (apple / "more").mkdir()
+    with pytest.raises(InputError, match="apple/more: a folder inside of a class"):
+        load_images(source, "train", (3, 4, 6))
+    (apple / "more").rmdir()
+    import os
+
+    os.mkfifo(apple / "9.png")  # reading it would wait for ever
+    with pytest.raises(InputError, match=r"9\.png: not a regular file"):
+        load_images(source, "train", (3, 4, 6))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "gif", "tiff", "webp"])
+def test_a_cut_file_is_named_whatever_its_mode_and_format(folder, mode, suffix):
+    rng = np.random.default_rng(0)
+    file = folder / "train" / "apple" / f"9.{suffix}"
+    Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).convert(mode).save(file)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(InputError, match=rf"apple/9\.{suffix}: (damaged|not an image)"):
+        load_images(ImageSource("folder", folder), "train", (1 if mode == "L" else 3, 40, 40))

@@ -23,6 +23,8 @@ from tests.strategies import random_data
 
 Array = NDArray[np.float64]
 SLACK = 1e-6
+NOISE = 1e-12
+"""Rounding of loads, relative."""
 
 
 def seeds(few: int, many: int) -> list[Any]:
@@ -66,6 +68,65 @@ def planning_instance(seed: int, **options: Any) -> Instance:
         for group in groups_of(parse_instance(data)):
             if len(group) > 1 and rng.random() < 0.3:
                 data["tasks"][group[0]]["demand"] = None
+    return parse_instance(data)
+
+
+def edge_instance(seed: int, factor: float = 1.0, **options: Any) -> Instance:
+    """Return a random instance at the edges of planning.
+
+    Loads are up to 1e4 times the capacities, and of one choice of paths the units that most
+    servers and links need are whole numbers, or a hair more or less: between 4e-12 and 1e-6 of
+    the load.
+
+    Args:
+        seed: of everything.
+        factor: on the demands, that the units are made for.
+        options: of :func:`planning_instance`.
+    """
+    instance = planning_instance(seed, **options)
+    rng = np.random.default_rng(seed + 2_000_000)
+    data = instance.to_dict()
+    scale = 10.0 ** rng.uniform(-1.0, 4.0)
+    for server in data["servers"]:
+        size = server["unit_flops"]
+        server |= {
+            "flops": server["flops"] / scale,
+            "unit_flops": None if size is None else size / scale,
+            "max_units": None,
+        }
+    for link in data["links"]:
+        if link["bandwidth"] is not None:
+            link["bandwidth"] /= scale
+            if link["unit_bandwidth"] is not None:
+                link |= {"unit_bandwidth": link["unit_bandwidth"] / scale, "max_units": None}
+    for task in data["tasks"]:
+        # At such capacities no path would meet them.
+        task["max_latency"] = None
+        task["floor"] = 0.0 if isinstance(task["floor"], float) else task["floor"]
+    instance = parse_instance(data)
+    tables = Tables(instance)
+    choices = [chosen for chosen, _ in assignments(instance, None)]
+    if not choices:
+        return instance
+    sizes = {}
+    demand = factor * demands_of(instance)
+    # Of half of the instances one choice for all: the cheapest with fractions of units.
+    price = np.where(tables.unit > 0.0, tables.price / np.maximum(tables.unit, 1e-300), 1e9)
+    over = [np.maximum(tables.load(c, demand) - tables.capacity, 0.0) @ price for c in choices]
+    cheap = choices[int(np.argmin(over))] if rng.random() < 0.5 else None
+    for i, name in enumerate(tables.names):
+        chosen = cheap or choices[int(rng.integers(len(choices)))]
+        load = tables.load(chosen, demand)[i]
+        if tables.unit[i] <= 0.0 or load <= 1.1 * tables.capacity[i]:
+            continue
+        whole = int(rng.integers(1, (10, 1000)[seed % 2]))
+        hair = float(rng.choice([-1.0, 0.0, 1.0])) * 10.0 ** rng.uniform(-11.4, -6.0)
+        sizes[name] = (load * (1.0 + hair) - tables.capacity[i]) / whole
+    for server in data["servers"]:
+        server["unit_flops"] = sizes.get((server["id"],), server["unit_flops"])
+    for link in data["links"]:
+        size = sizes.get((link["source"], link["target"]), link["unit_bandwidth"])
+        link["unit_bandwidth"] = size
     return parse_instance(data)
 
 
@@ -177,10 +238,13 @@ class Tables:
         return np.asarray(np.array(first) @ use)
 
     def units(self, load: Array) -> Array | None:
-        """Least units that carry a load, None where they are not sold."""
-        over = np.maximum(load - self.capacity * (1 + 1e-9), 0.0)
+        """Least units that carry a load, None where they are not sold.
+
+        Exact but for the rounding of sums.
+        """
+        over = np.maximum(load - self.capacity - NOISE * np.maximum(load, self.capacity), 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            units = np.where(over > 0.0, np.ceil(over / self.unit - 1e-9), 0.0)
+            units = np.where(over > 0.0, np.ceil(over / self.unit), 0.0)
         return None if (units > self.sold).any() else units
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from code_opt.errors import InputError
 from code_opt.instance import Instance, load_instance
+from code_opt.methods import solve
 from code_opt.planning import PlanSettings, plan_front
 from code_opt.planning.front import _supported
+from code_opt.result import Result
 from tests.planning.reference import exhaustive_front, planning_instance, seeds
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -97,6 +100,90 @@ def test_an_executor_changes_nothing(plenty: Instance) -> None:
 def test_a_floor_on_the_accuracy_cuts_the_front(plenty: Instance) -> None:
     plan = plan_front(plenty, PlanSettings(min_accuracy=0.85), points=None)
     assert all(p["accuracy"] >= 0.85 - 1e-6 for p in plan.table("points").records())
+
+
+class Limited:
+    """Solves as the package does, but stops at some accuracies without an assignment."""
+
+    def __init__(self, least: float, objectives: tuple[str, ...] = ("throughput",)) -> None:
+        self.least, self.objectives = least, objectives
+
+    def __call__(self, instance: Instance, **options: Any) -> Result:
+        found = solve(instance, **options)
+        floor = options.get("min_accuracy") or 0.0
+        if options["objective"] not in self.objectives or not self.least <= floor < 0.87:
+            return found
+        return Result(
+            schema="code-opt/result/1",
+            instance=instance.name,
+            method="exact",
+            objective=found.objective,
+            status="unknown",
+            min_accuracy=options.get("min_accuracy"),
+            min_throughput=options.get("min_throughput"),
+            message="stopped by time limit before any assignment was found",
+        )
+
+
+def busy(plenty: Instance) -> Instance:
+    """Return services of which one gives up accuracy for throughput."""
+    tasks = [t.model_dump(mode="json") for t in plenty.tasks]
+    tasks[0]["demand"] = 100.0
+    return plenty.replace(tasks=tasks)
+
+
+@pytest.mark.parametrize("points", [None, 3])
+def test_a_point_that_a_limit_lost_is_there(
+    plenty: Instance, points: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = busy(plenty)
+    whole = plan_front(instance, EXACT, points=None)
+    assert (whole.status, whole.settings["complete"]) == ("optimal", True)
+    first, last = whole.table("points").records()
+    monkeypatch.setattr("code_opt.planning.front.solve", Limited(0.825001))
+    plan = plan_front(instance, EXACT, points=points)
+    assert (plan.status, plan.settings["complete"]) == ("unknown", False)
+    assert plan.has_any
+    assert "a limit came before 1 of 3 points was found" in (plan.message or "")
+    found, lost, top = plan.table("points").records()
+    assert found["status"] == top["status"] == "optimal"
+    assert (found["throughput_per_s"], top["accuracy"]) == pytest.approx(
+        (first["throughput_per_s"], last["accuracy"])
+    )
+    assert lost["status"] == "unknown"
+    assert lost["throughput_per_s"] is lost["accuracy"] is lost["gap"] is None
+    # What is missing has no more of either than these.
+    assert lost["throughput_bound_per_s"] == pytest.approx(first["throughput_per_s"])
+    assert lost["accuracy_bound"] == pytest.approx(last["accuracy"])
+
+
+def test_a_front_whose_first_point_is_lost_is_unknown(
+    plenty: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("code_opt.planning.front.solve", Limited(0.0))
+    plan = plan_front(busy(plenty), EXACT)
+    assert plan.status == "unknown"
+    assert [p["status"] for p in plan.table("points").records()] == ["unknown"]
+    assert not plan.has_any
+    assert "stopped by time limit" in (plan.message or "")
+
+
+def test_a_point_without_its_most_accuracy_is_not_proven(
+    plenty: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Second(Limited):
+        def __call__(self, instance: Instance, **options: Any) -> Result:
+            if options.get("min_throughput") is None:
+                return solve(instance, **options)
+            return super().__call__(instance, **options)
+
+    monkeypatch.setattr("code_opt.planning.front.solve", Second(0.0, ("accuracy",)))
+    plan = plan_front(busy(plenty), EXACT, points=None)
+    assert plan.settings["complete"] is False
+    first = plan.table("points").records()[0]
+    assert first["status"] == "feasible"
+    assert first["accuracy_bound"] >= first["accuracy"]
+    assert first["gap"] is not None
 
 
 def test_too_few_points_are_refused(plenty: Instance) -> None:

@@ -19,6 +19,7 @@ from formulations import (
     Situation,
     build_plan_model,
     build_rerouting_model,
+    needs_units,
     prefer,
 )
 
@@ -48,7 +49,7 @@ def data(**changes: object) -> PlanData:
             Situation(1, 1, [8.0, 0.0], True, [0.0, 0.0], None, 0.75),
         ],
         "expected_share": 0.95,
-        "failures": [Failure(0, [5.0, 0.0])],
+        "failures": [Failure(0, [5.0, 0.0], frozenset({0, 2, 3}))],
         "cost_unit": 4.0,
     }
     return PlanData(**{**parts, **changes})  # type: ignore[arg-type]
@@ -68,7 +69,10 @@ def grouped() -> PlanData:
             Situation(1, 1, [10.0, 10.0], True, [4.0, 4.0], 0.9, 0.25),
         ],
         # Without s everything that shares is gone; without r task t goes to what u may walk, too.
-        failures=[Failure(0, [5.0, 5.0]), Failure(1, [3.0, 3.0])],
+        failures=[
+            Failure(0, [5.0, 5.0], frozenset({0, 2, 3})),
+            Failure(1, [3.0, 3.0], frozenset({1})),
+        ],
         groups=[[0, 1]],
         prefixes=[[[0], [2]], [[0], [2]]],
     )
@@ -77,19 +81,25 @@ def grouped() -> PlanData:
 def models() -> dict[str, pyo.ConcreteModel]:
     preferred = build_plan_model(data())
     prefer(preferred, data(), 12.0)
+    scaled = replace(data(), load_unit=[4.0, 2.0, 1.0], rounding=0.125)
+    cut = build_plan_model(scaled)
+    choose = cut.choose
+    needs_units(cut, scaled, [[choose[0, 0], choose[0, 1]], [choose[0, 2]]], (0, 0), 4.0)
+    needs_units(cut, scaled, [[choose[1, 0]], [choose[1, 3]]], (1, 1), 9.0)
     alone = data(situations=[Situation(0, 0, [10.0, 20.0], True)], min_accuracy=[None], failures=[])
     one = {"situations": [Situation(0, 0, [10.0, 10.0], True)], "min_accuracy": [None]}
     return {
         "plan-groups": build_plan_model(grouped()),
-        "rerouting-groups": build_rerouting_model(replace(grouped(), **one, failures=[]), 1),
+        "rerouting-groups": build_rerouting_model(replace(grouped(), **one, failures=[]), {1}),
         "plan": build_plan_model(data()),
         "preferred": preferred,
-        "rerouting": build_rerouting_model(alone, 0),
+        "scaled": cut,
+        "rerouting": build_rerouting_model(alone, {0, 2, 3}),
     }
 
 
 @pytest.mark.parametrize(
-    "name", ["plan", "plan-groups", "preferred", "rerouting", "rerouting-groups"]
+    "name", ["plan", "plan-groups", "preferred", "rerouting", "rerouting-groups", "scaled"]
 )
 def test_every_constraint_is_as_written_down(name: str, tmp_path: Path) -> None:
     write_model(models()[name], tmp_path / "model.lp")

@@ -18,6 +18,7 @@ from code_opt.planning import (
     Plan,
     PlanSettings,
     Table,
+    cut_cells,
     export_tables,
     load_plan,
     parse_scenarios,
@@ -137,6 +138,27 @@ def test_csv_parquet_and_excel_hold_the_same(plans: list[Plan], tmp_path: Path) 
             frame = pd.read_parquet(tmp_path / f"{stem}.parquet")
             assert list(frame.columns) == lines[0]
             assert len(frame) == len(table.rows)
+
+
+def test_a_text_that_no_sheet_can_hold_says_that_it_is_cut(tmp_path: Path) -> None:
+    pytest.importorskip("xlsxwriter")
+    column = Column(name="path", type="text", description="blocks")
+    rows = (("x" * 32_767,), ("y" * 40_000,))
+    plan = Plan(
+        schema="code-opt/plan/1",
+        kind="front",
+        instance="x",
+        status="optimal",
+        tables=(Table(name="paths", title="Paths", columns=(column,), rows=rows),),
+    )
+    assert cut_cells(plan) == 1
+    export_tables(plan, tmp_path, "x", parquet=False, xlsx=True)
+    with zipfile.ZipFile(tmp_path / "x.xlsx") as book:
+        texts = book.read("xl/sharedStrings.xml").decode()
+    assert f">{'x' * 32_767}<" in texts
+    end = " ... (cut: 40000 characters; the CSV file has them all)"
+    assert f">{'y' * (32_767 - len(end))}{end}<" in texts
+    assert "y" * 40_000 in (tmp_path / "x.paths.csv").read_text(encoding="utf-8")
 
 
 def test_text_is_no_formula_in_excel(plans: list[Plan], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The table of what coordination saves is in step with its command and with the README."""
+"""The table of what coordination saves is in step with its command and with the page of results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_measured_pair_saves_what_is_stored(stored: pd.DataFrame) -> None:
     assert mine.equals(found[same].astype(mine.dtypes).reset_index(drop=True))
 
 
-@pytest.mark.parametrize("page", ["README.md", "benchmarks/results/savings.md"])
+@pytest.mark.parametrize("page", ["docs/results.md", "benchmarks/results/savings.md"])
 def test_the_pages_show_what_is_stored(stored: pd.DataFrame, page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for edge in savings.EDGES:

@@ -216,7 +216,9 @@ def test_a_file_is_read(tmp_path: Path, plenty: Instance) -> None:
             "scenario,probability,demand,factor\na,1,1,1\n",
             "2: expected either a demand or a factor",
         ),
-        ("scenario,probability,factor\na,1,1,7\n", "2: more cells than columns"),
+        ("scenario,probability,factor\na,1,1,7\n", "2: 4 cells, but there are 3 columns"),
+        ("scenario,probability,factor\na,0,5,\n", "2: 4 cells, but there are 3 columns"),
+        ("scenario,probability,factor,task\na,1,2\n", "2: 3 cells, but there are 4 columns"),
         ('scenario,probability,factor\na,1,"1\n', "not CSV"),
     ],
 )

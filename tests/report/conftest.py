@@ -31,7 +31,7 @@ def solve_into(instance: Instance, folder: Path, methods: tuple[str, ...] = METH
     folder.mkdir()
     save_instance(instance, folder / "instance.json")
     for method in methods:
-        result = solve(instance, method=method, gap=1e-3, time_limit=20)
+        result = solve(instance, method=method, gap=1e-3)
         save_result(result, folder / f"{method}.json")
     return folder
 

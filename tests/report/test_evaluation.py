@@ -15,7 +15,7 @@ pytest.importorskip("torch", reason="the evaluator needs the extra `networks`")
 from code_opt import load_instance, load_result
 from code_opt.errors import InputError
 from code_opt.evaluation.accuracy import Share
-from code_opt.evaluation.edge import Flow, ServerFlow, TaskFlow
+from code_opt.evaluation.flow import Flow, ServerFlow, TaskFlow
 from code_opt.evaluation.pipeline import Evaluation, Options, save_evaluation
 from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, Verdict, judge
 from code_opt.report.assemble import assemble

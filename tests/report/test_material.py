@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from code_opt.errors import InputError
+from code_opt.report.blocks import Callout
 from code_opt.report.material import read_material
+from code_opt.report.results import introduction
 
 
 def test_files_and_folders_are_read_once_and_put_in_order(metro: Path) -> None:
@@ -79,3 +81,34 @@ def test_the_instance_must_be_named_and_be_theirs(metro: Path, tmp_path: Path) -
         read_material([tmp_path], metro / "instance.json")
     with pytest.raises(InputError, match="no such file"):
         read_material([tmp_path / "missing.json"], metro / "instance.json")
+
+
+def test_results_and_plans_from_before_a_change_are_told(planned: Path, tmp_path: Path) -> None:
+    data = json.loads((planned / "instance.json").read_text(encoding="utf-8"))
+    data["servers"][0]["max_units"] = 7
+    write(tmp_path / "instance.json", data)
+    results = sorted(planned.glob("*.exact.json"))
+    plans = sorted(planned.glob("*.plan-front.json"))
+    fresh = read_material([*results, *plans], planned / "instance.json")
+    assert fresh.confirmed
+    assert [s.changed for s in fresh.results] == [()]
+    assert not any("changed" in str(block) for block in introduction(fresh))
+    stale = read_material([*results, *plans], tmp_path / "instance.json")
+    assert not stale.confirmed
+    assert [p.changed for p in stale.plans] == [("servers",)]
+    first, second = [block for block in introduction(stale) if isinstance(block, Callout)]
+    assert "was found before the instance changed (servers)" in first.heading
+    assert first.texts[0].startswith("Still holds: every figure and requirement")
+    assert first.texts[1].startswith("Not confirmed: that it is optimal")
+    assert second.heading.startswith(f"The plan {plans[0].name} was made before")
+
+
+def test_what_is_older_than_digests_is_noted(metro: Path, tmp_path: Path) -> None:
+    data = json.loads((metro / "exact.json").read_text(encoding="utf-8"))
+    data["instance_digest"] = None
+    write(tmp_path / "old.json", data)
+    material = read_material([tmp_path / "old.json"], metro / "instance.json")
+    assert material.confirmed
+    (note,) = [b for b in introduction(material) if isinstance(b, Callout)]
+    assert note.level == "note"
+    assert "old.json" in note.heading

@@ -149,7 +149,7 @@ def _least_cost(planned: Path, tmp_path: Path, growth: tuple[float, ...], sold: 
     scarce = [s.model_dump() | {"unit_flops": 1.0, "max_units": sold} for s in instance.servers]
     instance = instance.replace(servers=scarce)
     plan = plan_least_cost(
-        instance, PlanSettings(demand=1e12, time_limit=5.0), growth=growth, max_loss=(0.0,)
+        instance, PlanSettings(demand=1e12, time_limit=None), growth=growth, max_loss=(0.0,)
     )
     save_instance(instance, tmp_path / "instance.json")
     save_plan(plan, tmp_path / "x.plan-least-cost.json")

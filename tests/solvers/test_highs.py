@@ -11,7 +11,13 @@ import pyomo.environ as pyo
 import pytest
 
 from code_opt.errors import InputError, SolverError
-from code_opt.solvers import Termination, available_solvers, open_session, write_model
+from code_opt.solvers import (
+    MipOutcome,
+    Termination,
+    available_solvers,
+    open_session,
+    write_model,
+)
 from code_opt.solvers.highs import HighsSession, new_highs
 from formulations.parts import weighted
 
@@ -158,3 +164,84 @@ def test_presolve_does_not_lose_the_best_solution():
         highs.run()
         values.append(highs.getInfo().objective_function_value)
     assert values == pytest.approx([-0.44309966827432073] * 2, rel=1e-9)
+
+
+@pytest.fixture
+def wrongly_infeasible(monkeypatch):
+    """Let the first ask of every session come back infeasible; count the asks."""
+    real, asked = HighsSession._run, []
+
+    def run(self, tolerance, start_values, progress):
+        asked.append(tolerance)
+        status = real(self, tolerance, start_values, progress)
+        return highspy.HighsModelStatus.kInfeasible if len(asked) == 1 else status
+
+    monkeypatch.setattr(HighsSession, "_run", run)
+    return asked
+
+
+def kept_model(error) -> Path:
+    """Return the file that an error names, and see to it that it goes."""
+    return Path(str(error.value).rsplit(": ", 1)[1])
+
+
+def test_infeasible_is_asked_again_and_two_answers_that_disagree_are_none(wrongly_infeasible):
+    with pytest.raises(SolverError, match="infeasible, and without presolve it finds") as error:
+        HighsSession(knapsack()).solve(absolute_gap=1e-8)
+    assert wrongly_infeasible == [1e-9, 1e-6]
+    path = kept_model(error)
+    highs = highspy.Highs()
+    highs.silent()
+    highs.readModel(str(path))
+    highs.run()
+    assert highs.getInfo().objective_function_value == pytest.approx(-8.0)
+    path.unlink()
+
+
+def test_infeasible_beside_a_known_solution_gives_the_bound_of_the_second_ask(wrongly_infeasible):
+    model = knapsack()
+    session = HighsSession(model)
+    session.tighten(8.0)
+    cut = model.cuts.add((None, weighted([1.0], [model.x[1]]), 1.0))
+    session.add_constraints([cut])
+    outcome = session.solve(known=8.0)
+    assert len(wrongly_infeasible) == 2
+    assert outcome.is_second
+    assert (outcome.termination, outcome.value) == (Termination.OPTIMAL, pytest.approx(8.0))
+    assert outcome.bound == pytest.approx(8.0)
+    # What comes later is asked of the same new solver.
+    cut = model.cuts.add((None, weighted([1.0, 1.0], [model.x[0], model.x[2]]), 1.0))
+    session.add_constraints([cut])
+    assert session.solve().value == pytest.approx(7.0)
+
+
+def test_twice_infeasible_beside_a_known_solution_is_an_error():
+    model = knapsack()
+    model.must = pyo.Constraint(expr=(4.5, weighted([2.0, 3.0], [model.x[0], model.x[1]]), None))
+    with pytest.raises(SolverError, match="a solution of the value 8 is known") as error:
+        HighsSession(model).solve(known=8.0)
+    kept_model(error).unlink()
+
+
+@pytest.mark.parametrize("solver", ["highs", "appsi_highs"])
+def test_a_bound_below_a_known_value_is_an_error(solver):
+    if solver not in available_solvers():
+        pytest.skip("Pyomo finds no second solver here")
+    session = open_session(knapsack(), solver)
+    assert session.solve(known=8.0).bound == pytest.approx(8.0)
+    with pytest.raises(SolverError, match=r"bound 8 is below the value 8\.1") as error:
+        session.solve(known=8.1)
+    path = kept_model(error)
+    assert path.stat().st_size > 0
+    path.unlink()
+
+
+def test_another_solvers_infeasible_is_asked_again_of_highs(monkeypatch):
+    if "appsi_highs" not in available_solvers():
+        pytest.skip("Pyomo finds no second solver here")
+    session = open_session(knapsack(), "appsi_highs")
+    lost = MipOutcome(Termination.INFEASIBLE, None, float("-inf"))
+    monkeypatch.setattr(type(session), "_solve", lambda *_: lost)
+    outcome = session.solve(known=8.0)
+    assert outcome.is_second
+    assert outcome.value == pytest.approx(8.0)

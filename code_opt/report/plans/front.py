@@ -39,11 +39,15 @@ def front_blocks(tables: PlanTables, material: Material, suffix: str) -> list[Bl
         height=330.0,
     )
     complete = tables.plan.settings.get("complete")
-    what = (
-        "Every point of the front is here."
-        if complete is True
-        else "Points at even steps of accuracy; there may be others between them."
-    )
+    lost = len(points) - len(shown)
+    if complete is True:
+        what = "Every point of the front is here."
+    elif tables.plan.settings.get("points") is None:
+        what = "A limit came first: there may be more points."
+    else:
+        what = "Points at even steps of accuracy; there may be others between them."
+    if lost:
+        what += f" {lost} more could not be found in time; the table has their bounds."
     proven = sum(r["status"] == "optimal" for r in shown)
     share = (
         "each is proven"

@@ -1,0 +1,279 @@
+"""A request to stop: by signals that are raised at a known point, never by waiting for luck."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import code_opt
+from code_opt.batch import find_instances, run_batch
+from code_opt.cli.app import main
+from code_opt.executors import executor_of
+from code_opt.generate import generate
+from code_opt.methods.settings import Clock
+from code_opt.solvers import LinearProgram
+from code_opt.solvers import highs as highs_module
+from code_opt.stopping import is_stop_requested, request_stop, stop_on_interrupt, told_to_stop
+
+ROOT = Path(__file__).resolve().parents[1]
+TWO = str(ROOT / "data" / "two-services.json")
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_the_first_is_a_request_and_the_second_ends() -> None:
+    with stop_on_interrupt() as was_interrupted:
+        assert not is_stop_requested()
+        interrupt()
+        assert is_stop_requested()
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+    assert was_interrupted()
+    assert not is_stop_requested()
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+
+
+def test_clocks_are_over_except_those_that_run_to_their_end() -> None:
+    usual, stubborn = Clock(1e6), Clock(None, to_its_end=True)
+    with stop_on_interrupt():
+        assert not usual.is_over
+        interrupt()
+        assert usual.is_over
+        assert usual.left == 0.0
+        assert usual.reason == "an interrupt"
+        assert not stubborn.is_over
+        assert stubborn.left is None
+    assert not usual.is_over
+    assert Clock(1e-9).reason == "time limit"
+
+
+def test_other_handlers_and_threads_are_left_alone() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_on_interrupt() as was_interrupted:
+            interrupt()
+        assert not was_interrupted()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    found = []
+
+    def elsewhere() -> None:
+        with stop_on_interrupt() as was_interrupted:
+            found.append(was_interrupted())
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert found == [False]
+
+
+def test_a_listener_hears_of_it_early_and_late() -> None:
+    heard: list[str] = []
+    with stop_on_interrupt():
+        with told_to_stop(lambda: heard.append("early")):
+            interrupt()
+        with told_to_stop(lambda: heard.append("late")):
+            pass
+    assert heard == ["early", "late"]
+
+
+def test_only_programs_with_a_limit_of_time_are_cancelled() -> None:
+    """Without one nobody reckons with a program that has no answer."""
+    program = LinearProgram(
+        np.ones(2),
+        np.zeros(2),
+        np.ones(2),
+        np.array([0, 1, 2]),
+        np.array([0, 0]),
+        np.ones(2),
+        np.array([1.5]),
+    )
+    with stop_on_interrupt():
+        interrupt()
+        outcome = program.solve()
+        assert outcome is not None
+        assert outcome.value == pytest.approx(1.5)
+
+
+def at_the_first_bound(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Request a stop when HiGHS first has a bound; return a list that will hold it."""
+    told: list[float] = []
+    run = highs_module.run_interruptible
+
+    def watched(highs, progress=None, is_stoppable=True):
+        def heard(event) -> None:
+            bound = -event.data_out.mip_dual_bound
+            if not told and abs(bound) < 1e100:
+                told.append(bound)
+                request_stop()
+
+        highs.cbMipInterrupt.subscribe(heard)
+        try:
+            return run(highs, progress, is_stoppable)
+        finally:
+            highs.cbMipInterrupt.unsubscribe(heard)
+
+    monkeypatch.setattr(highs_module, "run_interruptible", watched)
+    return told
+
+
+def test_a_run_of_the_solver_ends_with_its_bound(monkeypatch) -> None:
+    told = at_the_first_bound(monkeypatch)
+    instance = generate(60, seed=5, links=True)
+    with stop_on_interrupt():
+        result = code_opt.solve(instance, formulation="path", gap=0.0)
+    assert told
+    assert result.status == "feasible"
+    assert result.message == "stopped by an interrupt"
+    assert result.bound is not None
+    assert result.gap is not None
+    assert result.gap > 1e-7
+    assert code_opt.check(result, instance) == []
+
+
+@pytest.mark.parametrize("formulation", ["path", "flow", "colgen"])
+@pytest.mark.parametrize("method", ["exact", "code", "greedy", "random", "local", "host"])
+def test_a_stop_before_the_start_leaves_what_a_limit_of_no_time_does(
+    method: str, formulation: str
+) -> None:
+    instance = generate(12, seed=1, links=True, memory=True, measured=2)
+    limited = code_opt.solve(instance, method, time_limit=1e-6, formulation=formulation)
+    with stop_on_interrupt():
+        interrupt()
+        stopped = code_opt.solve(instance, method, formulation=formulation)
+    assert stopped.has_solution == limited.has_solution
+    assert (stopped.status == "optimal") <= (stopped.gap is not None and stopped.gap <= 1e-4)
+    assert code_opt.check(stopped, instance) == []
+
+
+# --- The command line -----------------------------------------------------------------
+
+
+def interrupted_in(monkeypatch: pytest.MonkeyPatch, method: str, times: int = 1) -> None:
+    """Raise the signal at the beginning of one method."""
+    solve = code_opt.solve
+
+    def interrupted(instance, method_now="exact", **options):
+        name = options.pop("method", method_now)
+        if name == method:
+            for _ in range(times):
+                interrupt()
+        return solve(instance, method=name, **options)
+
+    monkeypatch.setattr(code_opt, "solve", interrupted)
+
+
+def test_finished_methods_and_the_one_at_hand_are_kept(tmp_path, capfd, monkeypatch) -> None:
+    interrupted_in(monkeypatch, "code")
+    out = tmp_path / "out"
+    assert main(["solve", TWO, "--out", str(out)]) == 130
+    shown, told = capfd.readouterr()
+    assert sorted(p.name for p in out.iterdir()) == [
+        "two-services.code.json",
+        "two-services.exact.json",
+    ]
+    exact = json.loads((out / "two-services.exact.json").read_text(encoding="utf-8"))
+    assert exact["status"] == "optimal"
+    assert "exact" in shown
+    assert "code" in shown
+    assert "Ctrl-C again ends at once" in told
+    assert "not run: local, host, edge-early, greedy, random" in told
+
+
+def test_the_second_ends_at_once(tmp_path, capfd, monkeypatch) -> None:
+    interrupted_in(monkeypatch, "code", times=2)
+    out = tmp_path / "out"
+    assert main(["solve", TWO, "--out", str(out)]) == 130
+    shown, told = capfd.readouterr()
+    assert shown == ""
+    assert told.endswith("code-opt: interrupted\n")
+    assert list(out.iterdir()) == []
+
+
+def test_an_interrupted_run_prints_json(capfd, monkeypatch) -> None:
+    interrupted_in(monkeypatch, "exact")
+    assert main(["solve", TWO, "--json"]) == 130
+    (result,) = json.loads(capfd.readouterr().out)
+    assert result["method"] == "exact"
+
+
+def test_a_batch_keeps_what_is_done_and_solves_the_rest_later(tmp_path, capfd, monkeypatch) -> None:
+    out = tmp_path / "out"
+    arguments = ["solve", TWO, "-m", "exact", "-m", "code", "-m", "local", "--executor", "serial"]
+    arguments += ["--out", str(out)]
+    with monkeypatch.context() as patch:
+        interrupted_in(patch, "code")
+        assert main(arguments) == 130
+    shown, told = capfd.readouterr()
+    assert "not run: 1 of 3 jobs" in told
+    assert "not run" in shown
+    # What the interrupt stopped is written, but solved again.
+    assert (out / "two-services.code.json").exists()
+    assert main(arguments) == 0
+    assert capfd.readouterr().err.count("found finished") == 1
+
+
+def test_a_plan_keeps_the_analyses_that_are_done(tmp_path, capfd, monkeypatch) -> None:
+    from code_opt import planning
+
+    front = planning.plan_front
+
+    def interrupted(*args, **options):
+        interrupt()
+        return front(*args, **options)
+
+    monkeypatch.setattr(planning, "plan_front", interrupted)
+    out = tmp_path / "out"
+    arguments = ["plan", TWO, "--least-cost", "--front", "--marginal", "--demand", "5"]
+    assert main([*arguments, "--unit-flops", "1e9", "--out", str(out)]) == 130
+    kinds = {p.name.split(".")[1] for p in out.glob("*.json")}
+    assert kinds == {"plan-least-cost", "plan-front"}
+    assert "not run: 1 more of the analyses" in capfd.readouterr().err
+
+
+def waits_for_a_stop() -> bool:
+    """Run in a worker: return once the request has come through."""
+    heard = threading.Event()
+    with told_to_stop(heard.set):
+        return heard.wait(60)
+
+
+def test_worker_processes_hear_of_it() -> None:
+    with stop_on_interrupt(), executor_of("processes:1") as pool:
+        assert pool is not None
+        future = pool.submit(waits_for_a_stop)
+        interrupt()
+        assert future.result()
+
+
+def test_processes_answer_with_what_they_have_and_the_rest_is_not_run(tmp_path: Path) -> None:
+    sources = find_instances([Path(TWO)])
+    done = []
+
+    def report(outcome, number, jobs) -> None:
+        done.append(outcome)
+        if len(done) == 1:
+            interrupt()
+
+    with stop_on_interrupt():
+        outcomes = run_batch(
+            sources,
+            ["local", "code", "exact", "greedy", "random", "host", "edge-early"],
+            {},
+            executor="processes:1",
+            out=tmp_path,
+            report=report,
+        )
+    assert len(outcomes) == 7
+    assert outcomes[0].result is not None
+    assert [o for o in outcomes if o.fault == "not run"]
+    assert {o.fault for o in outcomes} <= {None, "not run"}
