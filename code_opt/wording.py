@@ -53,7 +53,7 @@ def after_change(
     if gap is not None:
         lost.append(f"the gap {percent(gap, up=True)}")
     if not lost:
-        lost.append("how good it is beside other results")
+        lost.append("how good it is beside others")
     return holds, f"{', '.join(lost)}: of the instance as it was; solve it again"
 
 

@@ -208,6 +208,8 @@ def tangent_points(
 ) -> list[float]:
     """Return where to put the first tangents of a log-concave shape on [low, high].
 
+    A power has no tangent at 0: there ``low`` must be above it, unless ``high`` is 0, too.
+
     Around the guess the tangents are so dense that together they exceed the true
     logarithm by about ``error`` at most; the allowed error grows with every step away
     from it. Two tangents a step h apart exceed a curve of second derivative -c by

@@ -209,22 +209,13 @@ def prepared(instance: Instance, settings: PlanSettings) -> Instance:
     Raises:
         InputError: a task has no demand.
     """
-    missing = [
-        instance.tasks[t].id
-        for group in rate_groups(instance)
-        for t in group
-        if all(instance.tasks[other].demand is None for other in group)
-    ]
+    missing = _without_demand(instance)
     if missing and settings.demand is None:
         names = ", ".join(repr(name) for name in missing[:5]) + (", ..." if missing[5:] else "")
         raise InputError(
             f"a plan serves the demand, and there is none for task {names}: "
             "give the tasks a demand, or all that have none one (--demand)"
         )
-    tasks = tuple(
-        task.model_copy(update={"demand": settings.demand}) if task.id in missing else task
-        for task in instance.tasks
-    )
     servers = tuple(
         server.model_copy(update={"unit_flops": settings.unit_flops})
         if server.unit_flops is None
@@ -237,7 +228,30 @@ def prepared(instance: Instance, settings: PlanSettings) -> Instance:
         else link
         for link in instance.links
     )
-    return instance.model_copy(update={"tasks": tasks, "servers": servers, "links": links})
+    ready = with_demands(instance, settings)
+    return ready.model_copy(update={"servers": servers, "links": links})
+
+
+def with_demands(instance: Instance, settings: PlanSettings) -> Instance:
+    """Return the instance with the demand of the settings, if any, where there is none."""
+    if settings.demand is None:
+        return instance
+    missing = set(_without_demand(instance))
+    tasks = tuple(
+        task.model_copy(update={"demand": settings.demand}) if task.id in missing else task
+        for task in instance.tasks
+    )
+    return instance.model_copy(update={"tasks": tasks})
+
+
+def _without_demand(instance: Instance) -> list[str]:
+    """Return the ids of the tasks that have no demand, nor has their input group."""
+    return [
+        instance.tasks[t].id
+        for group in rate_groups(instance)
+        for t in group
+        if all(instance.tasks[other].demand is None for other in group)
+    ]
 
 
 def build_case(

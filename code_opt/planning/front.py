@@ -22,7 +22,7 @@ from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods import PathProblem, solve
 from code_opt.methods.settings import SMALLEST_GAP
-from code_opt.planning.case import native_accuracy
+from code_opt.planning.case import native_accuracy, with_demands
 from code_opt.planning.columns import table
 from code_opt.planning.operation import PATH_SEPARATOR, confirmed
 from code_opt.planning.plan import Cell, Plan, Status, worst_status
@@ -101,7 +101,7 @@ def plan_front(
         "solver_options": dict(settings.solver_options),
     }
     settings.tell("front: most throughput")
-    problem = PathProblem(instance)  # labelled once for all points
+    problem = PathProblem(with_demands(instance, settings))  # labelled once for all points
     first = front_point(problem, settings.min_accuracy, options)
     if first.status in ("infeasible", "unknown"):
         found = [] if first.status == "infeasible" else [first]

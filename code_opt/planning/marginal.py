@@ -25,6 +25,7 @@ from code_opt.methods.evaluator import Evaluator, path_of
 from code_opt.methods.settings import Settings
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray, Resource, Topology
+from code_opt.planning.case import with_demands
 from code_opt.planning.columns import table
 from code_opt.planning.operation import confirmed
 from code_opt.planning.plan import Cell, Plan, Status, cell, worst_status
@@ -109,15 +110,16 @@ def plan_marginal(
         "solver_options": dict(settings.solver_options),
     }
     settings.tell("marginal values: the best assignment")
-    base = solve(instance, **options)
+    ready = with_demands(instance, settings)
+    base = solve(ready, **options)
     servers: list[list[Cell]] = []
     links: list[list[Cell]] = []
     statuses: list[Status] = [base.status]
     gaps = [base.gap]
     if base.has_solution:
-        fixed = FixedPaths.of(instance, base)
+        fixed = FixedPaths.of(ready, base)
         resources = [r for r in fixed.pool.resources if r.kind != "memory"]
-        jobs = [(grown(instance, resource, step), options) for resource in resources]
+        jobs = [(grown(ready, resource, step), options) for resource in resources]
         if executor is None:
             solved = []
             for number, job in enumerate(jobs, start=1):
@@ -127,7 +129,7 @@ def plan_marginal(
             settings.tell(f"marginal values: {len(jobs)} servers and links")
             solved = list(executor.map(_solve, jobs))
         for (resource, row), again in zip(
-            _rows(instance, fixed, base, resources, objective, step), solved, strict=True
+            _rows(ready, fixed, base, resources, objective, step), solved, strict=True
         ):
             statuses.append(again.status)
             gaps.append(again.gap)

@@ -12,6 +12,7 @@ from code_opt.errors import InputError
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods import solve
+from code_opt.planning.case import with_demands
 from code_opt.planning.columns import table
 from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
 from code_opt.planning.least_cost import plan_least_cost
@@ -76,7 +77,7 @@ def plan_sweep(
     for variation in variations:
         check_field(instance, variation.field)
         for value in variation.values:
-            varied = with_value(instance, variation.field, value)
+            varied = with_demands(with_value(instance, variation.field, value), settings)
             jobs += [(variation.field, value, varied, m, options, quiet, max_loss) for m in methods]
     rows: list[list[Cell]] = []
     if executor is None:

@@ -348,7 +348,7 @@ def test_where_every_figure_still_holds_that_is_said(tmp_path: Path, capsys, met
     assert lines[0].startswith("instance-changed: instance_digest: ")
     assert lines[1].endswith("not confirmed, 1 violation")
     assert lines[2].startswith("  still holds: every figure and requirement")
-    lost = "that it is optimal" if method == "exact" else "how good it is beside other results"
+    lost = "that it is optimal" if method == "exact" else "how good it is beside others"
     assert lines[3].startswith(f"  not confirmed: {lost}")
 
 

@@ -12,7 +12,7 @@ import pytest
 from code_opt.errors import InputError
 from code_opt.instance import Instance, load_instance
 from code_opt.methods import PathProblem, solve
-from code_opt.planning import PlanSettings, plan_front
+from code_opt.planning import PlanSettings, plan_front, plan_marginal, plan_sweep
 from code_opt.planning.front import _supported
 from code_opt.result import Result
 from tests.planning.reference import exhaustive_front, planning_instance, seeds
@@ -189,3 +189,17 @@ def test_a_point_without_its_most_accuracy_is_not_proven(
 def test_too_few_points_are_refused(plenty: Instance) -> None:
     with pytest.raises(InputError, match="at least 2"):
         plan_front(plenty, points=1)
+
+
+def test_a_demand_of_the_settings_counts_where_there_is_none() -> None:
+    instance = load_instance(DATA / "two-services.json")
+    without = {task.id for task in instance.tasks if task.demand is None}
+    assert without
+    settings = PlanSettings(demand=5.0)
+    front = plan_front(instance, settings, points=2).table("paths").records()
+    assert max(row["rate_per_s"] for row in front if row["task"] in without) <= 5.0 + 1e-6
+    assert plan_marginal(instance, settings).status == "optimal"
+    sweep = plan_sweep(instance, settings, vary=["reward.accuracy.exponent=1,2"])
+    most = sum(5.0 if task.demand is None else task.demand for task in instance.tasks)
+    rows = sweep.table("sweep").records()
+    assert max(row["throughput_per_s"] for row in rows) <= most * (1 + 1e-6)
