@@ -49,7 +49,7 @@ format: $(VENV)/.dev  ## put the sources into the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench  ## compare the exact solver, its peers and CoDE
+bench: $(VENV)/.bench  ## compare the exact solver, its peers and the heuristics
 	$(BIN)/python -m benchmarks $(ARGS)
 
 data: $(VENV)/.networks  ## rebuild the instances in data/, and what generate draws from

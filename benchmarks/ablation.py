@@ -43,7 +43,7 @@ HIGHS_DEFAULTS = {
 
 @contextlib.contextmanager
 def without_start() -> Iterator[dict[str, Any]]:
-    """No assignment from the heuristic (and so no binaries fixed by it either)."""
+    """No assignment from ``lns`` (and so no binaries fixed by it either)."""
     nothing = SearchOutcome()
     with mock.patch.object(exact, "search", return_value=nothing):
         yield {}
@@ -112,7 +112,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         "no paths left out": without_leaving_out,
         "no dive": without("_dive", lambda *_: None),
         "no restricted programs": without("_restricted_programs", lambda *_: None),
-        "no start from the heuristic": without_start,
+        "no start from lns": without_start,
         "path formulation": path,
     },
 }

@@ -32,7 +32,7 @@ from code_opt.networks.threads import device_name, library_versions
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 NAMES = ("digits", "alexnet-mobilenet", "three-services", "one-camera")
-METHODS = ("exact", "code", "edge-early", "local")
+METHODS = ("exact", "lns", "edge-early", "local")
 LARGEST_LOOP = 10
 
 
@@ -67,9 +67,9 @@ def sharing(data: Path, options: Options) -> list[tuple[str, Evaluation]]:
 
     return [
         run("no coordination", together, solve(together, method="local")),
-        run("CoDE without sharing", apart, solve(apart, method="code")),
+        run("lns without sharing", apart, solve(apart, method="lns")),
         run("exact without sharing", apart, solve(apart)),
-        run("CoDE with sharing", together, solve(together, method="code")),
+        run("lns with sharing", together, solve(together, method="lns")),
         run("exact with sharing", together, solve(together)),
     ]
 

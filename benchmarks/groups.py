@@ -57,9 +57,9 @@ def row_of(family: str, services: int, instances: list[Instance], limit: float) 
         exact.append(seconds)
         proven += best.status == "optimal"
         gaps.append(best.gap or 0.0)
-        found, seconds = timed(lambda: solve(instance, "code"))  # noqa: B023
+        found, seconds = timed(lambda: solve(instance, "lns"))  # noqa: B023
         code.append(seconds)
-        apart = solve(without_sharing(instance), "code")
+        apart = solve(without_sharing(instance), "lns")
         assert best.reward
         assert found.reward
         assert apart.reward
@@ -74,8 +74,8 @@ def row_of(family: str, services: int, instances: list[Instance], limit: float) 
         "exact, most [CPU s]": max(exact),
         "proven": f"{proven}/{len(instances)}",
         "largest gap [%]": 100.0 * max(gaps),
-        "CoDE, median [CPU s]": statistics.median(code),
-        "CoDE, worst loss [%]": 100.0 * max(losses),
+        "lns, median [CPU s]": statistics.median(code),
+        "lns, worst loss [%]": 100.0 * max(losses),
         "reward by sharing, median [%]": 100.0 * statistics.median(gains),
     }
 
@@ -101,8 +101,8 @@ def main() -> None:
     lines += header("benchmarks.groups", arguments.time_limit)
     lines += [
         "",
-        "Loss: of CoDE's reward against the exact method's (proven or not). Reward by sharing:",
-        "CoDE's on the instance against CoDE's on the same one with nothing shared but the rate.",
+        "Loss: of the reward of lns against the exact method's (proven or not). Reward by sharing:",
+        "that of lns on the instance against its own where nothing but the rate is shared.",
         "",
         "",
     ]

@@ -58,7 +58,7 @@ class Quantity:
 QUANTITIES = (
     Quantity("nondominated paths", LABELLING, "paths"),
     Quantity("labelling [CPU s]", LABELLING, "cpu"),
-    Quantity("CoDE [CPU s]", "CoDE", "cpu"),
+    Quantity("lns [CPU s]", "lns", "cpu"),
     Quantity("exact to 1e-4 [CPU s]", EXACT, "cpu to 0.0001"),
     Quantity("memory of exact [MiB]", EXACT, "grown"),
 )

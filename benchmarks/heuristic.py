@@ -1,4 +1,4 @@
-"""CoDE's heuristic at every size: how far from the optimum, at what cost.
+"""Large neighbourhood search (lns) at every size: how far from the optimum, at what cost.
 
     python -m benchmarks.heuristic --out benchmarks/results/heuristic.md
 
@@ -32,18 +32,18 @@ def run(size: int, seeds: range, limit: float) -> dict[str, object]:
         build_pool(instance)
         labelling.append(time.process_time() - start)
         start = time.process_time()
-        code = solve(instance, "code")
+        found = solve(instance, "lns")
         seconds.append(time.process_time() - start)
-        turns.append(int(code.details["stages"]))
+        turns.append(int(found.details["stages"]))
         start = time.process_time()
         exact = solve(instance, time_limit=limit)
         ratios.append((time.process_time() - start) / seconds[-1])
         proven += exact.status == "optimal"
         best = exact.reward if exact.status == "optimal" else exact.bound
-        assert code.reward is not None
+        assert found.reward is not None
         assert best is not None
         gaps.append(exact.gap or 0.0)
-        losses.append(100.0 * max(0.0, 1.0 - code.reward / best))
+        losses.append(100.0 * max(0.0, 1.0 - found.reward / best))
     return {
         "services": size,
         "seeds": f"{seeds[0]} to {seeds[-1]}",
@@ -53,7 +53,7 @@ def run(size: int, seeds: range, limit: float) -> dict[str, object]:
         "worst [%]": max(losses),
         "median CPU [s]": statistics.median(seconds),
         "of it labelling [s]": statistics.median(labelling),
-        "exact / CoDE CPU": f"{statistics.median(ratios):.3g}",
+        "exact / lns CPU": f"{statistics.median(ratios):.3g}",
         "turns": statistics.median(turns),
     }
 
@@ -68,20 +68,20 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=60.0, help="of exact solves [s]")
     parser.add_argument("--out", type=Path, help="write the table to this file, too")
     arguments = parser.parse_args()
-    solve(generate(3, seed=1), "code")  # imports
+    solve(generate(3, seed=1), "lns")  # imports
     solve(generate(3, seed=1))
     rows = []
     for size, seeds in sizes_and_seeds(arguments.sizes, arguments.first_seed):
         rows.append(run(size, seeds, arguments.time_limit))
         print(rows[-1], flush=True)
-    opening = ["# CoDE's heuristic at every size", ""]
+    opening = ["# Large neighbourhood search (lns) at every size", ""]
     opening += header("benchmarks.heuristic", arguments.time_limit)[:3]
     opening += [
         f"- seeds from {arguments.first_seed} on, none used for tuning; CPU time of one process",
         "",
         "Loss against the optimum where it is proven, else against the exact method's bound (so",
-        "that part of it may be no loss). *exact / CoDE*: median ratio of CPU times; exact's start",
-        "from CoDE counts, and a limit that stopped it ends its time.",
+        "that part of it may be no loss). *exact / lns*: median ratio of CPU times; exact's start",
+        "from lns counts, and a limit that stopped it ends its time.",
     ]
     text = "\n".join([*opening, "", ""]) + table(rows)
     print(text, end="")

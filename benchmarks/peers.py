@@ -3,7 +3,7 @@
 Each takes an instance, makes its own pool of paths by our label-setting (a shared part,
 timed for everyone), solves, and returns paths and a bound of the logarithm of the reward.
 On the way it tells a watcher the value and the bound of that logarithm as they get better.
-None starts from CoDE's solution. All run on one thread.
+None starts from the solution of lns. All run on one thread.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ path's worth is the logarithm of its reward alone, so a regret of 1 % is 1 % of 
 ## Searches
 
 Replayed on the exhaustive measurements: a search sees only what it asks for. `random` gets as
-many trainings as the larger of `exact` and `code`.
+many trainings as the one of the others that needs most.
 
 {searches()}
 ## Times

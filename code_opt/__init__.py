@@ -22,7 +22,14 @@ if TYPE_CHECKING:
         save_instance,
         without_sharing,
     )
-    from code_opt.methods import Progress, solve
+    from code_opt.methods import (
+        CodeParameters,
+        Parameters,
+        Progress,
+        Settings,
+        evaluate_paths,
+        solve,
+    )
     from code_opt.plan_checker import check_plan
     from code_opt.planning import (
         Plan,
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
         plan_sweep,
         save_plan,
     )
+    from code_opt.registry import method_names, register_method
     from code_opt.result import Result, load_result, save_result
 
 __version__ = "0.1.0"
@@ -48,22 +56,27 @@ keep_docstrings()
 
 __all__ = [
     "CodeOptError",
+    "CodeParameters",
     "InputError",
     "Instance",
     "InstanceError",
+    "Parameters",
     "Plan",
     "PlanSettings",
     "Progress",
     "Result",
+    "Settings",
     "Violation",
     "__version__",
     "check",
     "check_plan",
+    "evaluate_paths",
     "export_tables",
     "load_instance",
     "load_plan",
     "load_result",
     "load_scenarios",
+    "method_names",
     "parse_instance",
     "parse_scenarios",
     "plan_failures",
@@ -73,6 +86,7 @@ __all__ = [
     "plan_marginal",
     "plan_scenarios",
     "plan_sweep",
+    "register_method",
     "save_instance",
     "save_plan",
     "save_result",
@@ -82,6 +96,8 @@ __all__ = [
 
 _HOME = {
     "CodeOptError": "code_opt.errors",
+    "CodeParameters": "code_opt.methods",
+    "Parameters": "code_opt.methods",
     "InputError": "code_opt.errors",
     "Instance": "code_opt.instance",
     "InstanceError": "code_opt.instance",
@@ -89,14 +105,17 @@ _HOME = {
     "PlanSettings": "code_opt.planning",
     "Progress": "code_opt.methods",
     "Result": "code_opt.result",
+    "Settings": "code_opt.methods",
     "Violation": "code_opt.checker",
     "check": "code_opt.checker",
     "check_plan": "code_opt.plan_checker",
+    "evaluate_paths": "code_opt.methods",
     "export_tables": "code_opt.planning",
     "load_instance": "code_opt.instance",
     "load_plan": "code_opt.planning",
     "load_result": "code_opt.result",
     "load_scenarios": "code_opt.planning",
+    "method_names": "code_opt.registry",
     "parse_instance": "code_opt.instance",
     "parse_scenarios": "code_opt.planning",
     "plan_failures": "code_opt.planning",
@@ -106,6 +125,7 @@ _HOME = {
     "plan_marginal": "code_opt.planning",
     "plan_scenarios": "code_opt.planning",
     "plan_sweep": "code_opt.planning",
+    "register_method": "code_opt.registry",
     "save_instance": "code_opt.instance",
     "save_plan": "code_opt.planning",
     "save_result": "code_opt.result",

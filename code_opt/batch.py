@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".json", ".yaml", ".yml")
 JOURNAL, TABLE = "batch.jsonl", "batch.csv"
 HEAD_BYTES = 4096
+_MEANING = 2
+"""Raised when a name of a method or option comes to mean something else: older work is redone."""
 _OTHER_SCHEMA = re.compile(rb"""["']?schema["']?\s*:\s*["']?code-opt/(?!instance/)""")
 
 Fault = Literal["bad input", "failed", "not run"]
@@ -140,7 +142,7 @@ def run_batch(
 
     Args:
         sources: see :func:`find_instances`.
-        methods: see :data:`code_opt.methods.METHODS`.
+        methods: see :func:`code_opt.registry.method_names`.
         settings: options of :func:`code_opt.solve`, as plain data.
         executor: where jobs run, see :func:`code_opt.executors.executor_of`.
         out: folder for the results, the journal and the table; it is there already.
@@ -232,7 +234,9 @@ class _Shelf:
         self._content = functools.cache(fingerprint)
 
     def _key(self, job: Job, content: str) -> str:
-        return key_of(job.source.stem, job.method, content, self._settings, code_opt.__version__)
+        return key_of(
+            job.source.stem, job.method, content, self._settings, code_opt.__version__, _MEANING
+        )
 
     def find(self, job: Job) -> Result | None:
         """Return the result of this content and these options, if it is there, unchanged."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from code_opt.instance.model import IDENTITY, INPUT, OUTPUT
+from code_opt.registry import role_of
 from code_opt.result import TOLERANCE
 from code_opt.text import count, percent, plain
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from code_opt.instance.model import Instance
     from code_opt.result import Result
 
-HEURISTIC = "code"
 UNKNOWN_CHANGE = (
     "it keeps no digest of its instance, so whether the instance changed since cannot be told"
 )
@@ -60,7 +60,7 @@ def after_change(
 def chosen(results: Sequence[Result]) -> Result | None:
     """Return the result to show in detail: the exact one, else the best assignment."""
     solved = [result for result in results if result.value is not None and result.has_solution]
-    exact = next((result for result in solved if result.method == "exact"), None)
+    exact = next((result for result in solved if role_of(result.method) == "exact"), None)
     return exact or max(solved, key=lambda result: result.value or 0.0, default=None)
 
 
@@ -74,12 +74,14 @@ def reading(results: Sequence[Result], confirmed: bool = True) -> list[str]:
     lines = [_proof(results)]
     reference = chosen(results)
     if reference is not None:
-        heuristic = next((r for r in results if r.method == HEURISTIC and r.has_solution), None)
-        if heuristic is not None and heuristic is not reference:
-            lines.append(_comparison(heuristic, "code", reference))
-        if heuristic is not None:
+        assignments = [result for result in results if result.has_solution]
+        for heuristic in assignments:
+            if role_of(heuristic.method) != "heuristic":
+                continue
+            if heuristic is not reference:
+                lines.append(_comparison(heuristic, heuristic.method, reference))
             lines.extend(_effort(heuristic))
-        baselines = [r for r in results if r.has_solution and r.method not in {"exact", HEURISTIC}]
+        baselines = [r for r in assignments if role_of(r.method) == "baseline"]
         best = max(baselines, key=lambda result: result.value or 0.0, default=None)
         if best is not None and best is not reference:
             name = "The best baseline, " + best.method + "," if len(baselines) > 1 else best.method
@@ -94,7 +96,7 @@ def reading(results: Sequence[Result], confirmed: bool = True) -> list[str]:
 
 
 def _proof(results: Sequence[Result]) -> str:
-    exact = next((result for result in results if result.method == "exact"), None)
+    exact = next((result for result in results if role_of(result.method) == "exact"), None)
     if exact is None:
         if any(result.status == "infeasible" for result in results):
             return "It is proven that no assignment meets all requirements."

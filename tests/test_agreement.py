@@ -68,7 +68,7 @@ def agree(seed: int, **options) -> str:
             assert result.status == "optimal", case
             assert result.value == pytest.approx(expected.value, rel=AGREEMENT), case
             assert result.bound >= expected.value * (1 - AGREEMENT), case
-    code = solve(instance, "code", objective=objective, **floors)
+    code = solve(instance, "lns", objective=objective, **floors)
     assert check(code, instance) == []
     if code.has_solution:
         assert expected is not None, seed

@@ -23,7 +23,7 @@ from code_opt.instance import save_instance
 from code_opt.result import load_result
 
 ROOT = Path(__file__).resolve().parents[1]
-METHODS = ["code", "local"]
+METHODS = ["lns", "local"]
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_what_changed_is_solved_again(folder, tmp_path, calls):
     changed = generate(2, seed=2)
     save_instance(changed, folder / "b.json")
     outcomes = serial(folder, tmp_path, seed=1)
-    assert calls == [(changed.name, "code"), (changed.name, "local")]
+    assert calls == [(changed.name, "lns"), (changed.name, "local")]
     assert [o.kept for o in outcomes] == [True, True, False, False, True, True]
     del calls[:]
     serial(folder, tmp_path, seed=2)
@@ -217,7 +217,7 @@ def test_one_that_fails_fails_alone_and_is_tried_again(folder, tmp_path, calls):
 
 def test_an_error_inside_is_told_with_its_kind(folder, monkeypatch):
     def solve(instance, method, **options):
-        if method == "code":
+        if method == "lns":
             raise ZeroDivisionError("by nought")
         return original(instance, method=method, **options)
 
@@ -306,7 +306,7 @@ def finished(out: Path) -> int:
 def test_killed_and_continued(folder, tmp_path):
     """SIGKILL in the middle; the second run solves what is missing and nothing else."""
     out = tmp_path / "out"
-    arguments = ["solve", str(folder), "-m", "local", "-m", "code", "--out", str(out)]
+    arguments = ["solve", str(folder), "-m", "local", "-m", "lns", "--out", str(out)]
     first = subprocess.run(
         [sys.executable, "-c", MORTAL, *arguments, "--executor", "serial"], cwd=ROOT, check=False
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import building
+from benchmarks import building, heuristics
 from benchmarks import contenders as contending
 from benchmarks.__main__ import COLUMNS, FULL, QUICK, Step, main, most_seconds, run_all, within
 from benchmarks.contenders import GAP, GAPS, Trace, contenders
@@ -111,7 +111,7 @@ def test_a_run_that_fails_or_needs_too_much_says_so(tmp_path):
 
 
 def test_a_plan_is_bounded():
-    methods = ["exact (path)", "CP-SAT", "CoDE"]
+    methods = ["exact (path)", "CP-SAT", "lns"]
     one = (Step(5, 3, 100.0),)
     assert most_seconds(one, ["plain"], methods) == 3 * (104 + 104 + 64)
     assert most_seconds(one, ["plain", "hierarchy"], methods) == 6 * (104 + 104 + 64)
@@ -133,9 +133,9 @@ def test_a_method_that_proves_nothing_is_left_out_later(tmp_path, monkeypatch):
 
     monkeypatch.setattr("benchmarks.__main__.run_apart", answer)
     steps = (Step(2, 1, 1.0), Step(3, 2, 1.0), Step(4, 1, 1.0))
-    runs, notes = run_all(steps, ["plain"], ["exact (path)", "CP-SAT", "CoDE"], tmp_path)
+    runs, notes = run_all(steps, ["plain"], ["exact (path)", "CP-SAT", "lns"], tmp_path)
     assert list(runs[runs.method == "CP-SAT"].services) == [2, 3, 3]
-    assert list(runs[runs.method == "CoDE"].services) == [2, 3, 3, 4]
+    assert list(runs[runs.method == "lns"].services) == [2, 3, 3, 4]
     assert notes == ["CP-SAT on more than 3 services (plain): it proved 0.01 on none of 3"]
     pd.testing.assert_frame_equal(
         pd.read_csv(tmp_path / "results.csv"), runs.reset_index(drop=True), check_dtype=False
@@ -150,12 +150,12 @@ def runs() -> pd.DataFrame:
     """Two instances, three methods; B proves the second one to 1e-2 only."""
     rows = []
     for seed, times in ((1000, {"A": 1.0, "B": 4.0}), (1001, {"A": 2.0, "B": None})):
-        for name in ("A", "B", "CoDE"):
+        for name in ("A", "B", "lns"):
             time = times.get(name)
             row = {"family": "plain", "services": 5, "seed": seed, "method": name, "limit": 9.0}
-            row |= {"reward": 99.0 if name == "CoDE" else 100.0, "cpu": 0.5, "wall": 0.5}
+            row |= {"reward": 99.0 if name == "lns" else 100.0, "cpu": 0.5, "wall": 0.5}
             row |= {"peak": 200.0 + seed - 1000, "base": 100.0, "status": "feasible"}
-            if name != "CoDE":
+            if name != "lns":
                 row |= {"bound": 100.0 if time else 100.5, "gap": 0.0 if time else 0.005}
                 row |= {"cpu to 0.01": time or 3.0, "cpu to 0.001": time, "cpu to 0.0001": time}
             rows.append(row)
@@ -168,10 +168,10 @@ def test_the_tables_say_what_the_runs_say(runs):
     assert "| A | 1.5 (2/2) |" in parts["CPU seconds to a proven gap of 0.01"]
     assert "| B | 3.5 (2/2) |" in parts["CPU seconds to a proven gap of 0.01"]
     assert "| B | > (1/2) |" in parts["CPU seconds to a proven gap of 0.0001"]
-    assert "| CoDE |" not in parts["CPU seconds to a proven gap of 0.0001"]
+    assert "| lns |" not in parts["CPU seconds to a proven gap of 0.0001"]
     assert "| A | 201 |" in parts["Peak memory of the process [MiB] (largest)"]
     (heuristics,) = [part for name, part in parts.items() if name.startswith("Heuristics")]
-    assert "| CoDE | 0.5, 1.01 % |" in heuristics
+    assert "| lns | 0.5, 1.01 % |" in heuristics
     assert "| 5 | 2 | 1000 to 1001 | 9 |" in text
     assert "- SCIP (needs pyscipopt)" in text
     assert list(with_best(runs)["best bound"].unique()) == [100.0]
@@ -243,3 +243,25 @@ def test_modelling_is_measured_as_a_part_of_the_solve(formulation):
     assert set(meter.seconds) == {"building", "handing over"}
     assert 0.0 < sum(meter.seconds.values()) < whole
     assert meter.peak > 0.01
+
+
+# --- The heuristics side by side ----------------------------------------------------------
+
+
+def test_the_heuristics_are_compared_with_the_optimum():
+    """On two-services exact reaches 41.99 and code, which moves one service at a time, 36.54."""
+    instance = load_instance(ROOT / "data" / "two-services.json")
+    row = heuristics.cells([instance, instance], 60.0)
+    assert row[:2] == ["2/2", "6"]
+    assert row[2] == "0.00 (0.00)"
+    assert row[6] == "12.99 (12.99)"
+    assert row[8:] == ["4", "0"]
+    lines = heuristics.table("data/", [["two-services", *row]])
+    assert {line.count("|") for line in lines} == {len(row) + 2}
+
+
+def test_the_page_of_the_heuristics_holds_all_data_sets():
+    page = (ROOT / "docs" / "heuristics.md").read_text(encoding="utf-8")
+    assert heuristics.OPENING in page
+    for name in heuristics.DATA:
+        assert f"| {name} | 1/1 |" in page

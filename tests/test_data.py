@@ -223,7 +223,7 @@ def test_coordination_pays(name):
     assert row["throughput"] == f"{100 * (best.throughput / local.throughput - 1):+.1f} %"
     assert row["average accuracy"] == f"{best.accuracy - local.accuracy:+.3f}"
     assert best.reward > 1.1 * local.reward
-    for method in ("edge-early", "host", "greedy", "code"):
+    for method in ("edge-early", "host", "greedy", "lns"):
         assert solve(instance, method=method).reward <= best.bound * (1 + 1e-6)
     foreign = [
         row.task

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from code_opt import registry
 from code_opt.cli.exits import ExitStatus
 from tests.cli import reference
 from tests.documents import (
@@ -201,6 +202,7 @@ def test_the_examples_run(
     assert len(source.strip().splitlines()) <= 15
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_registered", {})  # what a page registers is forgotten
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(source, f"{page}, block {number}", "exec"), {})

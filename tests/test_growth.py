@@ -41,7 +41,7 @@ def runs() -> pd.DataFrame:
         y = law(point)
         common = {"family": "metro-ring", "set": kind, **point, "seed": seed, "base": 100.0}
         rows.append({**common, "method": LABELLING, "paths": y, "cpu": y, "peak": 100.0})
-        rows.append({**common, "method": "CoDE", "cpu": y * (1.1 if seed == 1 else 1 / 1.1)})
+        rows.append({**common, "method": "lns", "cpu": y * (1.1 if seed == 1 else 1 / 1.1)})
         exact = {"cpu to 0.01": y, "cpu to 0.0001": None if point["services"] > 100 else y}
         rows.append({**common, "method": EXACT, "peak": 100.0 + y, **exact})
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
@@ -52,7 +52,7 @@ def test_a_law_is_recovered(runs):
         found = fit(runs, quantity, list(CENTRE))
         assert found.at_centre == pytest.approx(7.0)
         assert found.exponents == pytest.approx(POWERS)
-        spread = 1.1 if quantity.method == "CoDE" else 1.0
+        spread = 1.1 if quantity.method == "lns" else 1.0
         assert found.error == pytest.approx(spread)
         assert found.worst == pytest.approx(spread)
         assert found.predict({**CENTRE, "blocks": 10}) == pytest.approx(56.0)

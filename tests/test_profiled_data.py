@@ -69,8 +69,8 @@ def test_there_are_at_least_forty_paths_of_ground_truth():
 @pytest.mark.parametrize("name", NAMES)
 def test_searches_need_few_trainings_and_lose_little(name):
     found = table(name, "search").set_index("method")
-    assert found["complete"][["exhaustive", "exact", "code"]].all()
-    for method in ("exact", "code"):
+    assert found["complete"][["exhaustive", "exact", "lns"]].all()
+    for method in ("exact", "lns"):
         assert found["trainings_percent"][method] <= 15.0
         assert found["regret_percent"][method] <= MOST_REGRET[name]
     assert found["regret_percent"]["random"].median() >= found["regret_percent"]["exact"]
@@ -103,7 +103,7 @@ def test_the_papers_gain_is_reached_at_its_loss():
 def test_the_page_shows_what_the_demo_prints(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     instance = load_instance(DATA / "digits" / "instance.json")
-    for method in ("exact", "code", "local", "edge-early"):
+    for method in ("exact", "lns", "code", "local", "edge-early"):
         result = solve(instance, method=method)
         assert check(result, instance) == []
         assert result.reward is not None

@@ -141,7 +141,7 @@ def test_a_run_of_the_solver_ends_with_its_bound(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("formulation", ["path", "flow", "colgen"])
-@pytest.mark.parametrize("method", ["exact", "code", "greedy", "random", "local", "host"])
+@pytest.mark.parametrize("method", ["exact", "lns", "code", "greedy", "random", "local", "host"])
 def test_a_stop_before_the_start_leaves_what_a_limit_of_no_time_does(
     method: str, formulation: str
 ) -> None:
@@ -173,20 +173,20 @@ def interrupted_in(monkeypatch: pytest.MonkeyPatch, method: str, times: int = 1)
 
 
 def test_finished_methods_and_the_one_at_hand_are_kept(tmp_path, capfd, monkeypatch) -> None:
-    interrupted_in(monkeypatch, "code")
+    interrupted_in(monkeypatch, "lns")
     out = tmp_path / "out"
     assert main(["solve", TWO, "--out", str(out)]) == 130
     shown, told = capfd.readouterr()
     assert sorted(p.name for p in out.iterdir()) == [
-        "two-services.code.json",
         "two-services.exact.json",
+        "two-services.lns.json",
     ]
     exact = json.loads((out / "two-services.exact.json").read_text(encoding="utf-8"))
     assert exact["status"] == "optimal"
     assert "exact" in shown
-    assert "code" in shown
+    assert "lns" in shown
     assert "Ctrl-C again ends at once" in told
-    assert "not run: local, host, edge-early, greedy, random" in told
+    assert "not run: code, local, host, edge-early, greedy, random" in told
 
 
 def test_the_second_ends_at_once(tmp_path, capfd, monkeypatch) -> None:

@@ -23,6 +23,7 @@ from code_opt.cli.batch import is_batch, solve_batch, tell_left_out
 from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.folders import make_folder
 from code_opt.cli.generate import generate
+from code_opt.cli.methods import ALL, OWN, known_methods, methods_to_run
 from code_opt.cli.plan import plan, plan_in
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.reasons import message_of, why_nothing
@@ -61,19 +62,6 @@ app = typer.Typer(
 )
 
 
-class Method(StrEnum):
-    """What can be asked of ``--method``, in the order of the table."""
-
-    EXACT = "exact"
-    CODE = "code"
-    LOCAL = "local"
-    HOST = "host"
-    EDGE_EARLY = "edge-early"
-    GREEDY = "greedy"
-    RANDOM = "random"
-    ALL = "all"
-
-
 class Formulation(StrEnum):
     """How the exact method works."""
 
@@ -102,6 +90,7 @@ class Search(StrEnum):
     """How paths to measure are chosen."""
 
     CODE = "code"
+    LNS = "lns"
     EXACT = "exact"
     EXHAUSTIVE = "exhaustive"
     RANDOM = "random"
@@ -210,8 +199,15 @@ def solve(
         ),
     ],
     method: Annotated[
-        list[Method] | None,
-        typer.Option("--method", "-m", help="Method to run; may be repeated. Default: all."),
+        list[str] | None,
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="NAME",
+            callback=known_methods(ALL),
+            help=f"Method to run; may be repeated: {OWN}, an installed one, or {ALL}.",
+            show_default=ALL,
+        ),
     ] = None,
     formulation: Annotated[
         Formulation,
@@ -240,7 +236,7 @@ def solve(
         float,
         typer.Option(callback=below_1, help="Relative gap that ends exact, from 0 to below 1."),
     ] = 1e-4,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of CoDE and random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of lns and random.")] = 0,
     threads: Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Solver threads.")] = 1,
     solver_log: Annotated[
         bool, typer.Option("--solver-log", help="Show the solver's log on stderr.")
@@ -260,7 +256,7 @@ def solve(
         ),
     ] = None,
 ) -> ExitStatus:
-    """Find the best path assignment: exact, CoDE and the baselines side by side.
+    """Find the best path assignment: exact, heuristics and baselines side by side.
 
     Many instances give one table; with --out a second run goes on where a first one stopped.
     The first Ctrl-C ends the search as a time limit does, and what was found is kept; the
@@ -284,7 +280,7 @@ def solve(
             raise InputError("--solver-log: for one instance only")
         if out is not None:
             make_folder(out)
-        methods = _methods(method or [])
+        methods = methods_to_run(method or [])
         return solve_batch(instance_paths, methods, options, executor, out, as_json)
     (instance_path,) = instance_paths
     if out is not None:
@@ -293,7 +289,7 @@ def solve(
     tell_left_out(instance_path)
     stderr = Console(stderr=True)
     results = []
-    methods = _methods(method or [])
+    methods = methods_to_run(method or [])
     with stop_on_interrupt(STOPPING) as was_interrupted:
         for name in methods:
             if was_interrupted():
@@ -655,12 +651,6 @@ def _result(path: Path, order: str) -> Result:
 
 def _violations(number: int) -> str:
     return "1 violation" if number == 1 else f"{number} violations"
-
-
-def _methods(asked: Sequence[Method]) -> list[str]:
-    """Return the methods to run, each once, in the order of the table."""
-    every = not asked or Method.ALL in asked
-    return [m.value for m in Method if m is not Method.ALL and (every or m in asked)]
 
 
 def _solver_options(texts: Sequence[str]) -> dict[str, str]:

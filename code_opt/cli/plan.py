@@ -13,6 +13,7 @@ import typer
 import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
+from code_opt.cli.methods import known_methods
 from code_opt.cli.progress import Steps
 from code_opt.cli.terminal import STOPPING, Console, complain_of_interrupt
 from code_opt.cli.values import below_1
@@ -41,19 +42,6 @@ class Worth(StrEnum):
 
     REWARD = "reward"
     THROUGHPUT = "throughput"
-
-
-class SweepMethod(StrEnum):
-    """What is solved at every value of a sweep."""
-
-    EXACT = "exact"
-    CODE = "code"
-    LOCAL = "local"
-    HOST = "host"
-    EDGE_EARLY = "edge-early"
-    GREEDY = "greedy"
-    RANDOM = "random"
-    PLAN = "plan"
 
 
 _WHAT, _DEMAND, _HOW = "What to answer (default: --least-cost)", "Demand and floors", "How"
@@ -191,10 +179,12 @@ def plan(
         Worth, typer.Option(rich_help_panel=_HOW, help="Of --marginal and --vary.")
     ] = Worth.REWARD,
     sweep_method: Annotated[
-        list[SweepMethod] | None,
+        list[str] | None,
         typer.Option(
+            metavar="NAME",
+            callback=known_methods("plan"),
             rich_help_panel=_HOW,
-            help="Methods of --vary; plan is the least cost. Default: exact, code, local.",
+            help="Methods of --vary; plan is the least cost. Default: exact, lns, local.",
         ),
     ] = None,
     coordination: Annotated[
@@ -326,7 +316,7 @@ def plan(
                 )
             )
         if vary:
-            methods = [m.value for m in sweep_method or []] or planning.SWEEP_METHODS
+            methods = sweep_method or planning.SWEEP_METHODS
             tasks.append(
                 lambda pool: planning.plan_sweep(
                     instance,

@@ -109,8 +109,8 @@ def solve_random(evaluator: Evaluator, clock: Clock, seed: int, assignments: int
         evaluator: pool, objective and floors.
         clock: ends the search early.
         seed: seed of the draws.
-        assignments: how many to draw, at least the default of the parameters; what large
-            neighbourhood search evaluated, for a fair comparison.
+        assignments: how many to draw, at least the default of the parameters; what ``lns``
+            evaluated, for a fair comparison.
     """
     work = IncrementalEvaluator(evaluator)
     rng = np.random.default_rng(seed)

@@ -29,7 +29,7 @@ from code_opt.methods.objective import refuse_tiny_reward
 from code_opt.methods.pricing import PricedPool, priced_pool
 from code_opt.methods.results import make_result
 from code_opt.methods.search import SearchOutcome
-from code_opt.methods.settings import SMALLEST_GAP, Clock, Settings
+from code_opt.methods.settings import SMALLEST_GAP, Clock, Formulation, Settings
 from code_opt.methods.tangents import tangent_points
 from code_opt.paths import PathPool, PathProblem, build_pool
 from code_opt.result import Result, Status
@@ -37,7 +37,7 @@ from code_opt.result import Result, Status
 __all__ = ["build_model", "choose_formulation", "solve_exact", "tangent_points"]
 
 
-def choose_formulation(pool: PathPool, settings: Settings) -> tuple[str, str]:
+def choose_formulation(pool: PathPool, settings: Settings) -> tuple[Formulation, str]:
     """Return the formulation to use and why."""
     if settings.formulation != "auto":
         return settings.formulation, "asked for"

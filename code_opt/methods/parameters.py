@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from code_opt.errors import InputError
+
 
 @dataclass(frozen=True)
 class ExactParameters:
@@ -124,6 +126,29 @@ class LnsParameters:
 
 
 @dataclass(frozen=True)
+class CodeParameters:
+    """CoDE's procedure as published.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    beam: int | None = 8
+    """Paths of a stage that the next one extends; None for all of them."""
+    tolerance: float = 1e-3
+    """A path that promises less than the best measured reward by at most this share is measured,
+    too, if it takes less of servers and links: as good a path that takes less leaves more to
+    others."""
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.beam is not None and self.beam < 1:
+            raise InputError(f"beam {self.beam}: must be at least 1, or None for no beam")
+        if not 0.0 <= self.tolerance < 1.0:
+            raise InputError(f"tolerance {self.tolerance}: must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
 class CutParameters:
     """Cuts from single servers, links and memories."""
 
@@ -194,7 +219,7 @@ class BaselineParameters:
     """Baselines."""
 
     least_draws: int = 100
-    """Assignments that ``random`` draws at least: ``code`` may end after a single one."""
+    """Assignments that ``random`` draws at least: ``lns`` may end after a single one."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +229,7 @@ class Parameters:
     exact: ExactParameters = field(default_factory=ExactParameters)
     joint_paths: JointPathParameters = field(default_factory=JointPathParameters)
     lns: LnsParameters = field(default_factory=LnsParameters)
+    code: CodeParameters = field(default_factory=CodeParameters)
     column_generation: ColumnGenerationParameters = field(
         default_factory=ColumnGenerationParameters
     )

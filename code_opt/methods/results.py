@@ -11,6 +11,7 @@ from code_opt.methods.evaluator import Evaluator, Solution
 from code_opt.methods.objective import refuse_huge_reward, refuse_tiny_reward
 from code_opt.methods.settings import SMALLEST_GAP
 from code_opt.paths import TaskPaths
+from code_opt.registry import role_of
 from code_opt.result import (
     LinkResult,
     Result,
@@ -54,7 +55,7 @@ def make_result(
         "objective": settings.objective,
         "status": status,
         "seconds": seconds,
-        "gap_tolerance": max(settings.gap, SMALLEST_GAP) if method == "exact" else None,
+        "gap_tolerance": max(settings.gap, SMALLEST_GAP) if role_of(method) == "exact" else None,
         "min_accuracy": settings.min_accuracy,
         "min_throughput": settings.min_throughput,
         "message": message,

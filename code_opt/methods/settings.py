@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from code_opt.errors import InputError
 from code_opt.instance.ranges import SMALLEST, is_in_range, range_text
@@ -17,7 +17,8 @@ SMALLEST_GAP = 1e-7
 """Relative gap below which solver tolerances decide; a smaller one is taken as this."""
 
 
-FORMULATIONS = ("auto", "path", "flow", "colgen")
+Formulation = Literal["auto", "path", "flow", "colgen"]
+FORMULATIONS: tuple[Formulation, ...] = get_args(Formulation)
 """How the exact method can work; ``auto`` takes path or colgen by the number of paths."""
 
 
@@ -43,7 +44,7 @@ class Settings:
     objective: Objective = "reward"
     min_accuracy: float | None = None
     min_throughput: float | None = None
-    formulation: str = "auto"
+    formulation: Formulation = "auto"
     solver: str = "highs"
     time_limit: float | None = None
     gap: float = 1e-4

@@ -12,6 +12,7 @@ from code_opt.paths.pool import (
     TaskPaths,
     build_pool,
     count_paths,
+    pool_of_paths,
     unite,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "Topology",
     "build_pool",
     "count_paths",
+    "pool_of_paths",
     "unite",
 ]

@@ -317,6 +317,48 @@ def build_pool(
     )
 
 
+def pool_of_paths(topology: Topology, paths: Sequence[Sequence[int]]) -> PathPool:
+    """Return a pool that holds one given path of every task and nothing else.
+
+    The limits of tasks are not looked at.
+
+    Args:
+        topology: of the instance.
+        paths: arc numbers of one path from input to output for every task.
+
+    Raises:
+        InputError: the rate of a path would be unlimited.
+    """
+    floors, demands = topology.floors(), topology.demands()
+    tasks = []
+    for graph, arcs, floor, demand in zip(topology.graphs, paths, floors, demands, strict=True):
+        steps = list(arcs)
+        accuracy = graph.task.accuracy - float(graph.drop[steps].sum())
+        found = PathSet(
+            steps=np.array([steps], dtype=np.int64),
+            predicted=np.array([min(1.0, accuracy)]),
+            accuracy=np.array([min(1.0, max(accuracy, 0.0))]),
+            measured=np.array([False]),
+            use=graph.use[steps].sum(axis=0, keepdims=True),
+            seconds=np.array([graph.seconds[steps].sum()]),
+            labels=0,
+        )
+        most_rate = _most_rate(topology, graph, found, demand)
+        _refuse_unlimited(graph, found, most_rate)
+        tasks.append(
+            TaskPaths(
+                task=graph.task,
+                graph=graph,
+                floor=floor,
+                demand=demand,
+                paths=found,
+                most_rate=np.maximum(most_rate, floor),
+                is_rate_resource=topology.is_rate_resource[graph.resources],
+            )
+        )
+    return PathPool(topology, tuple(tasks))
+
+
 def unite(pools: Sequence[PathPool]) -> PathPool:
     """Return a pool with the paths of several pools of one instance, each path once."""
     tasks = []

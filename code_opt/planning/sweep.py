@@ -11,7 +11,7 @@ from typing import Any, cast
 from code_opt.errors import InputError
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
-from code_opt.methods import METHODS, solve
+from code_opt.methods import solve
 from code_opt.planning.case import with_demands
 from code_opt.planning.columns import table
 from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
@@ -19,8 +19,9 @@ from code_opt.planning.least_cost import plan_least_cost
 from code_opt.planning.operation import confirmed
 from code_opt.planning.plan import Cell, Plan, Status, worst_status
 from code_opt.planning.settings import PlanSettings
+from code_opt.registry import get_method, role_of
 
-SWEEP_METHODS = ("exact", "code", "local")
+SWEEP_METHODS = ("exact", "lns", "local")
 PLAN = "plan"
 """Stands for the least cost among the methods of a sweep."""
 
@@ -54,8 +55,8 @@ def plan_sweep(
     """
     settings = settings or PlanSettings()
     for method in methods:
-        if method not in (*METHODS, PLAN):
-            raise InputError(f"method {method!r}: use {', '.join(METHODS)} or {PLAN}")
+        if method != PLAN:
+            get_method(method)
     variations = [parse_variation(v) if isinstance(v, str) else v for v in vary]
     if not variations:
         raise InputError("a sweep needs a field to vary")
@@ -86,7 +87,7 @@ def plan_sweep(
     else:
         settings.tell(f"sweep: {len(jobs)} solves")
         rows = list(executor.map(_row, jobs))
-    proven = [row for row in rows if row[2] in ("exact", PLAN)]
+    proven = [row for row in rows if row[2] == PLAN or role_of(str(row[2])) == "exact"]
     plan = Plan(
         schema="code-opt/plan/1",
         kind="sweep",

@@ -42,7 +42,7 @@ AdapterKind = Literal[
     "linear",
     "linear-grid",
 ]
-SearchMethod = Literal["code", "exact", "exhaustive", "random"]
+SearchMethod = Literal["code", "lns", "exact", "exhaustive", "random"]
 
 
 class DatasetConfig(Record):
@@ -147,7 +147,8 @@ class SearchConfig(Record):
     budget: Count | None = Field(None, description="most paths trained; null: no limit")
     most_paths: Count = Field(2000, description="exhaustive refuses a case with more paths")
     optimism: Share = Field(
-        0.3, description="code, exact: share of a predicted loss that training may still repair"
+        0.3,
+        description="share of a predicted loss that training may still repair",
     )
     first_optimism: Share = Field(
         0.85,

@@ -298,9 +298,10 @@ def _searches(measuring: Measuring, found: SearchResult, config: ProfileConfig) 
     exhaustive = found if found.method == "exhaustive" and found.complete else None
     if exhaustive is not None:
         results += [
-            Search(measuring, seed=config.seed).run(method, None) for method in ("exact", "code")
+            Search(measuring, seed=config.seed).run(method, None)
+            for method in ("exact", "lns", "code")
         ]
-        # Random measuring gets the larger number of trainings of the two, so that it is
+        # Random measuring gets the largest number of trainings of them, so that it is
         # compared at an equal budget or more.
         budget = max(result.trainings for result in results[1:])
         results += [

@@ -1,12 +1,14 @@
 """Which paths to measure: a measured accuracy costs a training.
 
-``code`` and ``exact`` are CoDE's idea (predict the accuracy of all paths, train only the
-most promising, correct the predictions, go on) for any number of services: the present
-predictions make an instance, a solver finds its best assignment, and the paths of that
-assignment which have not been measured yet are trained. When all of them have been
-measured, no prediction left promises more than what is measured, and the search ends.
-With ``exact`` the solver proves that: the end is optimal under the measurements and the
-predictions of what was not measured.
+``lns`` and ``exact`` solve again and again: the present predictions make an instance, the method
+finds its best assignment, and the paths of that assignment which have not been measured yet are
+trained. When all of them have been measured, no prediction left promises more than what is
+measured, and the search ends. With ``exact`` the solver proves that: the end is optimal under
+the measurements and the predictions of what was not measured.
+
+``code`` is CoDE's procedure (:mod:`code_opt.methods.staged_search`), in which to measure a path
+is to train it: service by service and stage by stage, the path that promises most comes first,
+and what it turns out to be corrects the predictions of the others at once.
 
 Predictions start from closed forms, and training repairs much of what those lose, more or
 less of it by the sort of connection. A search that took them at their word would end too
@@ -25,11 +27,21 @@ import numpy as np
 
 from code_opt.errors import InputError
 from code_opt.instance import Instance
-from code_opt.methods import solve
+from code_opt.methods import PathProblem, Settings, solve
+from code_opt.methods.detours import Detours
+from code_opt.methods.staged_search import StagedOutcome, StagedSearch, Starts
 from code_opt.profiling.assembling import make_instance
 from code_opt.profiling.connections import Ends, Path
 from code_opt.profiling.measuring import Job, Measuring, TaskProfile
-from code_opt.profiling.prediction import Design, Predictor, choose, drops, fitted, sort_of
+from code_opt.profiling.prediction import (
+    Design,
+    FloatArray,
+    Predictor,
+    choose,
+    drops,
+    fitted,
+    sort_of,
+)
 from code_opt.result import Result
 
 RANDOM_BATCH = 1
@@ -51,7 +63,7 @@ class SearchResult:
     bound: float | None
     """``exact``: no assignment has a higher reward under the measurements and hopes."""
     optimism: float | None
-    """``code``, ``exact``: share of the predicted losses hoped to be repaired."""
+    """Share of the predicted losses hoped to be repaired, by methods that predict."""
     complete: bool
     """False where the budget ended it."""
 
@@ -61,7 +73,7 @@ class Search:
 
     Args:
         measuring: measures paths; what it holds already is looked at when asked for only.
-        seed: of ``random`` and of CoDE's solver.
+        seed: of ``random`` and ``lns``.
         measure: called with the paths to measure; the default measures here.
     """
 
@@ -100,6 +112,9 @@ class Search:
             complete = budget is None or len(jobs) <= budget
             self.ask(jobs[:budget])
             rounds = 1
+        elif method == "code":
+            outcome = self._staged(budget)
+            rounds, complete = outcome.turns, outcome.is_complete
         else:
             while True:
                 rounds += 1
@@ -120,9 +135,15 @@ class Search:
             rounds=rounds,
             reward=self.best_reward(),
             bound=bound if method == "exact" else None,
-            optimism=settings.optimism if method in ("code", "exact") else None,
+            optimism=settings.optimism if method in ("code", "exact", "lns") else None,
             complete=complete,
         )
+
+    def _staged(self, budget: int | None) -> StagedOutcome:
+        """Run CoDE's procedure; it trains one path at a time."""
+        starts = Starts(PathProblem(self.instance()))
+        trained = _Trained(self, starts.detours, budget)
+        return StagedSearch(starts, Settings(), trained).run()
 
     def ask(self, jobs: Sequence[Job]) -> None:
         """Have paths measured."""
@@ -134,10 +155,10 @@ class Search:
     def instance(self) -> Instance:
         """Return the instance as it is known, and hoped for, by now."""
         return make_instance(
-            self.measuring, {task: self._hopes(task) for task in self.asked}, self.asked
+            self.measuring, {task: self.hopes(task) for task in self.asked}, self.asked
         )
 
-    def _hopes(self, task: str) -> dict[Ends, float]:
+    def hopes(self, task: str) -> dict[Ends, float]:
         """Return a task's drops, less the share of them that training may still repair."""
         settings = self.measuring.preparation.config.search
         profile = self.measuring.tasks[task]
@@ -213,3 +234,40 @@ class Search:
             if profile.graph.used(path) and path not in self.asked[row.task]:
                 jobs.append(Job(row.task, path))
         return jobs
+
+
+class _Trained:
+    """Accuracies as CoDE's procedure asks for them: trained, or hoped for until then."""
+
+    def __init__(self, search: Search, detours: Sequence[Detours], budget: int | None) -> None:
+        self._search, self._budget = search, budget
+        self._graphs = [of_task.graph for of_task in detours]
+        self._hopes: dict[str, dict[Ends, float]] = {}
+
+    def expected(self, task: int, paths: Sequence[tuple[int, ...]]) -> FloatArray:
+        """Return the accuracies of paths, given by the arcs of a task's graph."""
+        name = self._graphs[task].task.id
+        if name not in self._hopes:
+            self._hopes[name] = self._search.hopes(name)
+        profile, known = self._search.measuring.tasks[name], self._search.asked[name]
+        found = []
+        for arcs in paths:
+            path = self._blocks(task, arcs)
+            loss = sum(self._hopes[name][ends] for ends in profile.graph.used(path))
+            found.append(known.get(path, min(max(profile.accuracy - loss, 0.0), 1.0)))
+        return np.array(found)
+
+    def measure(self, task: int, path: tuple[int, ...]) -> bool:
+        """Train a path; return False where the budget is used up."""
+        name, blocks = self._graphs[task].task.id, self._blocks(task, path)
+        is_known = blocks in self._search.asked[name]
+        if is_known or not self._search.measuring.tasks[name].graph.used(blocks):
+            return True
+        if self._budget is not None and self._search.trainings >= self._budget:
+            return False
+        self._search.ask([Job(name, blocks)])
+        self._hopes.pop(name, None)
+        return True
+
+    def _blocks(self, task: int, arcs: tuple[int, ...]) -> Path:
+        return tuple(self._graphs[task].arcs[arc].head for arc in arcs[:-1])

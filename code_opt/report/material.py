@@ -15,6 +15,7 @@ from code_opt.instance import Instance, load_instance
 from code_opt.instance.digest import changed_parts
 from code_opt.instance.files import is_instance_folder
 from code_opt.instance.model import SCHEMA
+from code_opt.registry import place_of
 from code_opt.report.evaluation_files import EVALUATION_FILE, EvaluationTables, read_evaluation
 from code_opt.report.reading import read_json
 from code_opt.result import Result, load_result
@@ -24,8 +25,6 @@ from code_opt.wording import PathWords
 if TYPE_CHECKING:
     from code_opt.planning import Plan
 
-ORDER = ("exact", "code", "local", "host", "edge-early", "greedy", "random")
-"""Order of methods; others follow as they come."""
 _RESULT = "code-opt/result/"
 _PLAN = "code-opt/plan/"
 
@@ -223,5 +222,4 @@ def _label(results: Sequence[tuple[Path, Result]], instance: Instance) -> list[S
         violations = tuple(check(result, instance))
         changed = _changed(result.instance_digest, instance)
         named.append(Shown(plain(label), plain(path.name), result, violations, changed))
-    known = {method: i for i, method in enumerate(ORDER)}
-    return sorted(named, key=lambda shown: known.get(shown.result.method, len(known)))
+    return sorted(named, key=lambda shown: place_of(shown.result.method))

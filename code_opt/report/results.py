@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from code_opt.instance import Instance
 from code_opt.instance.model import OUTPUT
+from code_opt.registry import BUILT_IN, known_method, place_of, role_of, title_of
 from code_opt.report.blocks import (
     Block,
     Callout,
@@ -32,7 +33,7 @@ from code_opt.report.blocks import (
 from code_opt.report.charts import Axis, Dot, RowSeries, Series, Value, row_chart, xy_chart
 from code_opt.report.drawing import Drawing
 from code_opt.report.edge import draw_edge
-from code_opt.report.material import ORDER, Material, Shown
+from code_opt.report.material import Material, Shown
 from code_opt.report.numbers import figure, gap, points, relative, short
 from code_opt.result import TOLERANCE
 from code_opt.text import amount, duration, number, percent, plain, seconds, si
@@ -42,30 +43,21 @@ MOST_DRAWN = 24
 """Most tasks (or DNNs) that are drawn in one picture; beyond, each task has its own."""
 MOST_OWN_DRAWINGS = 120
 """Most tasks that get pictures of their own; beyond, paths are written."""
-MAIN = ("exact", "code", "local")
-NAMES = {
-    "exact": "Exact",
-    "code": "CoDE",
-    "local": "No coordination",
-    "host": "Host",
-    "edge-early": "Early exits",
-    "greedy": "Greedy",
-    "random": "Random",
-}
-"""Methods in a heading; ``local`` and ``exact`` stay as they are in tables."""
+MAIN = ("exact", "lns", "local")
+"""Methods whose assignments are drawn, where they are there."""
 
 
 def heading(shown: Shown) -> str:
-    """Return how a result is called in a heading."""
-    name = NAMES.get(shown.result.method, shown.label)
+    """Return how a result is called in a heading; in tables methods keep their names."""
+    name = title_of(shown.result.method)
     return name if shown.label == shown.result.method else f"{name}: {shown.label}"
 
 
 def index_of(shown: Shown, results: Sequence[Shown]) -> int:
     """Return the colour and sign of a result in charts: a method's own where it has one."""
-    if shown.label == shown.result.method and shown.label in ORDER:
-        return ORDER.index(shown.label)
-    return len(ORDER) + [r.label for r in results].index(shown.label)
+    if shown.label == shown.result.method and known_method(shown.label) is not None:
+        return place_of(shown.label)
+    return len(BUILT_IN) + [r.label for r in results].index(shown.label)
 
 
 def results_sections(material: Material) -> list[Section]:
@@ -167,18 +159,16 @@ def introduction(material: Material) -> list[Block]:
                     else "weighted over the tasks",
                 )
             )
-        heuristic = next((r for r in results if r.method == "code" and r.has_solution), None)
-        if (
-            heuristic is not None
-            and heuristic is not best
-            and heuristic.value is not None
-            and best.value
-        ):
+        for heuristic in results:
+            if role_of(heuristic.method) != "heuristic" or heuristic is best:
+                continue
+            if heuristic.value is None or not heuristic.has_solution or not best.value:
+                continue
             off = 1.0 - heuristic.value / best.value
             tiles.append(
                 Tile(
                     "same" if abs(off) <= TOLERANCE else f"−{percent(off)}",
-                    f"{best.objective} of CoDE",
+                    f"{best.objective} of {heuristic.method}",
                     f"against {best.method}, in {seconds(heuristic.seconds)} s "
                     f"instead of {seconds(best.seconds)} s",
                 )
@@ -207,7 +197,7 @@ def introduction(material: Material) -> list[Block]:
 
 
 def main_results(material: Material) -> list[Shown]:
-    """Return the results that are drawn beside each other: exact, CoDE, no coordination."""
+    """Return the results that are drawn beside each other: exact, lns, no coordination."""
     solved = [shown for shown in material.results if shown.result.has_solution]
     preferred = [s for s in solved if s.result.method in MAIN]
     others = [s for s in solved if s.result.method not in MAIN]

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import code_opt
-from code_opt.cli.app import Method, file_stem, main
+from code_opt.cli.app import file_stem, main
 from code_opt.errors import CodeOptError, InputError
 from code_opt.instance import save_instance
 from code_opt.result import Result
 from tests.cli.examples import make_instance, make_result
 
 ROOT = Path(__file__).resolve().parents[2]
-METHODS = ["exact", "code", "local", "host", "edge-early", "greedy", "random"]
+METHODS = ["exact", "lns", "code", "local", "host", "edge-early", "greedy", "random"]
 
 
 @pytest.fixture(autouse=True)
@@ -192,34 +192,34 @@ def test_infeasible_names_the_requirement(answer, capsys) -> None:
     answer(
         {
             "exact": make_result("exact", "infeasible", message=message),
-            "code": make_result("code", "unknown", message="nothing found"),
+            "lns": make_result("lns", "unknown", message="nothing found"),
         }
     )
-    assert main(["solve", "x.json", "-m", "exact", "-m", "code"]) == 3
+    assert main(["solve", "x.json", "-m", "exact", "-m", "lns"]) == 3
     out, err = capsys.readouterr()
     assert err == f"code-opt: infeasible: {message}\n"
     assert "exact proves that no assignment meets all requirements." in out
 
 
 def test_nothing_found_is_not_called_infeasible(answer, capsys) -> None:
-    answer({"code": make_result("code", "unknown", message="code: time limit")})
-    assert main(["solve", "x.json", "-m", "code", "--json"]) == 4
+    answer({"lns": make_result("lns", "unknown", message="lns: time limit")})
+    assert main(["solve", "x.json", "-m", "lns", "--json"]) == 4
     out, err = capsys.readouterr()
     assert len(json.loads(out)) == 1
-    assert err == "code-opt: stopped with no assignment found\n  code: time limit\n"
+    assert err == "code-opt: stopped with no assignment found\n  lns: time limit\n"
 
 
 def test_one_assignment_is_enough(answer, capsys) -> None:
     answer(
         {
             "exact": make_result("exact", "unknown", message="time limit"),
-            "code": make_result("code"),
+            "lns": make_result("lns"),
         }
     )
-    assert main(["solve", "x.json", "-m", "exact", "-m", "code"]) == 0
+    assert main(["solve", "x.json", "-m", "exact", "-m", "lns"]) == 0
     out = capsys.readouterr().out
     assert "exact: time limit" in out
-    assert "Paths of code" in out
+    assert "Paths of lns" in out
 
 
 @pytest.mark.parametrize(
@@ -234,9 +234,9 @@ def test_one_assignment_is_enough(answer, capsys) -> None:
 def test_errors_end_without_a_traceback(
     answer, tmp_path: Path, capsys, error: BaseException, status: int, start: str
 ) -> None:
-    answer({"exact": make_result("exact"), "code": error})
+    answer({"exact": make_result("exact"), "lns": error})
     out = tmp_path / "out"
-    arguments = ["solve", "x.json", "-m", "exact", "-m", "code", "--out", str(out)]
+    arguments = ["solve", "x.json", "-m", "exact", "-m", "lns", "--out", str(out)]
     assert main(arguments) == status
     shown, err = capsys.readouterr()
     assert shown == ""
@@ -299,9 +299,12 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 def test_the_methods_are_those_that_solve_knows() -> None:
-    from code_opt import methods
+    from code_opt import methods, registry
+    from code_opt.cli.methods import methods_to_run
 
-    assert [method.value for method in Method] == [*methods.METHODS, "all"]
+    assert list(methods.METHODS) == METHODS == methods_to_run([])
+    assert set(methods._RUN) == {method.name for method in registry.BUILT_IN}
+    assert methods_to_run(["local", "exact", "local"]) == ["exact", "local"]
 
 
 def edited(tmp_path: Path) -> tuple[Path, Path]:

@@ -51,7 +51,7 @@ def test_solve_py_prints_the_tables_and_writes_results_that_check_confirms(
     assert (done.returncode, done.stderr) == (0, "")
     assert "exact is proven" in done.stdout
     assert "\x1b" not in done.stdout
-    methods = ["code", "edge-early", "exact", "greedy", "host", "local", "random"]
+    methods = ["code", "edge-early", "exact", "greedy", "host", "lns", "local", "random"]
     assert sorted(p.name for p in out.iterdir()) == [f"two-services.{m}.json" for m in methods]
     for path in out.iterdir():
         checked = run("check", path, instance)

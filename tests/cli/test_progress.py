@@ -15,7 +15,7 @@ STATE = Progress("tree search", 12.34, 119.5, 120.5, 1 / 119.5)
 def test_one_line_says_how_far_it_is() -> None:
     line = "exact 12.3 s, incumbent 119.500, bound 120.500, gap 0.837 %, tree search"
     assert describe("exact", STATE) == line
-    assert describe("code", Progress("", 0.5, None, None, None)) == "code 0.50 s"
+    assert describe("lns", Progress("", 0.5, None, None, None)) == "lns 0.50 s"
 
 
 def test_a_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

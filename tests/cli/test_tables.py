@@ -18,7 +18,7 @@ from tests.cli.examples import HOSTILE, make_instance, make_result
 UTF = Glyphs("⇒", "→", "…", "█", "░")
 RESULTS = [
     make_result("exact", "optimal", reward=1.234567e11, bound=1.3e11, gap=0.1234567, seconds=3600),
-    make_result("code", reward=1.2e11, throughput=330.0),
+    make_result("lns", reward=1.2e11, throughput=330.0),
     make_result("local", reward=6.0e10, throughput=236.5714, accuracy=0.7842),
     make_result("edge-early", "infeasible"),
 ]

@@ -34,4 +34,4 @@ def subject(digits: Instance) -> Subject:
 
 @pytest.fixture(scope="session")
 def results(digits: Instance) -> dict[str, Result]:
-    return {m: solve(digits, method=m) for m in ("exact", "code", "edge-early", "local")}
+    return {m: solve(digits, method=m) for m in ("exact", "lns", "edge-early", "local")}

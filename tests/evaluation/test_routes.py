@@ -13,7 +13,7 @@ from code_opt.instance import Instance
 @pytest.mark.parametrize("seed", range(6))
 def test_loads_are_those_of_the_result(seed):
     instance = generate(services=5, seed=seed)
-    result = solve(instance, method="code")
+    result = solve(instance, method="lns")
     full = loads(instance, routes(instance, result))
     for row in result.servers:
         assert full.servers[row.server] == pytest.approx(row.utilization, rel=1e-6, abs=1e-9)

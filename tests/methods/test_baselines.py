@@ -53,14 +53,14 @@ def test_host_runs_in_one_other_trunk_where_possible(instance):
 
 
 def test_greedy_is_a_local_optimum_of_single_moves(instance):
-    greedy, code = solve(instance, "greedy"), solve(instance, "code")
+    greedy, code = solve(instance, "greedy"), solve(instance, "lns")
     local = solve(instance, "local")
     assert local.reward <= greedy.reward <= solve(instance).bound * (1 + 1e-9)
     assert code.reward >= greedy.reward * (1 - 1e-9)
 
 
 def test_random_has_the_budget_of_code_and_a_seed(instance):
-    code = solve(instance, "code", seed=1)
+    code = solve(instance, "lns", seed=1)
     first, second = (solve(instance, "random", seed=1) for _ in range(2))
     least = BaselineParameters().least_draws
     assert first.details["assignments"] == max(code.details["assignments"], least)
@@ -69,7 +69,7 @@ def test_random_has_the_budget_of_code_and_a_seed(instance):
 
 
 def test_coordination_pays_here(instance):
-    local, code = solve(instance, "local"), solve(instance, "code")
+    local, code = solve(instance, "local"), solve(instance, "lns")
     assert code.reward > 1.1 * local.reward
 
 
@@ -92,7 +92,7 @@ def test_every_method_respects_input_groups(camera, method):
 @pytest.mark.parametrize("seed", range(3))
 def test_sharing_pays_and_only_those_find_it_who_move_together(seed):
     camera = generate(4, seed=seed, blocks=4, groups=(4, 4))
-    best, code = solve(camera, gap=1e-3), solve(camera, "code")
+    best, code = solve(camera, gap=1e-3), solve(camera, "lns")
     apart = solve(without_sharing(camera), gap=1e-3)
     assert best.reward > 1.15 * apart.reward
     assert 0.99 * best.reward < code.reward <= best.bound * (1 + 1e-9)

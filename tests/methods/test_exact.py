@@ -175,7 +175,6 @@ def test_unlimited_rates_are_refused():
         ({"min_throughput": -1.0}, "min_throughput -1.0"),
         ({"seed": -1}, "seed -1"),
         ({"threads": 0}, "threads 0"),
-        ({"colour": "red"}, "colour"),
         ({"solver": "abacus"}, "solver 'abacus': not supported"),
         ({"solver_options": {"no_such": "1"}}, "HiGHS has none of that name"),
         ({"solver_options": {"mip_max_nodes": "many"}}, "refuses the value 'many'"),
@@ -185,6 +184,11 @@ def test_unlimited_rates_are_refused():
 def test_options_are_passed_or_refused(options, message):
     with pytest.raises(InputError, match=message):
         solve(one_task(), **options)
+
+
+def test_an_argument_that_solve_does_not_have_is_an_error_of_the_call():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        solve(one_task(), colour="red")
 
 
 def test_an_unknown_method_is_refused():

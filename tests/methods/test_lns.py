@@ -32,7 +32,7 @@ def test_near_the_proven_optimum_on_instances_not_tuned_on():
     for services in (2, 5, 10):
         for seed in range(1000, 1006):
             instance = generate(services, seed=seed)
-            exact, code = solve(instance), solve(instance, "code")
+            exact, code = solve(instance), solve(instance, "lns")
             assert code.reward <= exact.bound * (1 + 1e-9)
             losses.append(1.0 - code.reward / exact.reward)
     assert max(losses) <= 0.02
@@ -42,20 +42,20 @@ def test_near_the_proven_optimum_on_instances_not_tuned_on():
 def test_all_kinds_of_constraints():
     for seed in range(4):
         instance = generate(8, seed=seed, links=True, latency=True, memory=True, measured=3)
-        exact, code = solve(instance), solve(instance, "code")
+        exact, code = solve(instance), solve(instance, "lns")
         assert code.reward >= 0.95 * exact.reward
 
 
 def test_a_seed_gives_one_answer():
     instance = generate(12, seed=7)
-    first, second = (solve(instance, "code", seed=3).to_dict() for _ in range(2))
+    first, second = (solve(instance, "lns", seed=3).to_dict() for _ in range(2))
     del first["seconds"], second["seconds"]
     assert first == second
 
 
 def test_counts_of_paths_and_measurements():
     instance = generate(10, seed=1)
-    details = solve(instance, "code").details
+    details = solve(instance, "lns").details
     assert 10 <= details["paths_measured"] < details["paths_predicted"] < details["paths"]
 
 
@@ -64,7 +64,7 @@ def test_other_objectives(objective):
     instance = generate(8, seed=5)
     floors = {"min_accuracy": 0.76} if objective == "throughput" else {"min_throughput": 2500.0}
     exact = solve(instance, objective=objective, **floors)
-    code = solve(instance, "code", objective=objective, **floors)
+    code = solve(instance, "lns", objective=objective, **floors)
     assert exact.status == "optimal"
     assert code.has_solution
     assert 0.95 * exact.value <= code.value <= exact.bound * (1 + 1e-9)
@@ -75,7 +75,7 @@ def test_an_infeasible_instance_is_not_answered():
     data = instance.to_dict()
     for task in data["tasks"]:
         task["floor"], task["demand"] = 1e5, None
-    result = solve(parse_instance(data), "code")
+    result = solve(parse_instance(data), "lns")
     assert (result.status, result.has_solution) == ("unknown", False)
     assert "no assignment found" in result.message or "no admissible path" in result.message
 
@@ -227,7 +227,7 @@ def test_the_clock_ends_the_search():
 @pytest.mark.parametrize("seed", range(4))
 def test_a_limit_that_is_over_at_once_still_leaves_an_assignment(seed):
     instance = generate(12, seed=seed, links=True, memory=True, measured=2)
-    assert solve(instance, "code", time_limit=1e-6).has_solution
+    assert solve(instance, "lns", time_limit=1e-6).has_solution
 
 
 def lp_bound(evaluator):
@@ -266,9 +266,9 @@ def test_200_services_are_near_the_relaxation_with_few_programs(monkeypatch):
 def test_1000_services_in_seconds():
     """CPU time of the whole answer, labelling and check included."""
     instance = generate(1000, seed=1000)
-    solve(generate(3, seed=1), "code")  # imports
+    solve(generate(3, seed=1), "lns")  # imports
     start = time.process_time()
-    result = solve(instance, "code")
+    result = solve(instance, "lns")
     assert time.process_time() - start <= 6.0
     assert result.has_solution
 
@@ -291,7 +291,7 @@ def test_loss_at_every_size():
         losses = []
         for seed in seeds:
             instance = generate(services, seed=seed)
-            losses.append(1.0 - solve(instance, "code").reward / solve(instance).reward)
+            losses.append(1.0 - solve(instance, "lns").reward / solve(instance).reward)
         assert max(losses) <= 0.02
         assert statistics.median(losses) <= 0.005
 
@@ -308,8 +308,8 @@ def test_tasks_of_input_groups_move_together():
     instance = parse_instance(data)
     work, master, _ = relaxed(instance)
     assert [u.size for u in work.table.joint_tasks] == [2, 1, 1, 1, 1]
-    exact, code = solve(instance), solve(instance, "code")
-    assert 0.98 * exact.reward <= code.reward <= exact.bound * (1 + 1e-9)
+    exact, found = solve(instance), solve(instance, "lns")
+    assert 0.98 * exact.reward <= found.reward <= exact.bound * (1 + 1e-9)
     state = work.evaluate(master.dive(Clock(None), DIVE))
     assert state.throughput == pytest.approx(throughput_of(work, state), rel=1e-7)
 

@@ -23,7 +23,7 @@ quiet,0.7,groups,0.6
 rush,0.3,objects,1.8
 rush,0.3,groups,1.4
 """
-METHODS = ("exact", "code", "local", "edge-early")
+METHODS = ("exact", "lns", "local", "edge-early")
 
 
 def solve_into(instance: Instance, folder: Path, methods: tuple[str, ...] = METHODS) -> Path:
@@ -54,7 +54,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty services: too many for one picture."""
     instance = generate(40, blocks=4, hosts=1, seed=1, links=True)
     folder = tmp_path_factory.mktemp("report") / "many"
-    return solve_into(instance, folder, ("code", "local"))
+    return solve_into(instance, folder, ("lns", "local"))
 
 
 @pytest.fixture(scope="session")

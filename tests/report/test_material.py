@@ -16,7 +16,7 @@ from code_opt.report.results import introduction
 
 def test_files_and_folders_are_read_once_and_put_in_order(metro: Path) -> None:
     material = read_material([metro / "local.json", metro, metro / "instance.json"])
-    assert [s.label for s in material.results] == ["exact", "code", "local", "edge-early"]
+    assert [s.label for s in material.results] == ["exact", "lns", "local", "edge-early"]
     assert material.confirmed
     assert material.sources[0] == "instance.json"
     assert len(material.sources) == 5

@@ -136,13 +136,11 @@ def test_the_same_files_give_the_same_bytes(metro: Path, metro_page: str) -> Non
 
 
 def test_a_result_that_does_not_pass_the_check_is_marked(metro: Path, tmp_path: Path) -> None:
-    result = load_result(metro / "code.json")
+    result = load_result(metro / "lns.json")
     tasks = list(result.tasks)
     tasks[0] = tasks[0].model_copy(update={"rate": tasks[0].rate * 2})
-    save_result(result.model_copy(update={"tasks": tuple(tasks)}), tmp_path / "code.json")
-    material = read_material(
-        [tmp_path / "code.json", metro / "exact.json", metro / "instance.json"]
-    )
+    save_result(result.model_copy(update={"tasks": tuple(tasks)}), tmp_path / "lns.json")
+    material = read_material([tmp_path / "lns.json", metro / "exact.json", metro / "instance.json"])
     assert not material.confirmed
     text = render(assemble(material))
     assert 'role="alert"' in text
@@ -153,10 +151,10 @@ def test_a_result_that_does_not_pass_the_check_is_marked(metro: Path, tmp_path: 
 
 
 def test_a_path_of_unknown_blocks_does_not_stop_the_page(metro: Path, tmp_path: Path) -> None:
-    data = json.loads((metro / "code.json").read_text())
+    data = json.loads((metro / "lns.json").read_text())
     data["tasks"][0]["path"] = ["nowhere/0", "<b>"]
     data["servers"] = data["servers"][1:]
-    (tmp_path / "code.json").write_text(json.dumps(data))
+    (tmp_path / "lns.json").write_text(json.dumps(data))
     text = render(assemble(read_material([tmp_path], metro / "instance.json")))
     parsed(text)
     assert "no such block" in text
@@ -181,8 +179,8 @@ def test_results_without_an_assignment_show_the_edge_and_the_reason(tmp_path: Pa
 def test_many_tasks_get_a_picture_each_and_no_common_one(many: Path) -> None:
     page = assemble(read_material([many, many / "instance.json"]))
     names = [figure.name for figure in figures(page)]
-    assert "edge-code-task1" in names
-    assert "edge-code" not in names
+    assert "edge-lns-task1" in names
+    assert "edge-lns" not in names
     assert len([n for n in names if n.startswith("edge-")]) == 2 * 40
     text = render(page)
     parsed(text)
@@ -198,7 +196,7 @@ def test_a_sentence_says_how_many_tasks_use_connections(metro_page: str, many: P
     assert "local: every task runs on its own network alone." in metro_page
     page = assemble(read_material([many, many / "instance.json"]))
     (chart,) = [f for f in figures(page) if f.name == "rates"]
-    results = {m: load_result(many / f"{m}.json") for m in ("code", "local")}
-    pairs = zip(results["code"].tasks, results["local"].tasks, strict=True)
+    results = {m: load_result(many / f"{m}.json") for m in ("lns", "local")}
+    pairs = zip(results["lns"].tasks, results["local"].tasks, strict=True)
     more = sum(a.rate > b.rate * (1 + 1e-6) for a, b in pairs)
-    assert f"{more} of 40 get more with code" in chart.caption
+    assert f"{more} of 40 get more with lns" in chart.caption

@@ -22,7 +22,7 @@ def sweep_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
         "sweep", "field", "value", "method", "status", "reward", "throughput_per_s", "cost"
     )
     methods = unique(r["method"] for r in rows)
-    colors = {"exact": 0, "code": 1, "local": 2, "plan": 3}
+    colors = {"exact": 0, "lns": 1, "local": 2, "plan": 3, "code": 4}
     blocks: list[Block] = []
     for order, field in enumerate(unique(r["field"] for r in rows), start=1):
         mine = [r for r in rows if r["field"] == field]
