@@ -5,25 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from code_opt.errors import InputError
-from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import COORDINATIONS, Case, Coordination, build_case
-from code_opt.planning.columns import table
+from code_opt.planning.columns import TableBuilder
 from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.operation import (
     PlanFailedCheckError,
-    confirmed,
-    link_cells,
+    finished_plan,
+    link_rows,
     operate,
-    path_cells,
-    server_cells,
+    path_rows,
+    server_rows,
     serves_all,
 )
-from code_opt.planning.plan import Cell, Plan, Status, cell, worst_status
+from code_opt.planning.plan import Plan, worst_status
 from code_opt.planning.programs import (
     ProgramOutcome,
     Start,
@@ -112,16 +112,25 @@ def plan_least_cost(
         raise InputError("a plan needs a growth factor and a limit of loss")
     begin = time.perf_counter()
     cases = {name: build_case(instance, settings, name) for name in dict.fromkeys(coordinations)}
-    summary: list[list[Cell]] = []
-    servers: list[tuple[Cell, ...]] = []
-    links: list[tuple[Cell, ...]] = []
-    paths: list[tuple[Cell, ...]] = []
+    summary = TableBuilder(
+        "summary",
+        "Least cost to serve all demand",
+        f"{_KEYS} status cost bound gap units accuracy accuracy_loss_points "
+        "throughput_per_s saved_cost saved_units seconds message",
+    )
+    servers = TableBuilder("servers", "Servers of each plan", f"{_KEYS} server {_SERVERS}")
+    links = TableBuilder("links", "Links of each plan", f"{_KEYS} source target {_LINKS}")
+    paths = TableBuilder(
+        "paths",
+        "Paths of each plan",
+        f"{_KEYS} task path rate_per_s accuracy accuracy_source latency_s",
+    )
     reasons: list[str] = []
     main: list[ProgramOutcome] = []
     for factor in factors:
         for loss in losses:
             alone: ProgramOutcome | None = None
-            block: list[list[Cell]] = []
+            block = len(summary.rows)
             # Without coordination first: the others are compared with it.
             for name in sorted(cases, key=lambda n: n != "none"):
                 case = cases[name]
@@ -141,9 +150,19 @@ def plan_least_cost(
                         if name == next(iter(cases)):
                             at = "" if loss is None else f", at most {loss:g} points lost"
                             reasons.append(f"growth {factor:g}{at}: {message}")
-                    key: tuple[Cell, ...] = (factor, loss, name, method)
-                    figures = _summary_cells(case, demand, found, alone)
-                    block.append([*key, outcome.status, *figures, found.seconds, message])
+                    key = {
+                        "growth": factor,
+                        "max_loss_points": loss,
+                        "coordination": name,
+                        "method": method,
+                    }
+                    summary.add(
+                        **key,
+                        status=outcome.status,
+                        **_figures(case, demand, found, alone),
+                        seconds=found.seconds,
+                        message=message,
+                    )
                     if found.paths is None:
                         continue
                     result, _ = operate(
@@ -151,21 +170,19 @@ def plan_least_cost(
                     )
                     if not serves_all(result, demand):
                         raise PlanFailedCheckError("a plan does not serve all demand")
-                    servers += [(*key, *row) for row in server_cells(case, found.units, result)]
-                    links += [(*key, *row) for row in link_cells(case, found.units, result)]
-                    paths += [(*key, *row) for row in path_cells(result)]
-            order = {name: i for i, name in enumerate(cases)}
-            summary += sorted(block, key=lambda row: order[str(row[2])])  # type: ignore[index]
-    gaps = [o.gap for o in main if o.gap is not None]
-    status: Status = worst_status([o.status for o in main])
-    plan = Plan(
-        schema="code-opt/plan/1",
-        kind="least-cost",
-        instance=instance.name,
-        instance_digest=digest_of(instance),
-        status=status,
-        gap=max(gaps, default=None),
-        seconds=time.perf_counter() - begin,
+                    servers.add_all(server_rows(case, found.units, result), **key)
+                    links.add_all(link_rows(case, found.units, result), **key)
+                    paths.add_all(path_rows(result), **key)
+            order = list(cases)
+            summary.rows[block:] = sorted(
+                summary.rows[block:], key=lambda row: order.index(row["coordination"])
+            )
+    return finished_plan(
+        "least-cost",
+        instance,
+        begin,
+        status=worst_status([o.status for o in main]),
+        gaps=[o.gap for o in main],
         message="\n".join(reasons) or None,
         settings={
             "growth": tuple(factors),
@@ -174,48 +191,32 @@ def plan_least_cost(
             else tuple(points for points in losses if points is not None),
             **settings.shown(),
         },
-        tables=(
-            table(
-                "summary",
-                "Least cost to serve all demand",
-                f"{_KEYS} status cost bound gap units accuracy accuracy_loss_points "
-                "throughput_per_s saved_cost saved_units seconds message",
-                summary,
-            ),
-            table("servers", "Servers of each plan", f"{_KEYS} server {_SERVERS}", servers),
-            table("links", "Links of each plan", f"{_KEYS} source target {_LINKS}", links),
-            table(
-                "paths",
-                "Paths of each plan",
-                f"{_KEYS} task path rate_per_s accuracy accuracy_source latency_s",
-                paths,
-            ),
-        ),
+        tables=(summary, servers, links, paths),
     )
-    return confirmed(plan, instance)
 
 
-def _summary_cells(
-    case: Case,
-    demand: FloatArray,
-    found: LeastCost,
-    alone: ProgramOutcome | None,
-) -> list[Cell]:
+def _figures(
+    case: Case, demand: FloatArray, found: LeastCost, alone: ProgramOutcome | None
+) -> dict[str, Any]:
+    """Return the figures of a plan by the names of their columns, none without a plan."""
     outcome = found.outcome
     if found.paths is None or outcome.cost is None:
-        return [None] * 9
-    units = float(found.units.sum())
+        return {}
+    units = found.units.sum()
     accuracy = case.average_accuracy(found.paths)
-    saved: list[Cell] = [None, None]
+    saved = {}
     if alone is not None and alone.cost is not None and alone.units is not None:
-        saved = [alone.cost - outcome.cost, int(alone.units[-1].sum() - units)]
-    return [
-        outcome.cost,
-        cell(outcome.bound),
-        cell(outcome.gap),
-        int(units),
-        accuracy,
-        100.0 * (case.native_accuracy - accuracy),
-        float(demand.sum()),
-        *saved,
-    ]
+        saved = {
+            "saved_cost": alone.cost - outcome.cost,
+            "saved_units": alone.units[-1].sum() - units,
+        }
+    return {
+        "cost": outcome.cost,
+        "bound": outcome.bound,
+        "gap": outcome.gap,
+        "units": units,
+        "accuracy": accuracy,
+        "accuracy_loss_points": 100.0 * (case.native_accuracy - accuracy),
+        "throughput_per_s": demand.sum(),
+        **saved,
+    }

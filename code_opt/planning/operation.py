@@ -6,15 +6,22 @@ it, which the independent checker recomputes from data: that is what the tables 
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from code_opt.checker import check
 from code_opt.errors import CodeOptError
+from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray, IntArray, Topology, paid_steps
 from code_opt.plan_checker import check_plan
 from code_opt.planning.case import Case, upgraded
-from code_opt.planning.plan import Cell, Plan
+from code_opt.planning.columns import TableBuilder
+from code_opt.planning.plan import Kind as PlanKind
+from code_opt.planning.plan import Plan, Status
 from code_opt.result import TOLERANCE, LinkResult, Result, ServerResult, TaskResult
 from code_opt.reward import log_reward
 
@@ -27,16 +34,44 @@ class PlanFailedCheckError(CodeOptError):
     """A plan did not pass the independent check: an error of this package."""
 
 
-def confirmed(plan: Plan, instance: Instance) -> Plan:
+def finished_plan(
+    kind: PlanKind,
+    instance: Instance,
+    begin: float,
+    *,
+    status: Status,
+    gaps: Iterable[float | None],
+    settings: Mapping[str, Any],
+    tables: Sequence[TableBuilder],
+    message: str | None = None,
+) -> Plan:
     """Return a plan that the independent checker of plans confirms.
 
     Args:
-        plan: what an analysis found.
+        kind: of the analysis.
         instance: what it was asked about.
+        begin: when it began, by ``time.perf_counter`` [s].
+        status: the worst of all parts.
+        gaps: proven gaps of its parts, None where nothing is proven.
+        settings: what was asked.
+        tables: what was found.
+        message: why there is no plan, or not a whole one.
 
     Raises:
         PlanFailedCheckError: a requirement does not hold (never expected).
     """
+    plan = Plan(
+        schema="code-opt/plan/1",
+        kind=kind,
+        instance=instance.name,
+        instance_digest=digest_of(instance),
+        status=status,
+        gap=max((gap for gap in gaps if gap is not None), default=None),
+        seconds=time.perf_counter() - begin,
+        message=message,
+        settings=dict(settings),
+        tables=tuple(table.table() for table in tables),
+    )
     violations = check_plan(plan.to_dict(), instance)
     if violations:
         found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:_LISTED])
@@ -148,54 +183,51 @@ def serves_all(result: Result, demand: FloatArray) -> bool:
     return bool((rates >= demand * (1.0 - TOLERANCE)).all())
 
 
-def server_cells(case: Case, units: FloatArray, result: Result) -> list[tuple[Cell, ...]]:
-    """Return rows of server, units, cost, present and planned capacity, load, utilization."""
-    bought = {r.key: float(n) for r, n in zip(case.resources, units, strict=True)}
+def server_rows(case: Case, units: FloatArray, result: Result) -> list[dict[str, Any]]:
+    """Return what is bought of every server and how it is used, by the names of the columns."""
+    bought = dict(zip((r.key for r in case.resources), units.tolist(), strict=True))
     return [
-        (
-            server.id,
-            int(bought[(server.id,)]),
-            bought[(server.id,)] * server.cost,
-            server.flops,
-            row.capacity,
-            row.load,
-            row.utilization,
-        )
+        {
+            "server": server.id,
+            "units": bought[(server.id,)],
+            "cost": bought[(server.id,)] * server.cost,
+            "present_flop_per_s": server.flops,
+            "capacity_flop_per_s": row.capacity,
+            "load_flop_per_s": row.load,
+            "utilization": row.utilization,
+        }
         for server, row in zip(case.instance.servers, result.servers, strict=True)
     ]
 
 
-def link_cells(case: Case, units: FloatArray, result: Result) -> list[tuple[Cell, ...]]:
-    """Return rows of source, target, units, cost, present and planned bandwidth, load, share."""
-    bought = {r.key: float(n) for r, n in zip(case.resources, units, strict=True)}
-    cells: list[tuple[Cell, ...]] = []
-    for link, row in zip(case.instance.links, result.links, strict=True):
-        count = bought.get((link.source, link.target), 0.0)
-        cells.append(
-            (
-                link.source,
-                link.target,
-                int(count),
-                count * link.cost,
-                link.bandwidth,
-                row.capacity,
-                row.load,
-                row.utilization,
-            )
-        )
-    return cells
-
-
-def path_cells(result: Result) -> list[tuple[Cell, ...]]:
-    """Return rows of task, path, rate, accuracy, its source, latency."""
+def link_rows(case: Case, units: FloatArray, result: Result) -> list[dict[str, Any]]:
+    """Return what is bought of every link and how it is used, by the names of the columns."""
+    bought = dict(zip((r.key for r in case.resources), units.tolist(), strict=True))
     return [
-        (
-            row.task,
-            PATH_SEPARATOR.join(row.path),
-            row.rate,
-            row.accuracy,
-            row.accuracy_source,
-            row.latency,
-        )
+        {
+            "source": link.source,
+            "target": link.target,
+            "units": bought.get((link.source, link.target), 0.0),
+            "cost": bought.get((link.source, link.target), 0.0) * link.cost,
+            "present_bytes_per_s": link.bandwidth,
+            "capacity_bytes_per_s": row.capacity,
+            "load_bytes_per_s": row.load,
+            "utilization": row.utilization,
+        }
+        for link, row in zip(case.instance.links, result.links, strict=True)
+    ]
+
+
+def path_rows(result: Result) -> list[dict[str, Any]]:
+    """Return the path of every task, by the names of the columns."""
+    return [
+        {
+            "task": row.task,
+            "path": PATH_SEPARATOR.join(row.path),
+            "rate_per_s": row.rate,
+            "accuracy": row.accuracy,
+            "accuracy_source": row.accuracy_source,
+            "latency_s": row.latency,
+        }
         for row in result.tasks
     ]

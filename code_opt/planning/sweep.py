@@ -6,17 +6,16 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from code_opt.errors import InputError
-from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods import METHODS, solve
-from code_opt.planning.columns import table
+from code_opt.planning.columns import TableBuilder
 from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
 from code_opt.planning.least_cost import plan_least_cost
-from code_opt.planning.operation import confirmed
-from code_opt.planning.plan import Cell, Plan, Status, worst_status
+from code_opt.planning.operation import finished_plan
+from code_opt.planning.plan import Plan, worst_status
 from code_opt.planning.settings import PlanSettings
 
 SWEEP_METHODS = ("exact", "code", "local")
@@ -77,71 +76,50 @@ def plan_sweep(
         for value in variation.values:
             varied = with_value(instance, variation.field, value)
             jobs += [(variation.field, value, varied, m, options, quiet, max_loss) for m in methods]
-    rows: list[list[Cell]] = []
+    table = TableBuilder(
+        "sweep",
+        "What happens while a field varies",
+        "field value method status reward bound gap throughput_per_s accuracy cost units "
+        "seconds message",
+    )
     if executor is None:
         for number, job in enumerate(jobs, start=1):
             settings.tell(f"sweep: {number} of {len(jobs)}")
-            rows.append(_row(job))
+            table.add(**_row(job))
     else:
         settings.tell(f"sweep: {len(jobs)} solves")
-        rows = list(executor.map(_row, jobs))
-    proven = [row for row in rows if row[2] in ("exact", PLAN)]
-    plan = Plan(
-        schema="code-opt/plan/1",
-        kind="sweep",
-        instance=instance.name,
-        instance_digest=digest_of(instance),
-        status=worst_status([cast(Status, row[3]) for row in proven or rows]),
-        gap=max((float(row[6]) for row in proven if row[6] is not None), default=None),
-        seconds=time.perf_counter() - begin,
+        table.add_all(executor.map(_row, jobs))
+    proven = [row for row in table.rows if row["method"] in ("exact", PLAN)]
+    return finished_plan(
+        "sweep",
+        instance,
+        begin,
+        status=worst_status([row["status"] for row in proven or table.rows]),
+        gaps=[row["gap"] for row in proven],
         settings={"objective": objective, "methods": ", ".join(methods), **settings.shown()},
-        tables=(
-            table(
-                "sweep",
-                "What happens while a field varies",
-                "field value method status reward bound gap throughput_per_s accuracy cost units "
-                "seconds message",
-                rows,
-            ),
-        ),
+        tables=(table,),
     )
-    return confirmed(plan, instance)
 
 
-def _row(job: Job) -> list[Cell]:
-    """Solve one job and return its row."""
+def _row(job: Job) -> dict[str, Any]:
+    """Solve one job and return its row by the names of the columns."""
     field, value, instance, method, options, settings, max_loss = job
+    key = {"field": field, "value": value, "method": method}
     if method == PLAN:
         plan = plan_least_cost(instance, settings, max_loss=(max_loss,), coordinations=("full",))
         row = plan.table("summary").records()[0]
-        return [
-            field,
-            value,
-            method,
-            plan.status,
-            None,
-            row["bound"],
-            row["gap"],
-            row["throughput_per_s"],
-            row["accuracy"],
-            row["cost"],
-            row["units"],
-            plan.seconds,
-            row["message"],
-        ]
+        same = ("bound", "gap", "throughput_per_s", "accuracy", "cost", "units", "message")
+        found = {name: row[name] for name in same}
+        return {**key, **found, "status": plan.status, "seconds": plan.seconds}
     result = solve(instance, method=method, **options)
-    return [
-        field,
-        value,
-        method,
-        result.status,
-        result.reward,
-        result.bound,
-        result.gap,
-        result.throughput,
-        result.accuracy,
-        None,
-        None,
-        result.seconds,
-        result.message,
-    ]
+    return {
+        **key,
+        "status": result.status,
+        "reward": result.reward,
+        "bound": result.bound,
+        "gap": result.gap,
+        "throughput_per_s": result.throughput,
+        "accuracy": result.accuracy,
+        "seconds": result.seconds,
+        "message": result.message,
+    }
