@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any
 
 from code_opt.planning.plan import Cell, Column, ColumnType, Table
@@ -23,76 +22,15 @@ NEGLIGIBLE_GAIN = 1e-12
 """Gains up to it are rounding."""
 
 
-class ColumnKind(Enum):
-    """What a column holds: how its values are shown."""
-
-    TEXT = auto()
-    COORDINATION = auto()
-    PATH = auto()
-    """Ids of blocks, separated by `` > ``."""
-    FLAG = auto()
-    COUNT = auto()
-    GIVEN = auto()
-    """A number that the user chose, as short as it can be written."""
-    MONEY = auto()
-    SHARE = auto()
-    """A fraction, shown in percent."""
-    PROBABILITY = auto()
-    GAP = auto()
-    """A fraction, shown in percent and never rounded down."""
-    ACCURACY = auto()
-    POINTS = auto()
-    """Percentage points, with their sign."""
-    NUMBER = auto()
-    """Six significant digits."""
-    PREFIXED = auto()
-    """Four significant digits with an SI prefix."""
-    GAIN = auto()
-    """Four significant digits with their sign; 0 where it is rounding."""
-    SECONDS = auto()
-    """Time of a search."""
-    LATENCY = auto()
-    """Seconds, shown with the unit that fits."""
+def as_given(value: float, digits: int = 6) -> str:
+    """Return a number that somebody chose, such as a growth factor, as short as it can be."""
+    is_whole = value == round(value) and abs(value) < 1e15
+    return f"{value:,.0f}" if is_whole else f"{value:,.{digits}g}"
 
 
-_TYPES: dict[ColumnKind, ColumnType] = {
-    ColumnKind.TEXT: "text",
-    ColumnKind.COORDINATION: "text",
-    ColumnKind.PATH: "text",
-    ColumnKind.FLAG: "boolean",
-    ColumnKind.COUNT: "integer",
-}
-"""Types of the kinds that are no plain numbers."""
-_UNITS = {
-    **dict.fromkeys((ColumnKind.SHARE, ColumnKind.PROBABILITY, ColumnKind.GAP), "%"),
-    # The currency is the user's own; a latency is shown with its unit.
-    **dict.fromkeys((ColumnKind.MONEY, ColumnKind.LATENCY), ""),
-}
-"""Units in which kinds are shown, where it is not the unit of the file."""
-_SHORT_UNITS = {"inferences/s": "1/s", "bytes/s": "B/s"}
-_BY_TYPE = {
-    "text": ColumnKind.TEXT,
-    "boolean": ColumnKind.FLAG,
-    "integer": ColumnKind.COUNT,
-    "number": ColumnKind.NUMBER,
-}
-_BY_UNIT = {
-    "currency": ColumnKind.MONEY,
-    "points": ColumnKind.POINTS,
-    "FLOP/s": ColumnKind.PREFIXED,
-    "bytes/s": ColumnKind.PREFIXED,
-}
-"""Kinds of numbers in columns that are not known."""
-
-
-def _money(value: float) -> str:
-    whole = value == round(value) and abs(value) < 1e15
-    return f"{value:,.0f}" if whole else f"{value:,.10g}"
-
-
-def _given(value: float) -> str:
-    whole = value == round(value) and abs(value) < 1e15
-    return f"{value:,.0f}" if whole else f"{value:,.6g}"
+def money(value: float) -> str:
+    """Return a price."""
+    return as_given(value, 10)
 
 
 def _gap(value: float) -> str:
@@ -107,300 +45,203 @@ def _share(value: float) -> str:
     return f"{100.0 * value:.1f}"
 
 
-_SHOW: dict[ColumnKind, Callable[[Any], str]] = {
-    ColumnKind.TEXT: str,
-    ColumnKind.COORDINATION: str,
-    ColumnKind.PATH: str,
-    ColumnKind.FLAG: lambda value: "yes" if value else "no",
-    ColumnKind.COUNT: "{:,d}".format,
-    ColumnKind.GIVEN: _given,
-    ColumnKind.MONEY: _money,
-    ColumnKind.SHARE: _share,
-    ColumnKind.PROBABILITY: _share,
-    ColumnKind.GAP: _gap,
-    ColumnKind.ACCURACY: "{:.4f}".format,
-    ColumnKind.POINTS: "{:+z.2f}".format,
-    ColumnKind.NUMBER: number,
-    ColumnKind.PREFIXED: si,
-    ColumnKind.GAIN: _gain,
-    ColumnKind.SECONDS: seconds,
-    ColumnKind.LATENCY: duration,
-}
+def _flag(value: bool) -> str:
+    return "yes" if value else "no"
 
 
-def kind_text(kind: ColumnKind, value: Any) -> str:
-    """Return a value of a kind as text, a dash where there is none."""
-    return NOTHING if value is None else _SHOW[kind](value)
+@dataclass(frozen=True, slots=True, eq=False)
+class ColumnKind:
+    """What columns of one sort hold, and how their values are shown."""
+
+    type: ColumnType
+    show: Callable[[Any], str]
+    """Return a value as text; an output may have a text of its own for some kinds."""
+    unit: str | None = None
+    """Unit of the values."""
+    shown_unit: str | None = None
+    """Unit of the texts where it is another; empty where they need none."""
+    suffix: str = ""
+    """Ends the names of our own columns of this kind."""
+
+
+TEXT = ColumnKind("text", str)
+COORDINATION = ColumnKind("text", str)
+PATH = ColumnKind("text", str)
+FLAG = ColumnKind("boolean", _flag)
+COUNT = ColumnKind("integer", "{:,d}".format)
+NUMBER = ColumnKind("number", number)
+GIVEN = ColumnKind("number", as_given)
+LIMIT = ColumnKind("number", as_given, "points", suffix="_points")
+MONEY = ColumnKind("number", money, "currency", "")
+SHARE = ColumnKind("number", _share, None, "%", "_share")
+UTILIZATION = ColumnKind("number", _share, None, "%")
+PROBABILITY = ColumnKind("number", _share, None, "%")
+GAP = ColumnKind("number", _gap, None, "%")
+ACCURACY = ColumnKind("number", "{:.4f}".format)
+POINTS = ColumnKind("number", "{:+z.2f}".format, "points", suffix="_points")
+RATE = ColumnKind("number", number, "inferences/s", "1/s", "_per_s")
+WORK = ColumnKind("number", si, "FLOP/s", suffix="_flop_per_s")
+TRAFFIC = ColumnKind("number", si, "bytes/s", "B/s", "_bytes_per_s")
+SECONDS = ColumnKind("number", seconds, "s")
+LATENCY = ColumnKind("number", duration, "s", "", "_s")
+DUAL = ColumnKind("number", number, "objective per FLOP/s or bytes/s")
+GAIN = ColumnKind("number", _gain, "objective")
+
+_BY_TYPE = {kind.type: kind for kind in (TEXT, FLAG, COUNT, NUMBER)}
+_BY_UNIT = {kind.unit: kind for kind in (MONEY, POINTS, RATE, WORK, TRAFFIC, GAIN)}
+"""Kinds of columns that are not known, by what a file says of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnSchema:
-    """What a column of a name holds in every table."""
+    """A column with what it holds."""
 
     column: Column
     """Its name, type, unit and description, as a plan file writes them."""
     kind: ColumnKind
     heading: str
     """Above it in a table, without the unit."""
-    is_required: bool = False
+    is_required: bool
     """It names its row: no cell is empty."""
 
     @property
     def unit(self) -> str:
-        """The unit in which its values are shown, empty without one."""
-        unit = self.column.unit or ""
-        return _UNITS.get(self.kind, _SHORT_UNITS.get(unit, unit))
-
-    @property
-    def is_text(self) -> bool:
-        """Whether it holds words, which stand at the left."""
-        return self.column.type == "text"
+        """Unit in which its values are shown, empty without one."""
+        shown = self.kind.shown_unit
+        return (self.column.unit or "") if shown is None else shown
 
     @property
     def is_number(self) -> bool:
         """Whether it holds figures, which stand at the right."""
-        return self.column.type in ("number", "integer")
+        return self.kind.type in ("number", "integer")
 
-    def text(self, value: Any) -> str:
-        """Return one of its values as text, a dash where there is none."""
-        return kind_text(self.kind, value)
+    def text(self, value: Any, own: Mapping[ColumnKind, Callable[[Any], str]]) -> str:
+        """Return one of its values as text, a dash where there is none.
+
+        Args:
+            value: a cell.
+            own: texts of some kinds that the output has instead of the common ones.
+        """
+        return NOTHING if value is None else own.get(self.kind, self.kind.show)(value)
 
 
-def _known(
-    name: str,
-    kind: ColumnKind,
-    description: str,
-    unit: str | None = None,
-    heading: str | None = None,
-    *,
-    is_required: bool = False,
-) -> ColumnSchema:
-    type_ = _TYPES.get(kind, "number")
-    column = Column(name=name, type=type_, unit=unit, description=description)
-    return ColumnSchema(column, kind, heading or _heading(name), is_required)
+_ROW_NAMES = frozenset(
+    (
+        *("growth", "coordination", "method", "period", "variant", "plan", "scenario", "point"),
+        *("failed_server", "field", "value", "server", "source", "target", "status"),
+    )
+)
+"""Columns that name a row."""
 
 
 def _heading(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def _key(name: str, kind: ColumnKind, description: str) -> ColumnSchema:
-    return _known(name, kind, description, is_required=True)
+def _known(kind: ColumnKind, name: str, description: str) -> ColumnSchema:
+    full = name + kind.suffix
+    column = Column(name=full, type=kind.type, unit=kind.unit, description=description)
+    return ColumnSchema(column, kind, _heading(name), full in _ROW_NAMES)
 
-
-_MONEY, _POINTS, _RATE = "currency", "points", "inferences/s"
-_FLOPS, _BYTES = "FLOP/s", "bytes/s"
 
 SCHEMA: Mapping[str, ColumnSchema] = {
     schema.column.name: schema
     for schema in (
         # keys
-        _key("growth", ColumnKind.GIVEN, "factor on all demands"),
+        _known(GIVEN, "growth", "factor on all demands"),
+        _known(LIMIT, "max_loss", "most average accuracy lost against native paths"),
         _known(
-            "max_loss_points",
-            ColumnKind.GIVEN,
-            "most average accuracy lost against native paths",
-            _POINTS,
-            "Max loss",
-        ),
-        _key(
+            COORDINATION,
             "coordination",
-            ColumnKind.COORDINATION,
             "full, exits (early exits only) or none (native paths only)",
         ),
-        _key("method", ColumnKind.TEXT, "exact or heuristic"),
-        _key("period", ColumnKind.COUNT, "period of the growth path, from 1"),
-        _key("variant", ColumnKind.TEXT, "mean, expected, worst or every"),
-        _key("plan", ColumnKind.TEXT, "normal or survivable"),
-        _key("scenario", ColumnKind.TEXT, "scenario of the demand"),
-        _key("failed_server", ColumnKind.TEXT, "server that is gone"),
-        _key("point", ColumnKind.COUNT, "point of the front, 1 has the most throughput"),
-        _key("field", ColumnKind.TEXT, "field of the instance that varies"),
-        _key("value", ColumnKind.GIVEN, "its value"),
-        _key("server", ColumnKind.TEXT, "id of the server"),
-        _key("source", ColumnKind.TEXT, "server where the link begins"),
-        _key("target", ColumnKind.TEXT, "server where the link ends"),
-        _known("task", ColumnKind.TEXT, "id of the task"),
+        _known(TEXT, "method", "exact or heuristic"),
+        _known(COUNT, "period", "period of the growth path, from 1"),
+        _known(TEXT, "variant", "mean, expected, worst or every"),
+        _known(TEXT, "plan", "normal or survivable"),
+        _known(TEXT, "scenario", "scenario of the demand"),
+        _known(TEXT, "failed_server", "server that is gone"),
+        _known(COUNT, "point", "point of the front, 1 has the most throughput"),
+        _known(TEXT, "field", "field of the instance that varies"),
+        _known(GIVEN, "value", "its value"),
+        _known(TEXT, "server", "id of the server"),
+        _known(TEXT, "source", "server where the link begins"),
+        _known(TEXT, "target", "server where the link ends"),
+        _known(TEXT, "task", "id of the task"),
         # outcome
-        _key("status", ColumnKind.TEXT, "optimal, feasible, unknown or infeasible"),
-        _known("cost", ColumnKind.MONEY, "price of the units", _MONEY),
-        _known("present_value", ColumnKind.MONEY, "cost with later purchases discounted", _MONEY),
-        _known(
-            "bound", ColumnKind.NUMBER, "proven bound: of a cost from below, of a reward from above"
-        ),
-        _known(
-            "gap", ColumnKind.GAP, "of a cost (cost - bound) / cost, of a reward bound / reward - 1"
-        ),
-        _known("units", ColumnKind.COUNT, "units of capacity"),
-        _known("units_bought", ColumnKind.COUNT, "units bought in this period"),
-        _known("total_units", ColumnKind.COUNT, "units bought up to this period"),
-        _known("total_cost", ColumnKind.MONEY, "spent up to this period", _MONEY),
-        _known("saved_cost", ColumnKind.MONEY, "less than without coordination", _MONEY),
-        _known("saved_units", ColumnKind.COUNT, "fewer than without coordination"),
-        _known("extra_cost", ColumnKind.MONEY, "more than the normal plan", _MONEY),
-        _known("extra_units", ColumnKind.COUNT, "more than in the normal plan"),
-        _known("accuracy", ColumnKind.ACCURACY, "accuracy (in totals: the weighted average)"),
-        _known(
-            "accuracy_loss_points",
-            ColumnKind.POINTS,
-            "lost against the native paths",
-            _POINTS,
-            "Accuracy loss",
-        ),
-        _known("accuracy_source", ColumnKind.TEXT, "measured or predicted"),
-        _known(
-            "accuracy_bound",
-            ColumnKind.ACCURACY,
-            "proven upper bound of the accuracy at this throughput",
-        ),
-        _known("throughput_per_s", ColumnKind.NUMBER, "sum of the rates", _RATE, "Throughput"),
-        _known(
-            "throughput_bound_per_s",
-            ColumnKind.NUMBER,
-            "proven upper bound at this accuracy",
-            _RATE,
-            "Throughput bound",
-        ),
-        _known("reward", ColumnKind.NUMBER, "reward F"),
-        _known("supported", ColumnKind.FLAG, "on the convex hull of the front"),
-        _known("seconds", ColumnKind.SECONDS, "time of the search", "s"),
-        _known("message", ColumnKind.TEXT, "why there is no plan, or why the search stopped"),
+        _known(TEXT, "status", "optimal, feasible, unknown or infeasible"),
+        _known(MONEY, "cost", "price of the units"),
+        _known(MONEY, "present_value", "cost with later purchases discounted"),
+        _known(NUMBER, "bound", "proven bound: of a cost from below, of a reward from above"),
+        _known(GAP, "gap", "of a cost (cost - bound) / cost, of a reward bound / reward - 1"),
+        _known(COUNT, "units", "units of capacity"),
+        _known(COUNT, "units_bought", "units bought in this period"),
+        _known(COUNT, "total_units", "units bought up to this period"),
+        _known(MONEY, "total_cost", "spent up to this period"),
+        _known(MONEY, "saved_cost", "less than without coordination"),
+        _known(COUNT, "saved_units", "fewer than without coordination"),
+        _known(MONEY, "extra_cost", "more than the normal plan"),
+        _known(COUNT, "extra_units", "more than in the normal plan"),
+        _known(ACCURACY, "accuracy", "accuracy (in totals: the weighted average)"),
+        _known(POINTS, "accuracy_loss", "lost against the native paths"),
+        _known(TEXT, "accuracy_source", "measured or predicted"),
+        _known(ACCURACY, "accuracy_bound", "proven upper bound of the accuracy at this throughput"),
+        _known(RATE, "throughput", "sum of the rates"),
+        _known(RATE, "throughput_bound", "proven upper bound at this accuracy"),
+        _known(NUMBER, "reward", "reward F"),
+        _known(FLAG, "supported", "on the convex hull of the front"),
+        _known(SECONDS, "seconds", "time of the search"),
+        _known(TEXT, "message", "why there is no plan, or why the search stopped"),
         # capacities
-        _known("present_flop_per_s", ColumnKind.PREFIXED, "capacity before", _FLOPS, "Present"),
-        _known(
-            "capacity_flop_per_s",
-            ColumnKind.PREFIXED,
-            "capacity with the units",
-            _FLOPS,
-            "Capacity",
-        ),
-        _known("load_flop_per_s", ColumnKind.PREFIXED, "work per second", _FLOPS, "Load"),
-        _known(
-            "present_bytes_per_s",
-            ColumnKind.PREFIXED,
-            "bandwidth before, empty: unlimited",
-            _BYTES,
-            "Present",
-        ),
-        _known(
-            "capacity_bytes_per_s",
-            ColumnKind.PREFIXED,
-            "bandwidth with the units",
-            _BYTES,
-            "Capacity",
-        ),
-        _known("load_bytes_per_s", ColumnKind.PREFIXED, "bytes per second", _BYTES, "Load"),
-        _known("utilization", ColumnKind.SHARE, "load / capacity"),
+        _known(WORK, "present", "capacity before"),
+        _known(WORK, "capacity", "capacity with the units"),
+        _known(WORK, "load", "work per second"),
+        _known(TRAFFIC, "present", "bandwidth before, empty: unlimited"),
+        _known(TRAFFIC, "capacity", "bandwidth with the units"),
+        _known(TRAFFIC, "load", "bytes per second"),
+        _known(UTILIZATION, "utilization", "load / capacity"),
         # paths
-        _known("path", ColumnKind.PATH, "ids of the blocks in order"),
-        _known("rate_per_s", ColumnKind.NUMBER, "rate", _RATE, "Rate"),
-        _known(
-            "latency_s",
-            ColumnKind.LATENCY,
-            "unloaded latency at the planned capacities",
-            "s",
-            "Latency",
-        ),
+        _known(PATH, "path", "ids of the blocks in order"),
+        _known(RATE, "rate", "rate"),
+        _known(LATENCY, "latency", "unloaded latency at the planned capacities"),
         # scenarios and failures
-        _known("probability", ColumnKind.PROBABILITY, "probability of the scenario"),
-        _known("demand_per_s", ColumnKind.NUMBER, "demand", _RATE, "Demand"),
-        _known("served_per_s", ColumnKind.NUMBER, "served demand", _RATE, "Served"),
-        _known("served_share", ColumnKind.SHARE, "served / demand", None, "Served"),
+        _known(PROBABILITY, "probability", "probability of the scenario"),
+        _known(RATE, "demand", "demand"),
+        _known(RATE, "served", "served demand"),
+        _known(SHARE, "served", "served / demand"),
+        _known(SHARE, "expected_served", "expected served / expected demand"),
+        _known(SHARE, "worst_served", "least share served in any scenario"),
+        _known(RATE, "served_fixed", "served with all paths as they are"),
+        _known(SHARE, "served_fixed", "of the demand, with all paths as they are"),
+        _known(RATE, "served_rerouted", "served when all tasks may be re-routed"),
+        _known(SHARE, "served_rerouted", "of the demand, when all tasks may be re-routed"),
+        _known(GAP, "rerouted_gap", "proven gap of what re-routing serves"),
+        _known(SHARE, "worst_served_fixed", "least over all failures, paths as they are"),
+        _known(SHARE, "worst_served_rerouted", "least over all failures, re-routed"),
+        _known(COUNT, "tasks_hit", "tasks whose path visits the server"),
+        _known(COUNT, "tasks_lost", "tasks of which no path avoids the server"),
         _known(
-            "expected_served_share",
-            ColumnKind.SHARE,
-            "expected served / expected demand",
-            None,
-            "Expected served",
-        ),
-        _known(
-            "worst_served_share",
-            ColumnKind.SHARE,
-            "least share served in any scenario",
-            None,
-            "Worst served",
-        ),
-        _known(
-            "served_fixed_per_s",
-            ColumnKind.NUMBER,
-            "served with all paths as they are",
-            _RATE,
-            "Served fixed",
-        ),
-        _known(
-            "served_fixed_share",
-            ColumnKind.SHARE,
-            "of the demand, with all paths as they are",
-            None,
-            "Served fixed",
-        ),
-        _known(
-            "served_rerouted_per_s",
-            ColumnKind.NUMBER,
-            "served when all tasks may be re-routed",
-            _RATE,
-            "Served rerouted",
-        ),
-        _known(
-            "served_rerouted_share",
-            ColumnKind.SHARE,
-            "of the demand, when all tasks may be re-routed",
-            None,
-            "Served rerouted",
-        ),
-        _known("rerouted_gap", ColumnKind.GAP, "proven gap of what re-routing serves"),
-        _known(
-            "worst_served_fixed_share",
-            ColumnKind.SHARE,
-            "least over all failures, paths as they are",
-            None,
-            "Worst served fixed",
-        ),
-        _known(
-            "worst_served_rerouted_share",
-            ColumnKind.SHARE,
-            "least over all failures, re-routed",
-            None,
-            "Worst served rerouted",
-        ),
-        _known("tasks_hit", ColumnKind.COUNT, "tasks whose path visits the server"),
-        _known("tasks_lost", ColumnKind.COUNT, "tasks of which no path avoids the server"),
-        _known(
+            FLAG,
             "floors_kept",
-            ColumnKind.FLAG,
             "hit tasks can take backup paths, all others staying, so that all but the lost keep "
             "their floors (keep * demand, else their own)",
         ),
         # marginal values
-        _known(
-            "dual",
-            ColumnKind.NUMBER,
-            "marginal value at fixed paths",
-            "objective per FLOP/s or bytes/s",
-        ),
-        _known("step_flop_per_s", ColumnKind.PREFIXED, "a little more capacity", _FLOPS, "Step"),
-        _known("step_bytes_per_s", ColumnKind.PREFIXED, "a little more bandwidth", _BYTES, "Step"),
-        _known(
-            "gain_by_dual",
-            ColumnKind.GAIN,
-            "what the marginal value promises for the step",
-            "objective",
-        ),
-        _known(
-            "gain_fixed_paths", ColumnKind.GAIN, "what the step gives at fixed paths", "objective"
-        ),
-        _known(
-            "gain_resolved", ColumnKind.GAIN, "what it gives when paths may change", "objective"
-        ),
-        _known("resolved_status", ColumnKind.TEXT, "status of the second solve"),
-        _known("resolved_gap", ColumnKind.GAP, "gap of the second solve"),
+        _known(DUAL, "dual", "marginal value at fixed paths"),
+        _known(WORK, "step", "a little more capacity"),
+        _known(TRAFFIC, "step", "a little more bandwidth"),
+        _known(GAIN, "gain_by_dual", "what the marginal value promises for the step"),
+        _known(GAIN, "gain_fixed_paths", "what the step gives at fixed paths"),
+        _known(GAIN, "gain_resolved", "what it gives when paths may change"),
+        _known(TEXT, "resolved_status", "status of the second solve"),
+        _known(GAP, "resolved_gap", "gap of the second solve"),
     )
 }
 """Every column of our own tables by its name."""
 
 
 def schema_of(column: Column) -> ColumnSchema:
-    """Return what is known of a column of a file.
+    """Return what a column of a file holds.
 
     A column that is not known, or that has another type or unit than ours, is shown by its own.
     """
@@ -409,10 +250,10 @@ def schema_of(column: Column) -> ColumnSchema:
         return known
     kind = _BY_TYPE[column.type]
     if column.type == "number":
-        kind = _BY_UNIT.get(column.unit or "", kind)
-    return ColumnSchema(
-        column, kind, _heading(column.name), known is not None and known.is_required
-    )
+        kind = _BY_UNIT.get(column.unit, kind)
+    if known:
+        return ColumnSchema(column, kind, known.heading, known.is_required)
+    return ColumnSchema(column, kind, _heading(column.name), False)
 
 
 class TableBuilder:
