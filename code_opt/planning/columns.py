@@ -295,6 +295,11 @@ class TableBuilder:
         )
 
 
+def builders(*tables: tuple[str, str, str]) -> dict[str, TableBuilder]:
+    """Return empty tables by their names, from the name, title and columns of each."""
+    return {name: TableBuilder(name, title, columns) for name, title, columns in tables}
+
+
 def _cell(column: Column, value: Any) -> Cell:
     """Return a value as a cell: numpy numbers as Python's, what is not finite as None."""
     if hasattr(value, "item"):

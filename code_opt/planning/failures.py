@@ -28,18 +28,17 @@ from code_opt.instance.model import Instance
 from code_opt.methods.settings import SMALLEST_GAP
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case, Coordination, build_case
-from code_opt.planning.columns import TableBuilder
+from code_opt.planning.columns import builders
 from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.least_cost import solve_least_cost
 from code_opt.planning.operation import (
     PATH_SEPARATOR,
+    OperationTables,
     PlanFailedCheckError,
+    figures_of,
     finished_plan,
-    link_rows,
     operate,
-    path_rows,
-    server_rows,
 )
 from code_opt.planning.plan import Plan, Status, worst_status
 from code_opt.planning.programs import (
@@ -56,9 +55,6 @@ from code_opt.planning.tolerances import ROW
 from code_opt.result import TOLERANCE
 from code_opt.solvers import Termination, open_session
 from formulations import Failure, Situation, build_rerouting_model
-
-_SERVERS = "units cost present_flop_per_s capacity_flop_per_s load_flop_per_s utilization"
-_LINKS = "units cost present_bytes_per_s capacity_bytes_per_s load_bytes_per_s utilization"
 
 
 @dataclass(frozen=True)
@@ -115,37 +111,29 @@ def plan_failures(
         for i, r in enumerate(case.resources)
         if r.kind == "server"
     ]
-    tables = {
-        "summary": TableBuilder(
+    tables = builders(
+        (
             "summary",
             "Plans with and without thought of failures",
             "plan status cost bound gap units extra_cost extra_units accuracy "
             "accuracy_loss_points worst_served_fixed_share worst_served_rerouted_share "
             "seconds message",
         ),
-        "failures": TableBuilder(
+        (
             "failures",
             "What is served when one server fails",
             "plan failed_server demand_per_s served_fixed_per_s served_fixed_share "
             "served_rerouted_per_s served_rerouted_share rerouted_gap tasks_hit tasks_lost "
             "floors_kept",
         ),
-        "servers": TableBuilder("servers", "Servers of each plan", f"plan server {_SERVERS}"),
-        "links": TableBuilder("links", "Links of each plan", f"plan source target {_LINKS}"),
-        "paths": TableBuilder(
-            "paths",
-            "Paths of each plan",
-            "plan task path rate_per_s accuracy accuracy_source latency_s",
-        ),
-        "backups": TableBuilder(
+        (
             "backups",
             "Where the survivable plan sends the tasks that a failure hits",
             "failed_server task path rate_per_s accuracy",
         ),
-        "lost": TableBuilder(
-            "lost", "Tasks of which no path avoids the server", "failed_server task"
-        ),
-    }
+        ("lost", "Tasks of which no path avoids the server", "failed_server task"),
+    )
+    operation = OperationTables("plan")
     settings.tell("failures: the normal plan")
     started = time.perf_counter()
     normal = solve_least_cost(case, demand, least, settings)[0].outcome
@@ -178,9 +166,7 @@ def plan_failures(
             continue
         paths, units = outcome.paths[0], outcome.units[0]
         result, _ = operate(case, units, paths, demand, demand, min_accuracy=least)
-        tables["servers"].add_all(server_rows(case, units, result), plan=name)
-        tables["links"].add_all(link_rows(case, units, result), plan=name)
-        tables["paths"].add_all(path_rows(result), plan=name)
+        operation.add(case, units, result, plan=name)
         rows = []
         for number, failure in enumerate(failures):
             settings.tell(f"failures: {name}, {number + 1} of {len(failures)}")
@@ -195,15 +181,9 @@ def plan_failures(
         if normal.units is not None and normal.cost is not None and outcome.cost is not None:
             summary["extra_cost"] = outcome.cost - normal.cost
             summary["extra_units"] = units.sum() - normal.units[0].sum()
-        accuracy = case.average_accuracy(paths)
         tables["summary"].add(
             **summary,
-            cost=outcome.cost,
-            bound=outcome.bound,
-            gap=outcome.gap,
-            units=units.sum(),
-            accuracy=accuracy,
-            accuracy_loss_points=100.0 * (case.native_accuracy - accuracy),
+            **figures_of(case, outcome),
             worst_served_fixed_share=min(row["served_fixed_share"] for row in rows),
             worst_served_rerouted_share=min(row["served_rerouted_share"] for row in rows),
         )
@@ -236,7 +216,10 @@ def plan_failures(
             "coordination": coordination,
             **settings.shown(),
         },
-        tables=tuple(tables.values()),
+        tables=(
+            *(tables["summary"], tables["failures"], *operation.tables),
+            *(tables["backups"], tables["lost"]),
+        ),
     )
 
 

@@ -92,14 +92,8 @@ def plan_front(
     if points is not None and points < 2:
         raise InputError(f"points {points}: a front needs at least 2")
     begin = time.perf_counter()
-    options: dict[str, Any] = {
-        "gap": settings.gap,
-        "time_limit": settings.time_limit,
-        "solver": settings.solver,
-        "threads": settings.threads,
-        "seed": settings.seed,
-        "solver_options": dict(settings.solver_options),
-    }
+    options = settings.solve_options()
+    del options["min_accuracy"]  # every point has a floor of its own
     settings.tell("front: most throughput")
     first = front_point(instance, settings.min_accuracy, options)
     if first.status in ("infeasible", "unknown"):

@@ -16,7 +16,7 @@ from code_opt.errors import InputError
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray
 from code_opt.planning.case import COORDINATIONS, Case, Coordination, build_case
-from code_opt.planning.columns import TableBuilder
+from code_opt.planning.columns import TableBuilder, builders
 from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.operation import (
@@ -70,35 +70,35 @@ def plan_growth(
     value = [(1.0 + discount) ** -h for h in range(len(factors))]
     key = "coordination period"
     bought = "units_bought units cost"
-    tables = {
-        "summary": TableBuilder(
+    tables = builders(
+        (
             "summary",
             "Growth path: total cost",
             "coordination method status cost present_value bound gap units saved_cost "
             "saved_units seconds message",
         ),
-        "periods": TableBuilder(
+        (
             "periods",
             "What is bought when",
             f"{key} growth units_bought cost total_units total_cost accuracy "
             "accuracy_loss_points throughput_per_s",
         ),
-        "servers": TableBuilder(
+        (
             "servers",
             "Servers in each period",
             f"{key} server {bought} capacity_flop_per_s load_flop_per_s utilization",
         ),
-        "links": TableBuilder(
+        (
             "links",
             "Links in each period",
             f"{key} source target {bought} capacity_bytes_per_s load_bytes_per_s utilization",
         ),
-        "paths": TableBuilder(
+        (
             "paths",
             "Paths in each period",
             f"{key} task path rate_per_s accuracy accuracy_source latency_s",
         ),
-    }
+    )
     outcomes: dict[str, ProgramOutcome] = {}
     messages = []
     names = list(dict.fromkeys(coordinations))

@@ -15,12 +15,11 @@ from code_opt.planning.columns import TableBuilder
 from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.operation import (
+    OperationTables,
     PlanFailedCheckError,
+    figures_of,
     finished_plan,
-    link_rows,
     operate,
-    path_rows,
-    server_rows,
     serves_all,
 )
 from code_opt.planning.plan import Plan, worst_status
@@ -35,8 +34,6 @@ from code_opt.planning.settings import PlanSettings, check_growth, check_loss
 from formulations import Situation
 
 _KEYS = "growth max_loss_points coordination method"
-_SERVERS = "units cost present_flop_per_s capacity_flop_per_s load_flop_per_s utilization"
-_LINKS = "units cost present_bytes_per_s capacity_bytes_per_s load_bytes_per_s utilization"
 
 
 @dataclass(frozen=True)
@@ -118,13 +115,7 @@ def plan_least_cost(
         f"{_KEYS} status cost bound gap units accuracy accuracy_loss_points "
         "throughput_per_s saved_cost saved_units seconds message",
     )
-    servers = TableBuilder("servers", "Servers of each plan", f"{_KEYS} server {_SERVERS}")
-    links = TableBuilder("links", "Links of each plan", f"{_KEYS} source target {_LINKS}")
-    paths = TableBuilder(
-        "paths",
-        "Paths of each plan",
-        f"{_KEYS} task path rate_per_s accuracy accuracy_source latency_s",
-    )
+    operation = OperationTables(_KEYS)
     reasons: list[str] = []
     main: list[ProgramOutcome] = []
     for factor in factors:
@@ -170,9 +161,7 @@ def plan_least_cost(
                     )
                     if not serves_all(result, demand):
                         raise PlanFailedCheckError("a plan does not serve all demand")
-                    servers.add_all(server_rows(case, found.units, result), **key)
-                    links.add_all(link_rows(case, found.units, result), **key)
-                    paths.add_all(path_rows(result), **key)
+                    operation.add(case, found.units, result, **key)
             order = list(cases)
             summary.rows[block:] = sorted(
                 summary.rows[block:], key=lambda row: order.index(row["coordination"])
@@ -191,7 +180,7 @@ def plan_least_cost(
             else tuple(points for points in losses if points is not None),
             **settings.shown(),
         },
-        tables=(summary, servers, links, paths),
+        tables=(summary, *operation.tables),
     )
 
 
@@ -202,21 +191,8 @@ def _figures(
     outcome = found.outcome
     if found.paths is None or outcome.cost is None:
         return {}
-    units = found.units.sum()
-    accuracy = case.average_accuracy(found.paths)
-    saved = {}
+    figures = figures_of(case, outcome)
     if alone is not None and alone.cost is not None and alone.units is not None:
-        saved = {
-            "saved_cost": alone.cost - outcome.cost,
-            "saved_units": alone.units[-1].sum() - units,
-        }
-    return {
-        "cost": outcome.cost,
-        "bound": outcome.bound,
-        "gap": outcome.gap,
-        "units": units,
-        "accuracy": accuracy,
-        "accuracy_loss_points": 100.0 * (case.native_accuracy - accuracy),
-        "throughput_per_s": demand.sum(),
-        **saved,
-    }
+        figures["saved_cost"] = alone.cost - outcome.cost
+        figures["saved_units"] = alone.units[-1].sum() - figures["units"]
+    return {**figures, "throughput_per_s": demand.sum()}

@@ -101,16 +101,7 @@ def plan_marginal(
     if not 0.0 < step <= 10.0:
         raise InputError(f"step {step}: must lie in (0, 10]")
     begin = time.perf_counter()
-    options: dict[str, Any] = {
-        "objective": objective,
-        "min_accuracy": settings.min_accuracy,
-        "gap": settings.gap,
-        "time_limit": settings.time_limit,
-        "solver": settings.solver,
-        "threads": settings.threads,
-        "seed": settings.seed,
-        "solver_options": dict(settings.solver_options),
-    }
+    options = {**settings.solve_options(), "objective": objective}
     settings.tell("marginal values: the best assignment")
     base = solve(instance, **options)
     servers = TableBuilder(

@@ -15,13 +15,14 @@ import numpy as np
 from code_opt.checker import check
 from code_opt.errors import CodeOptError
 from code_opt.instance.digest import digest_of
-from code_opt.instance.model import Instance
+from code_opt.instance.model import Instance, Link, Server
 from code_opt.paths.graph import FloatArray, IntArray, Topology, paid_steps
 from code_opt.plan_checker import check_plan
 from code_opt.planning.case import Case, upgraded
 from code_opt.planning.columns import TableBuilder
 from code_opt.planning.plan import Kind as PlanKind
 from code_opt.planning.plan import Plan, Status
+from code_opt.planning.programs import ProgramOutcome
 from code_opt.result import TOLERANCE, LinkResult, Result, ServerResult, TaskResult
 from code_opt.reward import log_reward
 
@@ -183,18 +184,54 @@ def serves_all(result: Result, demand: FloatArray) -> bool:
     return bool((rates >= demand * (1.0 - TOLERANCE)).all())
 
 
+def figures_of(case: Case, outcome: ProgramOutcome) -> dict[str, Any]:
+    """Return cost, units and accuracy of a plan of one period, by the names of the columns."""
+    assert outcome.paths is not None
+    assert outcome.units is not None
+    accuracy = case.average_accuracy(outcome.paths[0])
+    return {
+        "cost": outcome.cost,
+        "bound": outcome.bound,
+        "gap": outcome.gap,
+        "units": outcome.units[0].sum(),
+        "accuracy": accuracy,
+        "accuracy_loss_points": 100.0 * (case.native_accuracy - accuracy),
+    }
+
+
+class OperationTables:
+    """Servers, links and paths of plans, each named by some columns."""
+
+    def __init__(self, key: str) -> None:
+        work, traffic = (
+            f"units cost present_{unit} capacity_{unit} load_{unit} utilization"
+            for unit in ("flop_per_s", "bytes_per_s")
+        )
+        path = "task path rate_per_s accuracy accuracy_source latency_s"
+        self.tables = (
+            TableBuilder("servers", "Servers of each plan", f"{key} server {work}"),
+            TableBuilder("links", "Links of each plan", f"{key} source target {traffic}"),
+            TableBuilder("paths", "Paths of each plan", f"{key} {path}"),
+        )
+
+    def add(self, case: Case, units: FloatArray, result: Result, **key: Any) -> None:
+        """Add the rows of one plan, which ``key`` names."""
+        servers, links, paths = self.tables
+        servers.add_all(server_rows(case, units, result), **key)
+        links.add_all(link_rows(case, units, result), **key)
+        paths.add_all(path_rows(result), **key)
+
+
 def server_rows(case: Case, units: FloatArray, result: Result) -> list[dict[str, Any]]:
     """Return what is bought of every server and how it is used, by the names of the columns."""
     bought = dict(zip((r.key for r in case.resources), units.tolist(), strict=True))
     return [
         {
             "server": server.id,
-            "units": bought[(server.id,)],
-            "cost": bought[(server.id,)] * server.cost,
             "present_flop_per_s": server.flops,
             "capacity_flop_per_s": row.capacity,
             "load_flop_per_s": row.load,
-            "utilization": row.utilization,
+            **_bought(bought[(server.id,)], server, row),
         }
         for server, row in zip(case.instance.servers, result.servers, strict=True)
     ]
@@ -207,15 +244,18 @@ def link_rows(case: Case, units: FloatArray, result: Result) -> list[dict[str, A
         {
             "source": link.source,
             "target": link.target,
-            "units": bought.get((link.source, link.target), 0.0),
-            "cost": bought.get((link.source, link.target), 0.0) * link.cost,
             "present_bytes_per_s": link.bandwidth,
             "capacity_bytes_per_s": row.capacity,
             "load_bytes_per_s": row.load,
-            "utilization": row.utilization,
+            # An unlimited link is no resource: nothing of it is sold.
+            **_bought(bought.get((link.source, link.target), 0.0), link, row),
         }
         for link, row in zip(case.instance.links, result.links, strict=True)
     ]
+
+
+def _bought(units: float, place: Server | Link, row: ServerResult | LinkResult) -> dict[str, Any]:
+    return {"units": units, "cost": units * place.cost, "utilization": row.utilization}
 
 
 def path_rows(result: Result) -> list[dict[str, Any]]:

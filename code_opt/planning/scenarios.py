@@ -26,11 +26,18 @@ from code_opt.instance.model import Instance
 from code_opt.methods.columns import BoolArray
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case, Coordination, build_case
-from code_opt.planning.columns import TableBuilder
+from code_opt.planning.columns import TableBuilder, builders
 from code_opt.planning.demands import Scenarios
 from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import promising_paths, search_plan
-from code_opt.planning.operation import finished_plan, link_rows, operate, path_rows, server_rows
+from code_opt.planning.operation import (
+    figures_of,
+    finished_plan,
+    link_rows,
+    operate,
+    path_rows,
+    server_rows,
+)
 from code_opt.planning.plan import Plan, worst_status
 from code_opt.planning.programs import (
     ProgramOutcome,
@@ -106,35 +113,31 @@ def plan_scenarios(
     for name, demand in zip(scenarios.names, demands, strict=True):
         case.check_demand(f"demand in scenario {name!r}", demand)
     probability = np.array(scenarios.probabilities)
-    tables = {
-        "summary": TableBuilder(
+    tables = builders(
+        (
             "summary",
             "Plans for an uncertain demand",
             "variant served_share status cost bound gap units accuracy accuracy_loss_points "
             "expected_served_share worst_served_share seconds message",
         ),
-        "scenarios": TableBuilder(
+        (
             "scenarios",
             "What each plan serves in each scenario",
             "variant scenario probability demand_per_s served_per_s served_share",
         ),
-        "servers": TableBuilder(
+        (
             "servers",
             "Servers of each plan (largest load of all scenarios)",
             "variant server " + _UNITS.format("flop_per_s"),
         ),
-        "links": TableBuilder(
+        (
             "links",
             "Links of each plan (largest load of all scenarios)",
             "variant source target " + _UNITS.format("bytes_per_s"),
         ),
-        "paths": TableBuilder(
-            "paths", "Paths of each plan", "variant task path accuracy accuracy_source latency_s"
-        ),
-        "rates": TableBuilder(
-            "rates", "Rates in each scenario", "variant scenario task demand_per_s rate_per_s"
-        ),
-    }
+        ("paths", "Paths of each plan", "variant task path accuracy accuracy_source latency_s"),
+        ("rates", "Rates in each scenario", "variant scenario task demand_per_s rate_per_s"),
+    )
     outcomes: dict[str, ProgramOutcome] = {}
     messages: list[str] = []
     seconds_of: dict[str, float] = {}
@@ -173,15 +176,9 @@ def plan_scenarios(
             [most_rates(case, units, paths, d, f) for d, f in zip(demands, floors, strict=True)]
         )
         found = Served(rates, demands, probability)
-        accuracy = case.average_accuracy(paths)
         tables["summary"].add(
             **row,
-            cost=outcome.cost,
-            bound=outcome.bound,
-            gap=outcome.gap,
-            units=units.sum(),
-            accuracy=accuracy,
-            accuracy_loss_points=100.0 * (case.native_accuracy - accuracy),
+            **figures_of(case, outcome),
             expected_served_share=found.expected_share,
             worst_served_share=found.shares.min(),
         )

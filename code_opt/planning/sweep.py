@@ -58,16 +58,7 @@ def plan_sweep(
     if not variations:
         raise InputError("a sweep needs a field to vary")
     begin = time.perf_counter()
-    options: dict[str, Any] = {
-        "objective": objective,
-        "min_accuracy": settings.min_accuracy,
-        "gap": settings.gap,
-        "time_limit": settings.time_limit,
-        "solver": settings.solver,
-        "threads": settings.threads,
-        "seed": settings.seed,
-        "solver_options": dict(settings.solver_options),
-    }
+    options = {**settings.solve_options(), "objective": objective}
     # What reports progress stays here: it need not be fit to travel to another process.
     quiet = replace(settings, progress=None)
     jobs: list[Job] = []

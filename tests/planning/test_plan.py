@@ -93,8 +93,12 @@ def test_the_page_of_the_format_names_every_column(plans: list[Plan]) -> None:
         for table in plan.tables_
     }
     assert told == found
-    for column in {name for names in found.values() for name in names}:
-        assert f"`{column}`" in text, column
+    part = text[text.index("| column | type | unit | meaning |") :].partition("\n\n")[0]
+    ours = [schema.column for schema in SCHEMA.values()]
+    assert part.splitlines()[2:] == [
+        f"| `{c.name}` | {c.type} | {c.unit or '–'} | {c.description} |" for c in ours
+    ]
+    assert {c.name for c in ours} == {name for names in found.values() for name in names}
 
 
 def test_units_and_meanings_are_told(plans: list[Plan]) -> None:
