@@ -19,29 +19,28 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from code_opt.errors import InputError
-from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods.settings import SMALLEST_GAP
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case, Coordination, build_case
-from code_opt.planning.columns import table
+from code_opt.planning.columns import builders
 from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.least_cost import solve_least_cost
 from code_opt.planning.operation import (
     PATH_SEPARATOR,
+    OperationTables,
     PlanFailedCheckError,
-    confirmed,
-    link_cells,
+    figures_of,
+    finished_plan,
     operate,
-    path_cells,
-    server_cells,
 )
-from code_opt.planning.plan import Cell, Plan, Status, cell, worst_status
+from code_opt.planning.plan import Plan, Status, worst_status
 from code_opt.planning.programs import (
     ProgramOutcome,
     Start,
@@ -56,9 +55,6 @@ from code_opt.planning.tolerances import ROW
 from code_opt.result import TOLERANCE
 from code_opt.solvers import Termination, open_session
 from formulations import Failure, Situation, build_rerouting_model
-
-_SERVERS = "units cost present_flop_per_s capacity_flop_per_s load_flop_per_s utilization"
-_LINKS = "units cost present_bytes_per_s capacity_bytes_per_s load_bytes_per_s utilization"
 
 
 @dataclass(frozen=True)
@@ -115,9 +111,29 @@ def plan_failures(
         for i, r in enumerate(case.resources)
         if r.kind == "server"
     ]
-    rows: dict[str, list[list[Cell]]] = {
-        name: [] for name in ("summary", "failures", "servers", "links", "paths", "backups", "lost")
-    }
+    tables = builders(
+        (
+            "summary",
+            "Plans with and without thought of failures",
+            "plan status cost bound gap units extra_cost extra_units accuracy "
+            "accuracy_loss_points worst_served_fixed_share worst_served_rerouted_share "
+            "seconds message",
+        ),
+        (
+            "failures",
+            "What is served when one server fails",
+            "plan failed_server demand_per_s served_fixed_per_s served_fixed_share "
+            "served_rerouted_per_s served_rerouted_share rerouted_gap tasks_hit tasks_lost "
+            "floors_kept",
+        ),
+        (
+            "backups",
+            "Where the survivable plan sends the tasks that a failure hits",
+            "failed_server task path rate_per_s accuracy",
+        ),
+        ("lost", "Tasks of which no path avoids the server", "failed_server task"),
+    )
+    operation = OperationTables("plan")
     settings.tell("failures: the normal plan")
     started = time.perf_counter()
     normal = solve_least_cost(case, demand, least, settings)[0].outcome
@@ -139,57 +155,59 @@ def plan_failures(
             if name == "survivable" and normal.status != "infeasible":
                 message = "the floors under failure do not fit what can be bought"
             messages.append(f"{name}: {message}")
+        summary: dict[str, Any] = {
+            "plan": name,
+            "status": outcome.status,
+            "seconds": seconds,
+            "message": message,
+        }
         if outcome.paths is None or outcome.units is None:
-            rows["summary"].append([name, outcome.status, *[None] * 10, seconds, message])
+            tables["summary"].add(**summary)
             continue
         paths, units = outcome.paths[0], outcome.units[0]
         result, _ = operate(case, units, paths, demand, demand, min_accuracy=least)
-        rows["servers"] += [[name, *row] for row in server_cells(case, units, result)]
-        rows["links"] += [[name, *row] for row in link_cells(case, units, result)]
-        rows["paths"] += [[name, *row] for row in path_cells(result)]
-        shares: list[tuple[float, float]] = []
+        operation.add(case, units, result, plan=name)
+        rows = []
         for number, failure in enumerate(failures):
             settings.tell(f"failures: {name}, {number + 1} of {len(failures)}")
             row, again = _failure_row(
                 case, failure, paths, units, demand, outcome.backups or {}, number, settings
             )
-            rows["failures"].append([name, *row])
+            rows.append(row)
             gaps.append(again.gap if math.isfinite(again.gap) else None)
             if again.gap > max(settings.gap, SMALLEST_GAP):
                 statuses.append("feasible")  # a limit came first; the row tells the gap
-            shares.append((float(row[3] or 0.0), float(row[5] or 0.0)))
-        worst = np.min(shares, axis=0)
-        extra: list[Cell] = [None, None]
+        tables["failures"].add_all(rows, plan=name)
         if normal.units is not None and normal.cost is not None and outcome.cost is not None:
-            extra = [outcome.cost - normal.cost, int(units.sum() - normal.units[0].sum())]
-        accuracy = case.average_accuracy(paths)
-        rows["summary"].append(
-            [
-                name,
-                outcome.status,
-                outcome.cost,
-                cell(outcome.bound),
-                cell(outcome.gap),
-                int(units.sum()),
-                *extra,
-                accuracy,
-                100.0 * (case.native_accuracy - accuracy),
-                float(worst[0]),
-                float(worst[1]),
-                seconds,
-                message,
-            ]
+            summary["extra_cost"] = outcome.cost - normal.cost
+            summary["extra_units"] = units.sum() - normal.units[0].sum()
+        tables["summary"].add(
+            **summary,
+            **figures_of(case, outcome),
+            worst_served_fixed_share=min(row["served_fixed_share"] for row in rows),
+            worst_served_rerouted_share=min(row["served_rerouted_share"] for row in rows),
         )
-    _backup_rows(case, survivable, failures, rows)
-    _lost_rows(case, failures, rows)
-    plan = Plan(
-        schema="code-opt/plan/1",
-        kind="failures",
-        instance=instance.name,
-        instance_digest=digest_of(instance),
+    for (f, t), path in sorted((survivable.backups or {}).items()):
+        tables["backups"].add(
+            failed_server=case.resources[failures[f].server].key[0],
+            task=case.instance.tasks[t].id,
+            path=PATH_SEPARATOR.join(case.blocks(path)),
+            rate_per_s=failures[f].keep[t],
+            accuracy=case.accuracy[path],
+        )
+    for failure in failures:
+        visits = case.visits[:, failure.server]
+        for t, task in enumerate(case.instance.tasks):
+            if visits[case.first[t] : case.first[t + 1]].all():
+                tables["lost"].add(
+                    failed_server=case.resources[failure.server].key[0], task=task.id
+                )
+    return finished_plan(
+        "failures",
+        instance,
+        begin,
         status=worst_status(statuses),
-        gap=max((gap for gap in gaps if gap is not None), default=None),
-        seconds=time.perf_counter() - begin,
+        gaps=gaps,
         message="\n".join(messages) or None,
         settings={
             "keep": keep,
@@ -199,45 +217,10 @@ def plan_failures(
             **settings.shown(),
         },
         tables=(
-            table(
-                "summary",
-                "Plans with and without thought of failures",
-                "plan status cost bound gap units extra_cost extra_units accuracy "
-                "accuracy_loss_points worst_served_fixed_share worst_served_rerouted_share "
-                "seconds message",
-                rows["summary"],
-            ),
-            table(
-                "failures",
-                "What is served when one server fails",
-                "plan failed_server demand_per_s served_fixed_per_s served_fixed_share "
-                "served_rerouted_per_s served_rerouted_share rerouted_gap tasks_hit tasks_lost "
-                "floors_kept",
-                rows["failures"],
-            ),
-            table("servers", "Servers of each plan", f"plan server {_SERVERS}", rows["servers"]),
-            table("links", "Links of each plan", f"plan source target {_LINKS}", rows["links"]),
-            table(
-                "paths",
-                "Paths of each plan",
-                "plan task path rate_per_s accuracy accuracy_source latency_s",
-                rows["paths"],
-            ),
-            table(
-                "backups",
-                "Where the survivable plan sends the tasks that a failure hits",
-                "failed_server task path rate_per_s accuracy",
-                rows["backups"],
-            ),
-            table(
-                "lost",
-                "Tasks of which no path avoids the server",
-                "failed_server task",
-                rows["lost"],
-            ),
+            *(tables["summary"], tables["failures"], *operation.tables),
+            *(tables["backups"], tables["lost"]),
         ),
     )
-    return confirmed(plan, instance)
 
 
 def solve_survivable(
@@ -349,8 +332,8 @@ def _failure_row(
     backups: dict[tuple[int, int], int],
     number: int,
     settings: PlanSettings,
-) -> tuple[list[Cell], Rerouted]:
-    """Return the row of one failure, from ``failed_server`` on."""
+) -> tuple[dict[str, Any], Rerouted]:
+    """Return the row of one failure by the names of its columns."""
     visits = case.visits[:, failure.server]
     hit = visits[paths]
     lost = [t for t in range(len(paths)) if visits[case.first[t] : case.first[t + 1]].all()]
@@ -370,18 +353,19 @@ def _failure_row(
             raise PlanFailedCheckError(
                 f"failure of {case.resources[failure.server].name}: overload"
             )
-    return [
-        case.resources[failure.server].key[0],
-        total,
-        fixed,
-        fixed / total if total > 0.0 else 1.0,
-        again.served,
-        again.served / total if total > 0.0 else 1.0,
-        cell(again.gap),
-        int(hit.sum()),
-        len(lost),
-        floors_kept,
-    ], again
+    row = {
+        "failed_server": case.resources[failure.server].key[0],
+        "demand_per_s": total,
+        "served_fixed_per_s": fixed,
+        "served_fixed_share": fixed / total if total > 0.0 else 1.0,
+        "served_rerouted_per_s": again.served,
+        "served_rerouted_share": again.served / total if total > 0.0 else 1.0,
+        "rerouted_gap": again.gap,
+        "tasks_hit": hit.sum(),
+        "tasks_lost": len(lost),
+        "floors_kept": floors_kept,
+    }
+    return row, again
 
 
 def _can_keep(
@@ -425,29 +409,3 @@ def _can_keep(
     data = plan_data(left, [Situation(0, 0, keep.tolist())], [None])
     outcome = solve_program(left, data, settings)
     return None if outcome.status == "unknown" else outcome.paths is not None
-
-
-def _backup_rows(
-    case: Case,
-    outcome: ProgramOutcome,
-    failures: Sequence[Failure],
-    rows: dict[str, list[list[Cell]]],
-) -> None:
-    for (f, t), path in sorted((outcome.backups or {}).items()):
-        rows["backups"].append(
-            [
-                case.resources[failures[f].server].key[0],
-                case.instance.tasks[t].id,
-                PATH_SEPARATOR.join(case.blocks(path)),
-                float(failures[f].keep[t]),
-                float(case.accuracy[path]),
-            ]
-        )
-
-
-def _lost_rows(case: Case, failures: Sequence[Failure], rows: dict[str, list[list[Cell]]]) -> None:
-    for failure in failures:
-        visits = case.visits[:, failure.server]
-        for t, task in enumerate(case.instance.tasks):
-            if visits[case.first[t] : case.first[t + 1]].all():
-                rows["lost"].append([case.resources[failure.server].key[0], task.id])

@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 
 from code_opt.errors import InputError
-from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods import PathProblem, solve
 from code_opt.methods.settings import SMALLEST_GAP
 from code_opt.planning.case import native_accuracy, with_demands
-from code_opt.planning.columns import table
-from code_opt.planning.operation import PATH_SEPARATOR, confirmed
-from code_opt.planning.plan import Cell, Plan, Status, worst_status
+from code_opt.planning.columns import TableBuilder
+from code_opt.planning.operation import PATH_SEPARATOR, finished_plan
+from code_opt.planning.plan import Plan, Status, worst_status
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import TOLERANCE, Result
 
@@ -92,14 +91,8 @@ def plan_front(
     if points is not None and points < 2:
         raise InputError(f"points {points}: a front needs at least 2")
     begin = time.perf_counter()
-    options: dict[str, Any] = {
-        "gap": settings.gap,
-        "time_limit": settings.time_limit,
-        "solver": settings.solver,
-        "threads": settings.threads,
-        "seed": settings.seed,
-        "solver_options": dict(settings.solver_options),
-    }
+    options = settings.solve_options()
+    del options["min_accuracy"]  # every point has a floor of its own
     settings.tell("front: most throughput")
     problem = PathProblem(with_demands(instance, settings))  # labelled once for all points
     first = front_point(problem, settings.min_accuracy, options)
@@ -266,8 +259,13 @@ def _plan(
     shown = [p.result for p in points if p.result.has_solution]
     values = [(r.throughput or 0.0, r.accuracy or 0.0) for r in shown]
     hull = iter(_supported(values))
-    rows: list[list[Cell]] = []
-    paths: list[list[Cell]] = []
+    table = TableBuilder(
+        "points",
+        "Pareto front of throughput against average accuracy",
+        "point throughput_per_s accuracy accuracy_loss_points reward "
+        "throughput_bound_per_s accuracy_bound gap supported status seconds",
+    )
+    paths = TableBuilder("paths", "Paths of each point", "point task path rate_per_s accuracy")
     # What is behind a point has no more throughput, and nothing has more accuracy than the top.
     most_throughput: float | None = None
     most_accuracy = None if top is None or top.bound is None else min(top.bound, 1.0)
@@ -279,32 +277,39 @@ def _plan(
         if best is not None and best.bound is not None:
             bound = min(best.bound, 1.0)
         if result.throughput is None or result.accuracy is None:
-            rows.append([number, *[None] * 4, most_throughput, bound, None, None, "unknown"])
-            rows[-1].append(point.seconds)
+            table.add(
+                point=number,
+                throughput_bound_per_s=most_throughput,
+                accuracy_bound=bound,
+                status="unknown",
+                seconds=point.seconds,
+            )
             continue
         gaps = [r.gap for r in (point.throughput, best) if r is not None and r.gap is not None]
         if best is None or best.gap is None:
             # Without a second assignment the first one's accuracy may be less than it could be.
             gaps += [bound / result.accuracy - 1.0] if bound and result.accuracy > 0.0 else []
-        rows.append(
-            [
-                number,
-                result.throughput,
-                result.accuracy,
-                100.0 * (native - result.accuracy),
-                result.reward,
-                point.throughput.bound,
-                None if bound is None else max(bound, result.accuracy),
-                max((0.0, *gaps)) if gaps else None,
-                next(hull),
-                point.status,
-                point.seconds,
-            ]
+        table.add(
+            point=number,
+            throughput_per_s=result.throughput,
+            accuracy=result.accuracy,
+            accuracy_loss_points=100.0 * (native - result.accuracy),
+            reward=result.reward,
+            throughput_bound_per_s=point.throughput.bound,
+            accuracy_bound=None if bound is None else max(bound, result.accuracy),
+            gap=max((0.0, *gaps)) if gaps else None,
+            supported=next(hull),
+            status=point.status,
+            seconds=point.seconds,
         )
-        paths += [
-            [number, row.task, PATH_SEPARATOR.join(row.path), row.rate, row.accuracy]
-            for row in result.tasks
-        ]
+        for row in result.tasks:
+            paths.add(
+                point=number,
+                task=row.task,
+                path=PATH_SEPARATOR.join(row.path),
+                rate_per_s=row.rate,
+                accuracy=row.accuracy,
+            )
     statuses: list[Status] = [point.status for point in points]
     message = None
     lost = statuses.count("unknown")
@@ -316,25 +321,13 @@ def _plan(
     if nothing is not None:
         statuses.append(nothing.status)
         message = nothing.message
-    plan = Plan(
-        schema="code-opt/plan/1",
-        kind="front",
-        instance=instance.name,
-        instance_digest=digest_of(instance),
+    return finished_plan(
+        "front",
+        instance,
+        begin,
         status=worst_status(statuses),
-        gap=max((float(row[7]) for row in rows if row[7] is not None), default=None),
-        seconds=time.perf_counter() - begin,
+        gaps=[row["gap"] for row in table.rows],
         message=message,
         settings={"points": asked, "complete": complete, **settings.shown()},
-        tables=(
-            table(
-                "points",
-                "Pareto front of throughput against average accuracy",
-                "point throughput_per_s accuracy accuracy_loss_points reward "
-                "throughput_bound_per_s accuracy_bound gap supported status seconds",
-                rows,
-            ),
-            table("paths", "Paths of each point", "point task path rate_per_s accuracy", paths),
-        ),
+        tables=(table, paths),
     )
-    return confirmed(plan, instance)

@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from code_opt.errors import InputError
-from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray
 from code_opt.planning.case import COORDINATIONS, Case, Coordination, build_case
-from code_opt.planning.columns import table
+from code_opt.planning.columns import TableBuilder, builders
 from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.operation import (
     PlanFailedCheckError,
-    confirmed,
-    link_cells,
+    finished_plan,
+    link_rows,
     operate,
-    path_cells,
-    server_cells,
+    path_rows,
+    server_rows,
     serves_all,
 )
-from code_opt.planning.plan import Cell, Plan, cell, worst_status
+from code_opt.planning.plan import Plan
 from code_opt.planning.programs import ProgramOutcome, Start, plan_data, solve_program
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
 from formulations import Situation
@@ -69,9 +68,37 @@ def plan_growth(
         raise InputError(f"discount {discount}: must lie in [0, 10)")
     begin = time.perf_counter()
     value = [(1.0 + discount) ** -h for h in range(len(factors))]
-    tables: dict[str, list[list[Cell]]] = {
-        name: [] for name in ("summary", "periods", "servers", "links", "paths")
-    }
+    key = "coordination period"
+    bought = "units_bought units cost"
+    tables = builders(
+        (
+            "summary",
+            "Growth path: total cost",
+            "coordination method status cost present_value bound gap units saved_cost "
+            "saved_units seconds message",
+        ),
+        (
+            "periods",
+            "What is bought when",
+            f"{key} growth units_bought cost total_units total_cost accuracy "
+            "accuracy_loss_points throughput_per_s",
+        ),
+        (
+            "servers",
+            "Servers in each period",
+            f"{key} server {bought} capacity_flop_per_s load_flop_per_s utilization",
+        ),
+        (
+            "links",
+            "Links in each period",
+            f"{key} source target {bought} capacity_bytes_per_s load_bytes_per_s utilization",
+        ),
+        (
+            "paths",
+            "Paths in each period",
+            f"{key} task path rate_per_s accuracy accuracy_source latency_s",
+        ),
+    )
     outcomes: dict[str, ProgramOutcome] = {}
     messages = []
     names = list(dict.fromkeys(coordinations))
@@ -91,22 +118,24 @@ def plan_growth(
             messages.append(message)
         seconds = time.perf_counter() - started
         alone = outcomes.get("none")
-        tables["summary"].append(
-            [name, "exact", outcome.status, *_totals(case, outcome, alone), seconds, message]
+        tables["summary"].add(
+            coordination=name,
+            method="exact",
+            status=outcome.status,
+            **_totals(case, outcome, alone),
+            seconds=seconds,
+            message=message,
         )
-        _period_rows(case, outcome, name, factors, demands, least, tables)
-    order = {name: i for i, name in enumerate(names)}
-    for rows in tables.values():
-        rows.sort(key=lambda row: order[str(row[0])])  # type: ignore[index]
+        _add_periods(case, outcome, name, factors, demands, least, tables)
+    for table in tables.values():
+        table.rows.sort(key=lambda row: names.index(row["coordination"]))
     main = outcomes[names[0]]
-    plan = Plan(
-        schema="code-opt/plan/1",
-        kind="growth",
-        instance=instance.name,
-        instance_digest=digest_of(instance),
-        status=worst_status([main.status]),
-        gap=main.gap,
-        seconds=time.perf_counter() - begin,
+    return finished_plan(
+        "growth",
+        instance,
+        begin,
+        status=main.status,
+        gaps=[main.gap],
         message=messages[0],
         settings={
             "growth": tuple(factors),
@@ -114,44 +143,8 @@ def plan_growth(
             "discount": discount,
             **settings.shown(),
         },
-        tables=(
-            table(
-                "summary",
-                "Growth path: total cost",
-                "coordination method status cost present_value bound gap units saved_cost "
-                "saved_units seconds message",
-                tables["summary"],
-            ),
-            table(
-                "periods",
-                "What is bought when",
-                "coordination period growth units_bought cost total_units total_cost accuracy "
-                "accuracy_loss_points throughput_per_s",
-                tables["periods"],
-            ),
-            table(
-                "servers",
-                "Servers in each period",
-                "coordination period server units_bought units cost capacity_flop_per_s "
-                "load_flop_per_s utilization",
-                tables["servers"],
-            ),
-            table(
-                "links",
-                "Links in each period",
-                "coordination period source target units_bought units cost capacity_bytes_per_s "
-                "load_bytes_per_s utilization",
-                tables["links"],
-            ),
-            table(
-                "paths",
-                "Paths in each period",
-                "coordination period task path rate_per_s accuracy accuracy_source latency_s",
-                tables["paths"],
-            ),
-        ),
+        tables=tuple(tables.values()),
     )
-    return confirmed(plan, instance)
 
 
 def solve_growth(
@@ -183,25 +176,38 @@ def solve_growth(
     return solve_program(case, data, settings, start)
 
 
-def _totals(case: Case, outcome: ProgramOutcome, alone: ProgramOutcome | None) -> list[Cell]:
+def _totals(
+    case: Case, outcome: ProgramOutcome, alone: ProgramOutcome | None
+) -> dict[str, float | None]:
+    """Return the figures of a whole path by the names of their columns, none without one."""
     if outcome.units is None:
-        return [None] * 7
+        return {}
     cost = float(outcome.units[-1] @ case.price)
-    units = int(outcome.units[-1].sum())
-    saved: list[Cell] = [None, None]
+    units = outcome.units[-1].sum()
+    saved = {}
     if alone is not None and alone.units is not None:
-        saved = [float(alone.units[-1] @ case.price) - cost, int(alone.units[-1].sum()) - units]
-    return [cost, outcome.cost, cell(outcome.bound), cell(outcome.gap), units, *saved]
+        saved = {
+            "saved_cost": float(alone.units[-1] @ case.price) - cost,
+            "saved_units": alone.units[-1].sum() - units,
+        }
+    return {
+        "cost": cost,
+        "present_value": outcome.cost,
+        "bound": outcome.bound,
+        "gap": outcome.gap,
+        "units": units,
+        **saved,
+    }
 
 
-def _period_rows(
+def _add_periods(
     case: Case,
     outcome: ProgramOutcome,
     name: str,
     factors: Sequence[float],
     demands: FloatArray,
     min_accuracy: float | None,
-    tables: dict[str, list[list[Cell]]],
+    tables: Mapping[str, TableBuilder],
 ) -> None:
     """Add the rows of one coordination to the tables of periods, servers, links and paths."""
     if outcome.units is None or outcome.paths is None:
@@ -213,24 +219,25 @@ def _period_rows(
         if not serves_all(result, demand):
             raise PlanFailedCheckError(f"period {h + 1} does not serve all demand")
         accuracy = case.average_accuracy(paths)
-        key: list[Cell] = [name, h + 1]
-        tables["periods"].append(
-            [
-                *key,
-                factor,
-                int(bought[h].sum()),
-                float(bought[h] @ case.price),
-                int(units.sum()),
-                float(units @ case.price),
-                accuracy,
-                100.0 * (case.native_accuracy - accuracy),
-                float(demand.sum()),
-            ]
+        key = {"coordination": name, "period": h + 1}
+        tables["periods"].add(
+            **key,
+            growth=factor,
+            units_bought=bought[h].sum(),
+            cost=bought[h] @ case.price,
+            total_units=units.sum(),
+            total_cost=units @ case.price,
+            accuracy=accuracy,
+            accuracy_loss_points=100.0 * (case.native_accuracy - accuracy),
+            throughput_per_s=demand.sum(),
         )
-        new = {r.key: int(n) for r, n in zip(case.resources, bought[h], strict=True)}
-        for server, count, cost, _, *rest in server_cells(case, units, result):
-            tables["servers"].append([*key, server, new[(str(server),)], count, cost, *rest])
-        for source, target, count, cost, _, *rest in link_cells(case, units, result):
-            first = new.get((str(source), str(target)), 0)
-            tables["links"].append([*key, source, target, first, count, cost, *rest])
-        tables["paths"] += [[*key, *row] for row in path_cells(result)]
+        for table, rows_of, left_out in (
+            ("servers", server_rows, "present_flop_per_s"),
+            ("links", link_rows, "present_bytes_per_s"),
+        ):
+            # The units bought now are those of a plan that has nothing else.
+            now = [row["units"] for row in rows_of(case, bought[h], result)]
+            for row, units_bought in zip(rows_of(case, units, result), now, strict=True):
+                del row[left_out]
+                tables[table].add(**key, **row, units_bought=units_bought)
+        tables["paths"].add_all(path_rows(result), **key)

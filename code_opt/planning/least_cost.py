@@ -5,25 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from code_opt.errors import InputError
-from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import COORDINATIONS, Case, Coordination, build_case
-from code_opt.planning.columns import table
+from code_opt.planning.columns import TableBuilder
 from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.operation import (
+    OperationTables,
     PlanFailedCheckError,
-    confirmed,
-    link_cells,
+    figures_of,
+    finished_plan,
     operate,
-    path_cells,
-    server_cells,
     serves_all,
 )
-from code_opt.planning.plan import Cell, Plan, Status, cell, worst_status
+from code_opt.planning.plan import Plan, worst_status
 from code_opt.planning.programs import (
     ProgramOutcome,
     Start,
@@ -35,8 +34,6 @@ from code_opt.planning.settings import PlanSettings, check_growth, check_loss
 from formulations import Situation
 
 _KEYS = "growth max_loss_points coordination method"
-_SERVERS = "units cost present_flop_per_s capacity_flop_per_s load_flop_per_s utilization"
-_LINKS = "units cost present_bytes_per_s capacity_bytes_per_s load_bytes_per_s utilization"
 
 
 @dataclass(frozen=True)
@@ -112,16 +109,19 @@ def plan_least_cost(
         raise InputError("a plan needs a growth factor and a limit of loss")
     begin = time.perf_counter()
     cases = {name: build_case(instance, settings, name) for name in dict.fromkeys(coordinations)}
-    summary: list[list[Cell]] = []
-    servers: list[tuple[Cell, ...]] = []
-    links: list[tuple[Cell, ...]] = []
-    paths: list[tuple[Cell, ...]] = []
+    summary = TableBuilder(
+        "summary",
+        "Least cost to serve all demand",
+        f"{_KEYS} status cost bound gap units accuracy accuracy_loss_points "
+        "throughput_per_s saved_cost saved_units seconds message",
+    )
+    operation = OperationTables(_KEYS)
     reasons: list[str] = []
     main: list[ProgramOutcome] = []
     for factor in factors:
         for loss in losses:
             alone: ProgramOutcome | None = None
-            block: list[list[Cell]] = []
+            block = len(summary.rows)
             # Without coordination first: the others are compared with it.
             for name in sorted(cases, key=lambda n: n != "none"):
                 case = cases[name]
@@ -141,9 +141,19 @@ def plan_least_cost(
                         if name == next(iter(cases)):
                             at = "" if loss is None else f", at most {loss:g} points lost"
                             reasons.append(f"growth {factor:g}{at}: {message}")
-                    key: tuple[Cell, ...] = (factor, loss, name, method)
-                    figures = _summary_cells(case, demand, found, alone)
-                    block.append([*key, outcome.status, *figures, found.seconds, message])
+                    key = {
+                        "growth": factor,
+                        "max_loss_points": loss,
+                        "coordination": name,
+                        "method": method,
+                    }
+                    summary.add(
+                        **key,
+                        status=outcome.status,
+                        **_figures(case, demand, found, alone),
+                        seconds=found.seconds,
+                        message=message,
+                    )
                     if found.paths is None:
                         continue
                     result, _ = operate(
@@ -151,21 +161,17 @@ def plan_least_cost(
                     )
                     if not serves_all(result, demand):
                         raise PlanFailedCheckError("a plan does not serve all demand")
-                    servers += [(*key, *row) for row in server_cells(case, found.units, result)]
-                    links += [(*key, *row) for row in link_cells(case, found.units, result)]
-                    paths += [(*key, *row) for row in path_cells(result)]
-            order = {name: i for i, name in enumerate(cases)}
-            summary += sorted(block, key=lambda row: order[str(row[2])])  # type: ignore[index]
-    gaps = [o.gap for o in main if o.gap is not None]
-    status: Status = worst_status([o.status for o in main])
-    plan = Plan(
-        schema="code-opt/plan/1",
-        kind="least-cost",
-        instance=instance.name,
-        instance_digest=digest_of(instance),
-        status=status,
-        gap=max(gaps, default=None),
-        seconds=time.perf_counter() - begin,
+                    operation.add(case, found.units, result, **key)
+            order = list(cases)
+            summary.rows[block:] = sorted(
+                summary.rows[block:], key=lambda row: order.index(row["coordination"])
+            )
+    return finished_plan(
+        "least-cost",
+        instance,
+        begin,
+        status=worst_status([o.status for o in main]),
+        gaps=[o.gap for o in main],
         message="\n".join(reasons) or None,
         settings={
             "growth": tuple(factors),
@@ -174,48 +180,19 @@ def plan_least_cost(
             else tuple(points for points in losses if points is not None),
             **settings.shown(),
         },
-        tables=(
-            table(
-                "summary",
-                "Least cost to serve all demand",
-                f"{_KEYS} status cost bound gap units accuracy accuracy_loss_points "
-                "throughput_per_s saved_cost saved_units seconds message",
-                summary,
-            ),
-            table("servers", "Servers of each plan", f"{_KEYS} server {_SERVERS}", servers),
-            table("links", "Links of each plan", f"{_KEYS} source target {_LINKS}", links),
-            table(
-                "paths",
-                "Paths of each plan",
-                f"{_KEYS} task path rate_per_s accuracy accuracy_source latency_s",
-                paths,
-            ),
-        ),
+        tables=(summary, *operation.tables),
     )
-    return confirmed(plan, instance)
 
 
-def _summary_cells(
-    case: Case,
-    demand: FloatArray,
-    found: LeastCost,
-    alone: ProgramOutcome | None,
-) -> list[Cell]:
+def _figures(
+    case: Case, demand: FloatArray, found: LeastCost, alone: ProgramOutcome | None
+) -> dict[str, Any]:
+    """Return the figures of a plan by the names of their columns, none without a plan."""
     outcome = found.outcome
     if found.paths is None or outcome.cost is None:
-        return [None] * 9
-    units = float(found.units.sum())
-    accuracy = case.average_accuracy(found.paths)
-    saved: list[Cell] = [None, None]
+        return {}
+    figures = figures_of(case, outcome)
     if alone is not None and alone.cost is not None and alone.units is not None:
-        saved = [alone.cost - outcome.cost, int(alone.units[-1].sum() - units)]
-    return [
-        outcome.cost,
-        cell(outcome.bound),
-        cell(outcome.gap),
-        int(units),
-        accuracy,
-        100.0 * (case.native_accuracy - accuracy),
-        float(demand.sum()),
-        *saved,
-    ]
+        figures["saved_cost"] = alone.cost - outcome.cost
+        figures["saved_units"] = alone.units[-1].sum() - figures["units"]
+    return {**figures, "throughput_per_s": demand.sum()}

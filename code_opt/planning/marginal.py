@@ -17,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 
 from code_opt.errors import InputError
-from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods import solve
 from code_opt.methods.allocation import RateAllocator
@@ -26,14 +25,17 @@ from code_opt.methods.settings import Settings
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray, Resource, Topology
 from code_opt.planning.case import with_demands
-from code_opt.planning.columns import table
-from code_opt.planning.operation import confirmed
-from code_opt.planning.plan import Cell, Plan, Status, cell, worst_status
+from code_opt.planning.columns import TableBuilder
+from code_opt.planning.operation import finished_plan
+from code_opt.planning.plan import Plan, Status, worst_status
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import Result
 from code_opt.reward import log_reward, log_slope
 
-_REST = "dual {} gain_by_dual gain_fixed_paths gain_resolved resolved_status resolved_gap"
+_COLUMNS = (
+    "capacity_{0} utilization dual step_{0} gain_by_dual gain_fixed_paths gain_resolved "
+    "resolved_status resolved_gap"
+)
 
 
 @dataclass(frozen=True)
@@ -99,21 +101,16 @@ def plan_marginal(
     if not 0.0 < step <= 10.0:
         raise InputError(f"step {step}: must lie in (0, 10]")
     begin = time.perf_counter()
-    options: dict[str, Any] = {
-        "objective": objective,
-        "min_accuracy": settings.min_accuracy,
-        "gap": settings.gap,
-        "time_limit": settings.time_limit,
-        "solver": settings.solver,
-        "threads": settings.threads,
-        "seed": settings.seed,
-        "solver_options": dict(settings.solver_options),
-    }
+    options = {**settings.solve_options(), "objective": objective}
     settings.tell("marginal values: the best assignment")
     ready = with_demands(instance, settings)
     base = solve(ready, **options)
-    servers: list[list[Cell]] = []
-    links: list[list[Cell]] = []
+    servers = TableBuilder(
+        "servers", "Marginal value of the servers", f"server {_COLUMNS.format('flop_per_s')}"
+    )
+    links = TableBuilder(
+        "links", "Marginal value of the links", f"source target {_COLUMNS.format('bytes_per_s')}"
+    )
     statuses: list[Status] = [base.status]
     gaps = [base.gap]
     if base.has_solution:
@@ -136,35 +133,19 @@ def plan_marginal(
             gain = None
             if again.value is not None and base.value is not None:
                 gain = again.value - base.value
-            cells = [*row, gain, again.status, again.gap]
-            (servers if resource.kind == "server" else links).append(cells)
-    plan = Plan(
-        schema="code-opt/plan/1",
-        kind="marginal",
-        instance=instance.name,
-        instance_digest=digest_of(instance),
+            found = {"resolved_status": again.status, "resolved_gap": again.gap}
+            table = servers if resource.kind == "server" else links
+            table.add(**row, gain_resolved=gain, **found)
+    return finished_plan(
+        "marginal",
+        instance,
+        begin,
         status=worst_status(statuses),
-        gap=max((gap for gap in gaps if gap is not None), default=None),
-        seconds=time.perf_counter() - begin,
+        gaps=gaps,
         message=base.message,
         settings={"objective": objective, "value": base.value, "step": step, **settings.shown()},
-        tables=(
-            table(
-                "servers",
-                "Marginal value of the servers",
-                f"server capacity_flop_per_s utilization {_REST.format('step_flop_per_s')}",
-                servers,
-            ),
-            table(
-                "links",
-                "Marginal value of the links",
-                f"source target capacity_bytes_per_s utilization "
-                f"{_REST.format('step_bytes_per_s')}",
-                links,
-            ),
-        ),
+        tables=(servers, links),
     )
-    return confirmed(plan, instance)
 
 
 def grown(instance: Instance, resource: Resource, step: float) -> Instance:
@@ -204,8 +185,8 @@ def _rows(
     resources: list[Resource],
     objective: str,
     step: float,
-) -> list[tuple[Resource, list[Cell]]]:
-    """Return for each server and link the cells up to the gain at fixed paths."""
+) -> list[tuple[Resource, dict[str, Any]]]:
+    """Return for each server and link its row, up to the gain at fixed paths."""
     throughput, price = fixed.allocate()
     shape = instance.reward.throughput
 
@@ -222,25 +203,25 @@ def _rows(
         **{(s.server,): s.utilization for s in base.servers},
         **{(link.source, link.target): link.utilization for link in base.links},
     }
-    rows: list[tuple[Resource, list[Cell]]] = []
+    rows: list[tuple[Resource, dict[str, Any]]] = []
     for resource in resources:
         i = fixed.pool.resources.index(resource)
         dual = float(price[i]) * slope / resource.capacity
         factor = np.ones(len(fixed.pool.resources))
         factor[i] = 1.0 + step
         more, _ = fixed.allocate(factor)
-        rows.append(
-            (
-                resource,
-                [
-                    *resource.key,
-                    resource.capacity,
-                    utilization[resource.key],
-                    cell(dual),
-                    step * resource.capacity,
-                    cell(dual * step * resource.capacity),
-                    cell(value(more) - value(throughput)),
-                ],
-            )
-        )
+        is_server = resource.kind == "server"
+        unit = "flop_per_s" if is_server else "bytes_per_s"
+        row = {
+            **dict(
+                zip(("server",) if is_server else ("source", "target"), resource.key, strict=True)
+            ),
+            f"capacity_{unit}": resource.capacity,
+            "utilization": utilization[resource.key],
+            "dual": dual,
+            f"step_{unit}": step * resource.capacity,
+            "gain_by_dual": dual * step * resource.capacity,
+            "gain_fixed_paths": value(more) - value(throughput),
+        }
+        rows.append((resource, row))
     return rows

@@ -6,15 +6,23 @@ it, which the independent checker recomputes from data: that is what the tables 
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from code_opt.checker import check
 from code_opt.errors import CodeOptError
-from code_opt.instance.model import Instance
+from code_opt.instance.digest import digest_of
+from code_opt.instance.model import Instance, Link, Server
 from code_opt.paths.graph import FloatArray, IntArray, Topology, paid_steps
 from code_opt.plan_checker import check_plan
 from code_opt.planning.case import Case, upgraded
-from code_opt.planning.plan import Cell, Plan
+from code_opt.planning.columns import TableBuilder
+from code_opt.planning.plan import Kind as PlanKind
+from code_opt.planning.plan import Plan, Status
+from code_opt.planning.programs import ProgramOutcome
 from code_opt.result import TOLERANCE, LinkResult, Result, ServerResult, TaskResult
 from code_opt.reward import log_reward
 
@@ -27,16 +35,44 @@ class PlanFailedCheckError(CodeOptError):
     """A plan did not pass the independent check: an error of this package."""
 
 
-def confirmed(plan: Plan, instance: Instance) -> Plan:
+def finished_plan(
+    kind: PlanKind,
+    instance: Instance,
+    begin: float,
+    *,
+    status: Status,
+    gaps: Iterable[float | None],
+    settings: Mapping[str, Any],
+    tables: Sequence[TableBuilder],
+    message: str | None = None,
+) -> Plan:
     """Return a plan that the independent checker of plans confirms.
 
     Args:
-        plan: what an analysis found.
+        kind: of the analysis.
         instance: what it was asked about.
+        begin: when it began, by ``time.perf_counter`` [s].
+        status: the worst of all parts.
+        gaps: proven gaps of its parts, None where nothing is proven.
+        settings: what was asked.
+        tables: what was found.
+        message: why there is no plan, or not a whole one.
 
     Raises:
         PlanFailedCheckError: a requirement does not hold (never expected).
     """
+    plan = Plan(
+        schema="code-opt/plan/1",
+        kind=kind,
+        instance=instance.name,
+        instance_digest=digest_of(instance),
+        status=status,
+        gap=max((gap for gap in gaps if gap is not None), default=None),
+        seconds=time.perf_counter() - begin,
+        message=message,
+        settings=dict(settings),
+        tables=tuple(table.table() for table in tables),
+    )
     violations = check_plan(plan.to_dict(), instance)
     if violations:
         found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:_LISTED])
@@ -148,54 +184,90 @@ def serves_all(result: Result, demand: FloatArray) -> bool:
     return bool((rates >= demand * (1.0 - TOLERANCE)).all())
 
 
-def server_cells(case: Case, units: FloatArray, result: Result) -> list[tuple[Cell, ...]]:
-    """Return rows of server, units, cost, present and planned capacity, load, utilization."""
-    bought = {r.key: float(n) for r, n in zip(case.resources, units, strict=True)}
-    return [
-        (
-            server.id,
-            int(bought[(server.id,)]),
-            bought[(server.id,)] * server.cost,
-            server.flops,
-            row.capacity,
-            row.load,
-            row.utilization,
+def figures_of(case: Case, outcome: ProgramOutcome) -> dict[str, Any]:
+    """Return cost, units and accuracy of a plan of one period, by the names of the columns."""
+    assert outcome.paths is not None
+    assert outcome.units is not None
+    accuracy = case.average_accuracy(outcome.paths[0])
+    return {
+        "cost": outcome.cost,
+        "bound": outcome.bound,
+        "gap": outcome.gap,
+        "units": outcome.units[0].sum(),
+        "accuracy": accuracy,
+        "accuracy_loss_points": 100.0 * (case.native_accuracy - accuracy),
+    }
+
+
+class OperationTables:
+    """Servers, links and paths of plans, each named by some columns."""
+
+    def __init__(self, key: str) -> None:
+        work, traffic = (
+            f"units cost present_{unit} capacity_{unit} load_{unit} utilization"
+            for unit in ("flop_per_s", "bytes_per_s")
         )
+        path = "task path rate_per_s accuracy accuracy_source latency_s"
+        self.tables = (
+            TableBuilder("servers", "Servers of each plan", f"{key} server {work}"),
+            TableBuilder("links", "Links of each plan", f"{key} source target {traffic}"),
+            TableBuilder("paths", "Paths of each plan", f"{key} {path}"),
+        )
+
+    def add(self, case: Case, units: FloatArray, result: Result, **key: Any) -> None:
+        """Add the rows of one plan, which ``key`` names."""
+        servers, links, paths = self.tables
+        servers.add_all(server_rows(case, units, result), **key)
+        links.add_all(link_rows(case, units, result), **key)
+        paths.add_all(path_rows(result), **key)
+
+
+def server_rows(case: Case, units: FloatArray, result: Result) -> list[dict[str, Any]]:
+    """Return what is bought of every server and how it is used, by the names of the columns."""
+    bought = dict(zip((r.key for r in case.resources), units.tolist(), strict=True))
+    return [
+        {
+            "server": server.id,
+            "present_flop_per_s": server.flops,
+            "capacity_flop_per_s": row.capacity,
+            "load_flop_per_s": row.load,
+            **_bought(bought[(server.id,)], server, row),
+        }
         for server, row in zip(case.instance.servers, result.servers, strict=True)
     ]
 
 
-def link_cells(case: Case, units: FloatArray, result: Result) -> list[tuple[Cell, ...]]:
-    """Return rows of source, target, units, cost, present and planned bandwidth, load, share."""
-    bought = {r.key: float(n) for r, n in zip(case.resources, units, strict=True)}
-    cells: list[tuple[Cell, ...]] = []
-    for link, row in zip(case.instance.links, result.links, strict=True):
-        count = bought.get((link.source, link.target), 0.0)
-        cells.append(
-            (
-                link.source,
-                link.target,
-                int(count),
-                count * link.cost,
-                link.bandwidth,
-                row.capacity,
-                row.load,
-                row.utilization,
-            )
-        )
-    return cells
-
-
-def path_cells(result: Result) -> list[tuple[Cell, ...]]:
-    """Return rows of task, path, rate, accuracy, its source, latency."""
+def link_rows(case: Case, units: FloatArray, result: Result) -> list[dict[str, Any]]:
+    """Return what is bought of every link and how it is used, by the names of the columns."""
+    bought = dict(zip((r.key for r in case.resources), units.tolist(), strict=True))
     return [
-        (
-            row.task,
-            PATH_SEPARATOR.join(row.path),
-            row.rate,
-            row.accuracy,
-            row.accuracy_source,
-            row.latency,
-        )
+        {
+            "source": link.source,
+            "target": link.target,
+            "present_bytes_per_s": link.bandwidth,
+            "capacity_bytes_per_s": row.capacity,
+            "load_bytes_per_s": row.load,
+            # An unlimited link is no resource: nothing of it is sold.
+            **_bought(bought.get((link.source, link.target), 0.0), link, row),
+        }
+        for link, row in zip(case.instance.links, result.links, strict=True)
+    ]
+
+
+def _bought(units: float, place: Server | Link, row: ServerResult | LinkResult) -> dict[str, Any]:
+    return {"units": units, "cost": units * place.cost, "utilization": row.utilization}
+
+
+def path_rows(result: Result) -> list[dict[str, Any]]:
+    """Return the path of every task, by the names of the columns."""
+    return [
+        {
+            "task": row.task,
+            "path": PATH_SEPARATOR.join(row.path),
+            "rate_per_s": row.rate,
+            "accuracy": row.accuracy,
+            "accuracy_source": row.accuracy_source,
+            "latency_s": row.latency,
+        }
         for row in result.tasks
     ]

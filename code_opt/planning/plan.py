@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -317,14 +316,3 @@ def _workbook(plan: Plan) -> bytes:
                     elif cell is not None:
                         sheet.write_string(r, i, _sheet_cell(cell))
     return sink.getvalue()
-
-
-def cell(value: Any) -> Cell:
-    """Return a value as a cell: numpy numbers as Python's, what is not finite as None."""
-    if value is None or isinstance(value, str | bool):
-        return value
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -15,23 +15,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
 from code_opt.errors import InputError
-from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
 from code_opt.planning.case import Case, Coordination, build_case
-from code_opt.planning.columns import table
+from code_opt.planning.columns import TableBuilder, builders
 from code_opt.planning.demands import Scenarios
 from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import promising_paths, search_plan
-from code_opt.planning.operation import confirmed, link_cells, operate, path_cells, server_cells
-from code_opt.planning.plan import Cell, Plan, cell, worst_status
+from code_opt.planning.operation import (
+    figures_of,
+    finished_plan,
+    link_rows,
+    operate,
+    path_rows,
+    server_rows,
+)
+from code_opt.planning.plan import Plan, worst_status
 from code_opt.planning.programs import (
     ProgramOutcome,
     Start,
@@ -106,9 +113,31 @@ def plan_scenarios(
     for name, demand in zip(scenarios.names, demands, strict=True):
         case.check_demand(f"demand in scenario {name!r}", demand)
     probability = np.array(scenarios.probabilities)
-    tables: dict[str, list[list[Cell]]] = {
-        name: [] for name in ("summary", "scenarios", "servers", "links", "paths", "rates")
-    }
+    tables = builders(
+        (
+            "summary",
+            "Plans for an uncertain demand",
+            "variant served_share status cost bound gap units accuracy accuracy_loss_points "
+            "expected_served_share worst_served_share seconds message",
+        ),
+        (
+            "scenarios",
+            "What each plan serves in each scenario",
+            "variant scenario probability demand_per_s served_per_s served_share",
+        ),
+        (
+            "servers",
+            "Servers of each plan (largest load of all scenarios)",
+            "variant server " + _UNITS.format("flop_per_s"),
+        ),
+        (
+            "links",
+            "Links of each plan (largest load of all scenarios)",
+            "variant source target " + _UNITS.format("bytes_per_s"),
+        ),
+        ("paths", "Paths of each plan", "variant task path accuracy accuracy_source latency_s"),
+        ("rates", "Rates in each scenario", "variant scenario task demand_per_s rate_per_s"),
+    )
     outcomes: dict[str, ProgramOutcome] = {}
     messages: list[str] = []
     seconds_of: dict[str, float] = {}
@@ -131,9 +160,15 @@ def plan_scenarios(
             message = why_infeasible(case, hardest, least, settings)
             messages.append(f"{variant}: {message}")
         share = {"mean": None, "expected": served, "worst": served, "every": 1.0}[variant]
-        row: list[Cell] = [variant, share, outcome.status]
+        row = {
+            "variant": variant,
+            "served_share": share,
+            "status": outcome.status,
+            "seconds": seconds,
+            "message": message,
+        }
         if outcome.paths is None or outcome.units is None:
-            tables["summary"].append([*row, *[None] * 8, seconds, message])
+            tables["summary"].add(**row)
             continue
         paths, units = outcome.paths[0], outcome.units[0]
         floors = case.floors(demands) if variant != "mean" else np.zeros_like(demands)
@@ -141,32 +176,19 @@ def plan_scenarios(
             [most_rates(case, units, paths, d, f) for d, f in zip(demands, floors, strict=True)]
         )
         found = Served(rates, demands, probability)
-        accuracy = case.average_accuracy(paths)
-        tables["summary"].append(
-            [
-                *row,
-                outcome.cost,
-                cell(outcome.bound),
-                cell(outcome.gap),
-                int(units.sum()),
-                accuracy,
-                100.0 * (case.native_accuracy - accuracy),
-                found.expected_share,
-                float(found.shares.min()),
-                seconds,
-                message,
-            ]
+        tables["summary"].add(
+            **row,
+            **figures_of(case, outcome),
+            expected_served_share=found.expected_share,
+            worst_served_share=found.shares.min(),
         )
-        _rows_of_variant(case, variant, scenarios, units, paths, found, least, floors, tables)
-    gaps = [outcome.gap for outcome in outcomes.values() if outcome.gap is not None]
-    plan = Plan(
-        schema="code-opt/plan/1",
-        kind="scenarios",
-        instance=instance.name,
-        instance_digest=digest_of(instance),
+        _add_variant(case, variant, scenarios, units, paths, found, least, floors, tables)
+    return finished_plan(
+        "scenarios",
+        instance,
+        begin,
         status=worst_status([outcome.status for outcome in outcomes.values()]),
-        gap=max(gaps, default=None),
-        seconds=time.perf_counter() - begin,
+        gaps=[outcome.gap for outcome in outcomes.values()],
         message="\n".join(messages) or None,
         settings={
             "served": served,
@@ -175,47 +197,8 @@ def plan_scenarios(
             "coordination": coordination,
             **settings.shown(),
         },
-        tables=(
-            table(
-                "summary",
-                "Plans for an uncertain demand",
-                "variant served_share status cost bound gap units accuracy accuracy_loss_points "
-                "expected_served_share worst_served_share seconds message",
-                tables["summary"],
-            ),
-            table(
-                "scenarios",
-                "What each plan serves in each scenario",
-                "variant scenario probability demand_per_s served_per_s served_share",
-                tables["scenarios"],
-            ),
-            table(
-                "servers",
-                "Servers of each plan (largest load of all scenarios)",
-                "variant server " + _UNITS.format("flop_per_s"),
-                tables["servers"],
-            ),
-            table(
-                "links",
-                "Links of each plan (largest load of all scenarios)",
-                "variant source target " + _UNITS.format("bytes_per_s"),
-                tables["links"],
-            ),
-            table(
-                "paths",
-                "Paths of each plan",
-                "variant task path accuracy accuracy_source latency_s",
-                tables["paths"],
-            ),
-            table(
-                "rates",
-                "Rates in each scenario",
-                "variant scenario task demand_per_s rate_per_s",
-                tables["rates"],
-            ),
-        ),
+        tables=tuple(tables.values()),
     )
-    return confirmed(plan, instance)
 
 
 def solve_scenarios(
@@ -339,7 +322,7 @@ def _start(
     return None if best is None else best[1]
 
 
-def _rows_of_variant(
+def _add_variant(
     case: Case,
     variant: str,
     scenarios: Scenarios,
@@ -348,7 +331,7 @@ def _rows_of_variant(
     found: Served,
     min_accuracy: float | None,
     floors: FloatArray,
-    tables: dict[str, list[list[Cell]]],
+    tables: Mapping[str, TableBuilder],
 ) -> None:
     results: list[Result] = []
     for k, name in enumerate(scenarios.names):
@@ -362,26 +345,28 @@ def _rows_of_variant(
             floors=floors[k],
         )
         results.append(result)
-        tables["scenarios"].append(
-            [
-                variant,
-                name,
-                float(found.probability[k]),
-                float(found.demands[k].sum()),
-                float(found.rates[k].sum()),
-                float(found.shares[k]),
-            ]
+        key = {"variant": variant, "scenario": name}
+        tables["scenarios"].add(
+            **key,
+            probability=found.probability[k],
+            demand_per_s=found.demands[k].sum(),
+            served_per_s=found.rates[k].sum(),
+            served_share=found.shares[k],
         )
-        tables["rates"] += [
-            [variant, name, task.id, float(found.demands[k, t]), float(found.rates[k, t])]
-            for t, task in enumerate(case.instance.tasks)
-        ]
+        for t, task in enumerate(case.instance.tasks):
+            tables["rates"].add(
+                **key,
+                task=task.id,
+                demand_per_s=found.demands[k, t],
+                rate_per_s=found.rates[k, t],
+            )
     # Of all scenarios the one in which a server or link is loaded most.
-    servers = [server_cells(case, units, result) for result in results]
-    links = [link_cells(case, units, result) for result in results]
-    for rows in zip(*servers, strict=True):
-        tables["servers"].append([variant, *max(rows, key=lambda row: float(row[5] or 0.0))])
-    for rows in zip(*links, strict=True):
-        tables["links"].append([variant, *max(rows, key=lambda row: float(row[6] or 0.0))])
-    for task, path, _, accuracy, source, latency in path_cells(results[0]):
-        tables["paths"].append([variant, task, path, accuracy, source, latency])
+    for table, rows_of, load in (
+        ("servers", server_rows, "load_flop_per_s"),
+        ("links", link_rows, "load_bytes_per_s"),
+    ):
+        for rows in zip(*(rows_of(case, units, result) for result in results), strict=True):
+            tables[table].add(variant=variant, **max(rows, key=itemgetter(load)))
+    for row in path_rows(results[0]):
+        del row["rate_per_s"]
+        tables["paths"].add(variant=variant, **row)

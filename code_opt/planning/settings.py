@@ -76,6 +76,12 @@ class PlanSettings:
         ]
         return any(size is not None and most != 0 for size, most in offers)
 
+    def solve_options(self) -> dict[str, Any]:
+        """Return the options of :func:`code_opt.solve` that are named alike."""
+        names = ("min_accuracy", "gap", "time_limit", "solver", "threads", "seed")
+        found = {name: getattr(self, name) for name in names}
+        return {**found, "solver_options": dict(self.solver_options)}
+
     def shown(self) -> dict[str, Any]:
         """Return the options that a plan file names."""
         names = ("min_accuracy", "demand", "unit_flops", "unit_bandwidth", "gap", "time_limit")

@@ -6,18 +6,17 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from code_opt.errors import InputError
-from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.methods import solve
 from code_opt.planning.case import with_demands
-from code_opt.planning.columns import table
+from code_opt.planning.columns import TableBuilder
 from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
 from code_opt.planning.least_cost import plan_least_cost
-from code_opt.planning.operation import confirmed
-from code_opt.planning.plan import Cell, Plan, Status, worst_status
+from code_opt.planning.operation import finished_plan
+from code_opt.planning.plan import Plan, worst_status
 from code_opt.planning.settings import PlanSettings
 from code_opt.registry import get_method, role_of
 
@@ -61,16 +60,7 @@ def plan_sweep(
     if not variations:
         raise InputError("a sweep needs a field to vary")
     begin = time.perf_counter()
-    options: dict[str, Any] = {
-        "objective": objective,
-        "min_accuracy": settings.min_accuracy,
-        "gap": settings.gap,
-        "time_limit": settings.time_limit,
-        "solver": settings.solver,
-        "threads": settings.threads,
-        "seed": settings.seed,
-        "solver_options": dict(settings.solver_options),
-    }
+    options = {**settings.solve_options(), "objective": objective}
     # What reports progress stays here: it need not be fit to travel to another process.
     quiet = replace(settings, progress=None)
     jobs: list[Job] = []
@@ -79,71 +69,52 @@ def plan_sweep(
         for value in variation.values:
             varied = with_demands(with_value(instance, variation.field, value), settings)
             jobs += [(variation.field, value, varied, m, options, quiet, max_loss) for m in methods]
-    rows: list[list[Cell]] = []
+    table = TableBuilder(
+        "sweep",
+        "What happens while a field varies",
+        "field value method status reward bound gap throughput_per_s accuracy cost units "
+        "seconds message",
+    )
     if executor is None:
         for number, job in enumerate(jobs, start=1):
             settings.tell(f"sweep: {number} of {len(jobs)}")
-            rows.append(_row(job))
+            table.add(**_row(job))
     else:
         settings.tell(f"sweep: {len(jobs)} solves")
-        rows = list(executor.map(_row, jobs))
-    proven = [row for row in rows if row[2] == PLAN or role_of(str(row[2])) == "exact"]
-    plan = Plan(
-        schema="code-opt/plan/1",
-        kind="sweep",
-        instance=instance.name,
-        instance_digest=digest_of(instance),
-        status=worst_status([cast(Status, row[3]) for row in proven or rows]),
-        gap=max((float(row[6]) for row in proven if row[6] is not None), default=None),
-        seconds=time.perf_counter() - begin,
+        table.add_all(executor.map(_row, jobs))
+    proven = [
+        row for row in table.rows if row["method"] == PLAN or role_of(str(row["method"])) == "exact"
+    ]
+    return finished_plan(
+        "sweep",
+        instance,
+        begin,
+        status=worst_status([row["status"] for row in proven or table.rows]),
+        gaps=[row["gap"] for row in proven],
         settings={"objective": objective, "methods": ", ".join(methods), **settings.shown()},
-        tables=(
-            table(
-                "sweep",
-                "What happens while a field varies",
-                "field value method status reward bound gap throughput_per_s accuracy cost units "
-                "seconds message",
-                rows,
-            ),
-        ),
+        tables=(table,),
     )
-    return confirmed(plan, instance)
 
 
-def _row(job: Job) -> list[Cell]:
-    """Solve one job and return its row."""
+def _row(job: Job) -> dict[str, Any]:
+    """Solve one job and return its row by the names of the columns."""
     field, value, instance, method, options, settings, max_loss = job
+    key = {"field": field, "value": value, "method": method}
     if method == PLAN:
         plan = plan_least_cost(instance, settings, max_loss=(max_loss,), coordinations=("full",))
         row = plan.table("summary").records()[0]
-        return [
-            field,
-            value,
-            method,
-            plan.status,
-            None,
-            row["bound"],
-            row["gap"],
-            row["throughput_per_s"],
-            row["accuracy"],
-            row["cost"],
-            row["units"],
-            plan.seconds,
-            row["message"],
-        ]
+        same = ("bound", "gap", "throughput_per_s", "accuracy", "cost", "units", "message")
+        found = {name: row[name] for name in same}
+        return {**key, **found, "status": plan.status, "seconds": plan.seconds}
     result = solve(instance, method=method, **options)
-    return [
-        field,
-        value,
-        method,
-        result.status,
-        result.reward,
-        result.bound,
-        result.gap,
-        result.throughput,
-        result.accuracy,
-        None,
-        None,
-        result.seconds,
-        result.message,
-    ]
+    return {
+        **key,
+        "status": result.status,
+        "reward": result.reward,
+        "bound": result.bound,
+        "gap": result.gap,
+        "throughput_per_s": result.throughput,
+        "accuracy": result.accuracy,
+        "seconds": result.seconds,
+        "message": result.message,
+    }

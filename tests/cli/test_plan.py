@@ -330,6 +330,33 @@ def test_what_each_variant_buys_stands_side_by_side(
     assert "worst: 95 % of the demand in every scenario\n" in out
 
 
+def test_growths_of_one_heading_are_not_mixed_up(path: str, capsys) -> None:
+    asked = ["plan", path, "--unit-flops", "20", "--growth", "2,2.0000001", "--max-loss", "0"]
+    assert main(asked) == 0
+    part = capsys.readouterr().out.split("Units by growth, at most 0 points lost (full)\n")[1]
+    lines = [line.split() for line in part.splitlines()]
+    assert lines[1] == ["server", "or", "link", "2", "2"]
+    assert lines[3:6] == [["a", "5", "6"], ["b", "0", "1"], ["cost", "5", "7"]]
+
+
+def test_the_terminal_and_the_page_show_the_same(path: str, tmp_path: Path, capsys) -> None:
+    """One schema says how a value is shown: a price and a gap read alike on both."""
+    from code_opt.report.material import PlanFile
+    from code_opt.report.plans.reading import PlanTables
+
+    asked = ["plan", path, "--unit-flops", "20", "--growth", "1e3", "--max-loss", "0"]
+    assert main([*asked, "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    file = tmp_path / "plenty.plan-least-cost.json"
+    found = PlanTables(PlanFile(file, load_plan(file)))("summary", "cost", "gap", "units")
+    row = next(r for r in found if (r["coordination"], r["method"]) == ("full", "exact"))
+    assert row["units"] > 1000
+    for name in ("cost", "units"):
+        text = found.text(name, row)
+        assert "," in text
+        assert f" {text} " in out
+
+
 def test_validate_says_what_a_plan_would_find(tmp_path: Path, capsys) -> None:
     data = json.loads(json.dumps(PLENTY))
     data["servers"][0]["unit_flops"] = 5.0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import math
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -31,7 +33,7 @@ from code_opt.planning import (
     plan_sweep,
     save_plan,
 )
-from code_opt.planning.columns import _KNOWN
+from code_opt.planning.columns import SCHEMA, TableBuilder
 from code_opt.planning.plan import worst_status
 from tests.planning.conftest import PLENTY
 
@@ -91,8 +93,12 @@ def test_the_page_of_the_format_names_every_column(plans: list[Plan]) -> None:
         for table in plan.tables_
     }
     assert told == found
-    for column in {name for names in found.values() for name in names}:
-        assert f"`{column}`" in text, column
+    part = text[text.index("| column | type | unit | meaning |") :].partition("\n\n")[0]
+    ours = [schema.column for schema in SCHEMA.values()]
+    assert part.splitlines()[2:] == [
+        f"| `{c.name}` | {c.type} | {c.unit or '–'} | {c.description} |" for c in ours
+    ]
+    assert {c.name for c in ours} == {name for names in found.values() for name in names}
 
 
 def test_units_and_meanings_are_told(plans: list[Plan]) -> None:
@@ -100,7 +106,22 @@ def test_units_and_meanings_are_told(plans: list[Plan]) -> None:
         for table in plan.tables_:
             for column in table.columns:
                 assert column.description
-                assert (column.type, column.unit, column.description) == _KNOWN[column.name]
+                assert column == SCHEMA[column.name].column
+
+
+def test_rows_are_built_by_the_names_of_their_columns() -> None:
+    builder = TableBuilder("points", "Points", "point throughput_per_s supported status")
+    builder.add(status="optimal", point=np.float64(2.0), throughput_per_s=np.float64(1.5))
+    builder.add_all([{"throughput_per_s": math.inf}], point=3, status="unknown")
+    assert builder.table().records() == [
+        {"point": 2, "throughput_per_s": 1.5, "supported": None, "status": "optimal"},
+        {"point": 3, "throughput_per_s": None, "supported": None, "status": "unknown"},
+    ]
+    with pytest.raises(KeyError, match="table 'points' has no column cost"):
+        builder.add(point=1, cost=2.0)
+    builder.add(point=1.5)
+    with pytest.raises(ValueError, match=r"row 2 point = 1\.5"):
+        builder.table()
 
 
 def test_tables_are_data_frames(plans: list[Plan]) -> None:

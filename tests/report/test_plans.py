@@ -198,3 +198,55 @@ def test_links_that_are_bought_stand_with_the_servers(tmp_path: Path) -> None:
     save_plan(plan, tmp_path / "x.plan-least-cost.json")
     text = section(render(assemble(read_material([tmp_path], source))), "least-cost")
     assert f"{link['source']} → {link['target']} {link['units']} (" in text
+
+
+def test_columns_are_shown_by_the_type_and_unit_that_the_file_says(
+    planned: Path, tmp_path: Path
+) -> None:
+    """Names alone say nothing: the file may come from somebody else."""
+    (source,) = planned.glob("*.plan-front.json")
+    data = json.loads(source.read_text())
+    points = next(t for t in data["tables"] if t["name"] == "points")
+    for column in points["columns"]:
+        if column["name"] == "throughput_per_s":
+            column["unit"] = "inferences/min"
+    more = [
+        ("power_per_s", "number", "J/s", 12.5, "Power per s [J/s]", "12.5000"),
+        ("green_share", "number", None, 0.25, "Green share", "0.250000"),
+        ("fuel_cost", "number", None, 3.0, "Fuel cost", "3.00000"),
+        ("fees", "number", "currency", 12345.5, "Fees", "12,345.5"),
+        ("drive_bytes_per_s", "number", "FLOP/s", 2e9, "Drive bytes per s [FLOP/s]", "2.000 G"),
+        ("path", "integer", None, 1234, "Path", "1,234"),
+        ("caption", "boolean", None, True, "Caption", "yes"),
+    ]
+    points["columns"] += [{"name": n, "type": t, "unit": u} for n, t, u, *_ in more]
+    points["rows"] = [row + [value for _, _, _, value, _, _ in more] for row in points["rows"]]
+    (tmp_path / "x.json").write_text(json.dumps(data))
+    told = section(
+        render(assemble(read_material([tmp_path / "x.json"], planned / "instance.json"))), "front"
+    )
+    whole = told[told.index("Points of the front and their paths") :]
+    heads, body = whole[: whole.index("Caption")], whole[whole.index("Caption") :]
+    assert "throughput [inferences/min]" in told
+    assert "Throughput [inferences/min]" in heads
+    for *_, heading, text in more:
+        assert heading in heads + "Caption"
+        assert f" {text} " in body
+
+
+@pytest.mark.parametrize("type_", ["text", "boolean"])
+def test_a_column_that_holds_something_else_is_refused(
+    planned: Path, tmp_path: Path, type_: str
+) -> None:
+    (source,) = planned.glob("*.plan-least-cost.json")
+    data = json.loads(source.read_text())
+    summary = data["tables"][0]
+    place = next(i for i, c in enumerate(summary["columns"]) if c["name"] == "cost")
+    summary["columns"][place]["type"] = type_
+    for row in summary["rows"]:
+        row[place] = "much" if type_ == "text" else True
+    (tmp_path / "x.json").write_text(json.dumps(data))
+    with pytest.raises(InputError) as caught:
+        assemble(read_material([tmp_path / "x.json"], planned / "instance.json"))
+    message = f"table 'summary' column cost: type {type_}, must be number"
+    assert str(caught.value).endswith(message)

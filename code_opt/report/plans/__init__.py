@@ -1,9 +1,9 @@
 """Sections about plans: one module per kind of plan.
 
-Imports: from the other modules of the report, ``code_opt.planning`` for types only.
+Imports: from the other modules of the report; of ``code_opt.planning`` types and columns.
 """
 
-from code_opt.report.plans.reading import money
+from code_opt.planning.columns import money
 from code_opt.report.plans.sections import HEADINGS, plan_sections
 
 __all__ = ["HEADINGS", "money", "plan_sections"]

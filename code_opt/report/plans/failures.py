@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from code_opt.report.blocks import Block, Cell, Column, Figure, Pair, Paragraph, Row, Table
 from code_opt.report.charts import Axis, RowSeries, Value, row_chart
 from code_opt.report.material import Material
-from code_opt.report.plans.reading import PlanTables, Record, cells, in_full, unique
+from code_opt.report.plans.reading import PlanTable, PlanTables, Record, in_full, unique
 from code_opt.text import percent
 
 
@@ -23,26 +23,17 @@ def failures_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]
         *("plan", "failed_server", "served_fixed_share", "served_rerouted_share"),
         *("tasks_hit", "tasks_lost", "floors_kept"),
     )
-    columns = (
-        Column("Plan"),
-        Column("Cost", figures=True),
-        Column("gap", "%", figures=True),
-        Column("Units", figures=True),
-        Column("Extra cost", figures=True),
-        Column("Served at worst, paths fixed", "%", figures=True),
-        Column("re-routed", "%", figures=True),
-        Column("Status"),
-    )
-    rows = tuple(
-        Row(
-            (
-                *cells(r, "plan", "cost", "gap", "units", "extra_cost"),
-                *cells(r, "worst_served_fixed_share", "worst_served_rerouted_share", "status"),
-            )
-        )
-        for r in summary
-    )
-    blocks: list[Block] = [Table("Plans with and without thought of failures", columns, rows)]
+    headings = {
+        "plan": "Plan",
+        "cost": "Cost",
+        "gap": "gap",
+        "units": "Units",
+        "extra_cost": "Extra cost",
+        "worst_served_fixed_share": "Served at worst, paths fixed",
+        "worst_served_rerouted_share": "re-routed",
+        "status": "Status",
+    }
+    blocks: list[Block] = [summary.shown("Plans with and without thought of failures", headings)]
     servers = unique(r["failed_server"] for r in failures)
     found = {(r["plan"], r["failed_server"]): r for r in failures}
     kinds = [
@@ -70,7 +61,7 @@ def failures_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]
             width=470.0,
         )
         figure = Figure(f"failures{suffix}", drawing, "Demand served when this server fails.")
-        blocks.append(Pair((figure, _failure_table(servers, found))))
+        blocks.append(Pair((figure, _failure_table(failures, servers, found))))
         keep = tables.plan.settings.get("keep")
         floors = (
             f"{percent(keep)} of its demand" if isinstance(keep, int | float) else "its own floor"
@@ -96,28 +87,29 @@ def failures_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]
     ]
 
 
-def _failure_table(servers: Sequence[str], found: dict[tuple[str, str], Record]) -> Table:
+def _failure_table(
+    failures: PlanTable, servers: Sequence[str], found: dict[tuple[str, str], Record]
+) -> Table:
     """Return a row per server: what its failure costs, by plan."""
     columns = (
         Column("Server that fails"),
-        Column("Tasks hit", figures=True),
-        Column("lost", figures=True),
-        Column("Normal plan, paths fixed", "%", figures=True),
-        Column("Normal plan, re-routed", "%", figures=True),
-        Column("Survivable plan, re-routed", "%", figures=True),
-        Column("Survivable plan, floors kept"),
+        failures.head("tasks_hit", "Tasks hit"),
+        failures.head("tasks_lost", "lost"),
+        failures.head("served_fixed_share", "Normal plan, paths fixed"),
+        failures.head("served_rerouted_share", "Normal plan, re-routed"),
+        failures.head("served_rerouted_share", "Survivable plan, re-routed"),
+        failures.head("floors_kept", "Survivable plan, floors kept"),
     )
     lines = []
     for server in servers:
-        normal = found.get(("normal", server)) or {}
-        other = found.get(("survivable", server)) or {}
+        normal, other = found.get(("normal", server)), found.get(("survivable", server))
         lines.append(
             Row(
                 (
                     Cell(server),
-                    *cells(normal, "tasks_hit", "tasks_lost"),
-                    *cells(normal, "served_fixed_share", "served_rerouted_share"),
-                    *cells(other, "served_rerouted_share", "floors_kept"),
+                    *failures.cells(normal, "tasks_hit", "tasks_lost"),
+                    *failures.cells(normal, "served_fixed_share", "served_rerouted_share"),
+                    *failures.cells(other, "served_rerouted_share", "floors_kept"),
                 )
             )
         )

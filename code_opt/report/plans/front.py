@@ -31,7 +31,7 @@ def front_blocks(tables: PlanTables, material: Material, suffix: str) -> list[Bl
     first, last = ordered[-1], ordered[0]
     drawing = xy_chart(
         "Pareto front of throughput against average accuracy",
-        Axis("throughput [inferences/s]"),
+        Axis(points.measured("throughput_per_s", "throughput")),
         Axis("average accuracy"),
         series,
         description="; ".join(dot.title for dot in dots),
@@ -39,7 +39,7 @@ def front_blocks(tables: PlanTables, material: Material, suffix: str) -> list[Bl
         height=330.0,
     )
     complete = tables.plan.settings.get("complete")
-    lost = len(points) - len(shown)
+    lost = len(points.rows) - len(shown)
     if complete is True:
         what = "Every point of the front is here."
     elif tables.plan.settings.get("points") is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from code_opt.planning.columns import money
 from code_opt.report.blocks import Block, Cell, Column, Figure, Items, Pair, Row, Table
 from code_opt.report.charts import Axis, xy_chart
 from code_opt.report.material import Material
@@ -9,11 +10,9 @@ from code_opt.report.plans.reading import (
     COORDINATIONS,
     PlanTables,
     Record,
-    cell_text,
     coordination_style,
     in_full,
     line_series,
-    money,
     places,
     series_text,
     unique,
@@ -54,7 +53,7 @@ def growth_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
         drawing = xy_chart(
             "Money spent up to each period",
             Axis("period", whole=True),
-            Axis("spent so far [currency]", zero=True),
+            Axis(periods.measured("total_cost", "spent so far"), zero=True),
             series,
             description=series_text(series, "period", "spent"),
             width=470.0,
@@ -63,18 +62,21 @@ def growth_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
         for period in unique(r["period"] for r in periods):
             here = {r["coordination"]: r for r in periods if r["period"] == period}
             first = next(iter(here.values()))
-            cells = [Cell(str(period)), Cell(money(first["growth"]))]
-            cells += [Cell(cell_text("cost", here.get(c, {}).get("cost"))) for c in present]
-            full = here.get("full")
-            cells.append(
-                Cell(cell_text("accuracy_loss_points", full and full["accuracy_loss_points"]))
+            rows.append(
+                Row(
+                    (
+                        Cell(str(period)),
+                        *periods.cells(first, "growth"),
+                        *(Cell(periods.text("cost", here.get(c))) for c in present),
+                        *periods.cells(here.get("full"), "accuracy_loss_points"),
+                    )
+                )
             )
-            rows.append(Row(tuple(cells)))
         columns = (
             Column("Period"),
-            Column("Growth", figures=True),
-            *(Column(coordination_style(c)[0], figures=True) for c in present),
-            Column("Accuracy lost, full", "points", figures=True),
+            periods.head("growth"),
+            *(periods.head("cost", coordination_style(c)[0]) for c in present),
+            periods.head("accuracy_loss_points", "Accuracy lost, full"),
         )
         table = Table("Spent in each period", columns, tuple(rows))
         figure = Figure(f"growth{suffix}", drawing, "Money spent up to each period.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from code_opt.planning.columns import as_given, money
 from code_opt.report.blocks import (
     Block,
     Cell,
@@ -20,16 +21,15 @@ from code_opt.report.blocks import (
 )
 from code_opt.report.charts import Axis, RowSeries, Value, row_chart, xy_chart
 from code_opt.report.material import Material
-from code_opt.report.numbers import gap, signed
+from code_opt.report.numbers import signed
 from code_opt.report.plans.reading import (
     COORDINATIONS,
+    PlanTable,
     PlanTables,
     Record,
-    cell_text,
     coordination_style,
     in_full,
     line_series,
-    money,
     places,
     series_text,
     unique,
@@ -45,9 +45,9 @@ def least_cost_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Bloc
         *("growth", "max_loss_points", "coordination", "method", "status", "cost", "gap", "units"),
         *("accuracy_loss_points", "saved_cost", "saved_units"),
     )
-    if not rows:
+    if not rows.rows:
         return [Paragraph("This plan is empty.")]
-    exact = [r for r in rows if r["method"] == "exact"] or rows
+    exact = [r for r in rows if r["method"] == "exact"] or rows.rows
     growths, losses = (
         unique(r["growth"] for r in rows),
         unique(r["max_loss_points"] for r in rows),
@@ -70,7 +70,7 @@ def least_cost_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Bloc
     )
     if best is not None:
         alone = best["cost"] + best["saved_cost"]
-        at = f"at growth {money(best['growth'])}{limit_words(best['max_loss_points'], ', ')}"
+        at = f"at growth {as_given(best['growth'])}{limit_words(best['max_loss_points'], ', ')}"
         tiles = [
             Tile(money(best["cost"]), "least cost, full coordination", at),
             Tile(money(alone), "least cost, no coordination", at),
@@ -102,13 +102,13 @@ def least_cost_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Bloc
             name, index = coordination_style(coordination)
             series.append(line_series(name, index, growths, costs(loosest, coordination)))
         for order, loss in enumerate(losses):
-            name = "full" if loss is None else f"full, ≤ {money(loss)} pts"
+            name = "full" if loss is None else f"full, ≤ {as_given(loss)} pts"
             index = (0, 1, 3, 5, 6)[order % 5]
             series.append(line_series(name, index, growths, costs(loss, "full")))
         drawing = xy_chart(
             "Least cost against growth",
             Axis("growth of all demands [factor]"),
-            Axis("least cost [currency]", zero=True),
+            Axis(rows.measured("cost", "least cost"), zero=True),
             [s for s in series if s.dots],
             description=series_text(series, "growth", "cost"),
             width=470.0,
@@ -123,14 +123,14 @@ def least_cost_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Bloc
             for loss, name in zip(losses, names, strict=True):
                 row = found.get((growth, loss, "full"))
                 saved = None if row is None else row["saved_cost"]
-                text = "" if saved is None else f"{name}, growth {money(growth)}: {money(saved)}"
+                text = "" if saved is None else f"{name}, growth {as_given(growth)}: {money(saved)}"
                 values.append(Value(saved, text))
-            bars.append(RowSeries(f"growth {money(growth)}", tuple(values), order % 7))
+            bars.append(RowSeries(f"growth {as_given(growth)}", tuple(values), order % 7))
         drawing = row_chart(
             "Saved by coordination",
             names,
             bars,
-            Axis("saved against no coordination [currency]", zero=True),
+            Axis(rows.measured("saved_cost", "saved against no coordination"), zero=True),
             bars=True,
             description="Savings by accuracy limit and growth; the table holds the values.",
         )
@@ -138,7 +138,7 @@ def least_cost_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Bloc
         charts.append(Figure(f"savings{suffix}", drawing, caption))
     if charts:
         blocks.append(Pair(tuple(charts)))
-    blocks.append(_costs(growths, losses, found, other))
+    blocks.append(_costs(rows, growths, losses, found, other))
     if not compared and any(key[2] == "none" for key in found):
         text = (
             "Saved is empty: native paths alone cannot serve the demand with all units that are "
@@ -177,7 +177,7 @@ def _units(
             for r in servers
             if (r["coordination"], r["method"], r["max_loss_points"]) == ("full", method, loss)
         ]
-        columns = [(growth, f"growth {money(growth)}") for growth in solved]
+        columns = [(growth, f"growth {as_given(growth)}") for growth in solved]
         by_loss.append(units_by(mine, "growth", columns, caption))
     if not by_loss:
         return []
@@ -192,10 +192,11 @@ def limit_words(loss: float | None, opening: str = "") -> str:
         return ""
     if loss == 0:
         return f"{opening}no accuracy lost"
-    return f"{opening}at most {money(loss)} {'point' if loss == 1 else 'points'} lost"
+    return f"{opening}at most {as_given(loss)} {'point' if loss == 1 else 'points'} lost"
 
 
 def _costs(
+    summary: PlanTable,
     growths: Sequence[float],
     losses: Sequence[float | None],
     found: dict[tuple[Any, ...], Record],
@@ -204,16 +205,16 @@ def _costs(
     """Return costs side by side: a row for every growth and accuracy limit."""
     columns = [
         Column("Growth"),
-        Column("Loss up to", "points"),
-        Column("No coordination", figures=True),
-        Column("Early exits only", figures=True),
-        Column("Full coordination", figures=True),
-        Column("gap", "%", figures=True),
-        *([Column("heuristic", figures=True)] if other else []),
-        Column("Saved", figures=True),
-        Column("Units", figures=True),
-        Column("saved", figures=True),
-        Column("Lost", "points", figures=True),
+        Column("Loss up to", summary.columns["max_loss_points"].unit),
+        summary.head("cost", "No coordination"),
+        summary.head("cost", "Early exits only"),
+        summary.head("cost", "Full coordination"),
+        summary.head("gap", "gap"),
+        *([summary.head("cost", "heuristic")] if other else []),
+        summary.head("saved_cost", "Saved"),
+        summary.head("units", "Units"),
+        summary.head("saved_units", "saved"),
+        summary.head("accuracy_loss_points", "Lost"),
     ]
 
     def cost(row: Record | None) -> Cell:
@@ -231,12 +232,12 @@ def _costs(
             saved = None if full is None else full["saved_cost"]
             alone = None if saved is None or full is None else full["cost"] + saved
             cells = [
-                Cell(money(growth), span=0 if place else len(losses)),
-                Cell("no limit" if loss is None else money(loss)),
+                Cell(as_given(growth), span=0 if place else len(losses)),
+                Cell("no limit" if loss is None else as_given(loss)),
                 cost(found.get(keys["none"])),
                 cost(found.get(keys["exits"])),
                 cost(full),
-                Cell("–" if full is None else gap(full["gap"])),
+                *summary.cells(full, "gap"),
                 *([cost(other.get(keys["full"]))] if other else []),
                 Cell(
                     "–"
@@ -244,9 +245,7 @@ def _costs(
                     else money(saved) + (f" ({100 * saved / alone:.1f} %)" if alone else ""),
                     "strong",
                 ),
-                Cell(cell_text("units", full and full["units"])),
-                Cell(cell_text("saved_units", full and full["saved_units"])),
-                Cell(cell_text("accuracy_loss_points", full and full["accuracy_loss_points"])),
+                *summary.cells(full, "units", "saved_units", "accuracy_loss_points"),
             ]
             lines.append(Row(tuple(cells)))
     return Table(

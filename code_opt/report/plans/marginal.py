@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+from code_opt.planning.columns import NEGLIGIBLE_GAIN, NOTHING
 from code_opt.report.blocks import Block, Cell, Column, Figure, Pair, Paragraph, Row, Table
 from code_opt.report.charts import Axis, RowSeries, Value, row_chart
 from code_opt.report.material import Material
-from code_opt.report.plans.reading import MOST_ROWS, PlanTables, cell_text
+from code_opt.report.plans.reading import MOST_ROWS, PlanTable, PlanTables, Record
 from code_opt.text import amount, percent
 
 
 def marginal_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
     """Return what a little more of every server and link gains."""
     names = ("utilization", "gain_by_dual", "gain_fixed_paths", "gain_resolved")
-    rows = [
-        (str(r["server"]), _capacity(r["capacity_flop_per_s"], "FLOP/s", "–"), r)
-        for r in tables("servers", "server", "capacity_flop_per_s", *names)
-    ]
+    servers = tables("servers", "server", "capacity_flop_per_s", *names)
+    links = tables("links", "source", "target", "capacity_bytes_per_s", *names)
+    rows = [(str(r["server"]), _capacity(servers, "capacity_flop_per_s", r), r) for r in servers]
     rows += [
-        (
-            f"{r['source']} → {r['target']}",
-            _capacity(r["capacity_bytes_per_s"], "B/s", "unlimited"),
-            r,
-        )
-        for r in tables("links", "source", "target", "capacity_bytes_per_s", *names)
+        (f"{r['source']} → {r['target']}", _capacity(links, "capacity_bytes_per_s", r), r)
+        for r in links
     ]
-    useful = [one for one in rows if any(one[2][n] for n in names[1:])]
+    useful = [r for r in rows if any(abs(r[2][n] or 0.0) > NEGLIGIBLE_GAIN for n in names[1:])]
     useful.sort(key=lambda one: -(one[2]["gain_resolved"] or 0.0))
     objective = str(tables.plan.settings.get("objective") or "objective")
     step = tables.plan.settings.get("step")
@@ -56,18 +52,15 @@ def marginal_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]
     columns = (
         Column("Server or link"),
         Column("Capacity", figures=True),
-        Column("Used", "%", figures=True),
-        Column("Gain by dual", figures=True),
-        Column("paths fixed", figures=True),
-        Column("paths free", figures=True),
+        servers.head("utilization", "Used"),
+        *(Column(what, figures=True) for what in ("Gain by dual", "paths fixed", "paths free")),
     )
     lines = tuple(
         Row(
             (
                 Cell(n),
                 Cell(capacity),
-                Cell(cell_text("utilization", r["utilization"])),
-                *(Cell("–" if r[c] is None else f"{r[c]:.4g}") for c in names[1:]),
+                *servers.cells(r, *names),
             )
         )
         for n, capacity, r in useful
@@ -94,5 +87,7 @@ def marginal_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]
     return blocks
 
 
-def _capacity(value: float | None, unit: str, nothing: str) -> str:
+def _capacity(table: PlanTable, name: str, row: Record) -> str:
+    value, unit = row[name], table.columns[name].unit
+    nothing = NOTHING if "server" in row else "unlimited"
     return nothing if value is None else amount(value, unit)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from code_opt.errors import InputError
+from code_opt.planning import columns
+from code_opt.planning.columns import SCHEMA, ColumnSchema, as_given, schema_of
 from code_opt.report.blocks import Block, Cell, Column, More, Paragraph, Row, Table
 from code_opt.report.charts import Dot, Series
 from code_opt.report.material import PlanFile
-from code_opt.report.numbers import fraction, gap, signed
-from code_opt.text import duration, number, si
+from code_opt.report.numbers import signed
 
 Record = dict[str, Any]
 
@@ -21,11 +23,56 @@ COORDINATIONS = {
 }
 """Names, and the colours and signs of the methods nearest to them: local, edge-early, exact."""
 MOST_ROWS = 24
-_KEYS = frozenset(
-    ("growth", "coordination", "method", "status", "period", "variant", "scenario", "plan")
-) | frozenset(("failed_server", "point", "field", "value", "server", "source", "target"))
-"""Columns that name a row; they always hold something."""
-_UNITS = ("_flop_per_s", "_bytes_per_s", "_per_s", "_points", "_s")
+_OWN = {
+    columns.COORDINATION: lambda value: coordination_style(value)[0],
+    columns.PATH: lambda value: value.replace(" > ", " → "),
+    columns.POINTS: lambda value: signed(value, 2),
+    columns.GAIN: "{:.4g}".format,
+}
+"""Texts of the page that differ from those of a terminal."""
+
+
+@dataclass(frozen=True)
+class PlanTable:
+    """One table of a plan: its rows as records, shown as the file says of its columns."""
+
+    title: str
+    rows: list[Record]
+    columns: dict[str, ColumnSchema]
+
+    def __iter__(self) -> Iterator[Record]:
+        """Return the rows one by one."""
+        return iter(self.rows)
+
+    def text(self, name: str, row: Record | None) -> str:
+        """Return a cell of a row as text, a dash where there is no row or no value."""
+        return self.columns[name].text(None if row is None else row[name], _OWN)
+
+    def cells(self, row: Record | None, *names: str) -> tuple[Cell, ...]:
+        """Return some cells of a row, dashes where there is no row or no value."""
+        return tuple(Cell(self.text(name, row)) for name in names)
+
+    def head(self, name: str, heading: str | None = None) -> Column:
+        """Return the head of a column, under its own heading or another one."""
+        schema = self.columns[name]
+        return Column(heading or schema.heading, schema.unit, figures=schema.is_number)
+
+    def measured(self, name: str, what: str) -> str:
+        """Return what an axis of a column says: what it shows, and the unit of the file."""
+        unit = self.columns[name].column.unit
+        return f"{what} [{unit}]" if unit else what
+
+    def shown(self, caption: str, headings: Mapping[str, str | None], keys: int = 1) -> Table:
+        """Return the table of some columns.
+
+        Args:
+            caption: what it shows.
+            headings: what stands above each column, by its name; None: its own heading.
+            keys: columns that name a row.
+        """
+        heads = tuple(self.head(name, heading) for name, heading in headings.items())
+        rows = tuple(Row(self.cells(row, *headings)) for row in self.rows)
+        return Table(caption, heads, rows, keys=keys)
 
 
 class PlanTables:
@@ -35,109 +82,51 @@ class PlanTables:
         self.plan = one.plan
         self._path = one.path
 
-    def __call__(self, name: str, *columns: str) -> list[Record]:
-        """Return a table's rows.
+    def __call__(self, name: str, *used: str) -> PlanTable:
+        """Return a table, checked for the columns that are used.
 
         Raises:
-            InputError: the plan has no such table, the table lacks a column, or a row its name.
+            InputError: the plan has no such table, the table lacks a column or holds something
+                else in it, or a row lacks its name.
         """
-        try:
-            table = self.plan.table(name)
-        except KeyError:
-            raise InputError(f"{self._path}: a {self.plan.kind} plan without {name!r}") from None
-        missing = set(columns) - {column.name for column in table.columns}
-        if missing:
-            raise InputError(f"{self._path}: table {name!r} lacks {', '.join(sorted(missing))}")
-        rows = table.records()
-        for index, row in enumerate(rows):
-            empty = [name for name in columns if name in _KEYS and row[name] is None]
-            if empty:
-                raise InputError(f"{self._path}: table {name!r} row {index}: no {empty[0]}")
-        return rows
+        found = self._find(name)
+        if found is None:
+            raise InputError(f"{self._path}: a {self.plan.kind} plan without {name!r}")
+        where = f"{self._path}: table {name!r}"
+        if missing := set(used) - found.columns.keys():
+            raise InputError(f"{where} lacks {', '.join(sorted(missing))}")
+        for column in used:
+            held, ours = found.columns[column].column.type, SCHEMA[column].column.type
+            if held != ours and (held, ours) != ("integer", "number"):
+                raise InputError(f"{where} column {column}: type {held}, must be {ours}")
+        for index, row in enumerate(found):
+            for column in used:
+                if found.columns[column].is_required and row[column] is None:
+                    raise InputError(f"{where} row {index}: no {column}")
+        return found
 
     def whole(self, name: str, keys: int = 1, **only: Any) -> list[Block]:
         """Return a table with all its columns; nothing where it has no rows."""
+        found = self._find(name)
+        rows = [r for r in found or () if all(r.get(column) == v for column, v in only.items())]
+        if found is None or not rows:
+            return []
+        kept = [c for c in found.columns if c not in only and any(r[c] is not None for r in rows)]
+        part = PlanTable(found.title, rows, found.columns)
+        return [part.shown(found.title, dict.fromkeys(kept), keys)]
+
+    def _find(self, name: str) -> PlanTable | None:
         try:
             table = self.plan.table(name)
         except KeyError:
-            return []
-        rows = [r for r in table.records() if all(r.get(k) == v for k, v in only.items())]
-        kept = [
-            c
-            for c in table.columns
-            if c.name not in only and any(row[c.name] is not None for row in rows)
-        ]
-        if not rows:
-            return []
-        columns = tuple(
-            Column(_words(c.name), _unit(c.name, c.unit), figures=c.type in ("number", "integer"))
-            for c in kept
-        )
-        lines = tuple(
-            Row(tuple(Cell(cell_text(c.name, row[c.name])) for c in kept)) for row in rows
-        )
-        return [Table(table.title, columns, lines, keys=keys)]
+            return None
+        schemas = {column.name: schema_of(column) for column in table.columns}
+        return PlanTable(table.title, table.records(), schemas)
 
 
 def in_full(summary: str, blocks: Sequence[Block]) -> More:
     """Return whole tables behind a line; on paper they would fill pages."""
     return More(summary, tuple(blocks), aside=True)
-
-
-def _words(name: str) -> str:
-    for unit in _UNITS:
-        if name.endswith(unit):
-            name = name.removesuffix(unit)
-            break
-    text = name.removesuffix("_share").replace("_", " ")
-    return text[:1].upper() + text[1:]
-
-
-def _unit(name: str, unit: str | None) -> str:
-    if name.endswith("_share") or name in ("utilization", "gap", "probability"):
-        return "%"
-    if name == "latency_s" or unit == "currency":
-        return ""
-    return {"inferences/s": "1/s", "bytes/s": "B/s"}.get(unit or "", unit or "")
-
-
-def cell_text(name: str, value: Any) -> str:
-    """Return a cell by what its column's name says that it is."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str):
-        if name == "coordination" and value in COORDINATIONS:
-            return COORDINATIONS[value][0]
-        return value.replace(" > ", " → ") if name == "path" else value
-    if name.endswith("_share") or name in ("utilization", "probability"):
-        return f"{100 * value:.1f}"
-    if name == "gap" or name.endswith("_gap"):
-        return gap(value)
-    if name in ("accuracy", "accuracy_bound"):
-        return fraction(value)
-    if name == "accuracy_loss_points":
-        return signed(value, 2)
-    if name == "latency_s":
-        return duration(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    if name.endswith(("_flop_per_s", "_bytes_per_s")):
-        return si(value)
-    if name.endswith("cost") or name in ("growth", "max_loss_points", "present_value", "value"):
-        return money(value)
-    return number(value)
-
-
-def cells(row: Record, *names: str) -> tuple[Cell, ...]:
-    """Return some columns of a row as cells, each by its name; a dash where there is none."""
-    return tuple(Cell(cell_text(name, row.get(name))) for name in names)
-
-
-def money(value: float) -> str:
-    """Return a price, or another plain number, as short as it can be written."""
-    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:,.6g}"
 
 
 def coordination_style(value: str) -> tuple[str, int]:
@@ -153,7 +142,7 @@ def unique(values: Iterable[Any]) -> list[Any]:
 def line_series(name: str, index: int, xs: Sequence[float], ys: Sequence[float | None]) -> Series:
     """Return one line of a chart; points without a value are left out."""
     dots = tuple(
-        Dot(x, y, title=f"{name}: {money(y)} at {money(x)}")
+        Dot(x, y, title=f"{name}: {as_given(y)} at {as_given(x)}")
         for x, y in zip(xs, ys, strict=True)
         if y is not None
     )
@@ -163,7 +152,7 @@ def line_series(name: str, index: int, xs: Sequence[float], ys: Sequence[float |
 def series_text(series: Sequence[Series], x: str, y: str) -> str:
     """Return the points of a chart's lines in words."""
     return "; ".join(
-        f"{s.name}: " + ", ".join(f"{y} {money(d.y)} at {x} {money(d.x)}" for d in s.dots)
+        f"{s.name}: " + ", ".join(f"{y} {as_given(d.y)} at {x} {as_given(d.x)}" for d in s.dots)
         for s in series
         if s.dots
     )
@@ -173,7 +162,7 @@ def places(tables: PlanTables, *columns: str) -> list[Record]:
     """Return the rows of the servers and links of a plan; ``server`` names either."""
     rows = tables("servers", "server", *columns)
     links = tables("links", "source", "target", *columns)
-    return rows + [r | {"server": f"{r['source']} → {r['target']}"} for r in links]
+    return [*rows, *(r | {"server": f"{r['source']} → {r['target']}"} for r in links)]
 
 
 def units_by(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from code_opt.report.blocks import Block, Cell, Column, Figure, Pair, Row, Table
 from code_opt.report.charts import Axis, RowSeries, Value, row_chart
 from code_opt.report.material import Material
-from code_opt.report.plans.reading import PlanTables, cells, in_full, places, unique, units_by
+from code_opt.report.plans.reading import PlanTables, Record, in_full, places, unique, units_by
 from code_opt.text import percent
 
 VARIANTS = {
@@ -30,34 +30,22 @@ def scenarios_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block
     def name(variant: str) -> str:
         return VARIANTS.get(variant, variant)
 
-    columns = (
-        Column("Planned for"),
-        Column("Cost", figures=True),
-        Column("gap", "%", figures=True),
-        Column("Units", figures=True),
-        Column("Served, expected", "%", figures=True),
-        Column("Served, worst", "%", figures=True),
-        Column("Accuracy lost", "points", figures=True),
-        Column("Status"),
-    )
-    rows = tuple(
-        Row(
-            (
-                Cell(
-                    name(r["variant"])
-                    + (
-                        ""
-                        if r["served_share"] in (None, 1.0)
-                        else f" ({percent(r['served_share'])})"
-                    )
-                ),
-                *cells(r, "cost", "gap"),
-                *cells(r, "units", "expected_served_share", "worst_served_share"),
-                *cells(r, "accuracy_loss_points", "status"),
-            )
-        )
-        for r in summary
-    )
+    headings = {
+        "cost": "Cost",
+        "gap": "gap",
+        "units": "Units",
+        "expected_served_share": "Served, expected",
+        "worst_served_share": "Served, worst",
+        "accuracy_loss_points": "Accuracy lost",
+        "status": "Status",
+    }
+
+    def planned_for(row: Record) -> str:
+        share = row["served_share"]
+        return name(row["variant"]) + ("" if share in (None, 1.0) else f" ({percent(share)})")
+
+    columns = (Column("Planned for"), *(summary.head(*pair) for pair in headings.items()))
+    rows = tuple(Row((Cell(planned_for(r)), *summary.cells(r, *headings))) for r in summary)
     names = unique(r["scenario"] for r in scenarios)
     shares = {(r["variant"], r["scenario"]): r["served_share"] for r in scenarios}
     chances = {r["scenario"]: r["probability"] for r in scenarios}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from code_opt.planning.columns import as_given
 from code_opt.report.blocks import Block, Figure, Items, Pair
 from code_opt.report.charts import Axis, xy_chart
 from code_opt.report.material import Material
@@ -10,7 +11,6 @@ from code_opt.report.plans.reading import (
     PlanTables,
     in_full,
     line_series,
-    money,
     series_text,
     unique,
 )
@@ -29,8 +29,8 @@ def sweep_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
         charts: list[Block] = []
         wanted = [
             ("reward", "reward", "reward"),
-            ("throughput_per_s", "throughput [inferences/s]", "throughput"),
-            ("cost", "least cost [currency]", "cost"),
+            ("throughput_per_s", "throughput", "throughput"),
+            ("cost", "least cost", "cost"),
         ]
         for column, axis, what in wanted:
             series = []
@@ -49,7 +49,7 @@ def sweep_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
             drawing = xy_chart(
                 f"{what.capitalize()} against {field}",
                 Axis(str(field)),
-                Axis(axis),
+                Axis(rows.measured(column, axis)),
                 [s for s in series if s.dots],
                 description=series_text(series, str(field), what),
             )
@@ -62,7 +62,7 @@ def sweep_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
         blocks.append(
             Items(
                 tuple(
-                    f"{r['field']} = {money(r['value'])}, {r['method']}: {r['status']}"
+                    f"{r['field']} = {as_given(r['value'])}, {r['method']}: {r['status']}"
                     for r in failed[:MOST_ROWS]
                 )
             )
