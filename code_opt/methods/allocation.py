@@ -13,7 +13,7 @@ import numpy as np
 
 from code_opt.methods.objective import CAPACITY_SLACK
 from code_opt.paths import PathPool
-from code_opt.paths.graph import FloatArray
+from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.result import TOLERANCE
 from code_opt.solvers import LinearProgram, LpOutcome
 from formulations.rates import RateData, build_rate_program
@@ -73,6 +73,33 @@ class GroupArrays:
         amounts = use * np.where(self.is_rate, rates[:, None], 1.0)
         loads = np.bincount(self.resource.ravel(), amounts.ravel(), minlength=self.resources)
         return np.asarray(loads, dtype=np.float64)
+
+    def profit(self, duals: FloatArray, groups: IntArray, use: FloatArray) -> FloatArray:
+        """Return the most that groups bring beyond what they pay, for bounds on the throughput.
+
+        At any duals pi >= 0 of the capacities, weak duality bounds the throughput of the rate
+        program by sum_i pi[i] + sum_g max over r of (m[g] - sum_i pi[i] use[g,i]) r, with r from
+        the floor of group g to the most that its demand and the capacities allow (m[g]: number
+        of its tasks). These are the terms of the second sum.
+
+        Args:
+            duals: D of them [inferences/s per full capacity], shape (D, I).
+            groups: numbers of n groups, shape (n,).
+            use: what one inference of each uses, shape (n, K).
+
+        Returns:
+            Inferences/s, shape (D, n).
+        """
+        used = np.where(self.is_rate[groups], use, 0.0)
+        largest = used.max(axis=1)
+        with np.errstate(divide="ignore"):
+            most = np.where(largest > 0.0, (1.0 + CAPACITY_SLACK) / largest, np.inf)
+        floor = self.floor[groups]
+        most = np.maximum(np.minimum(most, self.demand[groups]), floor)
+        paid = np.einsum("dnk,nk->dn", duals[:, self.resource[groups]], used)
+        gain = self.size[groups] - paid
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where(gain > 0.0, gain * most, gain * floor))
 
 
 class RateAllocator:

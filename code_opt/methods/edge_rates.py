@@ -1,12 +1,8 @@
 """The throughput of the whole edge while one task changes its path and all others keep theirs.
 
 The rate program (:mod:`code_opt.methods.allocation`) is solved for a path only where bounds leave
-it open. At any duals y >= 0 of the capacities, weak duality bounds its value by
-
-    sum_i y[i] + sum_g max over r of (m[g] - sum_i y[i] use[g,i]) r,
-
-r from the floor of group g to the most that its demand and the capacities allow, m[g] the number
-of its tasks. The duals of the last programs solved are taken.
+it open: weak duality at the duals of the last programs solved
+(:meth:`code_opt.methods.allocation.GroupArrays.profit`).
 """
 
 from __future__ import annotations
@@ -15,8 +11,7 @@ import numpy as np
 
 from code_opt.methods.allocation import RateAllocator
 from code_opt.methods.evaluator import FIT_TOLERANCE
-from code_opt.methods.objective import CAPACITY_SLACK
-from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.graph import FloatArray
 
 _MOST_DUALS = 12
 """Duals that are kept, those of the last programs."""
@@ -84,26 +79,12 @@ class EdgeRates:
             last: the duals of so many programs, the last ones, are tried.
         """
         duals = np.array(self._duals[-last:])
-        of_all = self._profit(duals, np.arange(len(self._use)), self._use)
+        of_all = self._groups.profit(duals, np.arange(len(self._use)), self._use)
         of_all[:, group] = 0.0
         others = duals.sum(axis=1) + of_all.sum(axis=1)
-        mine = self._profit(duals, np.full(len(uses), group), uses)
+        mine = self._groups.profit(duals, np.full(len(uses), group), uses)
         bound = (others[:, None] + mine).min(axis=0)
         return np.asarray(np.maximum(bound, self.least) * (1.0 + _ROUNDING))
-
-    def _profit(self, duals: FloatArray, numbers: IntArray, use: FloatArray) -> FloatArray:
-        """Return the terms of the bound of n groups at D duals, shape (D, n)."""
-        groups = self._groups
-        used = np.where(groups.is_rate[numbers], use, 0.0)
-        largest = used.max(axis=1, initial=0.0)
-        with np.errstate(divide="ignore"):
-            most = np.where(largest > 0.0, (1.0 + CAPACITY_SLACK) / largest, np.inf)
-        floor = groups.floor[numbers]
-        most = np.maximum(np.minimum(most, groups.demand[numbers]), floor)
-        paid = np.einsum("dnk,nk->dn", duals[:, groups.resource[numbers]], used)
-        gain = groups.size[numbers] - paid
-        with np.errstate(invalid="ignore"):
-            return np.asarray(np.where(gain > 0.0, gain * most, gain * floor))
 
 
 def _excess(load: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from code_opt.methods.estimates import expected_accuracies
-from code_opt.methods.evaluator import FIT_TOLERANCE, VIOLATION_WEIGHT, Evaluator
+from code_opt.methods.evaluator import VIOLATION_WEIGHT, Evaluator
 from code_opt.methods.joint_tasks import JointTask
 from code_opt.methods.search import SearchOutcome
 from code_opt.paths.graph import FloatArray, IntArray
@@ -74,10 +74,8 @@ class IncrementalEvaluator:
     def most_merits(self, choice: IntArray, task: int) -> FloatArray:
         """Return an upper bound on the merit of each path of a task, the others given.
 
-        At any duals pi >= 0 of the capacities, weak duality bounds the throughput of the rate
-        program by sum_i pi[i] + sum_g max over r of (m[g] - sum_i pi[i] use[g,i]) r, with r from
-        the floor of group g to the most that its demand and the capacities allow (m[g]: number
-        of its tasks). The duals of the last allocation are taken.
+        The throughput is bounded at the duals of the last allocation, see
+        :meth:`code_opt.methods.allocation.GroupArrays.profit`.
 
         Args:
             choice: number of each task's path, shape (T,).
@@ -88,10 +86,11 @@ class IncrementalEvaluator:
         """
         self._take(choice)
         group, own = int(self._groups.of_task[task]), self._pool.tasks[task].paths
-        others = self._profit(np.arange(len(self._use)), self._use)
+        duals = self._duals[None, :]
+        others = self._groups.profit(duals, np.arange(len(self._use)), self._use)[0]
         use = self._alternatives(choice, task)
         throughput = self._duals.sum() + others.sum() - others[group]
-        throughput = throughput + self._profit(np.full(len(use), group), use)
+        throughput = throughput + self._groups.profit(duals, np.full(len(use), group), use)[0]
         # An assignment whose floors do not fit is valued at them.
         throughput = np.maximum(throughput, self._least) * (1.0 + _ROUNDING)
         weights = self._pool.weights
@@ -142,17 +141,3 @@ class IncrementalEvaluator:
             use = joint_task.having(paths).use
         padded[:, : use.shape[1]] = use
         return padded
-
-    def _profit(self, groups: IntArray, use: FloatArray) -> FloatArray:
-        """Return the terms of the dual bound of n groups with uses (n, K), shape (n,)."""
-        arrays = self._groups
-        used = np.where(arrays.is_rate[groups], use, 0.0)
-        largest = used.max(axis=1, initial=0.0)
-        with np.errstate(divide="ignore"):
-            most = np.where(largest > 0.0, (1.0 + FIT_TOLERANCE) / largest, np.inf)
-        floor = arrays.floor[groups]
-        most = np.maximum(np.minimum(most, arrays.demand[groups]), floor)
-        paid = (used * self._duals[arrays.resource[groups]]).sum(axis=1)
-        gain = arrays.size[groups] - paid
-        with np.errstate(invalid="ignore"):
-            return np.where(gain > 0.0, gain * most, gain * floor)

@@ -1,10 +1,6 @@
-"""Large neighbourhood search over the paths of any number of tasks.
+"""Large neighbourhood search over the paths of any number of tasks (method ``lns``).
 
-After the search by stages of Maleki, Shah-Mansouri and Khalaj, *Edge AI as a Service with
-Coordinated Deep Neural Networks* (arXiv 2401.00631): predict the accuracy of all paths from the
-drops of their connections, rank them by the reward that they promise under the present loads,
-measure only the most promising, correct the predictions with what was measured, and keep the
-best. What the paper does for two services is done here for any number:
+In two phases:
 
 * the restricted master (:mod:`code_opt.methods.master`) is solved over all paths, and a dive
   rounds its solution to an assignment;
@@ -17,6 +13,11 @@ best. What the paper does for two services is done here for any number:
 The duals bound the objective, too (Lagrangian duality): they say who has most to gain and which
 paths cannot pay, and the search ends when the bound is met. Where no iteration improves any more
 and the bound is still far, larger neighbourhoods are searched.
+
+Accuracies are predicted from the drops of connections, corrected by what was measured, and a
+path is measured only when it is about to be taken: that much is the idea of CoDE (Maleki,
+Shah-Mansouri and Khalaj, arXiv 2401.00631), whose procedure is
+:mod:`code_opt.methods.staged_search`.
 """
 
 from __future__ import annotations
