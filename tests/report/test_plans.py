@@ -228,6 +228,7 @@ def test_columns_are_shown_by_the_type_and_unit_that_the_file_says(
     whole = told[told.index("Points of the front and their paths") :]
     heads, body = whole[: whole.index("Caption")], whole[whole.index("Caption") :]
     assert "throughput [inferences/min]" in told
+    assert re.search(r"From [\d.]+ inferences/min at accuracy", told)
     assert "Throughput [inferences/min]" in heads
     for *_, heading, text in more:
         assert heading in heads + "Caption"
@@ -250,3 +251,15 @@ def test_a_column_that_holds_something_else_is_refused(
         assemble(read_material([tmp_path / "x.json"], planned / "instance.json"))
     message = f"table 'summary' column cost: type {type_}, must be number"
     assert str(caught.value).endswith(message)
+
+
+def test_a_share_in_percent_is_refused(planned: Path, tmp_path: Path) -> None:
+    (source,) = planned.glob("*.plan-failures.json")
+    data = json.loads(source.read_text())
+    failures = next(t for t in data["tables"] if t["name"] == "failures")
+    for column in failures["columns"]:
+        if column["name"] == "served_fixed_share":
+            column["unit"] = "%"
+    (tmp_path / "x.json").write_text(json.dumps(data))
+    with pytest.raises(InputError, match=r"column served_fixed_share: unit %, must be none"):
+        assemble(read_material([tmp_path / "x.json"], planned / "instance.json"))

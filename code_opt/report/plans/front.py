@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from code_opt.report.blocks import Block, Figure, Paragraph
 from code_opt.report.charts import Axis, Dot, Series, xy_chart
 from code_opt.report.material import Material
@@ -17,12 +19,14 @@ def front_blocks(tables: PlanTables, material: Material, suffix: str) -> list[Bl
     shown = [r for r in points if r["throughput_per_s"] is not None and r["accuracy"] is not None]
     if not shown:
         return [Paragraph("The front has no point.")]
+    rate = partial(points.quantity, "throughput_per_s")
     ordered = sorted(shown, key=lambda r: r["throughput_per_s"])
     dots = tuple(
         Dot(
             r["throughput_per_s"],
             r["accuracy"],
-            title=f"point {r['point']}: {number(r['throughput_per_s'])}/s at {r['accuracy']:.4f}",
+            title=f"point {r['point']}: {rate(number(r['throughput_per_s']))} "
+            f"at {r['accuracy']:.4f}",
         )
         for r in ordered
     )
@@ -55,9 +59,9 @@ def front_blocks(tables: PlanTables, material: Material, suffix: str) -> list[Bl
         else f"{proven} of {len(shown)} are proven, the others within their gap"
     )
     text = (
-        f"From {short(last['throughput_per_s'])}/s at accuracy {last['accuracy']:.4f} to "
-        f"{short(first['throughput_per_s'])}/s at {first['accuracy']:.4f}: no assignment is better "
-        f"in one without being worse in the other; {share}. {what}"
+        f"From {rate(short(last['throughput_per_s']))} at accuracy {last['accuracy']:.4f} to "
+        f"{rate(short(first['throughput_per_s']))} at {first['accuracy']:.4f}: no assignment is "
+        f"better in one without being worse in the other; {share}. {what}"
     )
     caption = "The exact front: up and to the right is better, and nothing lies beyond it."
     return [

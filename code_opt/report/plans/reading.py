@@ -57,6 +57,11 @@ class PlanTable:
         schema = self.columns[name]
         return Column(heading or schema.heading, schema.unit, figures=schema.is_number)
 
+    def quantity(self, name: str, text: str) -> str:
+        """Return the text of a value with the unit of its column."""
+        unit = self.columns[name].unit
+        return f"{text}/s" if unit == "1/s" else f"{text} {unit}".rstrip()
+
     def measured(self, name: str, what: str) -> str:
         """Return what an axis of a column says: what it shows, and the unit of the file."""
         unit = self.columns[name].column.unit
@@ -96,9 +101,15 @@ class PlanTables:
         if missing := set(used) - found.columns.keys():
             raise InputError(f"{where} lacks {', '.join(sorted(missing))}")
         for column in used:
-            held, ours = found.columns[column].column.type, SCHEMA[column].column.type
-            if held != ours and (held, ours) != ("integer", "number"):
-                raise InputError(f"{where} column {column}: type {held}, must be {ours}")
+            held, ours = found.columns[column], SCHEMA[column]
+            if held.kind.type != ours.kind.type and not (held.is_number and ours.is_number):
+                raise InputError(
+                    f"{where} column {column}: type {held.kind.type}, must be {ours.kind.type}"
+                )
+            if held.column.unit and ours.unit == "%":
+                raise InputError(
+                    f"{where} column {column}: unit {held.column.unit}, must be none: a fraction"
+                )
         for index, row in enumerate(found):
             for column in used:
                 if found.columns[column].is_required and row[column] is None:
