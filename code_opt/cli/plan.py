@@ -1,4 +1,4 @@
-"""``code-opt plan``: what to buy, and what else an operator asks of an instance."""
+"""The command ``plan``: what to buy, and what else an operator asks of an instance."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.methods import known_methods
+from code_opt.cli.options import MAX_SEED, MAX_THREADS
 from code_opt.cli.progress import Steps
 from code_opt.cli.terminal import STOPPING, Console, complain_of_interrupt
 from code_opt.cli.values import below_1
 from code_opt.errors import InputError
-from code_opt.files import file_stem, read_text
+from code_opt.files import file_stem
 from code_opt.stopping import stop_on_interrupt
 
 if TYPE_CHECKING:
@@ -208,10 +209,10 @@ def plan(
         ),
     ] = 1e-4,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, rich_help_panel=_HOW, help="Of heuristics.")
+        int, typer.Option(min=0, max=MAX_SEED, rich_help_panel=_HOW, help="Of heuristics.")
     ] = 0,
     threads: Annotated[
-        int, typer.Option(min=1, max=1024, rich_help_panel=_HOW, help="Solver threads.")
+        int, typer.Option(min=1, max=MAX_THREADS, rich_help_panel=_HOW, help="Solver threads.")
     ] = 1,
     executor: Annotated[
         str,
@@ -243,7 +244,6 @@ def plan(
         raise InputError("--xlsx: names no folder: add --out DIR")
     if time_limit is not None and not (math.isfinite(time_limit) and time_limit > 0.0):
         raise InputError(f"--time-limit {time_limit}: must be a number above 0")
-    import code_opt
     from code_opt import planning
     from code_opt.executors import executor_of
 
@@ -347,21 +347,6 @@ def plan(
         left = len(tasks) - len(plans)
         return complain_of_interrupt([f"{left} more of the analyses"] if left else [])
     return status
-
-
-def plan_in(path: Path) -> Plan | None:
-    """Return the plan of a plan file, None where the file is something else.
-
-    Raises:
-        InputError: it calls itself a plan, and is none.
-    """
-    try:
-        data = json.loads(read_text(path))
-    except (InputError, ValueError, RecursionError):
-        return None
-    schema = data.get("schema") if isinstance(data, dict) else None
-    is_plan = isinstance(schema, str) and schema.startswith("code-opt/plan/")
-    return code_opt.load_plan(path) if is_plan else None
 
 
 def _status(plans: Sequence[Plan], stderr: Console) -> ExitStatus:
