@@ -27,8 +27,8 @@ class Coordination(StrEnum):
     NONE = "none"
 
 
-class Worth(StrEnum):
-    """What capacity is worth something for."""
+class PlanObjective(StrEnum):
+    """What marginal values and sweeps maximise."""
 
     REWARD = "reward"
     THROUGHPUT = "throughput"
@@ -127,7 +127,9 @@ class ComputationOptions:
     ] = 0.0
     points: Annotated[str, _how(metavar="N|all", help="Most points of the front.")] = "25"
     step: Annotated[float, _how(help="Share of capacity that confirms a dual.")] = 0.05
-    objective: Annotated[Worth, _how(help="Of --marginal and --vary.")] = Worth.REWARD
+    objective: Annotated[PlanObjective, _how(help="Of --marginal and --vary.")] = (
+        PlanObjective.REWARD
+    )
     sweep_method: Annotated[
         list[str] | None,
         _how(
