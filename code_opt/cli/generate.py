@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from code_opt.cli.exits import ExitStatus
+from code_opt.cli.options import MAX_SEED
 from code_opt.cli.text import count, plain, si
 from code_opt.errors import InputError
-
-MAX_SEED = 2**31 - 1
 
 
 class Family(StrEnum):

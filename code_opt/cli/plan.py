@@ -1,10 +1,10 @@
-"""``code-opt plan``: what to buy, and what else an operator asks of an instance."""
+"""The command ``plan``: what to buy, and what else an operator asks of an instance."""
 
 from __future__ import annotations
 
 import json
 import math
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,12 +13,12 @@ import typer
 import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
-from code_opt.cli.methods import known_methods
+from code_opt.cli.groups import with_groups
+from code_opt.cli.plan_options import Analyses, ComputationOptions, DemandOptions, OutputOptions
 from code_opt.cli.progress import Steps
 from code_opt.cli.terminal import STOPPING, Console, complain_of_interrupt
-from code_opt.cli.values import below_1
 from code_opt.errors import InputError
-from code_opt.files import file_stem, read_text
+from code_opt.files import file_stem
 from code_opt.stopping import stop_on_interrupt
 
 if TYPE_CHECKING:
@@ -26,210 +26,18 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from code_opt.instance import Instance
-    from code_opt.planning import Plan
+    from code_opt.planning import Plan, PlanSettings, Scenarios, Variation
 
 
-class Coordination(StrEnum):
-    """Which paths a plan may use."""
-
-    FULL = "full"
-    EXITS = "exits"
-    NONE = "none"
-
-
-class Worth(StrEnum):
-    """What capacity is worth something for."""
-
-    REWARD = "reward"
-    THROUGHPUT = "throughput"
-
-
-_WHAT, _DEMAND, _HOW = "What to answer (default: --least-cost)", "Demand and floors", "How"
-
-
+@with_groups
 def plan(
     instance_path: Annotated[
         Path, typer.Argument(metavar="INSTANCE", help="JSON or YAML file, or folder of CSV tables.")
     ],
-    least_cost: Annotated[
-        bool,
-        typer.Option(
-            "--least-cost",
-            rich_help_panel=_WHAT,
-            help="Cheapest units and paths for each --growth and --max-loss.",
-        ),
-    ] = False,
-    growth_path: Annotated[
-        bool,
-        typer.Option(
-            "--growth-path",
-            rich_help_panel=_WHAT,
-            help="What to buy when: each --growth is a period, in order.",
-        ),
-    ] = False,
-    scenarios: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.csv",
-            rich_help_panel=_WHAT,
-            help="Uncertain demand: scenario, probability, task, demand or factor.",
-        ),
-    ] = None,
-    failures: Annotated[
-        bool,
-        typer.Option(
-            "--failures",
-            rich_help_panel=_WHAT,
-            help="What each single failure of a server costs; the plan that survives all.",
-        ),
-    ] = False,
-    front: Annotated[
-        bool,
-        typer.Option(
-            "--front",
-            rich_help_panel=_WHAT,
-            help="Pareto front of throughput against accuracy, at present capacities.",
-        ),
-    ] = False,
-    marginal: Annotated[
-        bool,
-        typer.Option(
-            "--marginal",
-            rich_help_panel=_WHAT,
-            help="What a little more of each server and link is worth.",
-        ),
-    ] = False,
-    vary: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FIELD=VALUES",
-            rich_help_panel=_WHAT,
-            help="What if a field changes: servers\\[edge-a].flops=1e9:4e9:7 (or =1e9,2e9). "
-            "May be repeated.",
-        ),
-    ] = None,
-    growth: Annotated[
-        str,
-        typer.Option(metavar="G,G,...", rich_help_panel=_DEMAND, help="Factors on all demands."),
-    ] = "1",
-    max_loss: Annotated[
-        str | None,
-        typer.Option(
-            metavar="X,X,...",
-            rich_help_panel=_DEMAND,
-            help="Most points of average accuracy lost against native paths.",
-        ),
-    ] = None,
-    min_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, max=1.0, rich_help_panel=_DEMAND, help="Floor of the average accuracy."
-        ),
-    ] = None,
-    demand: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            rich_help_panel=_DEMAND,
-            help="Demand of tasks that have none, nor has their input group [1/s].",
-        ),
-    ] = None,
-    served: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            rich_help_panel=_DEMAND,
-            help="Share of uncertain demand that is served.",
-        ),
-    ] = 0.95,
-    keep: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            rich_help_panel=_DEMAND,
-            help="Share of every demand kept under a failure. Default: the tasks' floors.",
-        ),
-    ] = None,
-    unit_flops: Annotated[
-        float | None,
-        typer.Option(
-            rich_help_panel=_HOW, help="Unit of servers that have none in the instance [FLOP/s]."
-        ),
-    ] = None,
-    unit_bandwidth: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=_HOW, help="Unit of links that have none \\[bytes/s]."),
-    ] = None,
-    discount: Annotated[
-        float,
-        typer.Option(
-            min=0.0, rich_help_panel=_HOW, help="Discount rate of a period of the growth path."
-        ),
-    ] = 0.0,
-    points: Annotated[
-        str,
-        typer.Option(metavar="N|all", rich_help_panel=_HOW, help="Most points of the front."),
-    ] = "25",
-    step: Annotated[
-        float, typer.Option(rich_help_panel=_HOW, help="Share of capacity that confirms a dual.")
-    ] = 0.05,
-    objective: Annotated[
-        Worth, typer.Option(rich_help_panel=_HOW, help="Of --marginal and --vary.")
-    ] = Worth.REWARD,
-    sweep_method: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            callback=known_methods("plan"),
-            rich_help_panel=_HOW,
-            help="Methods of --vary; plan is the least cost. Default: exact, lns, local.",
-        ),
-    ] = None,
-    coordination: Annotated[
-        list[Coordination] | None,
-        typer.Option(
-            rich_help_panel=_HOW,
-            help="Paths that may be used. Default: all three side by side; full for the others.",
-        ),
-    ] = None,
-    solver: Annotated[
-        str, typer.Option(rich_help_panel=_HOW, help="highs, or another MIP solver.")
-    ] = "highs",
-    time_limit: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=_HOW, help="Seconds for each program that is solved."),
-    ] = 60.0,
-    gap: Annotated[
-        float,
-        typer.Option(
-            callback=below_1, rich_help_panel=_HOW, help="Relative gap, from 0 to below 1."
-        ),
-    ] = 1e-4,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, rich_help_panel=_HOW, help="Of heuristics.")
-    ] = 0,
-    threads: Annotated[
-        int, typer.Option(min=1, max=1024, rich_help_panel=_HOW, help="Solver threads.")
-    ] = 1,
-    executor: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=_HOW,
-            help="serial, processes[:N], or dask[:ADDRESS]: for --front, --marginal, --vary.",
-        ),
-    ] = "serial",
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write every plan as JSON, CSV and Parquet into DIR."),
-    ] = None,
-    xlsx: Annotated[
-        bool, typer.Option("--xlsx", help="Also an Excel workbook per plan (with --out).")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON list of plans and nothing else.")
-    ] = False,
+    analyses: Analyses,
+    demand: DemandOptions,
+    how: ComputationOptions,
+    output: OutputOptions,
 ) -> ExitStatus:
     """Plan capacity: what to buy for which demand, when, and what coordination saves.
 
@@ -237,106 +45,32 @@ def plan(
     second ends at once. Exit status: 0 done, 2 bad input, 3 infeasible at any size, 4 stopped
     with nothing found, 130 interrupted.
     """
-    growths = _numbers("--growth", growth)
-    losses = [None] if max_loss is None else _numbers("--max-loss", max_loss)
-    if xlsx and out is None:
+    targets = _Targets.of(demand)
+    if output.xlsx and output.out is None:
         raise InputError("--xlsx: names no folder: add --out DIR")
-    if time_limit is not None and not (math.isfinite(time_limit) and time_limit > 0.0):
-        raise InputError(f"--time-limit {time_limit}: must be a number above 0")
-    import code_opt
-    from code_opt import planning
+    if how.time_limit is not None and not (math.isfinite(how.time_limit) and how.time_limit > 0.0):
+        raise InputError(f"--time-limit {how.time_limit}: must be a number above 0")
     from code_opt.executors import executor_of
 
     stderr = Console(stderr=True)
+    plans: list[Plan] = []
     with Steps(stderr) as tell:
-        settings = planning.PlanSettings(
-            min_accuracy=min_accuracy,
-            demand=demand,
-            unit_flops=unit_flops,
-            unit_bandwidth=unit_bandwidth,
-            gap=gap,
-            time_limit=time_limit,
-            solver=solver,
-            threads=threads,
-            seed=seed,
-            progress=tell,
-        )
-        one = _one(growths, losses, scenarios is not None, failures, growth_path)
-        variations = [planning.parse_variation(text) for text in vary or []]
-        most_points = _points(points)
-        table = None if scenarios is None else planning.load_scenarios(scenarios)
-        if out is not None:
-            make_folder(out)
-        instance = code_opt.load_instance(instance_path)
-        for variation in variations:
-            planning.check_field(instance, variation.field)
-        asked = [c.value for c in coordination or []]
-        several: Any = tuple(dict.fromkeys(asked)) or planning.COORDINATIONS
-        single: Any = asked[0] if asked else "full"
-        tasks: list[Callable[[Executor | None], Plan]] = []
-        if least_cost or not (growth_path or table or failures or front or marginal or vary):
-            tasks.append(
-                lambda _: planning.plan_least_cost(
-                    instance, settings, growth=growths, max_loss=losses, coordinations=several
-                )
-            )
-        if growth_path:
-            tasks.append(
-                lambda _: planning.plan_growth(
-                    instance,
-                    settings,
-                    growth=growths,
-                    max_loss=losses[0],
-                    discount=discount,
-                    coordinations=several,
-                )
-            )
-        if table is not None:
-            tasks.append(
-                lambda _: planning.plan_scenarios(
-                    instance, table, settings, served=served, coordination=single, **one
-                )
-            )
-        if failures:
-            tasks.append(
-                lambda _: planning.plan_failures(
-                    instance, settings, keep=keep, coordination=single, **one
-                )
-            )
-        if front:
-            tasks.append(
-                lambda pool: planning.plan_front(
-                    instance, settings, points=most_points, executor=pool
-                )
-            )
-        if marginal:
-            tasks.append(
-                lambda pool: planning.plan_marginal(
-                    instance, settings, objective=objective.value, step=step, executor=pool
-                )
-            )
-        if vary:
-            methods = sweep_method or planning.SWEEP_METHODS
-            tasks.append(
-                lambda pool: planning.plan_sweep(
-                    instance,
-                    settings,
-                    vary=variations,
-                    methods=tuple(dict.fromkeys(methods)),
-                    objective=objective.value,
-                    max_loss=losses[0],
-                    executor=pool,
-                )
-            )
-        plans: list[Plan] = []
-        with stop_on_interrupt(STOPPING) as was_interrupted, executor_of(executor) as pool:
+        settings = _settings(demand, how, tell)
+        targets.check_single(analyses)
+        inputs = _Inputs.of(analyses, how)
+        if output.out is not None:
+            make_folder(output.out)
+        instance = _instance(instance_path, inputs.variations)
+        planner = _Planner(instance, settings, targets, inputs, demand, how)
+        tasks = planner.tasks(analyses)
+        with stop_on_interrupt(STOPPING) as was_interrupted, executor_of(how.executor) as pool:
             for task in tasks:
                 if was_interrupted():
                     break
                 plans.append(task(pool))
-    if out is not None:
-        _write(plans, out, instance, instance_path, xlsx, stderr)
-    if as_json:
+    if output.out is not None:
+        _write(plans, output.out, instance, instance_path, output.xlsx, stderr)
+    if output.as_json:
         print(json.dumps([found.to_dict() for found in plans], indent=1, allow_nan=False))
     else:
         from code_opt.cli.plan_tables import show_plans
@@ -349,19 +83,196 @@ def plan(
     return status
 
 
-def plan_in(path: Path) -> Plan | None:
-    """Return the plan of a plan file, None where the file is something else.
+@dataclass(frozen=True)
+class _Targets:
+    """Growths of demand, and limits of the loss of accuracy."""
 
-    Raises:
-        InputError: it calls itself a plan, and is none.
-    """
-    try:
-        data = json.loads(read_text(path))
-    except (InputError, ValueError, RecursionError):
-        return None
-    schema = data.get("schema") if isinstance(data, dict) else None
-    is_plan = isinstance(schema, str) and schema.startswith("code-opt/plan/")
-    return code_opt.load_plan(path) if is_plan else None
+    growths: list[float]
+    losses: Sequence[float | None]
+
+    @classmethod
+    def of(cls, demand: DemandOptions) -> _Targets:
+        """Read the lists of numbers."""
+        growths = _numbers("--growth", demand.growth)
+        if demand.max_loss is None:
+            return cls(growths, [None])
+        return cls(growths, _numbers("--max-loss", demand.max_loss))
+
+    def check_single(self, analyses: Analyses) -> None:
+        """Refuse several growths or limits where an analysis takes one of each."""
+        for name, wanted in (
+            ("--scenarios", analyses.scenarios is not None),
+            ("--failures", analyses.failures),
+        ):
+            if wanted and len(self.growths) > 1:
+                raise InputError(f"{name}: takes one --growth, {len(self.growths)} are given")
+            if wanted and len(self.losses) > 1:
+                raise InputError(f"{name}: takes one --max-loss, {len(self.losses)} are given")
+        if analyses.growth_path and len(self.losses) > 1:
+            raise InputError(f"--growth-path: takes one --max-loss, {len(self.losses)} are given")
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What options name that has to be read before an analysis can start."""
+
+    variations: list[Variation]
+    most_points: int | None
+    scenarios: Scenarios | None
+
+    @classmethod
+    def of(cls, analyses: Analyses, how: ComputationOptions) -> _Inputs:
+        """Read the variations, the number of points and the scenarios."""
+        from code_opt import planning
+
+        return cls(
+            variations=[planning.parse_variation(text) for text in analyses.vary or []],
+            most_points=_points(how.points),
+            scenarios=(
+                None if analyses.scenarios is None else planning.load_scenarios(analyses.scenarios)
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class _Planner:
+    """The analyses of an instance; each of its methods makes one plan."""
+
+    instance: Instance
+    settings: PlanSettings
+    targets: _Targets
+    inputs: _Inputs
+    demand: DemandOptions
+    how: ComputationOptions
+
+    def tasks(self, analyses: Analyses) -> list[Callable[[Executor | None], Plan]]:
+        """Return the analyses that are asked for; without any, the least cost."""
+        others = [
+            (analyses.growth_path, self.growth_path),
+            (analyses.scenarios is not None, self.scenarios),
+            (analyses.failures, self.failures),
+            (analyses.front, self.front),
+            (analyses.marginal, self.marginal),
+            (bool(analyses.vary), self.sweep),
+        ]
+        tasks = [task for is_wanted, task in others if is_wanted]
+        return [self.least_cost, *tasks] if analyses.least_cost or not tasks else tasks
+
+    def least_cost(self, _: Executor | None) -> Plan:
+        """Find the cheapest units for each growth and limit of loss."""
+        return code_opt.plan_least_cost(
+            self.instance,
+            self.settings,
+            growth=self.targets.growths,
+            max_loss=self.targets.losses,
+            coordinations=self._coordinations(),
+        )
+
+    def growth_path(self, _: Executor | None) -> Plan:
+        """Find what to buy in which period."""
+        return code_opt.plan_growth(
+            self.instance,
+            self.settings,
+            growth=self.targets.growths,
+            max_loss=self.targets.losses[0],
+            discount=self.how.discount,
+            coordinations=self._coordinations(),
+        )
+
+    def scenarios(self, _: Executor | None) -> Plan:
+        """Find the cheapest units for uncertain demand."""
+        assert self.inputs.scenarios is not None
+        return code_opt.plan_scenarios(
+            self.instance,
+            self.inputs.scenarios,
+            self.settings,
+            growth=self.targets.growths[0],
+            max_loss=self.targets.losses[0],
+            served=self.demand.served,
+            coordination=self._coordination(),
+        )
+
+    def failures(self, _: Executor | None) -> Plan:
+        """Find what failures cost, and the units that survive them."""
+        return code_opt.plan_failures(
+            self.instance,
+            self.settings,
+            growth=self.targets.growths[0],
+            max_loss=self.targets.losses[0],
+            keep=self.demand.keep,
+            coordination=self._coordination(),
+        )
+
+    def front(self, pool: Executor | None) -> Plan:
+        """Find the Pareto front of throughput and accuracy."""
+        return code_opt.plan_front(
+            self.instance, self.settings, points=self.inputs.most_points, executor=pool
+        )
+
+    def marginal(self, pool: Executor | None) -> Plan:
+        """Find what a little more capacity is worth."""
+        return code_opt.plan_marginal(
+            self.instance,
+            self.settings,
+            objective=self.how.objective.value,
+            step=self.how.step,
+            executor=pool,
+        )
+
+    def sweep(self, pool: Executor | None) -> Plan:
+        """Solve variations of the instance."""
+        from code_opt.planning import SWEEP_METHODS
+
+        return code_opt.plan_sweep(
+            self.instance,
+            self.settings,
+            vary=self.inputs.variations,
+            methods=tuple(dict.fromkeys(self.how.sweep_method or SWEEP_METHODS)),
+            objective=self.how.objective.value,
+            max_loss=self.targets.losses[0],
+            executor=pool,
+        )
+
+    def _coordinations(self) -> Any:
+        """Return the coordinations to compare, each once; all of them by default."""
+        from code_opt.planning import COORDINATIONS
+
+        asked = [coordination.value for coordination in self.how.coordination or []]
+        return tuple(dict.fromkeys(asked)) or COORDINATIONS
+
+    def _coordination(self) -> Any:
+        """Return the coordination of an analysis that takes one."""
+        return self.how.coordination[0].value if self.how.coordination else "full"
+
+
+def _settings(
+    demand: DemandOptions, how: ComputationOptions, tell: Callable[[str], None]
+) -> PlanSettings:
+    """Return the settings that all analyses share."""
+    from code_opt.planning import PlanSettings
+
+    return PlanSettings(
+        min_accuracy=demand.min_accuracy,
+        demand=demand.demand,
+        unit_flops=how.unit_flops,
+        unit_bandwidth=how.unit_bandwidth,
+        gap=how.gap,
+        time_limit=how.time_limit,
+        solver=how.solver,
+        threads=how.threads,
+        seed=how.seed,
+        progress=tell,
+    )
+
+
+def _instance(path: Path, variations: Sequence[Variation]) -> Instance:
+    """Read an instance that has all fields that are to vary."""
+    from code_opt.planning import check_field
+
+    instance = code_opt.load_instance(path)
+    for variation in variations:
+        check_field(instance, variation.field)
+    return instance
 
 
 def _status(plans: Sequence[Plan], stderr: Console) -> ExitStatus:
@@ -413,24 +324,6 @@ def _points(text: str) -> int | None:
     if not text.isascii() or not text.isdigit() or not 2 <= int(text) <= 10_000:
         raise InputError(f"--points {text!r}: expected all, or a number from 2 to 10000")
     return int(text)
-
-
-def _one(
-    growths: list[float],
-    losses: Sequence[float | None],
-    scenarios: bool,
-    failures: bool,
-    growth_path: bool,
-) -> dict[str, Any]:
-    """Return the one growth and limit of loss of analyses that take one of each."""
-    for name, wanted in (("--scenarios", scenarios), ("--failures", failures)):
-        if wanted and len(growths) > 1:
-            raise InputError(f"{name}: takes one --growth, {len(growths)} are given")
-        if wanted and len(losses) > 1:
-            raise InputError(f"{name}: takes one --max-loss, {len(losses)} are given")
-    if growth_path and len(losses) > 1:
-        raise InputError(f"--growth-path: takes one --max-loss, {len(losses)} are given")
-    return {"growth": growths[0], "max_loss": losses[0]}
 
 
 def _write(

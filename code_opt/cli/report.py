@@ -1,4 +1,4 @@
-"""``code-opt report``: one page from results, evaluations and plans."""
+"""The command ``report``: one page from results, evaluations and plans."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, NoReturn
 
 import rich.console
+from rich.text import Text
 
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.text import plain_lines
@@ -147,6 +148,11 @@ def leave(status: int) -> NoReturn:
                 stream.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def print_line(console: Console, line: str) -> None:
+    """Print text as it is: no markup, wrapped only where the terminal ends."""
+    console.print(Text(line), soft_wrap=not console.is_terminal)
 
 
 def complain_of_interrupt(not_run: Sequence[str]) -> ExitStatus:

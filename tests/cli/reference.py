@@ -11,7 +11,8 @@ from typing import Any
 
 import typer
 
-from code_opt.cli.app import PROGRAM, app
+from code_opt.cli.app import app
+from code_opt.cli.terminal import PROGRAM
 from code_opt.files import write_atomically
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "command-line.md"

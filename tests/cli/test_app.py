@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import code_opt
-from code_opt.cli.app import file_stem, main
+from code_opt.cli.app import main
 from code_opt.errors import CodeOptError, InputError
+from code_opt.files import file_stem
 from code_opt.instance import save_instance
 from code_opt.result import Result
 from tests.cli.examples import make_instance, make_result

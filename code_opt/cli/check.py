@@ -1,0 +1,75 @@
+"""The command ``check``: a result or a plan, recomputed from the instance alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import code_opt
+from code_opt.cli.exits import ExitStatus
+from code_opt.cli.loading import load_result, plan_in
+from code_opt.cli.options import InstanceArgument
+from code_opt.cli.terminal import Console, print_line
+from code_opt.cli.text import plain
+
+
+def check(
+    result_path: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="Result file, or file of a plan.")
+    ],
+    instance_path: InstanceArgument,
+) -> ExitStatus:
+    """Recompute everything in a result, or a plan, from the instance alone.
+
+    An instance that changed since is told with what still holds. Exit status: 0 confirmed,
+    1 not confirmed (of a changed instance never more than that), 2 bad input.
+    """
+    from code_opt.checker import CHANGED
+    from code_opt.instance.digest import changed_parts
+    from code_opt.wording import UNKNOWN_CHANGE, after_change
+
+    found: Any = plan_in(result_path)
+    is_plan = found is not None
+    found = found if is_plan else load_result(result_path, "check RESULT INSTANCE")
+    instance = code_opt.load_instance(instance_path)
+    if is_plan:
+        violations = code_opt.check_plan(found.to_dict(), instance)
+        kind, has_any, bound = f"plan {found.kind}", found.has_any, None
+    else:
+        violations = code_opt.check(found, instance)
+        kind, has_any, bound = found.method, found.has_solution, found.bound
+    # Of another instance everything differs: that is all there is to say.
+    violations = [v for v in violations if v.rule == "instance-name"] or violations
+    console = Console(highlight=False)
+    changed = any(v.rule == CHANGED for v in violations)
+    if not violations:
+        what = "every figure and requirement" if has_any else "nothing to recompute"
+        print_line(
+            console,
+            f"{plain(result_path)}: confirmed ({plain(kind)}, {found.status}; {what})",
+        )
+        if changed_parts(found.instance_digest, instance) is None:
+            print_line(console, f"  {UNKNOWN_CHANGE}")
+        return ExitStatus.DONE
+    for violation in violations:
+        print_line(
+            console,
+            f"{plain(violation.rule)}: {plain(violation.place)}: {plain(violation.message)}",
+        )
+    print_line(console, f"{plain(result_path)}: not confirmed, {_violations(len(violations))}")
+    if changed:
+        holds, lost = after_change(
+            found.status,
+            bound,
+            found.gap,
+            holds_anything=has_any,
+            is_else_confirmed=len(violations) == 1,
+        )
+        print_line(console, f"  still holds: {holds}\n  not confirmed: {lost}")
+    return ExitStatus.NOT_CONFIRMED
+
+
+def _violations(number: int) -> str:
+    return "1 violation" if number == 1 else f"{number} violations"

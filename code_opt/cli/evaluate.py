@@ -1,0 +1,129 @@
+"""The command ``evaluate``: results run for real, against what they promise."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import code_opt
+from code_opt.cli.exits import ExitStatus
+from code_opt.cli.folders import make_folder
+from code_opt.cli.loading import load_result
+from code_opt.cli.options import MAX_SEED, MAX_THREADS, DataFolder, Device, InstanceArgument
+from code_opt.cli.terminal import Console
+from code_opt.files import file_stem
+
+
+class Dtype(StrEnum):
+    """Types of numbers."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+class Arrivals(StrEnum):
+    """How inferences arrive."""
+
+    CONSTANT = "constant"
+    POISSON = "poisson"
+
+
+class Feed(StrEnum):
+    """How the edge is fed."""
+
+    RATES = "rates"
+    SATURATED = "saturated"
+    OVERLOADED = "overloaded"
+
+
+def evaluate(
+    instance_path: InstanceArgument,
+    result_paths: Annotated[
+        list[Path], typer.Argument(metavar="RESULT...", help="Result files of this instance.")
+    ],
+    data: DataFolder = Path("datasets"),
+    device: Device = "auto",
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=3600.0, help="Length of every measurement.")
+    ] = 4.0,
+    batch: Annotated[int, typer.Option(min=1, max=65536, help="Most images at once.")] = 32,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Of weights and activations in the timing on the device.")
+    ] = Dtype.FLOAT32,
+    arrivals: Annotated[
+        Arrivals, typer.Option(help="How inferences arrive at the edge.")
+    ] = Arrivals.CONSTANT,
+    feed: Annotated[
+        list[Feed] | None,
+        typer.Option(help="How the edge is fed; may be repeated. Default: all three."),
+    ] = None,
+    no_edge: Annotated[
+        bool, typer.Option("--no-edge", help="Measure accuracy and speed on the device only.")
+    ] = False,
+    fine_tune: Annotated[
+        bool,
+        typer.Option(
+            "--fine-tune", help="First train adapters of paths that were never trained together."
+        ),
+    ] = False,
+    write_back: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write the instance with these paths measured, and its bundle."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write all tables as CSV into DIR.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of Poisson arrivals.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=1, max=MAX_THREADS, help="Threads of torch per process.")
+    ] = 1,
+) -> ExitStatus:
+    """Run results for real and check what they promise: throughput, latency, accuracy.
+
+    Exit status: 0 all confirmed, 1 not all confirmed, 2 bad input.
+    """
+    # Results first: where the order is wrong, the first of them is the instance.
+    order = "evaluate INSTANCE RESULT..."
+    loaded = [(path, load_result(path, order)) for path in result_paths]
+    instance = code_opt.load_instance(instance_path)
+    results = {}
+    for path, result in loaded:
+        name = path.stem.removeprefix(f"{file_stem(instance.name)}.") or path.stem
+        while name in results:
+            name += "'"
+        results[name] = result
+    for folder in (out, write_back):
+        if folder is not None:
+            make_folder(folder)
+    # torch takes seconds to load: wrong files are told before.
+    from code_opt.cli.evaluation_report import show_evaluation
+    from code_opt.cli.profile_report import StageReport
+    from code_opt.evaluation.pipeline import FEEDS, Options, save_evaluation, use_device
+    from code_opt.evaluation.pipeline import evaluate as run_evaluation
+    from code_opt.evaluation.subject import Subject, bundle_of
+
+    asked = FEEDS if not feed else tuple(f.value for f in feed)
+    options = Options(
+        device=use_device(device, threads),
+        dtype=dtype.value,
+        batch=batch,
+        seconds=seconds,
+        arrivals=arrivals.value,
+        feeds=() if no_edge else asked,
+        fine_tune=fine_tune,
+        threads=threads,
+        seed=seed,
+    )
+    subject = Subject(instance, bundle_of(instance, instance_path), data)
+    with StageReport(Console(stderr=True)) as report:
+        found = run_evaluation(subject, results, options, write_back=write_back, report=report)
+    if out is not None:
+        save_evaluation(found, out, options)
+    show_evaluation(found, options, Console(highlight=False))
+    return ExitStatus.DONE if found.confirmed else ExitStatus.NOT_CONFIRMED

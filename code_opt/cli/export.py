@@ -1,0 +1,54 @@
+"""The command ``export``: the mixed-integer model as a file for any solver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import code_opt
+from code_opt.cli.exits import ExitStatus
+from code_opt.cli.folders import make_folder
+from code_opt.cli.options import (
+    AccuracyFloor,
+    InstanceArgument,
+    MixedIntegerFormulation,
+    Objective,
+    ThroughputFloor,
+)
+from code_opt.cli.text import plain
+from code_opt.errors import InputError
+
+
+def export(
+    instance_path: InstanceArgument,
+    to: Annotated[Path, typer.Option("--to", help="File to write: NAME.mps or NAME.lp.")],
+    formulation: Annotated[
+        MixedIntegerFormulation, typer.Option(help="Which model to write.")
+    ] = MixedIntegerFormulation.PATH,
+    objective: Annotated[Objective, typer.Option(help="What it maximises.")] = Objective.REWARD,
+    min_accuracy: AccuracyFloor = None,
+    min_throughput: ThroughputFloor = None,
+) -> ExitStatus:
+    """Write the mixed-integer model as an MPS or LP file for any other solver.
+
+    Exit status: 0 written, 2 bad input.
+    """
+    if to.suffix.lower() not in {".mps", ".lp"}:
+        raise InputError(f"--to: {to}: the name must end in .mps or .lp")
+    instance = code_opt.load_instance(instance_path)
+    make_folder(to.parent, "--to")
+    from code_opt.methods.exact import build_model
+    from code_opt.methods.settings import Settings
+    from code_opt.solvers import write_model
+
+    settings = Settings(
+        formulation=formulation.value,
+        objective=objective.value,
+        min_accuracy=min_accuracy,
+        min_throughput=min_throughput,
+    )
+    write_model(build_model(instance, settings), to)
+    print(f"Written: {plain(to)} ({formulation.value} formulation)")
+    return ExitStatus.DONE

@@ -1,0 +1,170 @@
+"""The options of ``plan``, grouped by what they ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from code_opt.cli.methods import known_methods
+from code_opt.cli.options import MAX_SEED, MAX_THREADS
+from code_opt.cli.values import below_1
+
+_analysis = partial(typer.Option, rich_help_panel="What to answer (default: --least-cost)")
+_demand = partial(typer.Option, rich_help_panel="Demand and floors")
+_how = partial(typer.Option, rich_help_panel="How")
+
+
+class Coordination(StrEnum):
+    """Which paths a plan may use."""
+
+    FULL = "full"
+    EXITS = "exits"
+    NONE = "none"
+
+
+class PlanObjective(StrEnum):
+    """What marginal values and sweeps maximise."""
+
+    REWARD = "reward"
+    THROUGHPUT = "throughput"
+
+
+@dataclass(frozen=True)
+class Analyses:
+    """Which questions a plan answers."""
+
+    least_cost: Annotated[
+        bool,
+        _analysis(
+            "--least-cost", help="Cheapest units and paths for each --growth and --max-loss."
+        ),
+    ] = False
+    growth_path: Annotated[
+        bool,
+        _analysis("--growth-path", help="What to buy when: each --growth is a period, in order."),
+    ] = False
+    scenarios: Annotated[
+        Path | None,
+        _analysis(
+            metavar="FILE.csv",
+            help="Uncertain demand: scenario, probability, task, demand or factor.",
+        ),
+    ] = None
+    failures: Annotated[
+        bool,
+        _analysis(
+            "--failures",
+            help="What each single failure of a server costs; the plan that survives all.",
+        ),
+    ] = False
+    front: Annotated[
+        bool,
+        _analysis(
+            "--front", help="Pareto front of throughput against accuracy, at present capacities."
+        ),
+    ] = False
+    marginal: Annotated[
+        bool, _analysis("--marginal", help="What a little more of each server and link is worth.")
+    ] = False
+    vary: Annotated[
+        list[str] | None,
+        _analysis(
+            metavar="FIELD=VALUES",
+            help="What if a field changes: servers\\[edge-a].flops=1e9:4e9:7 (or =1e9,2e9). "
+            "May be repeated.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class DemandOptions:
+    """The demand that is planned for, and what must be kept of it."""
+
+    growth: Annotated[str, _demand(metavar="G,G,...", help="Factors on all demands.")] = "1"
+    max_loss: Annotated[
+        str | None,
+        _demand(
+            metavar="X,X,...", help="Most points of average accuracy lost against native paths."
+        ),
+    ] = None
+    min_accuracy: Annotated[
+        float | None, _demand(min=0.0, max=1.0, help="Floor of the average accuracy.")
+    ] = None
+    demand: Annotated[
+        float | None,
+        _demand(min=0.0, help="Demand of tasks that have none, nor has their input group [1/s]."),
+    ] = None
+    served: Annotated[
+        float, _demand(min=0.0, max=1.0, help="Share of uncertain demand that is served.")
+    ] = 0.95
+    keep: Annotated[
+        float | None,
+        _demand(
+            min=0.0,
+            max=1.0,
+            help="Share of every demand kept under a failure. Default: the tasks' floors.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class ComputationOptions:
+    """How the analyses compute."""
+
+    unit_flops: Annotated[
+        float | None, _how(help="Unit of servers that have none in the instance [FLOP/s].")
+    ] = None
+    unit_bandwidth: Annotated[
+        float | None, _how(help="Unit of links that have none \\[bytes/s].")
+    ] = None
+    discount: Annotated[
+        float, _how(min=0.0, help="Discount rate of a period of the growth path.")
+    ] = 0.0
+    points: Annotated[str, _how(metavar="N|all", help="Most points of the front.")] = "25"
+    step: Annotated[float, _how(help="Share of capacity that confirms a dual.")] = 0.05
+    objective: Annotated[PlanObjective, _how(help="Of --marginal and --vary.")] = (
+        PlanObjective.REWARD
+    )
+    sweep_method: Annotated[
+        list[str] | None,
+        _how(
+            metavar="NAME",
+            callback=known_methods("plan"),
+            help="Methods of --vary; plan is the least cost. Default: exact, lns, local.",
+        ),
+    ] = None
+    coordination: Annotated[
+        list[Coordination] | None,
+        _how(help="Paths that may be used. Default: all three side by side; full for the others."),
+    ] = None
+    solver: Annotated[str, _how(help="highs, or another MIP solver.")] = "highs"
+    time_limit: Annotated[float | None, _how(help="Seconds for each program that is solved.")] = (
+        60.0
+    )
+    gap: Annotated[float, _how(callback=below_1, help="Relative gap, from 0 to below 1.")] = 1e-4
+    seed: Annotated[int, _how(min=0, max=MAX_SEED, help="Of heuristics.")] = 0
+    threads: Annotated[int, _how(min=1, max=MAX_THREADS, help="Solver threads.")] = 1
+    executor: Annotated[
+        str, _how(help="serial, processes[:N], or dask[:ADDRESS]: for --front, --marginal, --vary.")
+    ] = "serial"
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where plans go."""
+
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write every plan as JSON, CSV and Parquet into DIR."),
+    ] = None
+    xlsx: Annotated[
+        bool, typer.Option("--xlsx", help="Also an Excel workbook per plan (with --out).")
+    ] = False
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list of plans and nothing else.")
+    ] = False

@@ -1,0 +1,208 @@
+"""The command ``solve``: methods side by side on one instance, or on many."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import code_opt
+from code_opt.cli.batch import is_batch, solve_batch, tell_left_out
+from code_opt.cli.exits import ExitStatus, status_of
+from code_opt.cli.folders import make_folder
+from code_opt.cli.methods import ALL, OWN, known_methods, methods_to_run
+from code_opt.cli.options import (
+    MAX_SEED,
+    MAX_THREADS,
+    AccuracyFloor,
+    Formulation,
+    Objective,
+    ThroughputFloor,
+)
+from code_opt.cli.progress import ProgressReport
+from code_opt.cli.reasons import message_of, why_nothing
+from code_opt.cli.terminal import STOPPING, Console, complain, complain_of_interrupt, print_line
+from code_opt.cli.text import plain, plain_lines
+from code_opt.cli.values import below_1, positive
+from code_opt.errors import InputError
+from code_opt.files import file_stem
+from code_opt.stopping import stop_on_interrupt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from code_opt.instance import Instance
+    from code_opt.result import Result
+
+
+def solve(
+    instance_paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INSTANCE...",
+            help="JSON or YAML file, or folder of CSV tables or with instance.json; several, or a "
+            "folder of instances.",
+        ),
+    ],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="NAME",
+            callback=known_methods(ALL),
+            help=f"Method to run; may be repeated: {OWN}, an installed one, or {ALL}.",
+            show_default=ALL,
+        ),
+    ] = None,
+    formulation: Annotated[
+        Formulation,
+        typer.Option(help="Formulation of the exact method; auto takes path or colgen by size."),
+    ] = Formulation.AUTO,
+    objective: Annotated[Objective, typer.Option(help="What to maximise.")] = Objective.REWARD,
+    min_accuracy: AccuracyFloor = None,
+    min_throughput: ThroughputFloor = None,
+    solver: Annotated[
+        str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
+    ] = "highs",
+    solver_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Option passed to the solver; may be repeated."),
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(callback=positive, help="Seconds for each method.")
+    ] = None,
+    gap: Annotated[
+        float,
+        typer.Option(callback=below_1, help="Relative gap that ends exact, from 0 to below 1."),
+    ] = 1e-4,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of lns and random.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Solver threads.")] = 1,
+    solver_log: Annotated[
+        bool, typer.Option("--solver-log", help="Show the solver's log on stderr.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write one result file per method into DIR."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list of results and nothing else.")
+    ] = False,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="Where many instances run: serial, processes[:N], or dask[:ADDRESS].",
+            show_default="processes",
+        ),
+    ] = None,
+) -> ExitStatus:
+    """Find the best path assignment: exact, heuristics and baselines side by side.
+
+    Many instances give one table; with --out a second run goes on where a first one stopped.
+    The first Ctrl-C ends the search as a time limit does, and what was found is kept; the
+    second ends at once. Exit status: 0 done, 2 bad input, 3 infeasible, 4 stopped with nothing
+    found, 130 interrupted; of many instances, the worst.
+    """
+    options: dict[str, Any] = {
+        "formulation": formulation.value,
+        "objective": objective.value,
+        "min_accuracy": min_accuracy,
+        "min_throughput": min_throughput,
+        "solver": solver,
+        "time_limit": time_limit,
+        "gap": gap,
+        "seed": seed,
+        "threads": threads,
+        "solver_options": _solver_options(solver_option or []),
+    }
+    if executor is not None or is_batch(instance_paths):
+        if solver_log:
+            raise InputError("--solver-log: for one instance only")
+        if out is not None:
+            make_folder(out)
+        methods = methods_to_run(method or [])
+        return solve_batch(instance_paths, methods, options, executor, out, as_json)
+    (instance_path,) = instance_paths
+    if out is not None:
+        make_folder(out)
+    instance = code_opt.load_instance(instance_path)
+    tell_left_out(instance_path)
+    stderr = Console(stderr=True)
+    results = []
+    methods = methods_to_run(method or [])
+    with stop_on_interrupt(STOPPING) as was_interrupted:
+        for name in methods:
+            if was_interrupted():
+                break
+            with ProgressReport(stderr, name, living=not solver_log) as report:
+                results.append(
+                    code_opt.solve(
+                        instance,
+                        method=name,
+                        **options,
+                        solver_log=solver_log,
+                        progress=report,
+                    )
+                )
+    if out is not None:
+        stem = file_stem(instance.name or instance_path.resolve().stem)
+        for result in results:
+            code_opt.save_result(result, out / f"{stem}.{file_stem(result.method)}.json")
+    status = status_of(results)
+    if as_json:
+        print(json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False))
+    elif results:
+        _show(results, instance)
+    if status is not ExitStatus.DONE:
+        complain(why_nothing(results, status))
+    if was_interrupted():
+        return complain_of_interrupt(methods[len(results) :])
+    return status
+
+
+def _solver_options(texts: Sequence[str]) -> dict[str, str]:
+    """Return options as text: only the solver knows the type of each."""
+    options: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise InputError(f"--solver-option: {text!r}: expected NAME=VALUE")
+        if name in options:
+            raise InputError(f"--solver-option: {name!r} is given twice")
+        options[name] = value
+    return options
+
+
+def _show(results: Sequence[Result], instance: Instance) -> None:
+    from code_opt.cli.tables import link_table, methods_table, server_table, task_table
+    from code_opt.wording import chosen, reading
+
+    console = Console(highlight=False)
+    asked = f"highest {results[0].objective}"
+    if results[0].min_accuracy is not None:
+        asked += f", average accuracy at least {results[0].min_accuracy:g}"
+    if results[0].min_throughput is not None:
+        asked += f", throughput at least {results[0].min_throughput:g}/s"
+    print_line(console, f"{plain(instance.name or 'instance')}: {asked}\n")
+    console.print(methods_table(results, console))
+    console.print()
+    for line in reading(results):
+        print_line(console, line)
+    detailed = chosen(results)
+    if detailed is None:  # the messages follow on stderr
+        return
+    for result in results:
+        if result.message:
+            print_line(console, f"{result.method}: {plain_lines(message_of(result))}")
+    double = "⇒" if console.encoding.lower().startswith("utf") else "=>"
+    console.print()
+    title = f"Paths of {plain(detailed.method)} ({double} marks a learned connection)"
+    print_line(console, f"{title}\n")
+    console.print(task_table(detailed, instance, console))
+    console.print()
+    console.print(server_table(detailed, console))
+    if detailed.links:
+        console.print()
+        console.print(link_table(detailed, console))

@@ -1,0 +1,70 @@
+"""The command ``validate``: what an instance holds, or what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import code_opt
+from code_opt.cli.exits import ExitStatus
+from code_opt.cli.options import InstanceArgument
+from code_opt.cli.terminal import Console, print_line
+from code_opt.cli.text import count, number, plain, product
+
+if TYPE_CHECKING:
+    from code_opt.instance import Instance
+
+
+def validate(instance_path: InstanceArgument) -> ExitStatus:
+    """Check an instance and say what it holds, or list all that is wrong with it.
+
+    Exit status: 0 valid, 2 not valid.
+    """
+    instance = code_opt.load_instance(instance_path)
+    from code_opt.paths import count_paths
+
+    paths = dict(zip((task.id for task in instance.tasks), count_paths(instance), strict=True))
+    tasks = instance.tasks
+    counts = {
+        "servers": len(instance.servers),
+        "links": len(instance.links),
+        "DNNs": len(instance.dnns),
+        "blocks": sum(len(dnn.blocks) for dnn in instance.dnns),
+        "tasks": len(tasks),
+        "connections": sum(len(task.connections) for task in tasks),
+        "measured paths": sum(len(task.measured_paths) for task in tasks),
+    }
+    console = Console(highlight=False)
+    print_line(console, f"{plain(instance_path)}: ok ({plain(instance.name or 'without a name')})")
+    print_line(console, "  " + ", ".join(f"{count(n)} {name}" for name, n in counts.items()))
+    groups: dict[str, list[str]] = {}
+    for task in tasks:
+        if task.input_group is not None:
+            groups.setdefault(task.input_group, []).append(plain(task.id))
+    for group, members in groups.items():
+        print_line(console, f"  input group {plain(group)}: {', '.join(members)}")
+    print_line(console, "  paths per task:")
+    for name, paths_of_task in paths.items():
+        print_line(console, f"    {plain(name)}: {count(paths_of_task)}")
+    print_line(console, f"  {product(paths.values())} path assignments in all")
+    print_line(console, f"  planning: {_for_sale(instance)}")
+    return ExitStatus.DONE
+
+
+def _for_sale(instance: Instance) -> str:
+    """Return what a plan finds in an instance: demands, units, and servers that run nothing."""
+    demands = [task.demand for task in instance.tasks if task.demand is not None]
+    servers = sum(server.unit_flops is not None for server in instance.servers)
+    links = sum(link.unit_bandwidth is not None for link in instance.links)
+    text = (
+        f"a demand for {count(len(demands))} of {count(len(instance.tasks))} tasks, "
+        f"{number(sum(demands))}/s in all\n"
+        f"  for sale: units of {count(servers)} of {count(len(instance.servers))} servers"
+    )
+    if instance.links:
+        text += f" and {count(links)} of {count(len(instance.links))} links"
+    used = {dnn.server for dnn in instance.dnns}
+    idle = [plain(server.id) for server in instance.servers if server.id not in used]
+    if idle:
+        more = f" and {count(len(idle) - 5)} more" if len(idle) > 5 else ""
+        text += f"\n  servers without a network: {', '.join(idle[:5])}{more}"
+    return text
