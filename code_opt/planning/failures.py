@@ -46,6 +46,7 @@ from code_opt.planning.programs import (
     Start,
     load_under_failure,
     plan_data,
+    planning_session,
     restricted,
     solve_program,
     with_bound,
@@ -53,7 +54,7 @@ from code_opt.planning.programs import (
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
 from code_opt.planning.tolerances import ROW
 from code_opt.result import TOLERANCE
-from code_opt.solvers import Termination, open_session
+from code_opt.solvers import Termination
 from formulations import Failure, Situation, build_rerouting_model
 
 
@@ -268,13 +269,7 @@ def solve_rerouted(
     data = plan_data(scaled, [Situation(0, 0, demand.tolist(), adapts=True)], [None])
     if demand.sum() <= 0.0:
         return Rerouted(0.0, 0.0)
-    session = open_session(
-        build_rerouting_model(data, failure.visiting),
-        settings.solver,
-        threads=settings.threads,
-        seed=settings.seed,
-        options=settings.solver_options,
-    )
+    session = planning_session(build_rerouting_model(data, failure.visiting), settings)
     outcome = session.solve(
         time_limit=settings.time_limit,
         relative_gap=max(settings.gap, SMALLEST_GAP),

@@ -52,6 +52,8 @@ _WIDEST = 1e6
 """Largest load, in shares of a capacity, that a row holds where rates adapt."""
 _ROUNDS = 200
 """Most times that cuts are added to one program."""
+_SMALL = 1_000
+"""Variables up to which a program is solved without presolve."""
 _NEARER = 0.5
 """A program is solved anew where the plan found leaves prices of at most this share."""
 
@@ -282,22 +284,17 @@ class _Search:
         None where it went to the end: the gap is reached, nothing is feasible, or the solver
         can prove no more.
         """
-        session = _session(self._model, self._settings)
-        is_second = False
+        session = planning_session(self._model, self._settings)
         for _ in range(_ROUNDS):
             has_start = self._start()
             outcome = session.solve(
                 time_limit=self._clock.left,
                 relative_gap=gap,
                 absolute_gap=SMALLEST_GAP,
-                tolerance=None if is_second else ROW,
+                tolerance=ROW,
                 start=has_start,
             )
             if outcome.termination is Termination.INFEASIBLE:
-                if not is_second:
-                    # Solvers have been wrong about this: ask once more, in another way.
-                    session, is_second = _session(self._model, self._settings, presolve=False), True
-                    continue
                 if self.best is not None:
                     raise SolverError(
                         "the solver calls a program infeasible of which a plan is known "
@@ -328,12 +325,15 @@ class _Search:
             return None
         self._start()
         prefer(self._model, self._data, best.cost * (1.0 + ROW))
-        outcome = _session(self._model, self._settings).solve(
-            time_limit=None if limit is None else _SHARE_FOR_PREFERENCE * limit,
-            absolute_gap=1e-6,
-            tolerance=ROW,
-            start=True,
-        )
+        try:
+            outcome = planning_session(self._model, self._settings).solve(
+                time_limit=None if limit is None else _SHARE_FOR_PREFERENCE * limit,
+                absolute_gap=1e-6,
+                tolerance=ROW,
+                start=True,
+            )
+        except SolverError:
+            return None  # the plan is proven; only which of equal cost is left
         if outcome.value is None:
             return None
         found = self._read()
@@ -503,9 +503,12 @@ def solve_on_few(
     if start is not None:
         _start_at(model, small, replace(start, paths=np.searchsorted(rows, start.paths)))
     session = open_session(model, "highs", seed=seed, options={"mip_max_nodes": nodes})
-    outcome = session.solve(
-        time_limit=time_limit, relative_gap=1e-4, tolerance=ROW, start=start is not None
-    )
+    try:
+        outcome = session.solve(
+            time_limit=time_limit, relative_gap=1e-4, tolerance=ROW, start=start is not None
+        )
+    except SolverError:
+        return None  # it only guides the search
     if outcome.value is None:
         return None
     paths, units, _ = _read(model, few, small)
@@ -567,10 +570,15 @@ def _lost(case: Case, visiting: frozenset[int]) -> npt.NDArray[np.bool_]:
     )
 
 
-def _session(model: pyo.ConcreteModel, settings: PlanSettings, presolve: bool = True) -> MipSession:
+def planning_session(model: pyo.ConcreteModel, settings: PlanSettings) -> MipSession:
+    """Hand a planning program over to the solver of the settings.
+
+    Small ones are solved without presolve, which costs nothing there: with needs a hair from whole
+    units the presolve of HiGHS 1.16 calls feasible programs infeasible at any tight tolerance.
+    """
     options = dict(settings.solver_options)
-    if not presolve and settings.solver == "highs":
-        options["presolve"] = "off"
+    if settings.solver == "highs" and model.nvariables() <= _SMALL:
+        options = {"presolve": "off", **options}
     return open_session(
         model,
         settings.solver,

@@ -25,5 +25,7 @@ from __future__ import annotations
 
 NOISE = 1e-12
 """Rounding of a sum, relative to it."""
-ROW = 1e-9
-"""Tolerance of a solver on the rows of a planning program, which are at most about 1."""
+ROW = 1e-8
+"""Tolerance of a solver on the rows of a planning program, which are at most about 1.
+
+The tightest that HiGHS is asked for (:mod:`code_opt.solvers.highs`)."""

@@ -32,6 +32,9 @@ _INFEASIBLE = (Status.kInfeasible, Status.kUnboundedOrInfeasible)
 """Every goal of ours is bounded above: "unbounded or infeasible" is infeasible."""
 _FEASIBILITY_TOLERANCE = 1e-6
 """HiGHS' default for mip_feasibility_tolerance."""
+_TIGHTEST_TOLERANCE = 1e-8
+"""The least that is asked for: at 1e-9 the presolve of HiGHS 1.16 has called feasible programs
+infeasible (tests/solvers/tight-presolve.mps)."""
 _DOMINATED_COLUMNS = 1 << 5
 """Rule of HiGHS' presolve (bit of ``presolve_rule_off``) that is left out. With it HiGHS 1.16 has
 called a feasible model's second best solution optimal (tests/solvers/presolve.mps; of the same
@@ -133,9 +136,9 @@ class HighsSession:
         self._limit_time(time_limit)
         self._set_gaps(absolute_gap, relative_gap)
         # HiGHS prunes nodes that are better by less than this, so its bound is no sharper.
-        wanted = max(0.1 * max(absolute_gap, relative_gap), 1e-9)
         if tolerance is None:
-            tolerance = min(_FEASIBILITY_TOLERANCE, wanted)
+            tolerance = min(_FEASIBILITY_TOLERANCE, 0.1 * max(absolute_gap, relative_gap))
+        tolerance = max(tolerance, _TIGHTEST_TOLERANCE)
         for name, setting in (_TRUST_START if start and self._trusts_start else {}).items():
             if name not in self._user_options:
                 highs.setOptionValue(name, setting)

@@ -6,6 +6,8 @@ Worked by hand where a plan was wrong once; then many random instances against b
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -221,14 +223,25 @@ def test_demands_and_prices_out_of_range_are_refused() -> None:
 def test_the_least_cost_is_that_of_brute_force(seed: int) -> None:
     settings = (COARSE, FINE)[seed % 2]
     instance = edge_instance(seed + 60_000, groups=seed % 3 == 0, max_combinations=80)
-    exact, quick = (
-        plan_least_cost(instance, settings, coordinations=("full",)).table("summary").records()
-    )
+    with units_may_be_too_small():
+        plan = plan_least_cost(instance, settings, coordinations=("full",))
+    exact, quick = plan.table("summary").records()
     best = cheapest(instance, [demands_of(instance)], None)
     compare(exact, best, settings)
     if quick["cost"] is not None:
         assert best * (1.0 - 1e-12) <= quick["cost"]
         assert exact["cost"] <= quick["cost"]
+
+
+@contextmanager
+def units_may_be_too_small() -> Iterator[None]:
+    """Let an instance be refused that could need more units than can be planned with."""
+    try:
+        yield
+    except InputError as error:
+        if "make the unit larger" not in str(error):
+            raise
+        pytest.xfail("refused: it could need more than a million units")
 
 
 def compare(row: dict[str, Any], best: float, settings: PlanSettings) -> None:
@@ -245,9 +258,10 @@ def compare(row: dict[str, Any], best: float, settings: PlanSettings) -> None:
 def test_the_growth_path_is_that_of_brute_force(seed: int) -> None:
     instance = edge_instance(seed + 70_000, 1.5, groups=seed % 3 == 0, max_combinations=30)
     discount = (0.0, 0.1)[seed % 2]
-    plan = plan_growth(
-        instance, FINE, growth=(1.0, 1.5), discount=discount, coordinations=("full",)
-    )
+    with units_may_be_too_small():
+        plan = plan_growth(
+            instance, FINE, growth=(1.0, 1.5), discount=discount, coordinations=("full",)
+        )
     demand = demands_of(instance)
     value = [1.0, 1.0 / (1.0 + discount)]
     best = cheapest_growth(instance, [demand, 1.5 * demand], None, value)
@@ -259,7 +273,8 @@ def test_the_growth_path_is_that_of_brute_force(seed: int) -> None:
 def test_the_survivable_cost_is_that_of_brute_force(seed: int) -> None:
     instance = edge_instance(seed + 80_000, groups=seed % 3 == 0, max_combinations=20)
     keep = (0.5, 1.0)[seed % 2]
-    plan = plan_failures(instance, FINE, keep=keep)
+    with units_may_be_too_small():
+        plan = plan_failures(instance, FINE, keep=keep)
     demand = demands_of(instance)
     best = cheapest_survivable(instance, demand, keep * demand, None)
     normal, survivable = plan.table("summary").records()
@@ -270,7 +285,8 @@ def test_the_survivable_cost_is_that_of_brute_force(seed: int) -> None:
 @pytest.mark.parametrize("seed", seeds(25, 600))
 def test_the_cost_of_scenarios_served_in_full_is_that_of_brute_force(seed: int) -> None:
     instance = edge_instance(seed + 90_000, 1.5, groups=seed % 3 == 0, max_combinations=20)
-    plan = plan_scenarios(instance, parse_scenarios(SCENARIOS), FINE, served=0.9)
+    with units_may_be_too_small():
+        plan = plan_scenarios(instance, parse_scenarios(SCENARIOS), FINE, served=0.9)
     rows = {r["variant"]: r for r in plan.table("summary").records()}
     demand = demands_of(instance)
     compare(rows["every"], cheapest(instance, [0.5 * demand, 1.5 * demand], None), FINE)

@@ -18,7 +18,7 @@ from code_opt.solvers import (
     open_session,
     write_model,
 )
-from code_opt.solvers.highs import HighsSession, new_highs
+from code_opt.solvers.highs import _TIGHTEST_TOLERANCE, HighsSession, new_highs
 from formulations.parts import weighted
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +89,7 @@ def test_a_solve_error_is_tried_again_at_the_default_tolerance(monkeypatch):
 
     monkeypatch.setattr(HighsSession, "_run", failing)
     assert session.solve(absolute_gap=1e-8).value == pytest.approx(8.0)
-    assert seen == [1e-9, 1e-6]
+    assert seen == [1e-8, 1e-6]
 
     monkeypatch.setattr(HighsSession, "_run", lambda *_: highspy.HighsModelStatus.kSolveError)
     with pytest.raises(SolverError, match="HiGHS stopped with"):
@@ -166,6 +166,16 @@ def test_presolve_does_not_lose_the_best_solution():
     assert values == pytest.approx([-0.44309966827432073] * 2, rel=1e-9)
 
 
+def test_the_tightest_tolerance_leaves_presolve_right():
+    """A planning program that HiGHS 1.16 calls infeasible at 1e-9."""
+    highs = new_highs()
+    highs.setOptionValue("mip_feasibility_tolerance", _TIGHTEST_TOLERANCE)
+    highs.readModel(str(ROOT / "tests" / "solvers" / "tight-presolve.mps"))
+    highs.run()
+    assert highs.getModelStatus() == highspy.HighsModelStatus.kOptimal
+    assert highs.getInfo().objective_function_value == pytest.approx(2.0)
+
+
 @pytest.fixture
 def wrongly_infeasible(monkeypatch):
     """Let the first ask of every session come back infeasible; count the asks."""
@@ -188,7 +198,7 @@ def kept_model(error) -> Path:
 def test_infeasible_is_asked_again_and_two_answers_that_disagree_are_none(wrongly_infeasible):
     with pytest.raises(SolverError, match="infeasible, and without presolve it finds") as error:
         HighsSession(knapsack()).solve(absolute_gap=1e-8)
-    assert wrongly_infeasible == [1e-9, 1e-6]
+    assert wrongly_infeasible == [1e-8, 1e-6]
     path = kept_model(error)
     highs = highspy.Highs()
     highs.silent()
