@@ -12,8 +12,10 @@ from typing import Any
 
 import pyomo.environ as pyo
 
+from code_opt.errors import SolverError
 from code_opt.methods.evaluator import Evaluator, Solution
 from code_opt.methods.models import ModelView
+from code_opt.methods.objective import refuse_tiny_reward
 from code_opt.methods.settings import SMALLEST_GAP, Clock, Progress
 from code_opt.methods.tangents import ModelTangents, Tangents, ranges_of
 from code_opt.result import Status
@@ -88,14 +90,20 @@ class TangentLoop:
         """Solve once; return the final status, or None to go on."""
         if self.best is not None:
             view.start_at(self.best)
-        outcome = session.solve(
-            time_limit=self.clock.left,
-            absolute_gap=precision * self.gap if self.is_log else 0.0,
-            relative_gap=0.0 if self.is_log else precision * self.gap,
-            start=self.best is not None,
-            known=self._known,
-            progress=self._report if self.settings.progress else None,
-        )
+        try:
+            outcome = session.solve(
+                time_limit=self.clock.left,
+                absolute_gap=precision * self.gap if self.is_log else 0.0,
+                relative_gap=0.0 if self.is_log else precision * self.gap,
+                start=self.best is not None,
+                known=self._known,
+                progress=self._report if self.settings.progress else None,
+            )
+        except SolverError:
+            # Logarithms of rewards that no number holds are beyond what a solver resolves.
+            if self.is_log and self.best is not None:
+                refuse_tiny_reward(self.best.value)
+            raise
         self.details["rounds"] += 1
         self.details["nodes"] += outcome.nodes
         self.details["lp_iterations"] += outcome.lp_iterations
