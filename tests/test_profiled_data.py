@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import claims, profiles
-from code_opt import check, load_instance, solve
+from code_opt import check, load_instance, method_names, solve
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
@@ -158,3 +158,22 @@ def test_nothing_in_a_bundle_names_this_machine():
         text = (DATA / name / "bundle" / "manifest.json").read_text(encoding="utf-8")
         assert "/work" not in text
         assert json.loads(text)["schema"] == "code-opt/bundle/1"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/first-result.md"])
+def test_the_first_result_is_what_the_demo_finds(page: str) -> None:
+    """All but the seconds, which differ from run to run."""
+    instance = load_instance(ROOT / "data" / "digits" / "instance.json")
+    text = (ROOT / page).read_text(encoding="utf-8")
+    shown = {
+        row[0]: (row[1], float(row[2]), float(row[3]))
+        for row in re.findall(
+            r"^([a-z-]+) +(optimal|feasible) +([\d.]+) +[–\d]+ +([\d.]+) ", text, re.MULTILINE
+        )
+    }
+    assert list(shown) == list(method_names())
+    for method, (status, reward, throughput) in shown.items():
+        result = solve(instance, method)
+        assert result.status == status
+        assert result.reward == pytest.approx(reward, abs=6e-4)
+        assert result.throughput == pytest.approx(throughput, abs=6e-4)
