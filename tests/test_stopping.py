@@ -223,15 +223,13 @@ def test_a_batch_keeps_what_is_done_and_solves_the_rest_later(tmp_path, capfd, m
 
 
 def test_a_plan_keeps_the_analyses_that_are_done(tmp_path, capfd, monkeypatch) -> None:
-    from code_opt import planning
-
-    front = planning.plan_front
+    front = code_opt.plan_front
 
     def interrupted(*args, **options):
         interrupt()
         return front(*args, **options)
 
-    monkeypatch.setattr(planning, "plan_front", interrupted)
+    monkeypatch.setattr(code_opt, "plan_front", interrupted)
     out = tmp_path / "out"
     arguments = ["plan", TWO, "--least-cost", "--front", "--marginal", "--demand", "5"]
     assert main([*arguments, "--unit-flops", "1e9", "--out", str(out)]) == 130

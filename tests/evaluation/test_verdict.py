@@ -163,7 +163,7 @@ def test_the_order_of_results(digits, results):
 
 
 def test_equal_promises_have_no_order(digits, results):
-    text, holds = ranking(digits, evaluated(results, exact=400.0, code=500.0))
+    text, holds = ranking(digits, evaluated(results, exact=400.0, lns=500.0))
     assert holds is None
     assert "promise the same" in text
     assert ranking(digits, evaluated(results, exact=400.0)) == ("", None)
