@@ -296,8 +296,8 @@ class _Search:
             )
             if outcome.termination is Termination.INFEASIBLE:
                 if self.best is not None:
-                    raise SolverError(
-                        "the solver calls a program infeasible of which a plan is known "
+                    raise session.contradiction(
+                        "it calls a program infeasible of which a plan is known "
                         f"(cost {self.best.cost:.9g})"
                     )
                 self.is_infeasible = True

@@ -10,6 +10,7 @@ from code_opt.planning.case import Case
 from code_opt.planning.tolerances import NOISE, ROW
 from code_opt.result import TOLERANCE
 from code_opt.solvers import LinearProgram
+from formulations.rates import RateData, build_rate_program
 
 
 def most_rates(
@@ -46,14 +47,14 @@ def most_rates(
     return rates
 
 
-def _most(use: FloatArray, demand: FloatArray, floor: FloatArray, worth: FloatArray) -> FloatArray:
-    """Return the rates of greatest worth within demands and capacities of 1, shape (n,).
+def _most(use: FloatArray, demand: FloatArray, floor: FloatArray, sizes: FloatArray) -> FloatArray:
+    """Return the rates of largest throughput within demands and capacities of 1, shape (n,).
 
     Args:
         use: of servers and links, shape (n, I).
         demand: most of each rate [inferences/s], shape (n,).
         floor: least of each rate [inferences/s], shape (n,).
-        worth: of each rate, shape (n,).
+        sizes: tasks that have each rate, shape (n,).
 
     Raises:
         SolverError: the floors do not fit.
@@ -62,19 +63,21 @@ def _most(use: FloatArray, demand: FloatArray, floor: FloatArray, worth: FloatAr
     # about 1 and the solver's tolerance means the same share of every capacity.
     reach = np.minimum(demand, 1.0 / np.maximum(use.max(axis=1, initial=0.0), _SMALLEST_USE))
     unit = np.where(demand > 0.0, np.maximum(reach, floor), 1.0)
-    scaled = use * unit[:, None]
-    tasks, resources = np.nonzero(scaled)
-    indptr = np.concatenate(([0], np.cumsum(np.bincount(tasks, minlength=len(demand)))))
+    group, resource = np.nonzero(use)
+    data = RateData(
+        size=sizes,
+        floor=floor,
+        demand=demand,
+        unit=unit,
+        group=group,
+        resource=resource,
+        use=use[group, resource],
+        resources=use.shape[1],
+    )
+    program = LinearProgram(*build_rate_program(data))
     for slack in (0.0, *_FLOOR_SLACKS):
-        program = LinearProgram(
-            cost=worth * unit / (worth * unit).max(),
-            lower=floor / unit,
-            upper=demand / unit,
-            indptr=indptr.astype(np.int64),
-            indices=resources.astype(np.int64),
-            data=scaled[tasks, resources],
-            rhs=np.full(use.shape[1], 1.0 + slack),
-        )
+        for row in range(use.shape[1]):
+            program.set_row_bounds(row, -np.inf, 1.0 + slack)
         outcome = program.solve()
         if outcome is not None:
             return np.clip(outcome.x * unit, floor, demand)

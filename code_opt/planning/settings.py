@@ -9,7 +9,7 @@ from typing import Any
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
-from code_opt.instance.ranges import LARGEST, MOST_RATIO, SMALLEST
+from code_opt.instance.ranges import LARGEST, MOST_RATIO, SMALLEST, is_in_range
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def check_amount(name: str, value: float) -> float:
     Raises:
         InputError: it is out of the range.
     """
-    if value != 0.0 and not SMALLEST <= value <= LARGEST:
+    if not is_in_range(value):
         raise InputError(f"{name} {value:g}: must be 0 or lie in [{SMALLEST:g}, {LARGEST:g}]")
     return float(value)
 
