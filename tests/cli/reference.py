@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from code_opt.cli.app import app
+from code_opt.cli.help_examples import EXAMPLES
 from code_opt.cli.terminal import PROGRAM
 from code_opt.files import write_atomically
 
@@ -46,8 +47,10 @@ def tables() -> str:
     for name, command in commands().items():
         usage = [p.metavar for p in command.params if p.param_type_name == "argument"]
         details = command.help.split("\n\n")[1:]
+        examples = EXAMPLES.get(name, ())
         lines += ["", f"## {name}", "", f"    {' '.join([PROGRAM, name, *usage])} [options]", ""]
         lines += [line for text in details for line in (" ".join(text.split()), "")]
+        lines += [*(["Examples:", ""] if examples else []), *(f"    {e}" for e in examples), ""]
         lines += ["| argument or option | value | default | what it does |", "|---|---|---|---|"]
         context = typer.Context(command)
         for shown, parameter in zip(names(command), command.params, strict=True):
