@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 
 from code_opt.errors import InputError
+from code_opt.heuristics.baselines import edge_early_pool, local_pool
 from code_opt.instance.model import Instance
-from code_opt.methods.baselines import edge_early_pool, local_pool
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray, IntArray, Resource, Topology, rate_groups
 from code_opt.planning.settings import PlanSettings, check_amounts
