@@ -12,7 +12,7 @@ if it does nothing there (a failed server): see :class:`Topology`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple

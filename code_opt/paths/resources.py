@@ -221,6 +221,11 @@ class Resource:
         return math.isfinite(self.capacity)
 
     @property
+    def offer(self) -> Offer | None:
+        """What can be bought of it, None for nothing."""
+        return self.kind.offer(self.record)
+
+    @property
     def unit(self) -> str:
         """Unit of the capacity."""
         return self.kind.unit
