@@ -27,6 +27,12 @@ def commands() -> dict[str, Any]:
     return found
 
 
+def program_options() -> set[str]:
+    """Return the options that the program takes without a command."""
+    program: Any = typer.main.get_command(app)
+    return {option for parameter in program.params for option in parameter.opts}
+
+
 def names(command: Any) -> list[str]:
     """Return the arguments (as on the usage line) and options of a command."""
     return [
