@@ -24,6 +24,14 @@ ROOT = Path(__file__).resolve().parents[1]
 TWO = str(ROOT / "data" / "two-services.json")
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Hear of Ctrl-C also where these tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
