@@ -43,6 +43,7 @@ from code_opt.instance.model import (
     Power,
     Task,
 )
+from code_opt.promise_checker import Place, Recomputed, Stay, Walk, recompute
 from code_opt.result import TOLERANCE, Result, TaskResult
 
 __all__ = [
@@ -78,6 +79,12 @@ RULES: dict[str, str] = {
     "min-accuracy": "a task's accuracy is at least its min_accuracy",
     "latency": "a task's latency is that of its path on unloaded servers and links",
     "max-latency": "a task's latency is at most its max_latency",
+    "percentile": "a task's percentile is its own, or where it has a limit the one asked for",
+    "promise": "a promised time follows from rates, order of work and wait scales",
+    "promise-basis": "a promise is a theorem where all waits are of first visits, else a model",
+    "mean-latency": "a mean time is that of Pollaczek and Khinchine where all waits are known",
+    "promised-limit": "a promised time is at most the task's max_latency",
+    "wait-scale": "a wait scale is the least that the rates allow, null where there is none",
     "rate": "a task's rate is not negative",
     "floor": "a task's rate is at least its floor, a number or its (group's) standalone rate",
     "demand": "a task's rate is at most its demand",
@@ -171,6 +178,8 @@ class _Figures:
     traffic: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
     missing: list[tuple[str, str]] = field(default_factory=list)
     """Transfers between servers without a listed link."""
+    stays: list[Stay] = field(default_factory=list)
+    """Servers, and links with a bandwidth, in the order of the work there."""
 
     def add(self, other: _Figures) -> None:
         self.latency += other.latency
@@ -181,6 +190,7 @@ class _Figures:
         for ends, size in other.traffic.items():
             self.traffic[ends] += size
         self.missing += other.missing
+        self.stays += other.stays
 
 
 @dataclass(frozen=True)
@@ -306,6 +316,7 @@ class InstanceIndex:
     def _run(self, figures: _Figures, server: str, flops: float) -> None:
         figures.work[server] += flops
         figures.latency += flops / self.capacity[server]
+        figures.stays.append((("server", server), flops / self.capacity[server]))
 
     def _transfer(self, figures: _Figures, source: str, target: str, size: float) -> None:
         if source == target or not self.links:
@@ -318,6 +329,7 @@ class InstanceIndex:
         figures.latency += link.latency
         if link.bandwidth is not None:
             figures.latency += size / link.bandwidth
+            figures.stays.append((("link", source, target), size / link.bandwidth))
 
     def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
         """Return the accuracy of a path, measured or predicted, and whether it is admissible."""
@@ -452,6 +464,8 @@ class _Check:
         complete = Counter(ids) == Counter(list(self.network.tasks))
         routed = complete and all(line.figures is not None for line in lines)
         paid = self.paid(lines) if routed else None
+        if routed and not any(line.figures.missing for line in lines if line.figures):
+            yield from self.promises(lines)
         yield from self.servers(paid)
         yield from self.links(paid)
         if paid is not None:
@@ -590,6 +604,91 @@ class _Check:
                     f"{line.row.rate:.9g} must be {other.row.rate:.9g}"
                 )
                 yield Violation("group-rate", f"{line.place}.rate", message)
+
+    # -- promises --
+
+    def percentile(self, task: Task) -> float | None:
+        if task.latency_percentile is None and task.max_latency is not None:
+            return self.result.latency_percentile
+        return task.latency_percentile
+
+    def promises(self, lines: list[_Line]) -> Iterator[Violation]:
+        """Recompute all waits where the instance or the result speaks of any."""
+        rows: list[Any] = [*self.result.servers, *self.result.links]
+        if not any(self.percentile(line.task) for line in lines):
+            for line in lines:
+                row = line.row
+                said = (row.latency_percentile, row.latency_promised, row.latency_mean)
+                if any(value is not None for value in (*said, row.latency_basis)):
+                    message = f"task {line.task.id!r}: a promise, and no percentile is asked for"
+                    yield Violation("percentile", line.place, message)
+            for row in rows:
+                if row.wait_scale is not None:
+                    message = "a wait scale, and no percentile is asked for"
+                    yield Violation("wait-scale", "servers", message)
+            return
+        devices: dict[Place, float] = {("server", s.id): 1.0 for s in self.instance.servers}
+        devices |= {
+            ("link", *ends): 1.0
+            for ends, link in self.network.links.items()
+            if link.bandwidth is not None
+        }
+        walks = [
+            Walk(
+                line.task.id,
+                self.network.group(line.task),
+                max(line.row.rate, 0.0),
+                line.figures.latency,
+                [(key, f.stays) for key, f in self.network.steps(line.task, line.row.path)],
+            )
+            for line in lines
+            if line.figures is not None
+        ]
+        there = recompute(walks, devices)
+        for line in lines:
+            yield from self.promise(line, there)
+        for group, places in (
+            ("servers", [("server", row.server) for row in self.result.servers]),
+            ("links", [("link", row.source, row.target) for row in self.result.links]),
+        ):
+            listed: Sequence[Any] = getattr(self.result, group)
+            for index, (place, entry) in enumerate(zip(places, listed, strict=True)):
+                found = there.scale.get(place, math.inf)
+                expected = found if math.isfinite(found) else None
+                if not self._same(entry.wait_scale, expected):
+                    yield self._differs(
+                        "wait-scale", f"{group}[{index}].wait_scale", entry.wait_scale, expected
+                    )
+
+    def promise(self, line: _Line, there: Recomputed) -> Iterator[Violation]:
+        row, task, place = line.row, line.task, line.place
+        q = self.percentile(task)
+        if not self._same(row.latency_percentile, q):
+            yield self._differs(
+                "percentile", f"{place}.latency_percentile", row.latency_percentile, q
+            )
+        promised = math.inf if q is None else there.promised(task.id, q)
+        expected = promised if math.isfinite(promised) else None
+        if not self._same(row.latency_promised, expected):
+            yield self._differs(
+                "promise", f"{place}.latency_promised", row.latency_promised, expected
+            )
+        basis = None
+        if expected is not None:
+            basis = "theorem" if there.is_theorem(task.id) else "model"
+        if row.latency_basis != basis:
+            message = f"called {row.latency_basis!r}, but it is {basis!r}"
+            yield Violation("promise-basis", f"{place}.latency_basis", message)
+        mean = there.mean[task.id]
+        if not self._same(row.latency_mean, mean):
+            yield self._differs("mean-latency", f"{place}.latency_mean", row.latency_mean, mean)
+        most = task.max_latency
+        if q is not None and most is not None and not _at_most(promised, most, self.tolerance):
+            message = (
+                f"task {task.id!r}: {promised:.9g} s is promised at percentile {q:g}, above its "
+                f"max_latency {most:.9g} s"
+            )
+            yield Violation("promised-limit", place, message)
 
     def paid(self, lines: list[_Line]) -> list[tuple[float, _Figures]]:
         """Rate and figures of everything that is computed.

@@ -49,6 +49,16 @@ class TaskResult(_Record):
     accuracy: Number
     accuracy_source: Literal["measured", "predicted"]
     latency: Number = Field(description="unloaded [s]")
+    latency_percentile: Number | None = Field(
+        default=None, description="quantile q that is promised; null: none"
+    )
+    latency_promised: Number | None = Field(
+        default=None, description="time within which a share q of the inputs is answered [s]"
+    )
+    latency_mean: Number | None = Field(default=None, description="mean time under load [s]")
+    latency_basis: Literal["theorem", "model"] | None = Field(
+        default=None, description="what the promise rests on"
+    )
 
 
 class ServerResult(_Record):
@@ -58,6 +68,9 @@ class ServerResult(_Record):
     load: Number
     capacity: Number
     utilization: Number
+    wait_scale: Number | None = Field(
+        default=None, description="g of its waits [s]; null: no promise"
+    )
 
 
 class LinkResult(_Record):
@@ -68,6 +81,9 @@ class LinkResult(_Record):
     load: Number
     capacity: Number | None
     utilization: Number | None
+    wait_scale: Number | None = Field(
+        default=None, description="g of its waits [s]; null: no promise"
+    )
 
 
 class Result(_Record):
@@ -101,6 +117,10 @@ class Result(_Record):
     gap_tolerance: Number | None = Field(None, description="relative gap asked for")
     min_accuracy: Number | None = Field(None, description="floor asked of the average accuracy")
     min_throughput: Number | None = Field(None, description="floor asked of total throughput")
+    latency_percentile: Number | None = Field(
+        default=None,
+        description="quantile asked of tasks with max_latency and no percentile of their own",
+    )
     message: str | None = Field(None, description="why there is no solution, or why it stopped")
     details: dict[str, int | Number | str | None] = Field(
         default_factory=dict, description="counts of the search (paths, nodes, rounds, ...)"

@@ -24,6 +24,7 @@ from code_opt.heuristics.baselines import (
 from code_opt.heuristics.lns import search
 from code_opt.heuristics.search import SearchOutcome
 from code_opt.heuristics.staged_search import solve_code
+from code_opt.instance.changes import with_percentile
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.paths import PathProblem
@@ -58,6 +59,7 @@ def solve(
     objective: Objective = "reward",
     min_accuracy: float | None = None,
     min_throughput: float | None = None,
+    latency_percentile: float | None = None,
     time_limit: float | None = None,
     gap: float = 1e-4,
     seed: int = 0,
@@ -81,6 +83,8 @@ def solve(
         objective: what is maximised: ``reward``, ``throughput`` or ``accuracy``.
         min_accuracy: floor of the average accuracy, in [0, 1]; None for none.
         min_throughput: floor of the total throughput [inferences/s]; None for none.
+        latency_percentile: quantile, in (0, 1), that limits of latency hold for under load where
+            a task has ``max_latency`` and no percentile of its own; None: unloaded.
         time_limit: wall-clock time after which the method ends with what it has [s]; None for
             none.
         gap: relative gap at which ``exact`` ends, in [0, 1); below 1e-7 it is taken as 1e-7.
@@ -103,6 +107,7 @@ def solve(
         objective=objective,
         min_accuracy=min_accuracy,
         min_throughput=min_throughput,
+        latency_percentile=latency_percentile,
         time_limit=time_limit,
         gap=gap,
         seed=seed,
@@ -116,8 +121,12 @@ def solve(
     )
     chosen = get_method(method)
     problem = _problem_of(problem)
+    under_load = _with_percentile(problem, latency_percentile)
     run = _RUN.get(method)
-    result = _run_registered(problem, chosen, settings) if run is None else run(problem, settings)
+    if run is None:
+        result = _run_registered(under_load, chosen, settings)
+    else:
+        result = run(under_load, settings)
     return _checked(result, problem.instance)
 
 
@@ -128,6 +137,7 @@ def evaluate_paths(
     objective: Objective = "reward",
     min_accuracy: float | None = None,
     min_throughput: float | None = None,
+    latency_percentile: float | None = None,
     method: str = "paths",
 ) -> Result:
     """Return what given paths are worth: their best rates, loads, figures, all checked.
@@ -143,6 +153,7 @@ def evaluate_paths(
             the rates are the best for all of them.
         min_accuracy: floor of the average accuracy, in [0, 1]; None for none.
         min_throughput: floor of the total throughput [inferences/s]; None for none.
+        latency_percentile: see :func:`solve`.
         method: what the result calls its method.
 
     Raises:
@@ -151,14 +162,24 @@ def evaluate_paths(
         CheckFailedError: the result is wrong (never expected).
     """
     settings = Settings(
-        objective=objective, min_accuracy=min_accuracy, min_throughput=min_throughput
+        objective=objective,
+        min_accuracy=min_accuracy,
+        min_throughput=min_throughput,
+        latency_percentile=latency_percentile,
     )
     problem = _problem_of(problem)
-    return _checked(paths_result(problem, paths, settings, method), problem.instance)
+    under_load = _with_percentile(problem, latency_percentile)
+    return _checked(paths_result(under_load, paths, settings, method), problem.instance)
 
 
 def _problem_of(source: Instance | PathProblem) -> PathProblem:
     return PathProblem(source) if isinstance(source, Instance) else source
+
+
+def _with_percentile(problem: PathProblem, percentile: float | None) -> PathProblem:
+    """Return the problem whose limits of latency hold under load where nothing else is said."""
+    instance = with_percentile(problem.instance, percentile)
+    return problem if instance is problem.instance else PathProblem(instance)
 
 
 def _checked(result: Result, instance: Instance) -> Result:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from code_opt.cli.values import finite
+from code_opt.cli.values import finite, share
 
 MAX_SEED = 2**31 - 1
 """The greatest seed that solvers take."""
@@ -54,6 +54,15 @@ AccuracyFloor = Annotated[
 ThroughputFloor = Annotated[
     float | None,
     typer.Option(min=0.0, callback=finite, help="Floor of the total rate \\[inferences/s]."),
+]
+LatencyPercentile = Annotated[
+    float | None,
+    typer.Option(
+        callback=share,
+        metavar="Q",
+        help="Let limits of latency hold for this quantile under load, above 0 and below 1, where "
+        "a task has a limit and no percentile of its own.",
+    ),
 ]
 Changes = Annotated[
     list[str] | None,

@@ -26,6 +26,7 @@ from code_opt.cli.options import (
     AccuracyFloor,
     Changes,
     Formulation,
+    LatencyPercentile,
     Objective,
     ThroughputFloor,
 )
@@ -73,6 +74,7 @@ def solve(
     objective: Annotated[Objective, typer.Option(help="What to maximise.")] = Objective.REWARD,
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
+    latency_percentile: LatencyPercentile = None,
     changes: Changes = None,
     solver: Annotated[
         str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
@@ -120,6 +122,7 @@ def solve(
         "objective": objective.value,
         "min_accuracy": min_accuracy,
         "min_throughput": min_throughput,
+        "latency_percentile": latency_percentile,
         "solver": solver,
         "time_limit": time_limit,
         "gap": gap,
@@ -196,6 +199,8 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
         asked += f", average accuracy at least {results[0].min_accuracy:g}"
     if results[0].min_throughput is not None:
         asked += f", throughput at least {results[0].min_throughput:g}/s"
+    if results[0].latency_percentile is not None:
+        asked += f", limits of latency at percentile {results[0].latency_percentile:g}"
     print_line(console, f"{plain(instance.name or 'instance')}: {asked}\n")
     console.print(methods_table(results, console))
     console.print()

@@ -99,7 +99,22 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
     _figures(table, "rate\n[1/s]", "accuracy")
     _words(table, "source")
     _figures(table, "latency")
+    limit = {task.id: task.max_latency for task in instance.tasks}
+    are_promised = any(row.latency_percentile is not None for row in result.tasks)
+    if are_promised:
+        _figures(table, "mean", "quantile", "promised", "limit")
+        _words(table, "basis")
     for row in result.tasks:
+        promise = []
+        if are_promised:
+            q, most = row.latency_percentile, limit[row.task]
+            promise = [
+                "–" if row.latency_mean is None else duration(row.latency_mean),
+                "–" if q is None else f"{q:g}",
+                "–" if row.latency_promised is None else duration(row.latency_promised),
+                "–" if most is None else duration(most),
+                row.latency_basis or "–",
+            ]
         table.add_row(
             Text(plain(row.task)),
             paths(row.task, row.path),
@@ -107,6 +122,7 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
             Text(f"{row.accuracy:.4f}"),
             Text(row.accuracy_source),
             Text(duration(row.latency)),
+            *map(Text, _dashes(promise, console)),
         )
     return table
 
@@ -116,7 +132,10 @@ def server_table(result: Result, console: Console) -> Table:
     return _load_table(
         "server",
         "FLOP/s",
-        [(plain(r.server), r.load, r.capacity, r.utilization) for r in result.servers],
+        [
+            (plain(r.server), r.load, r.capacity, r.utilization, r.wait_scale)
+            for r in result.servers
+        ],
         console,
     )
 
@@ -125,7 +144,13 @@ def link_table(result: Result, console: Console) -> Table:
     """Return load, capacity and utilization of every link."""
     arrow = " → " if console.encoding.lower().startswith("utf") else " -> "
     rows = [
-        (plain(r.source) + arrow + plain(r.target), r.load, r.capacity, r.utilization)
+        (
+            plain(r.source) + arrow + plain(r.target),
+            r.load,
+            r.capacity,
+            r.utilization,
+            r.wait_scale,
+        )
         for r in result.links
     ]
     return _load_table("link", "B/s", rows, console)
@@ -188,7 +213,7 @@ class PathText:
 def _load_table(
     name: str,
     unit: str,
-    rows: Sequence[tuple[str, float, float | None, float | None]],
+    rows: Sequence[tuple[str, float, float | None, float | None, float | None]],
     console: Console,
 ) -> Table:
     glyphs = Glyphs.of(console)
@@ -197,7 +222,10 @@ def _load_table(
     _words(table, name, wrap=True)
     _figures(table, f"load\n[{unit}]", f"capacity\n[{unit}]")
     _words(table, "utilization")
-    for label, load, capacity, utilization in rows:
+    have_scales = any(scale is not None for *_, scale in rows)
+    if have_scales:
+        _figures(table, "wait\nscale")
+    for label, load, capacity, utilization, scale in rows:
         if utilization is None:
             share = Text("unlimited")
         else:
@@ -209,7 +237,11 @@ def _load_table(
             )
             share.append(f" {100.0 * utilization:5.1f} %", style="default")
         table.add_row(
-            Text(label), Text(si(load)), Text("" if capacity is None else si(capacity)), share
+            Text(label),
+            Text(si(load)),
+            Text("" if capacity is None else si(capacity)),
+            share,
+            *([Text(*_dashes(["–" if scale is None else duration(scale)], console))] * have_scales),
         )
     return table
 

@@ -21,6 +21,13 @@ def positive(value: float | None) -> float | None:
     return value
 
 
+def share(value: float | None) -> float | None:
+    """Refuse all but numbers above 0 and below 1."""
+    if value is not None and not 0.0 < value < 1.0:
+        raise typer.BadParameter(f"{value} is not a number above 0 and below 1.")
+    return value
+
+
 def below_1(value: float) -> float:
     """Refuse all but numbers from 0 to below 1."""
     if not 0.0 <= value < 1.0:

@@ -9,6 +9,7 @@ import numpy as np
 
 from code_opt.core.allocation import Allocation, RateAllocator
 from code_opt.core.objective import CAPACITY_SLACK, ObjectiveFunction, refuse_huge_reward
+from code_opt.core.promises import Promises
 from code_opt.core.settings import Settings
 from code_opt.paths import PathPool, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
@@ -107,12 +108,25 @@ class Solution:
 class Evaluator:
     """Evaluates assignments over one pool: rates, totals, floors on totals, objective."""
 
-    def __init__(self, pool: PathPool, settings: Settings) -> None:
+    def __init__(
+        self, pool: PathPool, settings: Settings, *, are_promises_limited: bool = True
+    ) -> None:
+        """Take a pool.
+
+        Args:
+            pool: of candidate paths.
+            settings: objective and floors of the totals.
+            are_promises_limited: whether limits of percentiles count; not where the pool already
+                has the effective times of fixed wait scales.
+        """
         self.pool = pool
         self.settings = settings
         self.objective = ObjectiveFunction.of(pool, settings)
         self.allocator = RateAllocator(pool)
         self.groups = self.allocator.groups
+        self.promises = Promises(pool)
+        self.limits_promises = self.promises.are_limits and are_promises_limited
+        """Whether assignments have to keep limits of percentiles."""
 
     def paths(self, numbers: IntArray) -> list[ChosenPath]:
         """Return the paths of an assignment, given by their numbers in the pool, shape (T,)."""
@@ -153,7 +167,7 @@ class Evaluator:
         memory = self.groups.load(use, np.zeros(len(use)))
         if (memory > 1.0 + CAPACITY_SLACK).any():
             return None
-        allocation = self.allocator.allocate_canonical(use)
+        allocation = self.best_rates(paths, use)
         if allocation is None:
             return None
         accuracy = self.average_accuracy(paths)
@@ -163,6 +177,19 @@ class Evaluator:
         if self.objective.is_log:
             refuse_huge_reward(value)  # the best is no smaller
         return Solution(tuple(paths), allocation, accuracy, value)
+
+    def best_rates(self, paths: Sequence[ChosenPath], use: FloatArray) -> Allocation | None:
+        """Return the best rates of an assignment, None where a requirement fails.
+
+        Under limits of percentiles they are the best that a local search finds.
+
+        Args:
+            paths: of all tasks.
+            use: of them, see :meth:`use`.
+        """
+        if not self.limits_promises:
+            return self.allocator.allocate_canonical(use)
+        return self.promises.allocate([p.arcs for p in paths], [p.seconds for p in paths], use)
 
     def allocate(self, use: FloatArray) -> Allocation | None:
         """Return the best rates of an assignment, None where floors or memories do not fit.

@@ -72,6 +72,7 @@ def nothing_found(
         "seconds": clock.seconds,
         "min_accuracy": settings.min_accuracy,
         "min_throughput": settings.min_throughput,
+        "latency_percentile": settings.latency_percentile,
         "message": message,
     }
     return Result(schema="code-opt/result/1", **common)
@@ -93,8 +94,11 @@ def why_not(evaluator: Evaluator, paths: Sequence[ChosenPath]) -> str | None:
         fullest = int(memory.argmax())
         name = evaluator.pool.resources[fullest].name
         return f"{name}: the adapters take {memory[fullest]:.6g} times what is free"
-    allocation = evaluator.allocator.allocate_canonical(evaluator.use(paths))
+    use = evaluator.use(paths)
+    allocation = evaluator.best_rates(paths, use)
     if allocation is None:
+        if evaluator.limits_promises and evaluator.allocator.allocate_canonical(use):
+            return "no rates were found on these paths that keep all latency percentiles"
         return "the least rates of the tasks do not fit the servers and links on these paths"
     accuracy, settings = evaluator.average_accuracy(paths), evaluator.settings
     if evaluator.objective.meets_floors(accuracy, allocation.throughput):

@@ -9,6 +9,7 @@ import numpy as np
 
 from code_opt.core.evaluator import Evaluator, Solution
 from code_opt.core.objective import refuse_huge_reward, refuse_tiny_reward
+from code_opt.core.promises import Promise
 from code_opt.core.settings import SMALLEST_GAP
 from code_opt.paths import TaskPaths
 from code_opt.registry import role_of
@@ -58,6 +59,7 @@ def make_result(
         "gap_tolerance": max(settings.gap, SMALLEST_GAP) if role_of(method) == "exact" else None,
         "min_accuracy": settings.min_accuracy,
         "min_throughput": settings.min_throughput,
+        "latency_percentile": settings.latency_percentile,
         "message": message,
         "details": details or {},
     }
@@ -75,6 +77,16 @@ def make_result(
         if shown is None or not np.isfinite(gap):
             shown = gap = None
     rates = solution.allocation.rates
+    promises: list[Promise] = []
+    scales: dict[tuple[str, ...], float | None] = {}
+    if evaluator.promises.are_asked:
+        arcs, seconds_of = solution.arcs, [path.seconds for path in solution.paths]
+        promises, waits = evaluator.promises.promises(arcs, seconds_of, rates)
+        scales = {
+            r.key: float(g) if np.isfinite(g) else None
+            for r, g in zip(evaluator.pool.resources, waits.scale, strict=True)
+            if r.is_rate
+        }
     load = evaluator.load(solution.paths, rates)
     time_of = {s: float(load[i]) for s, i in evaluator.pool.topology.server_time.items()}
     return Result(
@@ -93,6 +105,7 @@ def make_result(
                 accuracy=path.accuracy,
                 accuracy_source="measured" if path.is_measured else "predicted",
                 latency=path.seconds,
+                **(_promised(promises[i]) if promises else {}),
             )
             for i, (task, path) in enumerate(zip(evaluator.pool.tasks, solution.paths, strict=True))
         ),
@@ -102,14 +115,30 @@ def make_result(
                 load=time_of[s.id] * s.flops,
                 capacity=s.flops,
                 utilization=time_of[s.id],
+                wait_scale=scales.get((s.id,)),
             )
             for s in instance.servers
         ),
         links=tuple(
-            _link_result(evaluator, solution, link.source, link.target, link.bandwidth)
+            _link_result(evaluator, solution, link.source, link.target, link.bandwidth).model_copy(
+                update={"wait_scale": scales.get((link.source, link.target))}
+            )
             for link in instance.links
         ),
     )
+
+
+def _promised(promise: Promise) -> dict[str, Any]:
+    """Return what a task's row says of its promise."""
+    basis = None
+    if promise.promised is not None:
+        basis = "theorem" if promise.is_theorem else "model"
+    return {
+        "latency_percentile": promise.percentile,
+        "latency_promised": promise.promised,
+        "latency_mean": promise.mean,
+        "latency_basis": basis,
+    }
 
 
 def blocks_of(task: TaskPaths, arcs: Sequence[int]) -> tuple[str, ...]:

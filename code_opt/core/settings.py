@@ -44,6 +44,8 @@ class Settings:
     objective: Objective = "reward"
     min_accuracy: float | None = None
     min_throughput: float | None = None
+    latency_percentile: float | None = None
+    """Of tasks with a limit and no percentile of their own; the instance has it already."""
     formulation: Formulation = "auto"
     solver: str = "highs"
     time_limit: float | None = None
@@ -70,6 +72,10 @@ class Settings:
         if self.min_throughput is not None and not is_in_range(self.min_throughput):
             raise InputError(
                 f"min_throughput {self.min_throughput}: must be {range_text('inferences/s')}"
+            )
+        if self.latency_percentile is not None and not 0.0 < self.latency_percentile < 1.0:
+            raise InputError(
+                f"latency_percentile {self.latency_percentile}: must lie between 0 and 1"
             )
         if not 0.0 <= self.gap < 1.0:
             raise InputError(f"gap {self.gap}: must lie in [0, 1)")

@@ -33,3 +33,23 @@ def without_sharing(instance: Instance) -> Instance:
         return task.model_copy(update={"connections": tuple(connections)})
 
     return instance.model_copy(update={"tasks": tuple(map(alone, instance.tasks))})
+
+
+def with_percentile(instance: Instance, percentile: float | None) -> Instance:
+    """Return an instance whose limits of latency hold for a percentile under load.
+
+    Args:
+        instance: returned itself where nothing changes.
+        percentile: of tasks that have ``max_latency`` and no percentile of their own.
+    """
+    if percentile is None or all(
+        task.max_latency is None or task.latency_percentile is not None for task in instance.tasks
+    ):
+        return instance
+    tasks = tuple(
+        task
+        if task.max_latency is None or task.latency_percentile is not None
+        else task.model_copy(update={"latency_percentile": percentile})
+        for task in instance.tasks
+    )
+    return instance.model_copy(update={"tasks": tasks})

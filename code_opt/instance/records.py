@@ -23,6 +23,7 @@ NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Percentile = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False)]
 # A float, since tables hold floats; no number of units beyond 1e6 is ever meant.
 Whole = Annotated[float, Field(ge=0.0, le=1e6, multiple_of=1.0, allow_inf_nan=False)]
 
@@ -137,7 +138,12 @@ class Task(Record):
     )
     weight: NonNegative = Field(DEFAULT_WEIGHT, description="weight w[t] in the average accuracy")
     min_accuracy: Fraction = Field(0.0, description="least accuracy of the task's path")
-    max_latency: Positive | None = Field(None, description="latency limit L[t], unloaded [s]")
+    max_latency: Positive | None = Field(
+        None, description="latency limit L[t] [s], unloaded where there is no percentile"
+    )
+    latency_percentile: Percentile | None = Field(
+        None, description="quantile q of the time under load that is promised, and limited"
+    )
     input_group: Identifier | None = Field(
         None, description="tasks of one group look at the same input, at one rate"
     )

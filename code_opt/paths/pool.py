@@ -27,6 +27,7 @@ from code_opt.paths.groups import (
 )
 from code_opt.paths.labels import Limits, PathSet, TaskPricing, Trie, label_paths
 from code_opt.paths.resources import Resource
+from code_opt.paths.stations import Stations, split_graphs
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,14 @@ class PathProblem:
         return build_pool(self.topology)
 
 
+def limits_percentiles(instance: Instance) -> bool:
+    """Tell whether some task limits a percentile of its time under load."""
+    return any(
+        task.max_latency is not None and task.latency_percentile is not None
+        for task in instance.tasks
+    )
+
+
 def count_paths(instance: Instance) -> list[int]:
     """Return the number of paths of each task's graph, none enumerated."""
     return PathProblem(instance).path_counts
@@ -251,29 +260,37 @@ def build_pool(
             unlimited, or an input group can share too many prefixes.
     """
     topology = source if isinstance(source, Topology) else Topology(source, visits)
-    instance, graphs = topology.instance, topology.graphs
+    instance = topology.instance
+    # Under limits of percentiles it matters how work is spread over visits, not only how much.
+    split = split_graphs(Stations(topology)) if limits_percentiles(instance) else None
+    graphs = topology.graphs if split is None else [part.graph for part in split]
+    own = [int(np.searchsorted(g.resources, len(topology.resources))) for g in graphs]
     is_limited = np.array([r.is_limited for r in topology.resources], dtype=bool)
     floors, demands = topology.floors(), topology.demands()
     limits = []
-    for graph, floor in zip(graphs, floors, strict=True):
+    for graph, width, floor in zip(graphs, own, floors, strict=True):
         task = graph.task
         if not np.isfinite(floor):
             raise InputError(f"task {task.id!r}: no work and no demand, so its rate is unlimited")
-        is_rate = topology.is_rate_resource[graph.resources]
+        is_rate = topology.is_rate_resource[graph.resources[:width]]
+        most_use = np.full(len(graph.resources), np.inf)
         most_rate_use = np.inf if floor <= 0.0 else 1.0 / max(floor, 1e-300)
+        if not relaxed:
+            most_use[:width] = np.where(
+                is_rate, most_rate_use, np.where(is_limited[graph.resources[:width]], 1.0, np.inf)
+            )
         limits.append(
             Limits(
                 native_accuracy=task.accuracy,
                 min_accuracy=0.0 if relaxed else task.min_accuracy,
                 max_latency=None if relaxed else task.max_latency,
-                most_use=np.full(len(is_rate), np.inf)
-                if relaxed
-                else np.where(
-                    is_rate, most_rate_use, np.where(is_limited[graph.resources], 1.0, np.inf)
-                ),
+                most_use=most_use,
             )
         )
-    latency_matters = [relaxed and task.max_latency is not None for task in instance.tasks]
+    latency_matters = [
+        task.max_latency is not None and (relaxed or task.latency_percentile is not None)
+        for task in instance.tasks
+    ]
     shareable: list[Trie] = [{} for _ in graphs]
     for group in topology.groups:
         if len(group) > 1:
@@ -291,6 +308,11 @@ def build_pool(
             )
             for t, rows in zip(group, kept, strict=True):
                 sets[t] = sets[t].subset(rows)
+        if split is not None:
+            for t in group:
+                sets[t] = split[t].back(sets[t], topology.graphs[t])
+    graphs = topology.graphs
+    for group in topology.groups:
         for t in group:
             most_rates[t] = _most_rate(topology, graphs[t], sets[t], demands[t])
         # Every task of the group takes one of its paths, at the rate of the group.

@@ -1,0 +1,298 @@
+"""Where paths wait: stations, the jobs that inputs bring to them, and graphs that tell jobs apart.
+
+A *station* is a server or a link with a bandwidth. A path works at one station after the other;
+a maximal run of consecutive work at one station is a visit. What one input of a group starts at a
+station without leaving it is one job: paths of the group that have been at the same stations in
+the same order work there together (:mod:`code_opt.queueing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from code_opt.instance.model import OUTPUT
+from code_opt.paths.graph import (
+    Arc,
+    IntArray,
+    TaskGraph,
+    Topology,
+    paid_steps,
+)
+from code_opt.paths.labels import PathSet
+
+Stage = tuple[int, float]
+"""Station (index of its resource) and device time there [s], perhaps 0."""
+
+
+@dataclass(frozen=True)
+class StationJob:
+    """A job of a path, or of the paths of an input group, at any rate."""
+
+    station: int
+    """Index of the resource."""
+    seconds: float
+    """Device time [s], above 0."""
+    earlier: tuple[int, ...]
+    """Stations of the earlier jobs of the same input, in order."""
+
+
+@dataclass(frozen=True)
+class JobsOfPaths:
+    """What one input brings to the stations, for the paths of a group's tasks."""
+
+    jobs: tuple[StationJob, ...]
+    of_task: tuple[tuple[int, ...], ...]
+    """Numbers of the jobs that each task's answer waits for, in order."""
+    more_seconds: tuple[float, ...]
+    """What other tasks' work in these jobs adds to each task's unloaded time [s]."""
+
+    def stations(self, member: int) -> tuple[int, ...]:
+        """Return the stations of the jobs that a task's answer waits for."""
+        return tuple(self.jobs[j].station for j in self.of_task[member])
+
+
+class Stations:
+    """The stations of a topology, and the way of each arc over them."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self._server: dict[str, int] = {}
+        self._link: dict[tuple[str, ...], int] = {}
+        for number, resource in enumerate(topology.resources):
+            if resource.kind.name == "server":
+                self._server[resource.key[0]] = number
+            elif resource.kind.name == "link":
+                self._link[resource.key] = number
+        self.devices = np.ones(len(topology.resources))
+        """n of each resource; 1 where it is no station, shape (I,)."""
+
+    @cached_property
+    def _stages(self) -> dict[int, tuple[tuple[Stage, ...], ...]]:
+        return {}
+
+    def stages(self, task: int) -> tuple[tuple[Stage, ...], ...]:
+        """Return for each arc of a task's graph where it works, in order."""
+        if task not in self._stages:
+            graph = self.topology.graphs[task]
+            servers = {
+                (c.source, c.target): c.server
+                for c in graph.task.connections
+                if c.server is not None
+            }
+            self._stages[task] = tuple(
+                self._of_arc(arc, servers.get((arc.tail, arc.head))) for arc in graph.arcs
+            )
+        return self._stages[task]
+
+    def _of_arc(self, arc: Arc, place: str | None) -> tuple[Stage, ...]:
+        """Return the stages of an arc: source, adapter, transfers and entered block in order."""
+        resources = self.topology.resources
+        at_servers = [
+            (resource, amount * float(self.devices[resource]))
+            for resource, amount in arc.use
+            if resources[resource].kind.name == "server"
+        ]
+        at_links = {
+            resources[resource].key: (resource, amount * float(self.devices[resource]))
+            for resource, amount in arc.use
+            if resources[resource].kind.name == "link"
+        }
+        block = [] if arc.head == OUTPUT else [at_servers.pop()]
+        adapter = at_servers
+        if not adapter and place is not None:
+            adapter = [(self._server[place], 0.0)]
+        found: list[Stage] = []
+        for source, target, _ in arc.hops:
+            if adapter and adapter[0][0] == self._server[source]:
+                found += adapter
+                adapter = []
+            if (source, target) in at_links:
+                found.append(at_links[source, target])
+            found.append((self._server[target], 0.0))
+        return (*found, *adapter, *block)
+
+    def jobs(self, tasks: Sequence[int], paths: Sequence[Sequence[int]]) -> JobsOfPaths:
+        """Return the jobs of the paths of a group's tasks.
+
+        Args:
+            tasks: their numbers.
+            paths: the arcs of one path for each.
+        """
+        graphs = [self.topology.graphs[t] for t in tasks]
+        walks = [[g.arcs[a] for a in arcs] for g, arcs in zip(graphs, paths, strict=True)]
+        paid = [set(steps) for steps in paid_steps(walks)]
+        child: dict[tuple[int, int], int] = {}
+        parent: list[int] = []
+        station: list[int] = []
+        seconds: list[float] = []
+        chains: list[list[int]] = []
+        own: list[dict[int, float]] = []
+        for task, arcs, mine in zip(tasks, paths, paid, strict=True):
+            stages = self.stages(task)
+            node = -1
+            chain: list[int] = []
+            work: dict[int, float] = {}
+            for position, arc in enumerate(arcs):
+                for place, time in stages[arc]:
+                    if node < 0 or station[node] != place:
+                        following = child.setdefault((node, place), len(parent))
+                        if following == len(parent):
+                            parent.append(node)
+                            station.append(place)
+                            seconds.append(0.0)
+                        node = following
+                        chain.append(node)
+                    if position in mine:
+                        seconds[node] += time
+                    work[node] = work.get(node, 0.0) + time
+            chains.append(chain)
+            own.append(work)
+        number: dict[int, int] = {}
+        jobs: list[StationJob] = []
+        for node, time in enumerate(seconds):
+            if time <= 0.0:
+                continue
+            earlier: list[int] = []
+            above = parent[node]
+            while above >= 0:
+                if seconds[above] > 0.0:
+                    earlier.append(station[above])
+                above = parent[above]
+            number[node] = len(jobs)
+            jobs.append(StationJob(station[node], time, tuple(reversed(earlier))))
+        return JobsOfPaths(
+            tuple(jobs),
+            tuple(tuple(number[k] for k in chain if k in number) for chain in chains),
+            tuple(
+                sum(max(0.0, seconds[k] - work[k]) for k in chain) if len(tasks) > 1 else 0.0
+                for chain, work in zip(chains, own, strict=True)
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class SplitGraph:
+    """A task graph whose blocks are told apart by the stations on the way to them.
+
+    Label-setting on it keeps a path unless another one is nowhere worse *at every visit*: each
+    visit is a resource of its own (``docs/paths.md``).
+    """
+
+    graph: TaskGraph
+    arc_of: IntArray
+    """Arc of the task's own graph of each of its arcs."""
+
+    def back(self, paths: PathSet, graph: TaskGraph) -> PathSet:
+        """Return paths of it as paths of the task's own graph."""
+        steps = np.where(paths.steps >= 0, self.arc_of[np.maximum(paths.steps, 0)], -1)
+        columns = np.searchsorted(self.graph.resources, graph.resources)
+        return replace(paths, steps=steps, use=np.ascontiguousarray(paths.use[:, columns]))
+
+
+class _SplitTaskGraph(TaskGraph):
+    """A task graph with blocks told apart by a suffix of their names."""
+
+    def path_arcs(self, blocks: Sequence[str]) -> list[int] | None:
+        """See :class:`TaskGraph`: from each arc one way leads to each block."""
+        outgoing: dict[str, dict[str, int]] = {}
+        for number, arc in enumerate(self.arcs):
+            outgoing.setdefault(arc.tail, {})[arc.head.partition(_MARK)[0]] = number
+        node, found = self.nodes[0] if self.nodes else "", []
+        for head in (*blocks, OUTPUT):
+            number_of = outgoing.get(node, {}).get(head)
+            if number_of is None:
+                return None
+            found.append(number_of)
+            node = self.arcs[number_of].head
+        return found
+
+
+_MARK = "\0"
+"""Between the name of a block and the number of its visit; no id holds it."""
+
+
+def split_graphs(stations: Stations) -> tuple[SplitGraph, ...]:
+    """Return the graphs of all tasks with their blocks told apart by the visits before.
+
+    Every visit (a station, after a sequence of others) is one more resource with a number of its
+    own, the same for all tasks; its use is the device time there.
+    """
+    topology = stations.topology
+    numbers: dict[tuple[int, int], int] = {}
+    first = len(topology.resources)
+    return tuple(
+        _split(stations, task, graph, numbers, first) for task, graph in enumerate(topology.graphs)
+    )
+
+
+def _split(
+    stations: Stations,
+    task: int,
+    graph: TaskGraph,
+    numbers: dict[tuple[int, int], int],
+    first: int,
+) -> SplitGraph:
+    if graph.is_empty:
+        return SplitGraph(graph, np.empty(0, dtype=np.int64))
+    stages = stations.stages(task)
+    outgoing: list[list[int]] = [[] for _ in graph.nodes]
+    for number, tail in enumerate(graph.tails.tolist()):
+        outgoing[tail].append(number)
+    station_of: dict[int, int] = {visit: place for (_, place), visit in numbers.items()}
+    # Nodes in topological order: those of the own graph, each with the visits that lead to it.
+    last = len(graph.nodes) - 1
+    states: list[dict[int, int]] = [{} for _ in graph.nodes]
+    states[0][-1] = 0
+    arcs: list[tuple[int, int, int, int, int, dict[int, float]]] = []
+    for node in range(last):
+        for visit in states[node]:
+            for number in outgoing[node]:
+                at = visit
+                spent: dict[int, float] = {}
+                for place, time in stages[number]:
+                    if at < 0 or station_of[at] != place:
+                        at = numbers.setdefault((at, place), len(numbers))
+                        station_of[at] = place
+                    if time > 0.0:
+                        spent[at] = spent.get(at, 0.0) + time
+                head = int(graph.heads[number])
+                there = 0 if head == last else at
+                states[head].setdefault(there, 0)
+                arcs.append((head, there, node, visit, number, spent))
+    names: list[str] = []
+    place_of: dict[tuple[int, int], int] = {}
+    for node, visits in enumerate(states):
+        for visit in visits:
+            place_of[node, visit] = len(names)
+            plain = node in (0, last)
+            names.append(graph.nodes[node] if plain else f"{graph.nodes[node]}{_MARK}{visit}")
+    arcs.sort(key=lambda arc: (place_of[arc[0], arc[1]], place_of[arc[2], arc[3]]))
+    extra = sorted({visit for *_, spent in arcs for visit in spent})
+    column = {visit: len(graph.resources) + k for k, visit in enumerate(extra)}
+    number_of = [arc[4] for arc in arcs]
+    use = np.zeros((len(arcs), len(graph.resources) + len(extra)))
+    use[:, : len(graph.resources)] = graph.use[number_of]
+    for row, (*_, spent) in zip(use, arcs, strict=True):
+        for visit, time in spent.items():
+            row[column[visit]] = time
+    tails = np.array([place_of[arc[2], arc[3]] for arc in arcs], dtype=np.int64)
+    heads = np.array([place_of[arc[0], arc[1]] for arc in arcs], dtype=np.int64)
+    split = _SplitTaskGraph(
+        task=graph.task,
+        nodes=tuple(names),
+        arcs=tuple(
+            graph.arcs[number]._replace(tail=names[tail], head=names[head])
+            for number, tail, head in zip(number_of, tails.tolist(), heads.tolist(), strict=True)
+        ),
+        tails=tails,
+        heads=heads,
+        drop=graph.drop[number_of],
+        seconds=graph.seconds[number_of],
+        resources=np.concatenate((graph.resources, np.array(extra, dtype=np.int64) + first)),
+        use=use,
+    )
+    return SplitGraph(split, np.array(number_of, dtype=np.int64))

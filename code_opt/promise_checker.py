@@ -1,0 +1,211 @@
+"""Independent check of promises: waits recomputed from the rates and the order of work.
+
+Written down a second time, straight from docs/waiting.md, without any code of
+:mod:`code_opt.queueing` or the paths: places are names, scales are found by bisection on their
+logarithm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+Place = tuple[str, ...]
+"""``("server", id)`` or ``("link", source, target)``."""
+Stay = tuple[Place, float]
+"""Where an inference works next, and for how long [s]; 0 where it only passes."""
+
+FULL = 1.0 - 1e-6
+"""From this utilisation on nothing is promised."""
+
+
+@dataclass
+class _Call:
+    """What one input asks of a place at once."""
+
+    place: Place
+    rate: float
+    seconds: float = 0.0
+    above: _Call | None = None
+
+    def before(self) -> list[Place]:
+        """Return the places of work before this call, the last one first."""
+        found, call = [], self.above
+        while call is not None:
+            if call.seconds > 0.0:
+                found.append(call.place)
+            call = call.above
+        return found
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One task: who shares its input, its rate, and its steps with the work of each in order."""
+
+    task: str
+    group: Hashable
+    rate: float
+    latency: float
+    """Unloaded latency of its path [s]."""
+    steps: Sequence[tuple[Hashable, Sequence[Stay]]]
+    """What makes a step the same as that of another task of the group, and its work."""
+
+
+@dataclass
+class _Waits:
+    scale: float = math.inf
+    factor: float = math.inf
+    """C of P(W > x) <= C exp(-x / g)."""
+    mean: float | None = None
+
+
+@dataclass
+class Recomputed:
+    """What follows from the walks of all tasks."""
+
+    scale: dict[Place, float] = field(default_factory=dict)
+    """Wait scale of every place [s], infinite where there is none."""
+    mean: dict[str, float | None] = field(default_factory=dict)
+    """Mean time of every task [s], None where it is not known."""
+    calls: dict[str, list[_Call]] = field(default_factory=dict)
+    unloaded: dict[str, float] = field(default_factory=dict)
+    waits: dict[Place, _Waits] = field(default_factory=dict)
+
+    def promised(self, task: str, percentile: float) -> float:
+        """Return the time within which the share of answers comes [s]; infinite if none."""
+        total, calls = self.unloaded[task], self.calls[task]
+        for call in calls:
+            there = self.waits[call.place]
+            if not (math.isfinite(there.scale) and math.isfinite(there.factor)):
+                return math.inf
+            odds = there.factor * len(calls) / (1.0 - percentile)
+            total += there.scale * math.log(odds)
+        return total
+
+    def is_theorem(self, task: str) -> bool:
+        """Tell whether all places on the way see inputs that worked nowhere before."""
+        return all(self.waits[call.place].factor == 1.0 for call in self.calls[task])
+
+
+def recompute(walks: Iterable[Walk], devices: Mapping[Place, float]) -> Recomputed:
+    """Return waits and times of all tasks.
+
+    Args:
+        walks: of all tasks of a result.
+        devices: number of devices of every place that can be waited for.
+    """
+    result = Recomputed()
+    calls: dict[tuple[Hashable, tuple[Place, ...]], _Call] = {}
+    done: set[tuple[Hashable, Hashable]] = set()
+    own: dict[str, list[tuple[_Call, float]]] = {}
+    for walk in walks:
+        way: tuple[Place, ...] = ()
+        at: _Call | None = None
+        visited: list[_Call] = []
+        mine: dict[int, float] = {}
+        for key, stays in walk.steps:
+            is_new = (walk.group, key) not in done
+            done.add((walk.group, key))
+            for place, seconds in stays:
+                if at is None or at.place != place:
+                    way = (*way, place)
+                    at = calls.setdefault((walk.group, way), _Call(place, walk.rate, above=at))
+                    visited.append(at)
+                mine[len(visited) - 1] = mine.get(len(visited) - 1, 0.0) + seconds
+                if is_new:
+                    at.seconds += seconds
+        own[walk.task] = [(call, mine[k]) for k, call in enumerate(visited)]
+        result.unloaded[walk.task] = walk.latency
+    shares: dict[Hashable, int] = {}
+    for walk in walks:
+        shares[walk.group] = shares.get(walk.group, 0) + 1
+    for walk in walks:
+        pairs = own[walk.task]
+        if shares[walk.group] > 1:
+            result.unloaded[walk.task] += sum(max(0.0, call.seconds - s) for call, s in pairs)
+        result.calls[walk.task] = [call for call, _ in pairs if call.seconds > 0.0]
+    at_place: dict[Place, list[_Call]] = {place: [] for place in devices}
+    for call in calls.values():
+        if call.seconds > 0.0:
+            at_place[call.place].append(call)
+    result.waits = _settle(at_place, devices)
+    result.scale = {place: waits.scale for place, waits in result.waits.items()}
+    for walk in walks:
+        means = [result.waits[call.place].mean for call in result.calls[walk.task]]
+        known = [mean for mean in means if mean is not None]
+        total = result.unloaded[walk.task] + sum(known)
+        complete = len(known) == len(means) and math.isfinite(total)
+        result.mean[walk.task] = total if complete else None
+    return result
+
+
+def _settle(
+    at_place: Mapping[Place, Sequence[_Call]], devices: Mapping[Place, float]
+) -> dict[Place, _Waits]:
+    """Return the waits of places, each once those it depends on are known."""
+    settled: dict[Place, _Waits] = {}
+    sources = {
+        place: {before for call in some for before in call.before()}
+        for place, some in at_place.items()
+    }
+    waiting = set(at_place)
+    while True:
+        ready = [p for p in at_place if p in waiting and sources[p] <= settled.keys()]
+        if not ready:
+            break
+        for place in ready:
+            waiting.discard(place)
+            settled[place] = _waits_at(at_place[place], settled, devices[place])
+    for place in waiting:  # on a loop, or behind one
+        settled[place] = _Waits()
+    return settled
+
+
+def _waits_at(calls: Sequence[_Call], known: Mapping[Place, _Waits], n: float) -> _Waits:
+    waits = _Waits(factor=1.0)
+    burst = 0.0
+    later = [call for call in calls if call.before()]
+    for call in later:
+        before = call.before()
+        worst = max(known[place].factor for place in before)
+        waits.factor = max(waits.factor, 2.0 * math.sqrt(worst))
+        burst = max(burst, len(before) * max(known[place].scale for place in before))
+    busy = sum(call.rate * call.seconds for call in calls) / n
+    if not later:
+        squares = sum(call.rate * call.seconds**2 for call in calls)
+        waits.mean = squares / (2.0 * n * (1.0 - busy)) if busy < FULL else math.inf
+    if busy > FULL or not (math.isfinite(burst) and math.isfinite(waits.factor)):
+        return waits
+    if busy == 0.0:
+        waits.scale = 0.0
+        return waits
+
+    def fits(g: float) -> bool:
+        load = sum(_times(call.rate, call.seconds / g) for call in calls)
+        late = sum(_times(call.rate, call.seconds / g) for call in later)
+        return g * load <= n and (burst == 0.0 or burst * late <= n / 2.0)
+
+    low = high = math.log(max(call.seconds for call in calls if call.rate > 0.0))
+    while not fits(math.exp(high)):
+        high += 1.0
+    while fits(math.exp(low)):
+        low -= 1.0
+    for _ in range(200):
+        middle = (low + high) / 2.0
+        if fits(math.exp(middle)):
+            high = middle
+        else:
+            low = middle
+    waits.scale = math.exp(high)
+    return waits
+
+
+def _times(rate: float, exponent: float) -> float:
+    """Return rate * (exp(exponent) - 1), infinite beyond numbers."""
+    if rate == 0.0:
+        return 0.0
+    try:
+        return rate * math.expm1(exponent)
+    except OverflowError:
+        return math.inf
