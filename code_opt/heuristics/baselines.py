@@ -14,6 +14,7 @@ from code_opt.core.evaluator import LEAST_GAIN, Evaluator
 from code_opt.core.settings import Clock, Settings
 from code_opt.heuristics.incremental import PoolEvaluator
 from code_opt.heuristics.lns import search
+from code_opt.heuristics.scales import search_at_scales
 from code_opt.heuristics.search import SearchOutcome
 from code_opt.instance.model import INPUT, OUTPUT, Connection, Instance, Task
 from code_opt.paths import PathPool, TaskPaths, build_pool
@@ -77,6 +78,8 @@ def solve_greedy(evaluator: Evaluator, clock: Clock) -> SearchOutcome:
     (:meth:`PoolEvaluator.most_merits`), which ends when the bound of the next is no better
     than the best one tried.
     """
+    if evaluator.limits_promises:
+        return search_at_scales(evaluator, clock, lambda plain, left: solve_greedy(plain, left))
     work = PoolEvaluator(evaluator)
     best, merit = work.most_accurate(), -np.inf
     improved = True
@@ -112,6 +115,10 @@ def solve_random(evaluator: Evaluator, clock: Clock, seed: int, assignments: int
         assignments: how many to draw, at least the default of the parameters; what ``lns``
             evaluated, for a fair comparison.
     """
+    if evaluator.limits_promises:
+        return search_at_scales(
+            evaluator, clock, lambda plain, left: solve_random(plain, left, seed, assignments)
+        )
     work = PoolEvaluator(evaluator)
     rng = np.random.default_rng(seed)
     sizes = [len(task) for task in evaluator.pool.tasks]

@@ -31,6 +31,7 @@ from code_opt.core.master import Point, RestrictedMaster
 from code_opt.core.parameters import LnsParameters
 from code_opt.core.settings import Clock
 from code_opt.heuristics.neighbourhood import Neighbourhood
+from code_opt.heuristics.scales import search_at_scales
 from code_opt.heuristics.search import AssignmentSearch, LearntColumns, SearchOutcome, State
 from code_opt.paths import Duals
 from code_opt.paths.graph import FloatArray, IntArray
@@ -55,6 +56,14 @@ def search(
         is_intensified: whether larger neighbourhoods are searched where the bound is far; not
             needed for a start only.
     """
+    if evaluator.limits_promises:
+        return search_at_scales(
+            evaluator,
+            clock,
+            lambda plain, left: search(
+                plain, left, seed=seed, iterations=iterations, is_intensified=is_intensified
+            ),
+        )
     parameters = evaluator.settings.parameters.lns
     work, master, point = relax(evaluator, clock)
     if point is None:

@@ -1,0 +1,199 @@
+"""Searches under limits of percentiles: at fixed wait scales they are searches like any other.
+
+For a fixed wait scale g a station's condition is a capacity row with effective device times, and a
+limited path is allowed or not. So any search runs on a pool with these times; what it finds gets
+its true rates and scales (:mod:`code_opt.core.promises`), whose scales start the next run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from code_opt.core.evaluator import Evaluator, Solution
+from code_opt.core.promises import KEPT
+from code_opt.core.settings import Clock
+from code_opt.heuristics.search import SearchOutcome
+from code_opt.paths import PathPool, TaskPaths
+from code_opt.paths.graph import FloatArray
+from code_opt.paths.stations import JobsOfPaths
+from code_opt.queueing import effective_seconds, log_share
+
+Search = Callable[[Evaluator, Clock], SearchOutcome]
+
+RUNS = 6
+"""Runs at most from scales that were learnt."""
+_LESS = (0.5, 0.25, 0.1, 0.03)
+"""Shares of the usual scales that are tried while nothing of any worth is found."""
+_LEAST_GAIN = 1e-6
+
+
+def search_at_scales(evaluator: Evaluator, clock: Clock, run: Search) -> SearchOutcome:
+    """Return the best outcome of a search at several choices of wait scales.
+
+    Args:
+        evaluator: of a pool whose tasks limit percentiles.
+        clock: ends it early, after one run at least.
+        run: the search, for an evaluator that knows no percentiles.
+    """
+    guesses = _Guesses(evaluator)
+    best: Solution | None = None
+    last = SearchOutcome()
+    for scale, only_first in guesses.scales():
+        if best is not None and clock.is_over:
+            break
+        pool = at_scales(evaluator, scale, only_first=only_first)
+        if pool is None:
+            continue
+        plain = Evaluator(pool, evaluator.settings, are_promises_limited=False)
+        outcome = run(plain, clock)
+        last = replace(outcome, solution=None, learnt=None)
+        if outcome.solution is None:
+            continue
+        paths = [
+            replace(path, use=task.paths.use[task.paths.numbers[path.arcs]])
+            for task, path in zip(evaluator.pool.tasks, outcome.solution.paths, strict=True)
+        ]
+        found = evaluator.solution(paths)
+        if found is None:
+            continue
+        is_better = best is None or found.value > best.value + _LEAST_GAIN
+        if is_better:
+            best = found
+        guesses.learn(found, is_better)
+    return replace(last, solution=best)
+
+
+def at_scales(evaluator: Evaluator, scale: FloatArray, *, only_first: bool) -> PathPool | None:
+    """Return a pool with the effective times of fixed wait scales; None if a task has no path.
+
+    Args:
+        evaluator: of the pool.
+        scale: g of every resource [s]; infinite where nothing is promised.
+        only_first: keep no path with a later job at a station that has a scale.
+    """
+    pool = evaluator.pool
+    tasks: list[TaskPaths] = list(pool.tasks)
+    for g, group in enumerate(pool.groups):
+        for t in group.tasks:
+            task = tasks[t]
+            if not len(task):
+                return None
+            use = task.paths.use.copy()
+            keep = np.ones(len(task), dtype=bool)
+            column_of = {resource: k for k, resource in enumerate(task.resources.tolist())}
+            for number, arcs in enumerate(task.paths.arcs):
+                jobs = (
+                    evaluator.promises.jobs_of_group(g, [arcs])
+                    if len(group.tasks) == 1
+                    else evaluator.promises.stations.jobs([t], [arcs])
+                )
+                keep[number] = _is_allowed(task, number, jobs, scale, only_first)
+                for job in jobs.jobs:
+                    column = column_of[job.station]
+                    more = float(effective_seconds(job.seconds, scale[job.station])) - job.seconds
+                    more /= float(evaluator.promises.stations.devices[job.station])
+                    use[number, column] = min(use[number, column] + more, 1e12)
+            is_rate = task.is_rate_resource
+            with np.errstate(divide="ignore"):
+                most = 1.0 / use.max(axis=1, initial=0.0, where=is_rate)
+            most = np.minimum(most, task.most_rate)
+            keep &= most >= task.floor * (1.0 - 1e-9)
+            rows = np.flatnonzero(keep)
+            if not len(rows):
+                return None
+            graph = task.graph
+            if group.is_shared:
+                # Tries of a group add up arcs: each as much dearer as the dearest of the paths.
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    factor = np.nanmax(use[rows] / task.paths.use[rows], axis=0)
+                graph = replace(graph, use=graph.use * np.where(np.isfinite(factor), factor, 1.0))
+            paths = replace(task.paths, use=use).subset(rows)
+            tasks[t] = replace(
+                task, graph=graph, paths=paths, most_rate=np.maximum(most[rows], task.floor)
+            )
+    return PathPool(pool.topology, tuple(tasks))
+
+
+def _is_allowed(
+    task: TaskPaths, number: int, jobs: JobsOfPaths, scale: FloatArray, only_first: bool
+) -> bool:
+    """Tell whether a path keeps its limit at fixed scales."""
+    if only_first and any(job.earlier and math.isfinite(scale[job.station]) for job in jobs.jobs):
+        return False
+    limit, q = task.task.max_latency, task.task.latency_percentile
+    if limit is None or q is None:
+        return True
+    share = log_share(len(jobs.jobs), q)
+    total, log_c = float(task.paths.seconds[number]), 0.0
+    for place, job in enumerate(jobs.jobs):
+        log_c = 0.0 if place == 0 else math.log(2.0) + 0.5 * log_c
+        total += float(scale[job.station]) * (share + log_c)
+    return total <= limit * (1.0 + KEPT)
+
+
+class _Guesses:
+    """Wait scales to try, one after the other."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._learnt: list[FloatArray] = []
+        self._has_worth = False
+        resources = len(evaluator.pool.resources)
+        self._native = np.full(resources, np.inf)
+        self._usual: list[list[float]] = [[] for _ in range(resources)]
+        for task in evaluator.pool.tasks:
+            limit, q = task.task.max_latency, task.task.latency_percentile
+            if limit is None or q is None:
+                continue
+            t = next(k for k, other in enumerate(evaluator.pool.tasks) if other is task)
+            roomiest: dict[int, float] = {}
+            for number, arcs in enumerate(task.paths.arcs):
+                jobs = evaluator.promises.stations.jobs([t], [arcs])
+                room = limit - float(task.paths.seconds[number])
+                m = len(jobs.jobs)
+                for job in jobs.jobs:
+                    scale = room / (m * log_share(m, q))
+                    if m == 1 or job.station not in roomiest:
+                        roomiest[job.station] = max(roomiest.get(job.station, 0.0), scale)
+            blocks = [b.id for b in evaluator.pool.topology.dnn[task.task.dnn].blocks]
+            native = task.graph.path_arcs(blocks)
+            home = set()
+            if native is not None:
+                home = {j.station for j in evaluator.promises.stations.jobs([t], [native]).jobs}
+            for station, scale in roomiest.items():
+                if station in home:
+                    self._native[station] = min(self._native[station], scale)
+                self._usual[station].append(scale)
+
+    def scales(self) -> Iterator[tuple[FloatArray, bool]]:
+        """Yield scales of all resources [s], and whether later jobs are kept away from them."""
+        usual = np.array([float(np.median(some)) if some else math.inf for some in self._usual])
+        tightest = np.array([min(some, default=math.inf) for some in self._usual])
+        mixed = np.where(np.isfinite(self._native), self._native, usual)
+        yield self._native, True
+        yield mixed, False
+        yield mixed, True
+        yield np.minimum(mixed, tightest), True
+        for factor in _LESS:
+            if not self._has_worth:
+                yield factor * mixed, False
+        for _ in range(RUNS):
+            if not self._learnt:
+                return
+            scale = self._learnt.pop()
+            yield scale, False
+
+    def learn(self, found: Solution, is_better: bool) -> None:
+        """Start again from the scales of an assignment that was better than all before."""
+        if not is_better:
+            return
+        self._has_worth = self._has_worth or math.isfinite(found.value)
+        promises = self._evaluator.promises
+        there = promises.waits(promises.jobs(found.arcs), found.allocation.rates).scale
+        self._learnt.append(
+            np.where(np.isfinite(self._native) & (there <= 0.0), self._native, there)
+        )
