@@ -8,7 +8,19 @@ change, ``rates`` the rates for fixed paths. See ``MODEL.md`` for the table of s
 format, no solver and no neural network is known here.
 """
 
-from formulations.data import ElasticData, FlowData, FlowPair, FlowTask, Goal, PathData, Rows
+from formulations.data import (
+    Dependency,
+    ElasticData,
+    FlowData,
+    FlowPair,
+    FlowTask,
+    Goal,
+    LimitedPath,
+    PathData,
+    Rows,
+    StationLevels,
+    WaitingData,
+)
 from formulations.elastic import build_elastic_model
 from formulations.flow import build_flow_model, exclude_path
 from formulations.master import MasterProgram
@@ -25,19 +37,24 @@ from formulations.plan import (
     prefer,
 )
 from formulations.rates import build_rate_program
+from formulations.waiting import exclude_loop
 
 __all__ = [
+    "Dependency",
     "ElasticData",
     "Failure",
     "FlowData",
     "FlowPair",
     "FlowTask",
     "Goal",
+    "LimitedPath",
     "MasterProgram",
     "PathData",
     "PlanData",
     "Rows",
     "Situation",
+    "StationLevels",
+    "WaitingData",
     "add_cut",
     "add_tangent",
     "build_elastic_model",
@@ -47,6 +64,7 @@ __all__ = [
     "build_plan_model",
     "build_rate_program",
     "build_rerouting_model",
+    "exclude_loop",
     "exclude_path",
     "needs_units",
     "prefer",

@@ -49,6 +49,72 @@ class Goal:
 
 
 @dataclass(frozen=True)
+class StationLevels:
+    """Wait scales that one station can choose: K levels, each an interval of scales.
+
+    Level k holds the scales above ``lower[k]`` and up to ``upper[k]``, at a prefactor C. The last
+    level promises nothing: its lower end is infinite.
+    """
+
+    name: str
+    lower: Sequence[float]
+    """Lower ends [s]."""
+    upper: Sequence[float]
+    """Upper ends [s], ascending."""
+    log_c: Sequence[float]
+    """ln C; 0 is for stations without later jobs only."""
+    loads: Sequence[tuple[int, Sequence[float]]]
+    """(path, what an inference on it counts at the upper end of each level, as a share of the
+    station): capacities are 1, and the numbers fall with the level."""
+    bursts: Sequence[tuple[int, Sequence[float]]] = ()
+    """(path, what an inference counts in (3) at the upper end of each level [1/s]), for paths
+    with a later job there."""
+
+
+@dataclass(frozen=True)
+class LimitedPath:
+    """A path that keeps its limit if sum over its jobs of scale * (share + ln C) <= room."""
+
+    path: int
+    room: float
+    """L - T [s]."""
+    share: float
+    """ln(m / (1 - q))."""
+    stations: Sequence[tuple[int, float]]
+    """(number of the station among the levels, least ln C there with this path), each once."""
+
+    def waits(self, levels: StationLevels, own: float) -> list[float]:
+        """Return what the wait takes of the room at each level, with its scale at the lower end."""
+        return [
+            low * (self.share + max(own, log_c))
+            for low, log_c in zip(levels.lower, levels.log_c, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """Paths of one task with a later job at a station, behind an earlier station."""
+
+    paths: Sequence[int]
+    station: int
+    earlier: int | None
+    """Number among the levels; None: the station that is meant has no levels."""
+    jobs: int
+    """Number of earlier jobs that all these paths have."""
+    has_bursts: bool = True
+    """Whether (3) has rows for it; without them the program is a looser relaxation."""
+
+
+@dataclass(frozen=True)
+class WaitingData:
+    """Wait scales in the path formulation (MODEL.md, *Waiting*)."""
+
+    stations: Sequence[StationLevels]
+    limited: Sequence[LimitedPath]
+    dependencies: Sequence[Dependency] = ()
+
+
+@dataclass(frozen=True)
 class PathData:
     """Data of the path formulation: P paths of T tasks; every path is admissible."""
 
@@ -74,6 +140,8 @@ class PathData:
     """Prefixes that paths of a group share: v's paths p, for each task that can walk v.
 
     What v uses stands in the rows' ``shared``; ``entries`` hold the rest of the path."""
+    waiting: WaitingData | None = None
+    """Where percentiles are limited."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import pyomo.environ as pyo
 
 from formulations.data import PathData
 from formulations.parts import capacity, carries, floors_on_totals, objective, totals, weighted
+from formulations.waiting import waiting
 
 
 def build_path_model(data: PathData) -> pyo.ConcreteModel:
@@ -37,6 +38,8 @@ def build_path_model(data: PathData) -> pyo.ConcreteModel:
     average_accuracy_definition(model, data)
     throughput_definition(model, data)
     floors_on_totals(model, data.goal)
+    if data.waiting is not None:
+        waiting(model, data, data.waiting, lambda path: rate_terms(model, data, path))
 
     objective(model, data.goal)
     return model

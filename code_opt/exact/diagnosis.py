@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pyomo.environ as pyo
 
 from code_opt.core.evaluator import ChosenPath, Evaluator
-from code_opt.core.settings import Settings
+from code_opt.core.settings import Clock, Settings
 from code_opt.errors import SolverError
 from code_opt.exact.models import path_data
+from code_opt.heuristics.lns import search
 from code_opt.paths import PathPool, TaskPaths, Topology, build_pool
 from code_opt.paths.graph import FloatArray
+from code_opt.paths.pool import limits_percentiles
 from code_opt.solvers import Termination, open_session
 from formulations import ElasticData, build_elastic_model
 from formulations.elastic import elastic_rate
@@ -38,6 +40,10 @@ def explain(topology: Topology, settings: Settings) -> str:
     changes with which all others can be kept; where no kind is enough alone, all give
     way together.
     """
+    if limits_percentiles(topology.instance):
+        reason = _why_not_under_load(topology, settings)
+        if reason is not None:
+            return reason
     pool = build_pool(topology, relaxed=True)
     cut_off = [task for task in pool.tasks if len(task) == 0]
     if cut_off:
@@ -57,6 +63,67 @@ def explain(topology: Topology, settings: Settings) -> str:
     lines.append("least changes, each enough on its own:")
     for kind, _, changes in found:
         lines.append(f"  {_KINDS[kind]}: " + "; ".join(changes))
+    return "\n".join(lines)
+
+
+_ROOMIER = 1.15
+"""Limits are raised in steps of this factor to tell how far it takes."""
+_ROOMIEST = 50.0
+
+
+def _why_not_under_load(topology: Topology, settings: Settings) -> str | None:
+    """Return what limits of percentiles rule out; None where it is not they alone.
+
+    The changes that it tells are enough: an assignment was found for each. Less may do.
+    """
+    limited = [
+        task
+        for task in topology.instance.tasks
+        if task.max_latency is not None and task.latency_percentile is not None
+    ]
+
+    def is_enough(factor: float, names: Collection[str]) -> bool:
+        tasks = tuple(
+            task.model_copy(update={"max_latency": (task.max_latency or 0.0) * factor})
+            if task.id in names
+            else task
+            for task in topology.instance.tasks
+        )
+        pool = build_pool(topology.instance.model_copy(update={"tasks": tasks}))
+        if any(len(task) == 0 for task in pool.tasks):
+            return False
+        evaluator = Evaluator(pool, settings)
+        try:
+            found = search(evaluator, Clock(_SECONDS), seed=settings.seed, is_intensified=False)
+        except SolverError:
+            return False
+        return found.solution is not None
+
+    everybody = {task.id for task in limited}
+    if not is_enough(_ROOMIEST, everybody):
+        return None
+    lines = ["no paths, rates and wait scales keep all limits of latency under load"]
+    changes = []
+    for task in [None, *limited] if len(limited) > 1 else limited:
+        names = everybody if task is None else {task.id}
+        factor = _ROOMIER
+        while factor < _ROOMIEST and not is_enough(factor, names):
+            factor *= _ROOMIER
+        if factor >= _ROOMIEST:
+            continue
+        if task is None:
+            changes.append((factor, f"all limits under load by {100 * (factor - 1):.3g} %"))
+        else:
+            changes.append(
+                (
+                    factor,
+                    f"max_latency of task {task.id!r} at percentile {task.latency_percentile:g} "
+                    f"from {task.max_latency:g} to {(task.max_latency or 0.0) * factor:.6g} s",
+                )
+            )
+    if changes:
+        lines.append("changes that are enough, each on its own (found by search; less may do):")
+        lines += [f"  raise {words}" for _, words in sorted(changes)]
     return "\n".join(lines)
 
 

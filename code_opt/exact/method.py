@@ -28,10 +28,12 @@ from code_opt.exact.joint_listing import joint_paths_that_matter
 from code_opt.exact.mip import TangentLoop
 from code_opt.exact.models import ExchangeView, FlowView, PathView, flow_resolves
 from code_opt.exact.pricing import PricedPool, priced_pool
+from code_opt.exact.waiting import WaitingSearch
 from code_opt.heuristics.lns import search
 from code_opt.heuristics.search import SearchOutcome
 from code_opt.instance.model import Instance
 from code_opt.paths import PathPool, PathProblem, build_pool
+from code_opt.paths.pool import limits_percentiles
 from code_opt.result import Result, Status
 
 __all__ = ["build_model", "choose_formulation", "solve_exact", "tangent_points"]
@@ -39,6 +41,18 @@ __all__ = ["build_model", "choose_formulation", "solve_exact", "tangent_points"]
 
 def choose_formulation(pool: PathPool, settings: Settings) -> tuple[Formulation, str]:
     """Return the formulation to use and why."""
+    if limits_percentiles(pool.instance):
+        if settings.formulation == "flow":
+            raise InputError(
+                "formulation 'flow': cannot limit percentiles, since a visit is a run of arcs; "
+                "use path or auto"
+            )
+        if settings.formulation == "colgen":
+            raise InputError(
+                "formulation 'colgen': cannot limit percentiles, since a wait scale changes what "
+                "all columns use; use path or auto"
+            )
+        return "path", "percentiles are limited: wait scales are chosen beside the paths"
     if settings.formulation != "auto":
         return settings.formulation, "asked for"
     if settings.solver != "highs":
@@ -96,8 +110,10 @@ def solve_exact(problem: PathProblem, settings: Settings) -> Result:
     bound = simple_bound(pool, settings)
     if evaluator.objective.is_log:
         refuse_tiny_reward(bound)
-    run: TangentLoop | ColumnGeneration
-    if formulation == "colgen":
+    run: TangentLoop | ColumnGeneration | WaitingSearch
+    if evaluator.limits_promises:
+        run = WaitingSearch(evaluator, clock, start.solution, bound)
+    elif formulation == "colgen":
         table = _complete_table(evaluator, clock, start)
         run = ColumnGeneration(
             evaluator, clock, start.solution, table, learnt=start.learnt, bound=bound
@@ -153,6 +169,8 @@ def _needs_pricing(problem: PathProblem, settings: Settings) -> bool:
     """Tell whether listing the nondominated paths would take too long."""
     tasks = problem.instance.tasks
     groups = [task.input_group for task in tasks if task.input_group is not None]
+    if limits_percentiles(problem.instance):
+        return False  # label-setting at duals knows no visits
     if settings.formulation not in ("auto", "colgen") or len(set(groups)) < len(groups):
         return False
     most = settings.parameters.exact.most_paths_of_a_task

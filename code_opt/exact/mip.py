@@ -97,9 +97,13 @@ class TangentLoop:
         while True:
             status = self._round(session, precision, is_near)
             if status is not None:
+                self._after(session)
                 self.details["tangents"] = len(self._tangents)
                 return status
             precision = max(precision / 2, 0.2)
+
+    def _after(self, session: MipSession) -> None:
+        """Look at a program that is not solved again."""
 
     def _round(self, session: MipSession, precision: float, is_near: bool) -> Status | None:
         """Solve once; return the final status, or None to go on."""

@@ -209,7 +209,7 @@ class PathView:
                 model.prefix_rate[prefix].set_value(share, skip_validation=True)
             if prefix in model.prefix_in_use:
                 model.prefix_in_use[prefix].set_value(1.0, skip_validation=True)
-        _start_totals(self, self.pool, self.settings, solution)
+        start_totals(self, self.pool, self.settings, solution)
 
     def paths(self) -> list[ChosenPath]:
         """See :class:`ModelView`."""
@@ -286,7 +286,7 @@ class JointPathView:
                 most = self.data.most_rate[number] - task.floor
                 share = min(max((task.size * rate - task.floor) / most, 0.0), 1.0)
                 model.extra[number].set_value(share, skip_validation=True)
-        _start_totals(self, self.pool, self.settings, solution)
+        start_totals(self, self.pool, self.settings, solution)
 
     def paths(self) -> list[ChosenPath]:
         """See :class:`ModelView`."""
@@ -351,7 +351,7 @@ class FlowView:
                 if arcs == path.arcs:
                     model.is_measured[t, m].set_value(1.0, skip_validation=True)
         self._start_following(solution)
-        _start_totals(self, self.pool, self.settings, solution)
+        start_totals(self, self.pool, self.settings, solution)
 
     def _start_following(self, solution: Solution) -> None:
         """Let every task follow the earlier one with which it has most in common."""
@@ -559,7 +559,8 @@ def _most_rate_of_arcs(task: TaskPaths) -> FloatArray:
         return np.asarray(np.minimum(most, 1.0 / least))
 
 
-def _start_totals(view: ModelView, pool: PathPool, settings: Settings, solution: Solution) -> None:
+def start_totals(view: ModelView, pool: PathPool, settings: Settings, solution: Solution) -> None:
+    """Set the variables of the totals, and of the logarithms, to those of a solution."""
     model = view.model
     model.average_accuracy.set_value(
         solution.accuracy / view.goal.accuracy_unit, skip_validation=True

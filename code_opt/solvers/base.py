@@ -103,6 +103,9 @@ class MipSession(Protocol):
             Number of binaries fixed, and of all; both 0 where the solver offers no such thing.
         """
 
+    def is_fixed_at_zero(self, variables: Sequence[Any]) -> list[bool]:
+        """Tell which variables of the model :meth:`tighten` has fixed at 0."""
+
 
 BOUND_TOLERANCE = 1e-6
 """How far a bound may be below the value of a known solution, relative to 1 + |value|: what the

@@ -110,6 +110,10 @@ class PyomoSession:
     def add_constraints(self, constraints: Sequence[Any]) -> None:
         """Nothing to do: the next solve reads the whole model."""
 
+    def is_fixed_at_zero(self, variables: Sequence[Any]) -> list[bool]:
+        """See :class:`code_opt.solvers.base.MipSession`: nothing is fixed."""
+        return [False] * len(variables)
+
     def tighten(
         self,
         cutoff: float,  # noqa: ARG002

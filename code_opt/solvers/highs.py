@@ -115,6 +115,12 @@ class HighsSession:
         highs.clearSolver()
         return fixed, len(columns)
 
+    def is_fixed_at_zero(self, variables: Sequence[Any]) -> list[bool]:
+        """See :class:`code_opt.solvers.base.MipSession`."""
+        upper = self._highs.getLp().col_upper_
+        index = self._compiled.index
+        return [id(v) in index and upper[index[id(v)]] <= 0.0 for v in variables]
+
     def solve(
         self,
         *,
