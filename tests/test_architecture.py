@@ -31,7 +31,9 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "pandas", "pydantic", "pydantic_core", "yaml"},
     ),
     "result": ({"errors", "files", "text"}, {"pandas", "pydantic"}),
-    "checker": ({"errors", "instance", "result"}, set()),
+    "queueing": (set(), {"numpy"}),
+    "promise_checker": (set(), set()),
+    "checker": ({"errors", "instance", "promise_checker", "result"}, set()),
     "plan_checker": ({"checker", "instance", "result"}, set()),
     "paths": ({"errors", "instance"}, {"numpy"}),
     "registry": ({"errors"}, set()),
@@ -46,6 +48,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "formulations",
             "instance",
             "paths",
+            "queueing",
             "registry",
             "result",
             "reward",
@@ -54,7 +57,10 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"numpy", "pyomo", "scipy"},
     ),
-    "heuristics": ({"core", "formulations", "instance", "paths", "result", "solvers"}, {"numpy"}),
+    "heuristics": (
+        {"core", "formulations", "instance", "paths", "queueing", "result", "solvers"},
+        {"numpy"},
+    ),
     "exact": (
         {
             "core",
@@ -63,6 +69,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "heuristics",
             "instance",
             "paths",
+            "queueing",
             "result",
             "reward",
             "solvers",

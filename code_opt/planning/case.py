@@ -19,6 +19,7 @@ from code_opt.heuristics.baselines import edge_early_pool, local_pool
 from code_opt.instance.model import Instance
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray, IntArray, Topology, rate_groups
+from code_opt.paths.pool import limits_percentiles
 from code_opt.paths.resources import Resource, enlarged
 from code_opt.planning.settings import PlanSettings, check_amounts
 from code_opt.planning.sharing import (
@@ -201,14 +202,29 @@ class Case:
         return bool(self.pool.tasks[task].paths.measured[path - int(self.first[task])])
 
 
+def refuse_percentiles(instance: Instance) -> None:
+    """Refuse limits of latency under load: what is bought would change how long inputs wait.
+
+    Raises:
+        InputError: a task has one.
+    """
+    if limits_percentiles(instance):
+        task = next(t for t in instance.tasks if t.latency_percentile and t.max_latency)
+        raise InputError(
+            f"task {task.id!r}: plans do not know limits of percentiles; plan without its "
+            "latency_percentile, with room in the capacities, and solve with it"
+        )
+
+
 def prepared(instance: Instance, settings: PlanSettings) -> Instance:
     """Return the instance as it is planned for: demands and units of the settings filled in.
 
     A task without a demand has that of its input group, if another task of it has one.
 
     Raises:
-        InputError: a task has no demand.
+        InputError: a task has no demand, or limits a percentile of its latency.
     """
+    refuse_percentiles(instance)
     missing = _without_demand(instance)
     if missing and settings.demand is None:
         names = ", ".join(repr(name) for name in missing[:5]) + (", ..." if missing[5:] else "")
@@ -234,6 +250,7 @@ def prepared(instance: Instance, settings: PlanSettings) -> Instance:
 
 def with_demands(instance: Instance, settings: PlanSettings) -> Instance:
     """Return the instance with the demand of the settings, if any, where there is none."""
+    refuse_percentiles(instance)
     if settings.demand is None:
         return instance
     missing = set(_without_demand(instance))

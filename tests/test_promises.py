@@ -1,0 +1,172 @@
+"""Promises in results: worked by hand, every rule of the checker broken once, options, refusals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from code_opt import check, evaluate_paths, solve
+from code_opt.errors import InputError
+from code_opt.instance import Instance, parse_instance
+from code_opt.planning import plan_front, plan_least_cost, plan_marginal
+from code_opt.result import Result
+
+Data = dict[str, Any]
+PROMISE_RULES = {
+    "percentile",
+    "promise",
+    "promise-basis",
+    "mean-latency",
+    "promised-limit",
+    "wait-scale",
+}
+
+
+def two_tasks(limit: float | None = 0.25, q: float | None = 0.95, floor: float = 5.0) -> Instance:
+    """Return the example of docs/waiting.md."""
+    return parse_instance(
+        {
+            "schema": "code-opt/instance/1",
+            "name": "two-tasks",
+            "servers": [{"id": "s", "flops": 1e9}],
+            "dnns": [
+                {"id": "small", "server": "s", "blocks": [{"id": "small/0", "flops": 1e7}]},
+                {"id": "large", "server": "s", "blocks": [{"id": "large/0", "flops": 4e7}]},
+            ],
+            "tasks": [
+                {
+                    "id": "small",
+                    "dnn": "small",
+                    "accuracy": 0.9,
+                    "max_latency": limit,
+                    "latency_percentile": q,
+                },
+                {"id": "large", "dnn": "large", "accuracy": 0.9, "floor": floor},
+            ],
+        }
+    )
+
+
+def test_the_example_by_hand() -> None:
+    instance = two_tasks()
+    result = solve(instance, objective="throughput")
+    assert result.status == "optimal"
+    g = 0.24 / math.log(20.0)
+    small, large = (g * math.expm1(t / g) for t in (0.010, 0.040))
+    assert result.tasks[0].rate == pytest.approx((1.0 - 5.0 * large) / small, rel=1e-4)
+    assert result.tasks[1].rate == pytest.approx(5.0)
+    row = result.tasks[0]
+    assert row.latency_promised == pytest.approx(0.25, rel=1e-6)
+    assert row.latency_basis == "theorem"
+    rate = row.rate
+    load = rate * 0.01 + 0.2
+    wait = (rate * 1e-4 + 5.0 * 1.6e-3) / (2.0 * (1.0 - load))
+    assert row.latency_mean == pytest.approx(0.01 + wait)
+    assert result.servers[0].wait_scale == pytest.approx(g, rel=1e-4)
+    assert result.tasks[1].latency_percentile is None
+    assert result.tasks[1].latency_promised is None
+
+
+def test_without_the_floor_the_small_task_has_all() -> None:
+    result = solve(two_tasks(floor=0.0), objective="throughput")
+    assert result.tasks[0].rate == pytest.approx(93.89, rel=1e-3)
+    assert result.tasks[1].rate == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_percentile_asked_for_holds_where_a_task_has_none() -> None:
+    asked = solve(two_tasks(q=None), objective="throughput", latency_percentile=0.95)
+    own = solve(two_tasks(), objective="throughput")
+    assert asked.latency_percentile == 0.95
+    assert own.latency_percentile is None
+    assert asked.tasks == own.tasks
+    assert check(asked, two_tasks(q=None)) == []
+    unloaded = solve(two_tasks(q=None), objective="throughput")
+    assert unloaded.tasks[0].rate == pytest.approx(80.0)
+    assert unloaded.tasks[0].latency_promised is None
+
+
+def test_a_percentile_without_a_limit_limits_nothing() -> None:
+    result = solve(two_tasks(limit=None), objective="throughput")
+    assert result.tasks[0].rate == pytest.approx(80.0)
+    assert result.tasks[0].latency_percentile == 0.95
+    assert result.tasks[0].latency_promised is None  # the server is full
+    assert result.servers[0].wait_scale is None
+
+
+@pytest.mark.parametrize("method", ["exact", "lns", "code", "local", "greedy", "random"])
+def test_every_method_keeps_the_limit(method: str) -> None:
+    result = solve(two_tasks(), method)
+    assert result.has_solution
+    assert result.tasks[0].latency_promised is not None
+    assert result.tasks[0].latency_promised <= 0.25 * (1.0 + 1e-6)
+
+
+def test_given_paths_get_rates_that_keep_the_limit() -> None:
+    result = evaluate_paths(two_tasks(), {"small": ["small/0"], "large": ["large/0"]})
+    assert result.tasks[0].rate == pytest.approx(69.54, rel=1e-3)
+
+
+def test_what_no_scale_allows_is_infeasible_and_explained() -> None:
+    result = solve(two_tasks(limit=0.02, floor=20.0))
+    assert result.status == "infeasible"
+    assert result.message is not None
+    assert "no paths, rates and wait scales keep all limits of latency under load" in result.message
+    assert "raise max_latency of task 'small' at percentile 0.95 from 0.02" in result.message
+
+
+@pytest.mark.parametrize("formulation", ["flow", "colgen"])
+def test_other_formulations_refuse_percentiles(formulation: Any) -> None:
+    with pytest.raises(InputError, match=f"formulation '{formulation}': cannot limit percentiles"):
+        solve(two_tasks(), formulation=formulation)
+
+
+@pytest.mark.parametrize("q", [0.0, 1.0, -0.5, math.nan])
+def test_percentiles_out_of_range_are_refused(q: float) -> None:
+    with pytest.raises(InputError, match="latency_percentile"):
+        solve(two_tasks(), latency_percentile=q)
+
+
+def test_plans_refuse_limits_of_percentiles() -> None:
+    for plan in (plan_least_cost, plan_front, plan_marginal):
+        with pytest.raises(InputError, match="plans do not know limits of percentiles"):
+            plan(two_tasks())
+
+
+BREAKS: list[tuple[str, Callable[[Data], None]]] = [
+    ("percentile", lambda r: r["tasks"][0].update(latency_percentile=0.9)),
+    ("promise", lambda r: r["tasks"][0].update(latency_promised=0.2)),
+    ("promise", lambda r: r["tasks"][0].update(latency_promised=None)),
+    ("promise", lambda r: r["tasks"][1].update(latency_promised=1.0)),
+    ("promise-basis", lambda r: r["tasks"][0].update(latency_basis="model")),
+    ("mean-latency", lambda r: r["tasks"][0].update(latency_mean=0.05)),
+    ("wait-scale", lambda r: r["servers"][0].update(wait_scale=None)),
+    ("wait-scale", lambda r: r["servers"][0].update(wait_scale=0.05)),
+]
+
+
+@pytest.mark.parametrize(("rule", "damage"), BREAKS)
+def test_a_broken_rule_fires_alone(rule: str, damage: Callable[[Data], None]) -> None:
+    instance = two_tasks()
+    data = solve(instance).to_dict()
+    damage(data)
+    found = check(Result.model_validate(data), instance)
+    assert [violation.rule for violation in found] == [rule]
+
+
+def test_a_promise_above_the_limit_is_told() -> None:
+    result = solve(two_tasks())
+    # The same result for a tighter limit: nothing in it is wrong but that.
+    tighter = two_tasks(limit=0.2)
+    found = check(result.model_copy(update={"instance_digest": None}), tighter)
+    assert [violation.rule for violation in found] == ["promised-limit"]
+    assert "0.25 s is promised at percentile 0.95, above its max_latency 0.2 s" in str(found[0])
+
+
+def test_promises_that_nobody_asked_for_are_told() -> None:
+    result = solve(two_tasks())
+    plain = two_tasks(limit=None, q=None)
+    found = check(result.model_copy(update={"instance_digest": None}), plain)
+    assert {violation.rule for violation in found} == {"percentile", "wait-scale"}
