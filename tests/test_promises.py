@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from code_opt import check, evaluate_paths, solve
+from code_opt import check, evaluate_paths, save_instance, solve
+from code_opt.cli.app import main
 from code_opt.errors import InputError
 from code_opt.instance import Instance, parse_instance
 from code_opt.planning import plan_front, plan_least_cost, plan_marginal
@@ -170,3 +172,19 @@ def test_promises_that_nobody_asked_for_are_told() -> None:
     plain = two_tasks(limit=None, q=None)
     found = check(result.model_copy(update={"instance_digest": None}), plain)
     assert {violation.rule for violation in found} == {"percentile", "wait-scale"}
+
+
+def test_the_command_shows_promises_beside_limits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_instance(two_tasks(q=None), tmp_path / "two.json")
+    command = [
+        "solve", str(tmp_path / "two.json"), "-m", "exact", "--objective", "throughput",
+        "--latency-percentile", "0.95",
+    ]  # fmt: skip
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "limits of latency at percentile 0.95" in shown
+    assert "theorem" in shown
+    assert "promised" in shown
+    assert "80.11 ms" in shown  # the wait scale

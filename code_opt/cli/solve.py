@@ -190,7 +190,13 @@ def _solver_options(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _show(results: Sequence[Result], instance: Instance) -> None:
-    from code_opt.cli.tables import link_table, methods_table, server_table, task_table
+    from code_opt.cli.tables import (
+        link_table,
+        methods_table,
+        promise_table,
+        server_table,
+        task_table,
+    )
     from code_opt.wording import chosen, reading
 
     console = Console(highlight=False)
@@ -218,6 +224,11 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
     print_line(console, f"{title}\n")
     console.print(task_table(detailed, instance, console))
     console.print()
+    promises = promise_table(detailed, instance, console)
+    if promises is not None:
+        print_line(console, "Latency under load\n")
+        console.print(promises)
+        console.print()
     console.print(server_table(detailed, console))
     if detailed.links:
         console.print()

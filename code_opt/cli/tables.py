@@ -99,22 +99,7 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
     _figures(table, "rate\n[1/s]", "accuracy")
     _words(table, "source")
     _figures(table, "latency")
-    limit = {task.id: task.max_latency for task in instance.tasks}
-    are_promised = any(row.latency_percentile is not None for row in result.tasks)
-    if are_promised:
-        _figures(table, "mean", "quantile", "promised", "limit")
-        _words(table, "basis")
     for row in result.tasks:
-        promise = []
-        if are_promised:
-            q, most = row.latency_percentile, limit[row.task]
-            promise = [
-                "–" if row.latency_mean is None else duration(row.latency_mean),
-                "–" if q is None else f"{q:g}",
-                "–" if row.latency_promised is None else duration(row.latency_promised),
-                "–" if most is None else duration(most),
-                row.latency_basis or "–",
-            ]
         table.add_row(
             Text(plain(row.task)),
             paths(row.task, row.path),
@@ -122,8 +107,34 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
             Text(f"{row.accuracy:.4f}"),
             Text(row.accuracy_source),
             Text(duration(row.latency)),
-            *map(Text, _dashes(promise, console)),
         )
+    return table
+
+
+def promise_table(result: Result, instance: Instance, console: Console) -> Table | None:
+    """Return what every task is promised under load, None where no percentile is asked for."""
+    if all(row.latency_percentile is None for row in result.tasks):
+        return None
+    limit = {task.id: task.max_latency for task in instance.tasks}
+    table = plain_table(console)
+    _words(table, "task", wrap=True)
+    _figures(table, "unloaded", "mean", "quantile", "promised", "limit")
+    _words(table, "basis")
+
+    def shown(seconds: float | None) -> str:
+        return "–" if seconds is None else duration(seconds)
+
+    for row in result.tasks:
+        q = row.latency_percentile
+        cells = [
+            shown(row.latency),
+            shown(row.latency_mean),
+            "–" if q is None else f"{q:g}",
+            shown(row.latency_promised),
+            shown(limit[row.task]),
+            row.latency_basis or "–",
+        ]
+        table.add_row(Text(plain(row.task)), *map(Text, _dashes(cells, console)))
     return table
 
 

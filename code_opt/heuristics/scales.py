@@ -108,9 +108,9 @@ def at_scales(evaluator: Evaluator, scale: FloatArray, *, only_first: bool) -> P
             graph = task.graph
             if group.is_shared:
                 # Tries of a group add up arcs: each as much dearer as the dearest of the paths.
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    factor = np.nanmax(use[rows] / task.paths.use[rows], axis=0)
-                graph = replace(graph, use=graph.use * np.where(np.isfinite(factor), factor, 1.0))
+                base = task.paths.use[rows]
+                ratio = np.divide(use[rows], base, out=np.ones_like(base), where=base > 0.0)
+                graph = replace(graph, use=graph.use * ratio.max(axis=0))
             paths = replace(task.paths, use=use).subset(rows)
             tasks[t] = replace(
                 task, graph=graph, paths=paths, most_rate=np.maximum(most[rows], task.floor)
