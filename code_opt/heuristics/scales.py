@@ -26,7 +26,9 @@ Search = Callable[[Evaluator, Clock], SearchOutcome]
 
 RUNS = 6
 """Runs at most from scales that were learnt."""
-_LESS = (0.5, 0.25, 0.1, 0.03)
+_SHARES = (1.0, 0.8, 0.6, 0.45)
+"""Shares of the usual scales that are tried first: tighter scales leave room for more jobs."""
+_LESS = (0.25, 0.1, 0.03)
 """Shares of the usual scales that are tried while nothing of any worth is found."""
 _LEAST_GAIN = 1e-6
 
@@ -42,10 +44,10 @@ def search_at_scales(evaluator: Evaluator, clock: Clock, run: Search) -> SearchO
     guesses = _Guesses(evaluator)
     best: Solution | None = None
     last = SearchOutcome()
-    for scale, only_first in guesses.scales():
+    for scale, rank in guesses.scales():
         if best is not None and clock.is_over:
             break
-        pool = at_scales(evaluator, scale, only_first=only_first)
+        pool = at_scales(evaluator, scale, rank)
         if pool is None:
             continue
         plain = Evaluator(pool, evaluator.settings, are_promises_limited=False)
@@ -67,13 +69,15 @@ def search_at_scales(evaluator: Evaluator, clock: Clock, run: Search) -> SearchO
     return replace(last, solution=best)
 
 
-def at_scales(evaluator: Evaluator, scale: FloatArray, *, only_first: bool) -> PathPool | None:
+def at_scales(evaluator: Evaluator, scale: FloatArray, rank: FloatArray | None) -> PathPool | None:
     """Return a pool with the effective times of fixed wait scales; None if a task has no path.
 
     Args:
         evaluator: of the pool.
         scale: g of every resource [s]; infinite where nothing is promised.
-        only_first: keep no path with a later job at a station that has a scale.
+        rank: keep only paths that go from servers of lower rank to such of higher rank, so that
+            dependencies close no loop; None: keep no path with a later job at a station that
+            has a scale.
     """
     pool = evaluator.pool
     tasks: list[TaskPaths] = list(pool.tasks)
@@ -91,7 +95,7 @@ def at_scales(evaluator: Evaluator, scale: FloatArray, *, only_first: bool) -> P
                     if len(group.tasks) == 1
                     else evaluator.promises.stations.jobs([t], [arcs])
                 )
-                keep[number] = _is_allowed(task, number, jobs, scale, only_first)
+                keep[number] = _is_allowed(task, number, jobs, scale, rank)
                 for job in jobs.jobs:
                     column = column_of[job.station]
                     more = float(effective_seconds(job.seconds, scale[job.station])) - job.seconds
@@ -119,11 +123,15 @@ def at_scales(evaluator: Evaluator, scale: FloatArray, *, only_first: bool) -> P
 
 
 def _is_allowed(
-    task: TaskPaths, number: int, jobs: JobsOfPaths, scale: FloatArray, only_first: bool
+    task: TaskPaths, number: int, jobs: JobsOfPaths, scale: FloatArray, rank: FloatArray | None
 ) -> bool:
     """Tell whether a path keeps its limit at fixed scales."""
-    if only_first and any(job.earlier and math.isfinite(scale[job.station]) for job in jobs.jobs):
-        return False
+    for job in jobs.jobs:
+        if rank is None:
+            if job.earlier and math.isfinite(scale[job.station]):
+                return False
+        elif any(not rank[u] < rank[job.station] for u in job.earlier):
+            return False
     limit, q = task.task.max_latency, task.task.latency_percentile
     if limit is None or q is None:
         return True
@@ -169,23 +177,46 @@ class _Guesses:
                     self._native[station] = min(self._native[station], scale)
                 self._usual[station].append(scale)
 
-    def scales(self) -> Iterator[tuple[FloatArray, bool]]:
-        """Yield scales of all resources [s], and whether later jobs are kept away from them."""
+    def _rank(self) -> FloatArray:
+        """Return the servers in the order of what native paths ask of them, the fullest first.
+
+        So work moves from full servers to others. A link stands right behind its source.
+        """
+        pool = self._evaluator.pool
+        load = np.zeros(len(pool.resources))
+        for task in pool.tasks:
+            blocks = [b.id for b in pool.topology.dnn[task.task.dnn].blocks]
+            arcs = task.graph.path_arcs(blocks)
+            if arcs is not None:
+                rate = task.demand if math.isfinite(task.demand) else float(task.most_rate.max())
+                load[task.resources] += rate * task.graph.use[arcs].sum(axis=0)
+        servers = {r.key[0]: k for k, r in enumerate(pool.resources) if r.kind.name == "server"}
+        order = sorted(servers.values(), key=lambda k: (-load[k], k))
+        rank = np.zeros(len(pool.resources))
+        rank[order] = np.arange(len(order))
+        for k, resource in enumerate(pool.resources):
+            if resource.kind.name == "link":
+                rank[k] = rank[servers[resource.key[0]]] + 0.5
+        return rank
+
+    def scales(self) -> Iterator[tuple[FloatArray, FloatArray | None]]:
+        """Yield scales of all resources [s], and ranks of servers, see :func:`at_scales`."""
+        rank = self._rank()
         usual = np.array([float(np.median(some)) if some else math.inf for some in self._usual])
         tightest = np.array([min(some, default=math.inf) for some in self._usual])
         mixed = np.where(np.isfinite(self._native), self._native, usual)
-        yield self._native, True
-        yield mixed, False
-        yield mixed, True
-        yield np.minimum(mixed, tightest), True
+        yield self._native, None
+        for factor in _SHARES:
+            yield factor * mixed, rank
+        yield mixed, None
+        yield np.minimum(mixed, tightest), None
         for factor in _LESS:
             if not self._has_worth:
-                yield factor * mixed, False
+                yield factor * mixed, rank
         for _ in range(RUNS):
             if not self._learnt:
                 return
-            scale = self._learnt.pop()
-            yield scale, False
+            yield self._learnt.pop(), rank
 
     def learn(self, found: Solution, is_better: bool) -> None:
         """Start again from the scales of an assignment that was better than all before."""
