@@ -36,6 +36,7 @@ from code_opt.instance.model import (
     IDENTITY,
     INPUT,
     OUTPUT,
+    Block,
     Connection,
     Exponential,
     Instance,
@@ -43,7 +44,7 @@ from code_opt.instance.model import (
     Power,
     Task,
 )
-from code_opt.result import TOLERANCE, Result, TaskResult
+from code_opt.result import TOLERANCE, Result, ServerResult, TaskResult
 
 __all__ = [
     "CHANGED",
@@ -72,6 +73,7 @@ RULES: dict[str, str] = {
     "path-step": "each step of a path is a trunk arc or a connection of its task",
     "path-end": "a path ends at its own DNN's last block or with an exit of its task",
     "path-links": "every transfer of a path has its link, where the instance lists links",
+    "path-devices": "a server on which a path has work has devices",
     "path-accuracy": "a path without a measured accuracy is not predicted below 0",
     "task-accuracy": "a task's accuracy is the measured one of its path, else the predicted one",
     "accuracy-source": "a task's accuracy is called measured or predicted as it is",
@@ -83,10 +85,12 @@ RULES: dict[str, str] = {
     "demand": "a task's rate is at most its demand",
     "group-rate": "the tasks of an input group have the same rate",
     "servers": "every server is listed exactly once, and no other",
-    "server-load": "a server's load is the sum of rate times work over the tasks, shared once",
-    "server-capacity": "a server's capacity is that of the instance",
-    "server-utilization": "a server's utilization is its load over its capacity",
-    "server-overload": "a server's load is at most its capacity",
+    "server-busy": "a server's busy devices are rate times device time over the tasks, shared once",
+    "server-load": "a server's load is its busy devices in FLOP/s, null where it has none",
+    "server-devices": "a server's devices are those of the instance",
+    "server-capacity": "a server's capacity is its FLOP/s in the instance, null where it has none",
+    "server-utilization": "a server's utilization is its busy devices over its devices",
+    "server-overload": "a server's busy devices are at most the share of its devices that is sold",
     "memory": "the adapters placed on a server, shared ones once, fit its memory",
     "links": "every link is listed exactly once, and no other",
     "link-load": "a link's load is the sum of rate times bytes over the tasks, shared once",
@@ -96,6 +100,7 @@ RULES: dict[str, str] = {
     "throughput": "the throughput is the sum of the rates",
     "average-accuracy": "the accuracy is the weighted average over the tasks",
     "reward": "the reward is xi(average accuracy) * zeta(throughput)",
+    "asked-utilization": "the share of their time that servers sell is above 0 and at most 1",
     "asked-accuracy": "the average accuracy is at least the floor asked for",
     "asked-throughput": "the throughput is at least the floor asked for",
     "bound-and-gap": "bound and gap are both given or both null (value 0 has no gap to a bound)",
@@ -127,18 +132,26 @@ class Violation:
         return f"{self.place}: {self.message} ({self.rule})"
 
 
-def check(result: Result, instance: Instance, tolerance: float = TOLERANCE) -> list[Violation]:
+def check(
+    result: Result,
+    instance: Instance,
+    tolerance: float = TOLERANCE,
+    *,
+    present: Instance | None = None,
+) -> list[Violation]:
     """Recompute a result from its instance and name every requirement that does not hold.
 
     Args:
         result: what a method found.
         instance: the problem; its cross-references must be right (``load_instance`` sees to it).
         tolerance: relative tolerance of the comparisons.
+        present: the instance before capacity was added to it, if that is so: what is added stands
+            beside what was there, so latencies are those of the instance before.
 
     Returns:
         The violations in the order of the result's fields; an empty list confirms the result.
     """
-    return list(_Check(result, instance, tolerance).violations())
+    return list(_Check(result, instance, tolerance, present).violations())
 
 
 # ---- comparisons: false for infinite and undefined numbers ---------------------------------
@@ -166,21 +179,25 @@ class _Figures:
     """Figures of one inference along one path, or of one step of it."""
 
     latency: float = 0.0
-    work: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    busy: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Device seconds on each server."""
     memory: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     traffic: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
     missing: list[tuple[str, str]] = field(default_factory=list)
     """Transfers between servers without a listed link."""
+    deviceless: list[str] = field(default_factory=list)
+    """Servers without a device that have work to do."""
 
     def add(self, other: _Figures) -> None:
         self.latency += other.latency
-        for server, work in other.work.items():
-            self.work[server] += work
+        for server, time in other.busy.items():
+            self.busy[server] += time
         for server, size in other.memory.items():
             self.memory[server] += size
         for ends, size in other.traffic.items():
             self.traffic[ends] += size
         self.missing += other.missing
+        self.deviceless += other.deviceless
 
 
 @dataclass(frozen=True)
@@ -198,9 +215,13 @@ class InstanceIndex:
     The checker of plans reads instances by it, too.
     """
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, present: Instance | None = None) -> None:
+        """Index an instance; ``present`` is what it was before capacity was added."""
         self.instance = instance
-        self.capacity = {server.id: server.flops for server in instance.servers}
+        present = present or instance
+        self._pace = {server.id: server for server in present.servers}
+        self._width = {(link.source, link.target): link.bandwidth for link in present.links}
+        self.servers = {server.id: server for server in instance.servers}
         self.links = {(link.source, link.target): link for link in instance.links}
         self.dnns = {dnn.id: dnn for dnn in instance.dnns}
         self.tasks = {task.id: task for task in instance.tasks}
@@ -258,7 +279,7 @@ class InstanceIndex:
         return [connections[step] for step in steps if step in connections]
 
     def figures(self, task: Task, path: Sequence[str]) -> _Figures:
-        """Work [FLOP], memory [bytes], traffic [bytes] and unloaded latency [s] of a path."""
+        """Device time [s], memory [bytes], traffic [bytes] and unloaded latency [s] of a path."""
         total = _Figures()
         for _, step in self.steps(task, path):
             total.add(step)
@@ -284,7 +305,7 @@ class InstanceIndex:
             if connection is not None:
                 self._adapt(figures, connection)
             if target != OUTPUT:
-                self._run(figures, self.host[target], self.blocks[target].flops)
+                self._run(figures, self.host[target], self.blocks[target])
             yield prefix, figures
 
     def _adapt(self, figures: _Figures, connection: Connection) -> None:
@@ -298,14 +319,27 @@ class InstanceIndex:
             size = 0.0 if source == INPUT else self.blocks[source].output_bytes
         if source != INPUT:
             self._transfer(figures, self.host[source], adapter, size)
-        self._run(figures, adapter, connection.flops)
+        self._run(figures, adapter, connection)
         figures.memory[adapter] += BYTES_PER_PARAMETER * connection.params
         if target != OUTPUT:
             self._transfer(figures, adapter, self.host[target], size)
 
-    def _run(self, figures: _Figures, server: str, flops: float) -> None:
-        figures.work[server] += flops
-        figures.latency += flops / self.capacity[server]
+    def _run(self, figures: _Figures, name: str, work: Block | Connection) -> None:
+        """Add a block or an adapter: one of a batch, whose whole time the inference waits for."""
+        server = self._pace[name]
+        size = int(server.batch)
+        if work.seconds is not None:
+            whole = work.seconds[str(size)]
+            part = whole / size
+        elif server.flops is None or work.flops == 0.0:
+            whole = part = 0.0
+        else:
+            whole = part = work.flops * server.devices / server.flops
+        figures.busy[name] += part
+        if part > 0.0 and self.servers[name].devices == 0.0:
+            figures.deviceless.append(name)
+        # Less than one device is one slower device.
+        figures.latency += whole / min(1.0, server.devices) if server.devices > 0.0 else whole
 
     def _transfer(self, figures: _Figures, source: str, target: str, size: float) -> None:
         if source == target or not self.links:
@@ -316,8 +350,9 @@ class InstanceIndex:
             return
         figures.traffic[source, target] += size
         figures.latency += link.latency
-        if link.bandwidth is not None:
-            figures.latency += size / link.bandwidth
+        width = self._width[source, target]
+        if width is not None:
+            figures.latency += size / width
 
     def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
         """Return the accuracy of a path, measured or predicted, and whether it is admissible."""
@@ -334,7 +369,18 @@ class InstanceIndex:
             admissible=math.isfinite(size) and predicted >= -tolerance * size,
         )
 
-    def standalone(self, task: Task) -> float:
+    def sold(self, name: str, asked: float | None) -> float:
+        """Device seconds per second of a server that can be sold.
+
+        Args:
+            name: of the server.
+            asked: share that is sold where the server says nothing; None for all.
+        """
+        server = self.servers[name]
+        share = server.max_utilization if server.max_utilization is not None else asked
+        return server.devices * (1.0 if share is None else share)
+
+    def standalone(self, task: Task, asked: float | None = None) -> float:
         """Rate of a task, or of its input group, without coordination [inferences/s].
 
         The native paths with an equal share of everything: of a server among the DNNs that
@@ -353,13 +399,13 @@ class InstanceIndex:
             figures = _Figures()
             for step in together.values():
                 figures.add(step)
-            if figures.missing:
+            if figures.missing or figures.deviceless:
                 return 0.0
             users = self.users[dnn]
-            for server, work in figures.work.items():
-                if work > 0:
-                    share = self.capacity[server] / (max(1, self.hosted[server]) * users)
-                    rates.append(share / work)
+            for name, time in figures.busy.items():
+                if time > 0:
+                    share = self.sold(name, asked) / (max(1, self.hosted[name]) * users)
+                    rates.append(share / time)
             for ends, size in figures.traffic.items():
                 bandwidth = self.links[ends].bandwidth
                 if bandwidth is not None and size > 0:
@@ -420,11 +466,13 @@ class _Line:
 class _Check:
     """One run of the checker; every method yields the violations of a few rules."""
 
-    def __init__(self, result: Result, instance: Instance, tolerance: float) -> None:
+    def __init__(
+        self, result: Result, instance: Instance, tolerance: float, present: Instance | None
+    ) -> None:
         self.result = result
         self.instance = instance
         self.tolerance = tolerance
-        self.network = InstanceIndex(instance)
+        self.network = InstanceIndex(instance, present)
 
     def violations(self) -> Iterator[Violation]:
         # Either of the first two makes everything after it meaningless.
@@ -486,6 +534,10 @@ class _Check:
             yield Violation(CHANGED, "instance_digest", message)
         if result.seconds < 0:
             yield Violation("seconds", "seconds", f"{result.seconds} is negative")
+        share = result.max_utilization
+        if share is not None and not 0.0 < share <= 1.0:
+            message = f"{share} is no share: it must be above 0 and at most 1"
+            yield Violation("asked-utilization", "max_utilization", message)
 
     def status(self) -> Iterator[Violation]:
         result = self.result
@@ -529,6 +581,9 @@ class _Check:
             yield Violation(rule, place, f"task {line.task.id!r}: {message}")
         if line.figures is None:
             return
+        for name in dict.fromkeys(line.figures.deviceless):
+            message = f"task {line.task.id!r} has work on server {name!r}, which has no device"
+            yield Violation("path-devices", place, message)
         for source, target in line.figures.missing:
             message = f"task {line.task.id!r} needs a link {source!r} -> {target!r}, none is listed"
             yield Violation("path-links", place, message)
@@ -570,7 +625,8 @@ class _Check:
             yield Violation("rate", place, f"task {task.id!r}: rate {rate:.9g} is negative")
             return
         if task.floor == "standalone":
-            floor, name = self.network.standalone(task), "standalone floor"
+            floor = self.network.standalone(task, self.result.max_utilization)
+            name = "standalone floor"
         else:
             floor, name = task.floor, "floor"
         if not _at_least(rate, floor, self.tolerance):
@@ -609,36 +665,47 @@ class _Check:
 
     def servers(self, paid: list[tuple[float, _Figures]] | None) -> Iterator[Violation]:
         """Check the server list; loads only where every task's path is known (``paid``)."""
-        result, capacities = self.result, self.network.capacity
+        result, known = self.result, self.network.servers
         names = [row.server for row in result.servers]
-        yield from self._listed("servers", names, capacities)
-        load: dict[str, float] = defaultdict(float)
+        yield from self._listed("servers", names, known)
+        busy: dict[str, float] = defaultdict(float)
         for rate, figures in paid or ():
-            for server, work in figures.work.items():
-                load[server] += rate * work
+            for server, time in figures.busy.items():
+                busy[server] += rate * time
         for index, row in enumerate(result.servers):
-            if row.server not in capacities:
-                continue
-            place, capacity = f"servers[{index}]", capacities[row.server]
-            if not _close(row.capacity, capacity, self.tolerance):
-                yield self._differs("server-capacity", f"{place}.capacity", row.capacity, capacity)
-            if paid is None:
-                continue
-            found, utilization = load[row.server], load[row.server] / capacity
-            if not _close(row.load, found, self.tolerance):
-                yield self._differs("server-load", f"{place}.load", row.load, found)
-            if not _close(row.utilization, utilization, self.tolerance):
-                yield self._differs(
-                    "server-utilization", f"{place}.utilization", row.utilization, utilization
-                )
+            if row.server in known:
+                place = f"servers[{index}]"
+                yield from self._server(place, row, None if paid is None else busy[row.server])
         if paid is not None:
-            for server, capacity in capacities.items():
-                if not _at_most(load[server], capacity, self.tolerance):
+            for server in known:
+                most = self.network.sold(server, result.max_utilization)
+                if not _at_most(busy[server], most, self.tolerance):
                     message = (
-                        f"server {server!r}: load {load[server]:.9g} FLOP/s is above its "
-                        f"capacity {capacity:.9g}"
+                        f"server {server!r}: {busy[server]:.9g} devices are busy, "
+                        f"at most {most:.9g} can be"
                     )
                     yield Violation("server-overload", "servers", message)
+
+    def _server(self, place: str, row: ServerResult, busy: float | None) -> Iterator[Violation]:
+        """Check one server's figures; those of its load only where its busy devices are known."""
+        server = self.network.servers[row.server]
+        if not self._same(row.capacity, server.flops):
+            yield self._differs("server-capacity", f"{place}.capacity", row.capacity, server.flops)
+        # Results of older versions do not hold these two.
+        if row.devices is not None and not self._same(row.devices, server.devices):
+            yield self._differs("server-devices", f"{place}.devices", row.devices, server.devices)
+        if busy is None:
+            return
+        if row.busy_devices is not None and not self._same(row.busy_devices, busy):
+            yield self._differs("server-busy", f"{place}.busy_devices", row.busy_devices, busy)
+        share = busy / server.devices if server.devices > 0.0 else 0.0
+        load = None if server.flops is None else share * server.flops
+        if not self._same(row.load, load):
+            yield self._differs("server-load", f"{place}.load", row.load, load)
+        if not self._same(row.utilization, share):
+            yield self._differs(
+                "server-utilization", f"{place}.utilization", row.utilization, share
+            )
 
     def links(self, paid: list[tuple[float, _Figures]] | None) -> Iterator[Violation]:
         """Check the link list; loads only where every task's path is known (``paid``)."""

@@ -24,7 +24,7 @@ from typing import Any
 
 from code_opt.checker import CHANGED, InstanceIndex, Violation
 from code_opt.instance.digest import changed_parts
-from code_opt.instance.model import Instance, Task
+from code_opt.instance.model import Instance, Server, Task
 from code_opt.result import TOLERANCE
 
 RULES: dict[str, str] = {
@@ -180,16 +180,22 @@ class _Site:
     """The instance as it is planned for: demands, floors and offers of the plan's settings."""
 
     def __init__(self, instance: Instance, settings: Mapping[str, Any]) -> None:
+        self.given = instance
+        instance = instance.with_max_utilization(settings.get("max_utilization"))
+        servers = instance.servers
         self.instance = instance
         self.network = InstanceIndex(instance)
         self.tasks = self.network.tasks
         self.groups: dict[tuple[str, str], list[Task]] = defaultdict(list)
         for task in instance.tasks:
             self.groups[self.network.group(task)].append(task)
+        self.speeds = {s.id: 1.0 if s.flops is None else s.flops / s.devices for s in servers}
+        """What a busy device is in the unit of its server's capacity: FLOP/s, else devices."""
+        self.share: dict[Key, float] = {(s.id,): s.max_utilization or 1.0 for s in servers}
+        """What can be sold of a server's time."""
         self.offers: dict[Key, _Offer] = {}
         for server in instance.servers:
-            size = server.unit_flops or settings.get("unit_flops")
-            self.offers[server.id,] = _offer(server.flops, size, server.cost, server.max_units)
+            self.offers[server.id,] = self._offer_of(server, settings)
         for link in instance.links:
             size = link.unit_bandwidth or settings.get("unit_bandwidth")
             key = (link.source, link.target)
@@ -234,19 +240,18 @@ class _Site:
         total = math.fsum(self._weights[task] * value for task, value in accuracy.items())
         return total / self._total
 
-    def with_units(self, units: Mapping[Key, float]) -> InstanceIndex:
-        """Return the network with units bought."""
-        servers, links = [], []
-        for server in self.instance.servers:
-            more = units.get((server.id,), 0.0) * self.offers[server.id,].unit
-            servers.append(server.model_copy(update={"flops": server.flops + more}))
-        for link in self.instance.links:
-            key = (link.source, link.target)
-            more = units.get(key, 0.0) * self.offers[key].unit
-            width = None if link.bandwidth is None else link.bandwidth + more
-            links.append(link.model_copy(update={"bandwidth": width}))
-        changed = {"servers": tuple(servers), "links": tuple(links)}
-        return InstanceIndex(self.instance.model_copy(update=changed))
+    def _offer_of(self, server: Server, settings: Mapping[str, Any]) -> _Offer:
+        """Return the offer of a server, in the unit of its capacity."""
+        flops, devices = server.unit_flops, server.unit_devices
+        if flops is None and devices is None:
+            flops, devices = settings.get("unit_flops"), settings.get("unit_devices")
+            if server.flops is None:
+                flops = None
+        size = flops
+        if flops is None and devices is not None:
+            size = devices * self.speeds[server.id]
+        present = server.devices if server.flops is None else server.flops
+        return _offer(present, size, server.cost, server.max_units)
 
     def capacity(self, key: Key, units: float) -> float | None:
         """Return a capacity with units, None where it is unlimited."""
@@ -263,8 +268,8 @@ class _Site:
                 paid[key] = (max(paid.get(key, (0.0, step))[0], rates[name]), step)
         load = _Load(defaultdict(float), defaultdict(float))
         for rate, step in paid.values():
-            for server, work in step.work.items():
-                load.rate[server,] += rate * work
+            for server, time in step.busy.items():
+                load.rate[server,] += rate * time * self.speeds[server]
             for ends, size in step.traffic.items():
                 load.rate[ends] += rate * size
             for server, size in step.memory.items():
@@ -320,7 +325,7 @@ class _Check:
                 self.say("tables", name, f"a plan of kind {kind!r} needs: {', '.join(missing)}")
         if self.found:
             return self.found
-        changed = changed_parts(self.plan.get("instance_digest"), self.site.instance)
+        changed = changed_parts(self.plan.get("instance_digest"), self.site.given)
         if changed:
             message = f"the instance changed since the plan was made: {', '.join(changed)}"
             self.say(CHANGED, "instance_digest", message)
@@ -431,12 +436,12 @@ class _Check:
         return {key: float(count) for key, count in units.items()}
 
     def routes(
-        self, rows: Sequence[Row], place: str, coordination: str, units: Mapping[Key, float]
+        self, rows: Sequence[Row], place: str, coordination: str
     ) -> dict[str, tuple[str, ...]] | None:
         """Check the paths of a plan; return them by task, None where they are not paths."""
         if not self.listed("tasks", place, (r["task"] for r in rows), list(self.site.tasks)):
             return None
-        network, planned = self.site.network, self.site.with_units(units)
+        network = self.site.network
         paths = {}
         for row in rows:
             task, path = self.site.tasks[row["task"]], _blocks(row["path"])
@@ -444,7 +449,7 @@ class _Check:
                 return None
             paths[task.id] = path
             if "latency_s" in row:
-                self.same("latency", row, "latency_s", planned.figures(task, path).latency)
+                self.same("latency", row, "latency_s", network.figures(task, path).latency)
             seconds, most = network.figures(task, path).latency, task.max_latency
             if most is not None and self.exceeds(seconds, most):
                 self.say("max-latency", f"{row['#']}.path", f"{seconds:.9g} s, at most {most:.9g}")
@@ -481,9 +486,11 @@ class _Check:
         """Check that loads fit the capacities with units, and adapters the memories."""
         for key, value in load.rate.items():
             most = self.site.capacity(key, units[key])
+            if most is not None:
+                most *= self.site.share.get(key, 1.0)
             if most is not None and key != (without,) and self.exceeds(value, most):
                 name = " -> ".join(key)
-                self.say("overload", place, f"{name}: load {value:.9g}, capacity {most:.9g}")
+                self.say("overload", place, f"{name}: load {value:.9g}, at most {most:.9g}")
         for server in self.site.instance.servers:
             filled = load.memory.get(server.id, 0.0)
             if server.memory is not None and self.exceeds(filled, server.memory):
@@ -553,7 +560,7 @@ class _Check:
         units = self.standing(place, keys)
         if units is None:
             return None
-        paths = self.routes(rows, place, coordination, units)
+        paths = self.routes(rows, place, coordination)
         if paths is None:
             return None
         rates = {}
@@ -669,7 +676,7 @@ class _Check:
                 continue
             self.totals(row, units)
             rows = self.rows("paths", {"variant": name})
-            paths = self.routes(rows, row["#"], self.settings["coordination"], units)
+            paths = self.routes(rows, row["#"], self.settings["coordination"])
             if paths is None:
                 continue
             self.accuracy_of(row, paths, self.settings["max_loss_points"])
@@ -847,7 +854,7 @@ class _Check:
                 self.say("front", row["#"], f"dominated by point {before['point']}, or it by this")
             before = row
             rows = self.rows("paths", {"point": row["point"]})
-            paths = self.routes(rows, row["#"], "full", present)
+            paths = self.routes(rows, row["#"], "full")
             if paths is None:
                 continue
             self.accuracy_of(row, paths, None)

@@ -52,12 +52,14 @@ class TaskResult(_Record):
 
 
 class ServerResult(_Record):
-    """Load of one server [FLOP/s]."""
+    """Load of one server, in devices and, where the instance gives its FLOP/s, in FLOP/s."""
 
     server: str
-    load: Number
-    capacity: Number
+    load: Number | None = Field(description="busy devices in FLOP/s; null where flops are")
+    capacity: Number | None = Field(description="flops of the server [FLOP/s]")
     utilization: Number
+    devices: Number | None = Field(None, description="null: an older version wrote the file")
+    busy_devices: Number | None = Field(None, description="device seconds per second in use")
 
 
 class LinkResult(_Record):
@@ -101,6 +103,9 @@ class Result(_Record):
     gap_tolerance: Number | None = Field(None, description="relative gap asked for")
     min_accuracy: Number | None = Field(None, description="floor asked of the average accuracy")
     min_throughput: Number | None = Field(None, description="floor asked of total throughput")
+    max_utilization: Number | None = Field(
+        None, description="share of their time that servers sell that say nothing themselves"
+    )
     message: str | None = Field(None, description="why there is no solution, or why it stopped")
     details: dict[str, int | Number | str | None] = Field(
         default_factory=dict, description="counts of the search (paths, nodes, rounds, ...)"

@@ -58,6 +58,7 @@ def solve(
     objective: Objective = "reward",
     min_accuracy: float | None = None,
     min_throughput: float | None = None,
+    max_utilization: float | None = None,
     time_limit: float | None = None,
     gap: float = 1e-4,
     seed: int = 0,
@@ -81,6 +82,8 @@ def solve(
         objective: what is maximised: ``reward``, ``throughput`` or ``accuracy``.
         min_accuracy: floor of the average accuracy, in [0, 1]; None for none.
         min_throughput: floor of the total throughput [inferences/s]; None for none.
+        max_utilization: share of its time that a server sells at most, in (0, 1], where it has no
+            ``max_utilization`` of its own; None for all of it.
         time_limit: wall-clock time after which the method ends with what it has [s]; None for
             none.
         gap: relative gap at which ``exact`` ends, in [0, 1); below 1e-7 it is taken as 1e-7.
@@ -103,6 +106,7 @@ def solve(
         objective=objective,
         min_accuracy=min_accuracy,
         min_throughput=min_throughput,
+        max_utilization=max_utilization,
         time_limit=time_limit,
         gap=gap,
         seed=seed,
@@ -115,10 +119,10 @@ def solve(
         parameters=parameters or Parameters(),
     )
     chosen = get_method(method)
-    problem = _problem_of(problem)
+    instance, problem = _problem_of(problem, settings)
     run = _RUN.get(method)
     result = _run_registered(problem, chosen, settings) if run is None else run(problem, settings)
-    return _checked(result, problem.instance)
+    return _checked(result, instance, settings)
 
 
 def evaluate_paths(
@@ -128,6 +132,7 @@ def evaluate_paths(
     objective: Objective = "reward",
     min_accuracy: float | None = None,
     min_throughput: float | None = None,
+    max_utilization: float | None = None,
     method: str = "paths",
 ) -> Result:
     """Return what given paths are worth: their best rates, loads, figures, all checked.
@@ -143,6 +148,7 @@ def evaluate_paths(
             the rates are the best for all of them.
         min_accuracy: floor of the average accuracy, in [0, 1]; None for none.
         min_throughput: floor of the total throughput [inferences/s]; None for none.
+        max_utilization: share of its time that a server sells at most, as for :func:`solve`.
         method: what the result calls its method.
 
     Raises:
@@ -151,17 +157,26 @@ def evaluate_paths(
         CheckFailedError: the result is wrong (never expected).
     """
     settings = Settings(
-        objective=objective, min_accuracy=min_accuracy, min_throughput=min_throughput
+        objective=objective,
+        min_accuracy=min_accuracy,
+        min_throughput=min_throughput,
+        max_utilization=max_utilization,
     )
-    problem = _problem_of(problem)
-    return _checked(paths_result(problem, paths, settings, method), problem.instance)
+    instance, problem = _problem_of(problem, settings)
+    return _checked(paths_result(problem, paths, settings, method), instance, settings)
 
 
-def _problem_of(source: Instance | PathProblem) -> PathProblem:
-    return PathProblem(source) if isinstance(source, Instance) else source
+def _problem_of(source: Instance | PathProblem, settings: Settings) -> tuple[Instance, PathProblem]:
+    """Return the instance as it was given, and the problem with the headroom of the settings."""
+    problem = PathProblem(source) if isinstance(source, Instance) else source
+    instance = problem.instance
+    if settings.max_utilization is not None:
+        problem = PathProblem(instance.with_max_utilization(settings.max_utilization))
+    return instance, problem
 
 
-def _checked(result: Result, instance: Instance) -> Result:
+def _checked(result: Result, instance: Instance, settings: Settings) -> Result:
+    result = result.model_copy(update={"max_utilization": settings.max_utilization})
     violations = check(result, instance)
     if violations:
         found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:5])

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from code_opt.instance.model import Connection, Instance, Task
+from code_opt.instance.model import Block, Connection, Instance, Task
 
 SLACK = 1e-9
 """Relative slack of every limit, for rounding; far below the tolerance of results."""
@@ -41,7 +41,7 @@ class ReferencePath:
 
     blocks: tuple[str, ...]
     work: Array
-    """[FLOP], one per server of the instance"""
+    """[FLOP], or device seconds where a server has no FLOP/s; one per server of the instance"""
     traffic: Array
     """[bytes], one per link of the instance"""
     memory: Array
@@ -73,7 +73,13 @@ class _Tables:
         self.servers = {server.id: i for i, server in enumerate(instance.servers)}
         self.links = {(link.source, link.target): i for i, link in enumerate(instance.links)}
         self.instance = instance
-        self.speed = np.array([server.flops for server in instance.servers])
+        # What a server sells per second, in the unit of the work there; nothing where all is idle.
+        sold = [
+            (s.devices if s.flops is None else s.flops)
+            * (1.0 if s.max_utilization is None else s.max_utilization)
+            for s in instance.servers
+        ]
+        self.speed = np.array([one or 1.0 for one in sold])
         self.delay = np.array([link.latency for link in instance.links])
         self.bandwidth = np.array(
             [np.inf if link.bandwidth is None else link.bandwidth for link in instance.links]
@@ -100,7 +106,7 @@ class _Tables:
         """Add up one path; None where a transfer has no link."""
         arcs = self.arcs(task)
         hops = np.zeros(len(self.links))
-        drops, sizes = 0.0, task.accuracy
+        drops, sizes, waited = 0.0, task.accuracy, 0.0
         nodes = ["input", *blocks, "output"]
         steps = []
         for tail, head in zip(nodes[:-1], nodes[1:], strict=True):
@@ -110,8 +116,16 @@ class _Tables:
             traffic = np.zeros(len(self.links))
             adapter = "identity" if connection is None else connection.share
             steps.append(((tail, head, adapter), work, traffic, memory))
-            if head != "output":
-                work[self.home[head]] += self.block[head].flops
+            running = [] if head == "output" else [(self.home[head], self.block[head])]
+            if connection is not None:
+                near = self.home[head if tail == "input" else tail]
+                running.append((self.servers.get(connection.server or "", near), connection))
+            for place, what in running:
+                amount, time = self.run(place, what)
+                if amount > 0.0 and self.instance.servers[place].devices == 0.0:
+                    return None
+                work[place] += amount
+                waited += time
             if connection is None:
                 continue
             drops += connection.drop
@@ -119,7 +133,6 @@ class _Tables:
             at_tail, at_head = self.home.get(tail), self.home.get(head)
             source = tail if tail != "input" else head
             middle = self.servers.get(connection.server or "", self.home[source])
-            work[middle] += connection.flops
             memory[middle] += 4.0 * connection.params
             if connection.bytes is not None:
                 size = connection.bytes
@@ -140,7 +153,7 @@ class _Tables:
             accuracy = min(1.0, task.accuracy - drops)
             accuracy = max(accuracy, 0.0) if accuracy >= -ROUNDING * sizes else math.nan
         work, traffic, memory = (np.sum([step[k] for step in steps], axis=0) for k in (1, 2, 3))
-        latency = (work / self.speed).sum() + (traffic / self.bandwidth).sum() + hops @ self.delay
+        latency = waited + (traffic / self.bandwidth).sum() + hops @ self.delay
         return ReferencePath(
             blocks,
             work,
@@ -151,6 +164,19 @@ class _Tables:
             blocks in measured,
             tuple(steps),
         )
+
+    def run(self, place: int, what: Block | Connection) -> tuple[float, float]:
+        """Return the work of a block or adapter on a server, and the time that it takes [s]."""
+        server = self.instance.servers[place]
+        n, batch = server.devices, round(server.batch)
+        if what.seconds is not None:
+            time = what.seconds[str(batch)]
+            amount = time / batch * (1.0 if server.flops is None else server.flops / n)
+        elif server.flops is None:
+            return 0.0, 0.0
+        else:
+            amount, time = what.flops, what.flops / (server.flops / n)
+        return amount, time / n if 0.0 < n < 1.0 else time
 
     def paths(self, task: Task) -> Iterator[tuple[str, ...]]:
         arcs = self.arcs(task)

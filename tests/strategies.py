@@ -48,6 +48,7 @@ def random_data(
     rates: bool = True,
     measured: bool = True,
     groups: bool = False,
+    devices: bool = False,
     max_combinations: int = MAX_COMBINATIONS,
 ) -> Data:
     """Return a random instance as plain data; the same for the same seed and options.
@@ -61,11 +62,15 @@ def random_data(
         measured: whether there may be measured paths.
         groups: whether tasks look at the same input and share adapters; then more of them do
             than not, and there are at least two tasks.
+        devices: whether servers have several devices, or none, run batches and sell a part of their
+            time, and work has measured times, on some servers nothing else.
         max_combinations: most combinations of paths; connections are left out until it holds.
     """
-    return _Draw(np.random.default_rng(seed), limits, rates, measured).instance(
-        f"random-{seed}", services, links, groups, max_combinations
-    )
+    draw = _Draw(np.random.default_rng(seed), limits, rates, measured)
+    data = draw.instance(f"random-{seed}", services, links, groups, max_combinations)
+    if devices:
+        draw.draw_devices(data)
+    return data
 
 
 class _Draw:
@@ -349,6 +354,62 @@ class _Draw:
             "bytes": None if self.chance(0.5) else self.one_of([0.0, self.power(2.0, 4.5)]),
             "server": self.one_of(self.speed) if self.chance(0.2) else None,
         }
+
+    def draw_devices(self, data: Data) -> None:
+        """Give servers devices, batches and headroom, and work measured times."""
+        servers = {server["id"]: server for server in data["servers"]}
+        for server in servers.values():
+            server["devices"] = self.one_of([1, 1, 2, 3, 0.5, 1.5])
+            server["batch"] = self.one_of([1, 1, 1, 4, 8])
+            server["max_utilization"] = None if self.chance(0.5) else self.uniform(0.4, 1.0)
+        timed = [name for name in servers if self.chance(0.4)]
+        adapters: dict[tuple[Any, ...], Any] = {}
+        for dnn in data["dnns"]:
+            for block in dnn["blocks"]:
+                self.draw_seconds(block, servers[dnn["server"]], dnn["server"] in timed)
+        for task in data["tasks"]:
+            for c in task["connections"]:
+                if c.get("share") == "identity":
+                    continue
+                near = c["target"] if c["source"] == "input" else c["source"]
+                name = c["server"] or self.home[near]
+                self.draw_seconds(c, servers[name], name in timed)
+                if c.get("share") is not None:  # the same adapter takes the same time
+                    ends = (task.get("input_group"), c["source"], c["target"])
+                    c["seconds"] = adapters.setdefault(ends, c["seconds"])
+            (home,) = (d for d in self.dnns if d["id"] == task["dnn"])
+            native = sum(b["flops"] for b in home["blocks"]) / self.speed[home["server"]]
+            if task["max_latency"] is not None:  # as many times the native one as before
+                server = servers[home["server"]]
+                time = sum(self.batch_seconds(block, server) for block in home["blocks"])
+                task["max_latency"] *= max(time, 1e-6) / (native or 1e-3)
+            if task["floor"] != "standalone":
+                task["floor"] *= 0.5
+        for name in timed:
+            servers[name]["flops"] = None
+            if self.chance(0.1):
+                servers[name]["devices"] = 0
+
+    def draw_seconds(self, work: Data, server: Data, is_needed: bool) -> None:
+        work["seconds"] = None
+        if work["flops"] == 0.0 or not (is_needed or self.chance(0.3)):
+            return
+        batch = server["batch"]
+        time = work["flops"] * server["devices"] / server["flops"] * self.power(-0.5, 0.5)
+        if batch == 1 and self.chance(0.5):
+            work["seconds"] = time
+        else:
+            work["seconds"] = {"1": time, "2": 1.5 * time, str(batch): time * batch**0.7}
+
+    @staticmethod
+    def batch_seconds(work: Data, server: Data) -> float:
+        """Return the time of a batch of some work, before FLOP/s are taken away [s]."""
+        times, devices = work["seconds"], server["devices"]
+        if times is None:
+            time = work["flops"] * devices / server["flops"]
+        else:
+            time = times[str(server["batch"])] if isinstance(times, dict) else times
+        return float(time / min(1.0, devices))
 
     # -- paths --
 

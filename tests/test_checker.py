@@ -513,6 +513,27 @@ def instance_was_another(instance: Data, result: Data) -> None:
     instance["tasks"][0]["demand"] = 1e6
 
 
+reported("server-busy", 0.7, "servers", 0, "busy_devices")
+reported("server-devices", 2.0, "servers", 0, "devices")
+reported("asked-utilization", 1.0005, "max_utilization")
+reported("server-overload", 0.6, "max_utilization")  # a sells 0.622
+
+
+@breaks("server-overload")
+def server_without_headroom(instance: Data, result: Data) -> None:
+    instance["servers"][0]["max_utilization"] = 0.6
+
+
+@breaks("path-devices")
+def server_without_devices(instance: Data, result: Data) -> None:
+    result["min_throughput"] = None
+    set_rate(result, "cross", 0.0)  # so that nothing is overloaded
+    instance["tasks"][0]["floor"] = 0.0
+    instance["servers"][2].update(flops=None, devices=0.0)
+    instance["tasks"][0]["connections"][0]["seconds"] = {"1": 0.002}
+    result["servers"][2].update(load=None, capacity=None)
+
+
 @breaks("servers")
 def server_is_missing(instance: Data, result: Data) -> None:
     del result["servers"][2]

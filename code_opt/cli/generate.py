@@ -78,6 +78,10 @@ def generate(
             min=0.0, max=1.0, help="Share of tasks that share an input.", show_default="0.0"
         ),
     ] = None,
+    in_seconds: Annotated[
+        bool,
+        typer.Option("--seconds", help="Give the times of all work, and servers no FLOP/s."),
+    ] = False,
 ) -> ExitStatus:
     """Make a random instance that resembles a real edge; the same options, the same file.
 
@@ -96,6 +100,7 @@ def generate(
             "zipf": zipf,
             "saturated": saturated,
             "groups": groups,
+            "seconds": in_seconds or None,
         }.items()
         if value is not None
     }

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from code_opt.cli.values import finite
+from code_opt.cli.values import finite, positive
 
 MAX_SEED = 2**31 - 1
 """The greatest seed that solvers take."""
@@ -54,6 +54,15 @@ AccuracyFloor = Annotated[
 ThroughputFloor = Annotated[
     float | None,
     typer.Option(min=0.0, callback=finite, help="Floor of the total rate \\[inferences/s]."),
+]
+MaxUtilization = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        callback=positive,
+        help="Largest share of its time that a server sells, where the instance gives it none.",
+    ),
 ]
 Changes = Annotated[
     list[str] | None,

@@ -26,13 +26,14 @@ from code_opt.cli.options import (
     AccuracyFloor,
     Changes,
     Formulation,
+    MaxUtilization,
     Objective,
     ThroughputFloor,
 )
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.reasons import message_of, why_nothing
 from code_opt.cli.terminal import STOPPING, Console, complain, complain_of_interrupt, print_line
-from code_opt.cli.text import plain, plain_lines
+from code_opt.cli.text import percent, plain, plain_lines
 from code_opt.cli.values import below_1, positive
 from code_opt.errors import InputError
 from code_opt.files import file_stem
@@ -73,6 +74,7 @@ def solve(
     objective: Annotated[Objective, typer.Option(help="What to maximise.")] = Objective.REWARD,
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
+    max_utilization: MaxUtilization = None,
     changes: Changes = None,
     solver: Annotated[
         str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
@@ -120,6 +122,7 @@ def solve(
         "objective": objective.value,
         "min_accuracy": min_accuracy,
         "min_throughput": min_throughput,
+        "max_utilization": max_utilization,
         "solver": solver,
         "time_limit": time_limit,
         "gap": gap,
@@ -196,6 +199,8 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
         asked += f", average accuracy at least {results[0].min_accuracy:g}"
     if results[0].min_throughput is not None:
         asked += f", throughput at least {results[0].min_throughput:g}/s"
+    if results[0].max_utilization is not None:
+        asked += f", utilization at most {percent(results[0].max_utilization)}"
     print_line(console, f"{plain(instance.name or 'instance')}: {asked}\n")
     console.print(methods_table(results, console))
     console.print()

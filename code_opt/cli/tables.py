@@ -7,7 +7,7 @@ characters), and paths wrap instead of being cut.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -18,7 +18,7 @@ from code_opt.result import TOLERANCE
 from code_opt.wording import PathWords
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -112,13 +112,21 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
 
 
 def server_table(result: Result, console: Console) -> Table:
-    """Return load, capacity and utilization of every server."""
-    return _load_table(
-        "server",
-        "FLOP/s",
-        [(plain(r.server), r.load, r.capacity, r.utilization) for r in result.servers],
-        console,
-    )
+    """Return load, capacity and utilization of every server.
+
+    Devices are shown where a server has not just one, or has no FLOP/s to be told in.
+    """
+    if all(r.devices in (None, 1.0) and r.capacity is not None for r in result.servers):
+        rows = [(plain(r.server), r.load, r.capacity, r.utilization) for r in result.servers]
+        return _load_table("server", {"load": "FLOP/s", "capacity": "FLOP/s"}, rows, console)
+    heads = {"busy": "devices", "of": "devices", "load": "FLOP/s", "capacity": "FLOP/s"}
+    if all(r.capacity is None for r in result.servers):
+        heads = {"busy": "devices", "of": "devices"}
+    found = [
+        ((r.busy_devices, r.devices, r.load, r.capacity)[: len(heads)], r) for r in result.servers
+    ]
+    shown = [(plain(r.server), *figures, r.utilization) for figures, r in found]
+    return _load_table("server", heads, shown, console)
 
 
 def link_table(result: Result, console: Console) -> Table:
@@ -128,7 +136,7 @@ def link_table(result: Result, console: Console) -> Table:
         (plain(r.source) + arrow + plain(r.target), r.load, r.capacity, r.utilization)
         for r in result.links
     ]
-    return _load_table("link", "B/s", rows, console)
+    return _load_table("link", {"load": "B/s", "capacity": "B/s"}, rows, console)
 
 
 def batch_table(outcomes: Sequence[Outcome], console: Console) -> Table:
@@ -187,17 +195,18 @@ class PathText:
 
 def _load_table(
     name: str,
-    unit: str,
-    rows: Sequence[tuple[str, float, float | None, float | None]],
+    heads: Mapping[str, str],
+    rows: Sequence[tuple[Any, ...]],
     console: Console,
 ) -> Table:
+    """Return a table of names, figures with units, and utilization as a bar."""
     glyphs = Glyphs.of(console)
     width = 10 if console.width < NARROW else 20
     table = plain_table(console)
     _words(table, name, wrap=True)
-    _figures(table, f"load\n[{unit}]", f"capacity\n[{unit}]")
+    _figures(table, *(f"{head}\n[{unit}]" for head, unit in heads.items()))
     _words(table, "utilization")
-    for label, load, capacity, utilization in rows:
+    for label, *figures, utilization in rows:
         if utilization is None:
             share = Text("unlimited")
         else:
@@ -208,9 +217,8 @@ def _load_table(
                 style="yellow" if is_full else "cyan",
             )
             share.append(f" {100.0 * utilization:5.1f} %", style="default")
-        table.add_row(
-            Text(label), Text(si(load)), Text("" if capacity is None else si(capacity)), share
-        )
+        cells = [Text("" if value is None else si(value)) for value in figures]
+        table.add_row(Text(label), *cells, share)
     return table
 
 

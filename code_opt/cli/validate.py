@@ -36,6 +36,8 @@ def validate(instance_path: InstanceArgument, changes: Changes = None) -> ExitSt
     console = Console(highlight=False)
     print_line(console, f"{plain(instance_path)}: ok ({plain(instance.name or 'without a name')})")
     print_line(console, "  " + ", ".join(f"{count(n)} {name}" for name, n in counts.items()))
+    for line in _devices(instance):
+        print_line(console, f"  {line}")
     groups: dict[str, list[str]] = {}
     for task in tasks:
         if task.input_group is not None:
@@ -50,10 +52,35 @@ def validate(instance_path: InstanceArgument, changes: Changes = None) -> ExitSt
     return ExitStatus.DONE
 
 
+def _devices(instance: Instance) -> list[str]:
+    """Return what an instance says about devices and times, if anything."""
+    work = [block for dnn in instance.dnns for block in dnn.blocks]
+    timed = sum(block.seconds is not None for block in work)
+    devices = sum(server.devices for server in instance.servers)
+    lines = []
+    if any(server.devices != 1.0 for server in instance.servers):
+        lines.append(f"{devices:g} devices on {count(len(instance.servers))} servers")
+    adapters = [c for task in instance.tasks for c in task.connections]
+    timed_adapters = sum(adapter.seconds is not None for adapter in adapters)
+    if timed or timed_adapters:
+        lines.append(
+            f"measured times: {count(timed)} of {count(len(work))} blocks, "
+            f"{count(timed_adapters)} of {count(len(adapters))} connections"
+        )
+    batched = [server for server in instance.servers if server.batch > 1.0]
+    if batched:
+        sizes = ", ".join(f"{plain(s.id)} {s.batch:.0f}" for s in batched[:5])
+        lines.append(f"batches: {sizes}{', ...' if len(batched) > 5 else ''}")
+    return lines
+
+
 def _for_sale(instance: Instance) -> str:
     """Return what a plan finds in an instance: demands, units, and servers that run nothing."""
     demands = [task.demand for task in instance.tasks if task.demand is not None]
-    servers = sum(server.unit_flops is not None for server in instance.servers)
+    servers = sum(
+        server.unit_flops is not None or server.unit_devices is not None
+        for server in instance.servers
+    )
     links = sum(link.unit_bandwidth is not None for link in instance.links)
     text = (
         f"a demand for {count(len(demands))} of {count(len(instance.tasks))} tasks, "

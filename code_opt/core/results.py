@@ -10,6 +10,7 @@ import numpy as np
 from code_opt.core.evaluator import Evaluator, Solution
 from code_opt.core.objective import refuse_huge_reward, refuse_tiny_reward
 from code_opt.core.settings import SMALLEST_GAP
+from code_opt.instance.model import Server
 from code_opt.paths import TaskPaths
 from code_opt.registry import role_of
 from code_opt.result import (
@@ -96,19 +97,29 @@ def make_result(
             )
             for i, (task, path) in enumerate(zip(evaluator.pool.tasks, solution.paths, strict=True))
         ),
-        servers=tuple(
-            ServerResult(
-                server=s.id,
-                load=time_of[s.id] * s.flops,
-                capacity=s.flops,
-                utilization=time_of[s.id],
-            )
-            for s in instance.servers
-        ),
+        servers=tuple(server_result(server, time_of[server.id]) for server in instance.servers),
         links=tuple(
             _link_result(evaluator, solution, link.source, link.target, link.bandwidth)
             for link in instance.links
         ),
+    )
+
+
+def server_result(server: Server, load: float) -> ServerResult:
+    """Return what a result says of a server.
+
+    Args:
+        server: whose.
+        load: its load as a share of what can be sold.
+    """
+    sold = 1.0 if server.max_utilization is None else server.max_utilization
+    return ServerResult(
+        server=server.id,
+        load=None if server.flops is None else load * (sold * server.flops),
+        capacity=server.flops,
+        utilization=load * sold,
+        devices=server.devices,
+        busy_devices=load * server.usable_devices,
     )
 
 

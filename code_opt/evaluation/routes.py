@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from code_opt.instance import Instance
-from code_opt.instance.model import IDENTITY, INPUT, OUTPUT, Task
+from code_opt.instance.model import IDENTITY, INPUT, OUTPUT, Block, Connection, Task
 from code_opt.result import Result
 
 Ends = tuple[str, str]
@@ -31,6 +31,10 @@ class Part:
     ends: Ends | None
     server: str
     flops: float
+    seconds: float
+    """What one inference waits for it on its server [s]."""
+    busy: float
+    """What it takes of the server's devices [s]."""
     task: str
     """Task that the part belongs to: the first one where several share it."""
 
@@ -54,6 +58,16 @@ class Segment:
     def flops(self) -> float:
         """Work of one inference [FLOP]."""
         return sum(part.flops for part in self.parts)
+
+    @property
+    def seconds(self) -> float:
+        """What one inference waits for it on its server [s]."""
+        return sum(part.seconds for part in self.parts)
+
+    @property
+    def busy(self) -> float:
+        """What it takes of the server's devices [s]."""
+        return sum(part.busy for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -146,6 +160,7 @@ class _Tree:
 
     def __init__(self, instance: Instance, paths: Mapping[str, Sequence[str]]) -> None:
         self.paths = {task: tuple(path) for task, path in paths.items()}
+        self.servers = {server.id: server for server in instance.servers}
         self.host = {block.id: dnn.server for dnn in instance.dnns for block in dnn.blocks}
         self.blocks = {block.id: block for dnn in instance.dnns for block in dnn.blocks}
         known = {task.id: task for task in instance.tasks}
@@ -217,11 +232,18 @@ class _Tree:
             server = connection.server or self.host[target if source == INPUT else source]
             if connection.bytes is not None:
                 size = connection.bytes
-            found.append((Part("", ends, server, connection.flops, task.id), size))
+            found.append((self._part("", ends, server, connection, task), size))
         if target != OUTPUT:
             block = self.blocks[target]
-            found.append((Part(target, None, self.host[target], block.flops, task.id), size))
+            found.append((self._part(target, None, self.host[target], block, task), size))
         return found
+
+    def _part(
+        self, name: str, ends: Ends | None, place: str, work: Block | Connection, task: Task
+    ) -> Part:
+        server = self.servers[place]
+        seconds, busy = server.batch_time(work), server.device_time(work)
+        return Part(name, ends, place, work.flops, seconds, busy, task.id)
 
 
 def routes(instance: Instance, result: Result) -> list[Route]:
@@ -253,18 +275,18 @@ class Loads:
 
 def loads(instance: Instance, found: Sequence[Route]) -> Loads:
     """Return how full servers and links are under given routes."""
-    capacity = {server.id: server.flops for server in instance.servers}
+    devices = {server.id: server.devices for server in instance.servers}
     bandwidth = {(link.source, link.target): link.bandwidth for link in instance.links}
-    work: dict[str, float] = dict.fromkeys(capacity, 0.0)
+    work: dict[str, float] = dict.fromkeys(devices, 0.0)
     traffic: dict[Ends, float] = defaultdict(float)
     for one in found:
         for segment in one.segments:
-            work[segment.server] += one.rate * segment.flops
+            work[segment.server] += one.rate * segment.busy
             if segment.parent >= 0:
                 ends = (one.segments[segment.parent].server, segment.server)
                 traffic[ends] += one.rate * segment.size
     return Loads(
-        {server: load / capacity[server] for server, load in work.items()},
+        {s: load / devices[s] if load else 0.0 for s, load in work.items()},
         {
             ends: load / limit
             for ends, load in traffic.items()

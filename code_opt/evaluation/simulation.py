@@ -18,7 +18,7 @@ from itertools import count
 from typing import Any
 
 from code_opt.evaluation.flow import Flow, Run, Stream, Trace, streams_of
-from code_opt.evaluation.server import Item, ServerQueue, Visit
+from code_opt.evaluation.server import Item, ServerQueue, Visit, whole_devices
 from code_opt.evaluation.traffic import Arrivals, Feed, Feeder
 from code_opt.instance import Instance
 from code_opt.result import Result
@@ -49,9 +49,10 @@ class SimulatedEdge:
         self.instance = instance
         self.computing = computing
         self.largest_batch = largest_batch
-        self._speeds = {s.id: s.flops * (paces or {}).get(s.id, 1.0) for s in instance.servers}
+        self._paces = {s.id: (paces or {}).get(s.id, 1.0) for s in instance.servers}
+        self._devices = {s.id: whole_devices(s) for s in instance.servers}
         self._links: dict[str, dict[str, tuple[float | None, float]]] = {
-            server: {} for server in self._speeds
+            server: {} for server in self._paces
         }
         for link in instance.links:
             self._links[link.source][link.target] = (link.bandwidth, link.latency)
@@ -107,12 +108,13 @@ class SimulatedEdge:
             for visit, pieces in stream.route.visits().items():
                 server = segments[visit].server
                 seconds.setdefault(server, {})[number, visit] = [
-                    segments[piece.segment].flops / self._speeds[server] for piece in pieces
+                    segments[piece.segment].seconds / self._paces[server] for piece in pieces
                 ]
         return {
             name: ServerQueue(
                 seconds[name],
                 self._links[name],
+                devices=self._devices[name],
                 factor=factor,
                 largest_batch=self.largest_batch,
                 window=window,
@@ -190,10 +192,14 @@ class _Loop:
         server = self.servers[name]
         begun = server.arrive(visit, self.now, self.now)
         if self.computing is None:
-            # Outputs leave a server in the order in which their inferences arrived.
             times = server.leave(visit, begun, self.now)
             for place, tasks, following in self.outputs[visit]:
-                self._leave(visit, number, times[place], tasks, following)
+                if server.devices == 1:
+                    # Outputs leave a server in the order in which their inferences arrived.
+                    self._leave(visit, number, times[place], tasks, following)
+                else:
+                    at = times[place]
+                    self._at(at, self._leave, visit, number, at, tasks, following)
             return
         server.todo.append(Item(visit, number, begun))
         if name not in self.busy:

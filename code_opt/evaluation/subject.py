@@ -16,6 +16,7 @@ import safetensors.torch
 from code_opt.errors import InputError
 from code_opt.evaluation.flow import Labels, Stream, streams_of
 from code_opt.evaluation.routes import Part, Route, step_keys
+from code_opt.evaluation.server import whole_devices
 from code_opt.evaluation.worker import PartSpec, PieceSpec, VisitSpec, WorkerSpec
 from code_opt.instance import Instance, load_instance
 from code_opt.networks.bundle import Bundle, TaskEntry
@@ -246,14 +247,14 @@ class Subject:
                 for server, visit in self._visits(number, stream, adapters):
                     visits.setdefault(server, []).append(visit)
                 number += 1
-        capacity = {server.id: server.flops for server in self.instance.servers}
-        links: dict[str, dict[str, tuple[float | None, float]]] = {s: {} for s in capacity}
+        devices = {server.id: whole_devices(server) for server in self.instance.servers}
+        links: dict[str, dict[str, tuple[float | None, float]]] = {s: {} for s in devices}
         for link in self.instance.links:
             links[link.source][link.target] = (link.bandwidth, link.latency)
         return {
             server: WorkerSpec(
                 server=server,
-                capacity=capacity[server],
+                devices=devices[server],
                 links=links[server],
                 visits=tuple(found),
                 bundle=None if self.bundle is None else self.bundle.folder.resolve(),
@@ -293,7 +294,7 @@ class Subject:
                 specs.append(
                     PieceSpec(
                         parts=tuple(self._part(part, adapters) for part in segment.parts),
-                        flops=segment.flops,
+                        seconds=segment.seconds,
                         parent=piece.parent,
                         next=tuple(self._sent(c, route) for c in piece.next),
                         answers=segment.answers,

@@ -63,7 +63,8 @@ class PieceSpec:
     """Parts that run one after the other, and where their output goes."""
 
     parts: tuple[PartSpec, ...]
-    flops: float
+    seconds: float
+    """Time of one inference, as the instance says."""
     parent: int
     """Piece of the same visit (an earlier one) whose output it takes, -1: what arrived."""
     next: tuple[tuple[str, int, int | None], ...]
@@ -89,8 +90,8 @@ class WorkerSpec:
     """Everything that a worker needs to know."""
 
     server: str
-    capacity: float
-    """FLOP/s."""
+    devices: int
+    """That work side by side."""
     links: Mapping[str, tuple[float | None, float]]
     """To other servers: (bandwidth in bytes/s or None, latency in s)."""
     visits: tuple[VisitSpec, ...]
@@ -168,14 +169,11 @@ class _Worker:
 
     def _begin(self, epoch: int, factor: float) -> None:
         """Start an epoch: everything at the instance's speeds times ``factor``."""
-        capacity = self.spec.capacity
         self.epoch = epoch
         self.server = ServerQueue(
-            {
-                key: [piece.flops / capacity for piece in visit.pieces]
-                for key, visit in self.visits.items()
-            },
+            {key: [piece.seconds for piece in visit.pieces] for key, visit in self.visits.items()},
             self.spec.links,
+            devices=self.spec.devices,
             factor=factor,
             largest_batch=self.spec.largest_batch,
         )

@@ -80,6 +80,8 @@ class EdgeOptions:
         memory: limit the memory for adapters.
         measured: measured paths per task, at most.
         groups: share of the tasks that look at the same input as others (2 to 4 a group).
+        seconds: give the time of all work instead of FLOP/s of servers. Blocks of one network
+            differ in FLOP/s, by up to ten times; a whole network takes as long as its FLOPs would.
 
     Raises:
         InputError: a value is out of its range.
@@ -99,6 +101,7 @@ class EdgeOptions:
     memory: bool = False
     measured: int = 0
     groups: float = 0.0
+    seconds: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -130,7 +133,9 @@ class EdgeOptions:
 class _Stream:
     """What a stream of random choices is for (part of its seed)."""
 
-    NETWORK, CAPACITY, POPULARITY, TASK, HOSTS, LINK, LATENCY, MEMORY, MEASURED, GROUP = range(10)
+    NETWORK, CAPACITY, POPULARITY, TASK, HOSTS, LINK, LATENCY, MEMORY, MEASURED, GROUP, TIME = (
+        range(11)
+    )
 
 
 class Edge:
@@ -168,6 +173,7 @@ class Edge:
         asked += [name for name in ("links", "latency", "memory") if getattr(o, name)]
         asked += [f"up to {o.measured} measured paths"] if o.measured else []
         asked += [f"{o.groups:.0%} in groups"] if o.groups else []
+        asked += ["in seconds"] if o.seconds else []
         fewest, most = o.blocks
         blocks = str(fewest) if fewest == most else f"{fewest} to {most}"
         return {
@@ -184,7 +190,8 @@ class Edge:
     def servers(self) -> Iterator[Record]:
         """Yield the servers."""
         for number, (name, _) in enumerate(self._layout.servers):
-            record: Record = {"id": name, "flops": self._capacity[number]}
+            record: Record = {"id": name}
+            record["flops"] = None if self.options.seconds else self._capacity[number]
             if self.options.memory:
                 record["memory"] = self._memory(number)
             yield record
@@ -208,6 +215,7 @@ class Edge:
     def dnns(self) -> Iterator[Record]:
         """Yield the DNNs."""
         for i, trunk in enumerate(self._trunks):
+            times = self._times(i)
             yield {
                 "id": self._dnn(i),
                 "server": self._server(i),
@@ -217,6 +225,7 @@ class Edge:
                         "flops": block.flops,
                         "params": block.params,
                         "output_bytes": block.output_bytes,
+                        **times[k],
                     }
                     for k, block in enumerate(trunk.blocks)
                 ],
@@ -261,6 +270,22 @@ class Edge:
         fewest, most = self.options.blocks
         blocks = fewest + draws.index(most - fewest + 1)
         return Trunk(network.architecture, images, network.cuts[blocks])
+
+    def _times(self, i: int) -> list[Record]:
+        """Return the times of a network's blocks as keys of their records, if asked for."""
+        blocks = self._trunks[i].blocks
+        if not self.options.seconds:
+            return [{} for _ in blocks]
+        draws = self._draws(_Stream.TIME, i)
+        times = [block.flops * 10.0 ** draws.between(-0.5, 0.5) for block in blocks]
+        scale = self._trunks[i].flops / math.fsum(times) / self._capacity[self._layout.home[i]]
+        return [{"seconds": scale * time} for time in times]
+
+    def _adapter_time(self, i: int, flops: float) -> Record:
+        """Return the time of an adapter on the server of a service, if asked for."""
+        if not self.options.seconds:
+            return {}
+        return {"seconds": flops / self._capacity[self._layout.home[i]]}
 
     @cached_property
     def _capacity(self) -> list[float]:
@@ -454,10 +479,12 @@ class Edge:
             "params": cost[1],
         }
         taken = FLOAT_BYTES * math.prod(shape)
+        place = i
         if taken < source.output_bytes:
             record["bytes"] = taken
         elif self._server(i) != self._server(j):
-            record["server"] = self._server(j)
+            record["server"], place = self._server(j), j
+        record |= self._adapter_time(place, cost[0])
         if self._are_mates(i, j):
             record["share"] = COMMON
         return record
@@ -473,6 +500,7 @@ class Edge:
             "drop": _drop(drop, draws),
             "flops": cost[0],
             "params": cost[1],
+            **self._adapter_time(i, cost[0]),
         }
 
     def _measured(self, i: int, accuracy: float, connections: list[Record]) -> list[Record]:

@@ -43,6 +43,7 @@ MEMORY = Kind("memory", "bytes", "GB typed for bytes?")
 PARAMETERS = Kind("number of parameters", "parameters", "millions typed for parameters?")
 TIME = Kind("time", "s", "ms or \N{MICRO SIGN}s typed for s?")
 RATE = Kind("rate", "inferences/s", "per hour or per ms typed for per second?")
+DEVICES = Kind("number of devices", "devices", "")
 WEIGHT = Kind("weight", "", "")
 PRICE = Kind("price", "", "")
 
@@ -108,6 +109,12 @@ def _quantities(data: Data) -> dict[Kind, list[Found]]:
             if isinstance(value, (int, float)):
                 found.setdefault(kind, []).append(((*location, field), float(value)))
 
+    def add_seconds(location: Location, record: Data) -> None:
+        value = record.get("seconds")
+        times = value.values() if isinstance(value, Mapping) else (value,)
+        for time in times:
+            add(TIME, location, {"seconds": time}, "seconds")
+
     def add_price(location: Location, record: Data) -> None:
         # The price of what nobody priced says nothing about the currency.
         if record.get("cost") != DEFAULT_PRICE:
@@ -116,6 +123,8 @@ def _quantities(data: Data) -> dict[Kind, list[Found]]:
     for location, server in _each(data, "servers"):
         add(CAPACITY, location, server, "flops", "unit_flops")
         add(MEMORY, location, server, "memory")
+        add(DEVICES, location, server, "devices", "unit_devices")
+        add(TIME, location, server, "max_batch_delay")
         add_price(location, server)
     for location, link in _each(data, "links"):
         add(BANDWIDTH, location, link, "bandwidth", "unit_bandwidth")
@@ -125,6 +134,7 @@ def _quantities(data: Data) -> dict[Kind, list[Found]]:
         for location, block in _each(dnn, "blocks", outer):
             add(WORK, location, block, "flops")
             add(SIZE, location, block, "output_bytes")
+            add_seconds(location, block)
     for outer, task in _each(data, "tasks"):
         add(RATE, outer, task, "demand", "floor")
         add(WEIGHT, outer, {"weight": DEFAULT_WEIGHT} | dict(task), "weight")
@@ -133,6 +143,7 @@ def _quantities(data: Data) -> dict[Kind, list[Found]]:
             add(WORK, location, connection, "flops")
             add(SIZE, location, connection, "bytes")
             add(PARAMETERS, location, connection, "params")
+            add_seconds(location, connection)
     return found
 
 

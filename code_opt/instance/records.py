@@ -8,9 +8,12 @@ bytes/s, seconds, inferences/s) and accuracies lie in [0, 1]. A fused multiply-a
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 SCHEMA = "code-opt/instance/1"
 INPUT, OUTPUT = "input", "output"
@@ -23,8 +26,65 @@ NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 # A float, since tables hold floats; no number of units beyond 1e6 is ever meant.
 Whole = Annotated[float, Field(ge=0.0, le=1e6, multiple_of=1.0, allow_inf_nan=False)]
+# A float, for the same reason.
+Batch = Annotated[float, Field(ge=1.0, le=1e6, multiple_of=1.0, allow_inf_nan=False)]
+_BATCH = re.compile(r"[1-9]\d{0,6}")
+
+
+def read_seconds(value: Any) -> dict[str, float] | None:
+    """Return measured times by batch size, ordered by it: ``{"1": 0.004, "8": 0.013}``.
+
+    Args:
+        value: such an object, or a number, which is the time of batch 1 [s].
+
+    Raises:
+        PydanticCustomError: it is neither; the message says what would be right.
+    """
+    if value is None:
+        return None
+    times = value if isinstance(value, dict) else {"1": value}
+    if not times:
+        raise PydanticCustomError("seconds", "must hold the time of at least one batch size")
+    found: dict[int, float] = {}
+    for size, time in times.items():
+        whole = isinstance(size, int) and not isinstance(size, bool)
+        if not (_BATCH.fullmatch(size) if isinstance(size, str) else whole and size > 0):
+            text = "{size} is no batch size: it must be a whole number of at least 1"
+            raise PydanticCustomError("seconds", text, {"size": repr(size)})
+        of = f"{time!r:.50}, the time of batch {size}, " if isinstance(value, dict) else ""
+        if isinstance(time, bool) or not isinstance(time, int | float):
+            what = "a number" if of else 'a number, or an object such as {"1": 0.004, "8": 0.013}'
+            raise PydanticCustomError("seconds", "{of}must be {what}", {"of": of, "what": what})
+        if not (math.isfinite(time) and time >= 0.0):
+            text = "{of}must be a finite number of at least 0"
+            raise PydanticCustomError("seconds", text, {"of": of})
+        found[int(size)] = float(time)
+    return {str(size): found[size] for size in sorted(found)}
+
+
+_TIME_SCHEMA: dict[str, Any] = {"type": "number", "minimum": 0.0}
+Seconds = Annotated[
+    dict[str, float] | None,
+    BeforeValidator(read_seconds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                _TIME_SCHEMA,
+                {
+                    "type": "object",
+                    "minProperties": 1,
+                    "patternProperties": {f"^{_BATCH.pattern}$": _TIME_SCHEMA},
+                    "additionalProperties": False,
+                },
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+"""Time of one batch [s] by its size, of one device; a number is that of batch 1."""
 
 
 DEFAULT_PRICE = 1.0
@@ -44,7 +104,10 @@ class Server(Record):
     """A server at the edge."""
 
     id: Identifier
-    flops: Positive = Field(description="capacity C[s] [FLOP/s]")
+    flops: Positive | None = Field(
+        None,
+        description="capacity C[s] of all devices [FLOP/s]; null: all work there has `seconds`",
+    )
     memory: NonNegative | None = Field(
         None, description="free memory for adapters [bytes]; null is unlimited"
     )
@@ -57,6 +120,44 @@ class Server(Record):
     max_units: Whole | None = Field(
         None, description="most units that can be bought; null is unlimited"
     )
+    devices: NonNegative = Field(
+        1.0, description="equal devices side by side; one inference runs on one of them"
+    )
+    batch: Batch = Field(1.0, description="inferences that a device computes at once")
+    max_batch_delay: NonNegative = Field(
+        0.0, description="longest wait for a batch to fill [s], part of latencies under load"
+    )
+    max_utilization: Share | None = Field(
+        None, description="share of its time that can be sold; null: that of the solve, else all"
+    )
+    unit_devices: Positive | None = Field(
+        None, description="devices in one unit that can be bought, instead of unit_flops"
+    )
+
+    @property
+    def usable_devices(self) -> float:
+        """Device seconds per second that can be sold."""
+        return self.devices if self.max_utilization is None else self.max_utilization * self.devices
+
+    @property
+    def speed(self) -> float | None:
+        """FLOP/s of one device, None where work there is in seconds alone."""
+        return None if self.flops is None else self.flops / self.devices
+
+    def batch_time(self, work: Block | Connection) -> float:
+        """Return T, the unloaded time of a batch of some work there [s]."""
+        if work.seconds is not None:
+            time = work.seconds[f"{self.batch:.0f}"]
+        else:
+            time = 0.0 if self.speed is None else work.flops / self.speed
+        # Less than one device is one slower device.
+        return time / self.devices if 0.0 < self.devices < 1.0 else time
+
+    def device_time(self, work: Block | Connection) -> float:
+        """Return tau, the time of a device that one inference of some work takes [s]."""
+        if work.seconds is not None:
+            return work.seconds[f"{self.batch:.0f}"] / self.batch
+        return 0.0 if self.speed is None else work.flops / self.speed
 
 
 class Link(Record):
@@ -84,6 +185,7 @@ class Block(Record):
     flops: NonNegative = Field(description="work of one inference [FLOP]")
     params: NonNegative = Field(0.0, description="number of frozen parameters")
     output_bytes: NonNegative = Field(0.0, description="size of the block's output [bytes]")
+    seconds: Seconds = Field(None, description="measured time on one device, by batch size [s]")
 
 
 class Dnn(Record):
@@ -114,6 +216,7 @@ class Connection(Record):
         None,
         description="adapter that tasks of the input group share; 'identity': none is needed",
     )
+    seconds: Seconds = Field(None, description="measured time on one device, by batch size [s]")
 
 
 class MeasuredPath(Record):

@@ -109,11 +109,13 @@ class _Rules:
         self._check_bundle()
         self._check_ids()
         self._index()
+        self._check_servers()
         self._check_links()
         for i, dnn in enumerate(self.dnns):
             self._refer(("dnns", i, "server"), dnn.get("server"), "server", self.server_ids)
         for i, task in enumerate(self.tasks):
             self._check_task(("tasks", i), task)
+        self._check_times()
         self._check_groups()
         self._check_weights()
         self.issues += range_issues(self.data, self.locate)
@@ -230,6 +232,68 @@ class _Rules:
             self._report(location, f"no such {what}{self._hint(value, known)}", value)
         return False
 
+    # Servers and times of work
+
+    def _check_servers(self) -> None:
+        for i, server in enumerate(self.servers):
+            flops, devices = server.get("flops"), server.get("devices")
+            if flops is not None and devices == 0.0:
+                text = "must be greater than 0 where flops are given: they are those of all devices"
+                self._report(("servers", i, "devices"), text, devices)
+            unit = server.get("unit_flops")
+            if unit is not None and flops is None and ("servers", i, "flops") not in self.broken:
+                text = "must be null where flops are: a unit is a number of devices (unit_devices)"
+                self._report(("servers", i, "unit_flops"), text, unit)
+            elif unit is not None and server.get("unit_devices") is not None:
+                text = "must be null where unit_flops are given: a unit is one of both"
+                self._report(("servers", i, "unit_devices"), text, server["unit_devices"])
+
+    def _check_times(self) -> None:
+        """Check that all work has a time on its server: of the batch there, else by FLOP/s."""
+        numbers = {server.get("id"): i for i, server in reversed([*enumerate(self.servers)])}
+        without: dict[int, list[Location]] = {}
+        for location, work, name in self._work():
+            number = numbers.get(name)
+            if number is None:
+                continue
+            server = self.servers[number]
+            times = work.get("seconds")
+            if (*location, "seconds") in self.broken:
+                continue
+            if times is None:
+                if work.get("flops"):
+                    without.setdefault(number, []).append(location)
+                continue
+            sizes = sorted(map(int, times)) if isinstance(times, Mapping) else [1]
+            batch = server.get("batch", 1.0)
+            if ("servers", number, "batch") not in self.broken and batch not in sizes:
+                self._report(
+                    (*location, "seconds"),
+                    f"has no time of batch {batch:.0f}, which server {name!r} runs; there are "
+                    f"those of batch {', '.join(map(str, sizes))}",
+                )
+        for number, places in without.items():
+            if self.servers[number].get("flops") is None and (
+                ("servers", number, "flops") not in self.broken
+            ):
+                others = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+                self._report(
+                    ("servers", number, "flops"),
+                    f"is required: {self.locate(places[0])}{others} has FLOPs and no seconds",
+                )
+
+    def _work(self) -> Iterator[tuple[Location, Data, Any]]:
+        """Yield all blocks and adapters, each with the server that runs it."""
+        for i, (dnn, blocks) in enumerate(zip(self.dnns, self.blocks_of, strict=True)):
+            for j, block in enumerate(blocks):
+                yield ("dnns", i, "blocks", j), block, dnn.get("server")
+        for i, task in enumerate(self.tasks):
+            for j, connection in enumerate(_records(task, "connections")):
+                source, target = connection.get("source"), connection.get("target")
+                near = target if source == INPUT else source
+                place = connection.get("server") or self.server_of.get(near or "")
+                yield ("tasks", i, "connections", j), connection, place
+
     # Links
 
     def _check_links(self) -> None:
@@ -331,11 +395,13 @@ class _Rules:
                     "must be 0: the share 'identity' says that there is no adapter",
                     connection[field],
                 )
-        if connection.get("server") is not None:
+        for field in ("seconds", "server"):
+            if connection.get(field) is None:
+                continue
             self._report(
-                (*location, "server"),
+                (*location, field),
                 "must be null: the share 'identity' says that there is no adapter",
-                connection["server"],
+                connection[field],
             )
 
     def _check_cycle(self, location: Location, by_ends: Iterable[tuple[str, str]]) -> None:
@@ -513,7 +579,16 @@ class _Rules:
         if server is None:
             server = self.server_of.get(target if source == INPUT else source)
         flops, params = connection.get("flops", 0.0), connection.get("params", 0.0)
-        return {"flops": flops, "params": params, "bytes": size, "server": server}
+        times = connection.get("seconds")
+        if times is not None and not isinstance(times, Mapping):
+            times = {"1": times}
+        return {
+            "flops": flops,
+            "params": params,
+            "bytes": size,
+            "server": server,
+            "seconds": times and {str(size): float(time) for size, time in times.items()},
+        }
 
     # Requirements of the whole
 
@@ -527,7 +602,7 @@ class _Rules:
     def _check_rates(self) -> None:
         """Report tasks whose rate nothing limits: no demand, and a path that costs nothing."""
         blocks = [block for blocks in self.blocks_of for block in blocks]
-        idle = {block["id"] for block in blocks if block["flops"] == 0.0}
+        idle = {block["id"] for block in blocks if not self._takes_time(block)}
         if not idle:
             return
         size_of = {block["id"]: block.get("output_bytes", 0.0) for block in blocks}
@@ -546,6 +621,14 @@ class _Rules:
                     f"is required: nothing limits the rate of the path {' > '.join(paths[0])}, "
                     "which has no work and crosses no limited link",
                 )
+
+    @staticmethod
+    def _takes_time(work: Data) -> bool:
+        """Whether a block or adapter, whose times are known to be complete, uses its server."""
+        times = work.get("seconds")
+        if times is None:
+            return bool(work.get("flops", 0.0) > 0.0)
+        return any(times.values()) if isinstance(times, Mapping) else times > 0.0
 
     def _rate_groups(self) -> Iterator[list[int]]:
         """Yield the tasks that have one rate: those of an input group, or a single one."""
@@ -572,7 +655,7 @@ class _Rules:
                 size = size_of.get(tail, 0.0)
             hops = self._hops(tail, head, connection)
             if (
-                connection.get("flops", 0.0) > 0.0
+                self._takes_time(connection)
                 or self._missing_link(tail, head, connection)
                 or (size > 0.0 and any(hop in limited for hop in hops))
             ):

@@ -1,10 +1,10 @@
 """The task graph: where a task's inference can go, and what each step costs.
 
-Costs are normalised so that a capacity is always 1: work on a server is given in
-seconds of that server per inference (FLOP / C[s]), bytes on a limited link in seconds
-of that link (bytes / B), adapters as a share of a server's free memory. A column of
-costs is called a *resource*; unlimited links and memories are none. What kinds there are stands
-in :mod:`code_opt.paths.resources`.
+Costs are normalised so that a capacity is always 1: work on a server is given as a share of
+the device seconds per second that can be sold there (tau / (max_utilization * devices)), bytes
+on a limited link in seconds of that link (bytes / B), adapters as a share of a server's free
+memory. A column of costs is called a *resource*; unlimited links and memories are none. What
+kinds there are stands in :mod:`code_opt.paths.resources`.
 
 Visits of servers can be costs, too, for questions in which it matters where a path goes even
 if it does nothing there (a failed server): see :class:`Topology`.
@@ -24,9 +24,11 @@ from code_opt.instance.model import (
     IDENTITY,
     INPUT,
     OUTPUT,
+    Block,
     Connection,
     Instance,
     Link,
+    Server,
     Task,
 )
 from code_opt.paths import resources
@@ -170,6 +172,9 @@ class Topology:
         """Which resources are paid per inference (servers, links; not memory, not visits)."""
         self.server_time: dict[str, int] = {}
         """Index of the time of every server among the resources."""
+        self.devices = {s.id: s.usable_devices for s in instance.servers}
+        """Device seconds per second that can be sold: a use of server time times this is tau, the
+        device time per inference [s]."""
         self._budgets_of: dict[str, list[tuple[int, ServerBudget]]] = {s: [] for s in self.servers}
         self._budgets_across: dict[tuple[str, ...], list[tuple[int, LinkBudget]]] = {}
         for number, resource in enumerate(self.resources):
@@ -345,7 +350,9 @@ class Topology:
         hops: list[tuple[str, str, float]] = []
         place = connection.server or self.server_of[head if tail == INPUT else tail]
         server = self.servers[place]
-        seconds = connection.flops / server.flops
+        seconds = server.batch_time(connection)
+        if self._is_without_device(server, connection):
+            return None
         for resource, kind in self._budgets_of[place]:
             amount = kind.of_adapter(server, connection)
             if amount is not None:
@@ -368,18 +375,27 @@ class Topology:
                 seconds += self._transfer(use, link, size)
                 hops.append((*hop, size))
         if head != OUTPUT:
+            if self._is_without_device(self.servers[self.server_of[head]], self.block[head]):
+                return None
             seconds += self._run(use, head)
         return Arc(
             tail, head, connection.drop, seconds, tuple(use), tuple(hops), True, connection.share
         )
 
-    def _native_arc(self, tail: str, head: str) -> Arc:
+    @staticmethod
+    def _is_without_device(server: Server, work: Block | Connection) -> bool:
+        """Tell whether work cannot run, since its server has no device at all."""
+        return server.devices == 0.0 and server.device_time(work) > 0.0
+
+    def _native_arc(self, tail: str, head: str) -> Arc | None:
         """Return an arc of a trunk, or from input or to output; it is the same for all tasks."""
         arc = self._native_arcs.get((tail, head))
         if arc is None:
             use: list[tuple[int, float]] = []
             seconds = 0.0
             if head != OUTPUT:
+                if self._is_without_device(self.servers[self.server_of[head]], self.block[head]):
+                    return None
                 seconds = self._run(use, head)
             arc = self._native_arcs[tail, head] = Arc(
                 tail, head, 0.0, seconds, tuple(use), (), False, IDENTITY
@@ -393,7 +409,7 @@ class Topology:
             amount = kind.of_block(server, block)
             if amount is not None:
                 use.append((resource, amount))
-        return block.flops / server.flops
+        return server.batch_time(block)
 
     def _transfer(self, use: list[tuple[int, float]], link: Link, size: float) -> float:
         """Add what a transfer uses; return its unloaded time [s]."""

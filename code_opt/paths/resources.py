@@ -55,6 +55,10 @@ class ResourceKind:
         """Return how much of it a record has, None where it is unlimited."""
         raise NotImplementedError
 
+    def unit_of(self, record: Any) -> str:  # noqa: ARG002
+        """Return the unit of a record's capacity, where it is not that of all."""
+        return self.unit
+
     def offer(self, record: Any) -> Offer | None:  # noqa: ARG002
         """Return what can be bought of it, None for nothing."""
         return None
@@ -89,30 +93,43 @@ class LinkBudget(ResourceKind):
 
 
 class ServerTime(ServerBudget):
-    """Time of a server: its work per second."""
+    """Time of a server's devices; its capacity is given as FLOP/s of all of them if it has any."""
 
     name, unit, suffix = "server", "FLOP/s", "flop_per_s"
     is_rate = is_sold = True
 
     def capacity(self, record: Server) -> float:
         """See :class:`ResourceKind`."""
-        return record.flops
+        return record.devices if record.flops is None else record.flops
+
+    def unit_of(self, record: Server) -> str:
+        """See :class:`ResourceKind`."""
+        return "devices" if record.flops is None else self.unit
 
     def offer(self, record: Server) -> Offer | None:
         """See :class:`ResourceKind`."""
-        return _offer(record.unit_flops, record)
+        size = record.unit_flops
+        if size is None and record.unit_devices is not None:
+            size = record.unit_devices * (1.0 if record.speed is None else record.speed)
+        return _offer(size, record)
 
     def enlarged(self, record: Server, more: float) -> Server:
-        """See :class:`ResourceKind`."""
-        return record.model_copy(update={"flops": record.flops + more})
+        """Return a server with more devices, each as fast as those that are there."""
+        if record.flops is None:
+            return record.model_copy(update={"devices": record.devices + more})
+        flops = record.flops + more
+        devices = record.devices * (flops / record.flops)
+        return record.model_copy(update={"flops": flops, "devices": devices})
 
     def of_adapter(self, server: Server, connection: Connection) -> float | None:
         """See :class:`ServerBudget`."""
-        return connection.flops / server.flops if connection.flops > 0.0 else None
+        time = server.device_time(connection)
+        return time / server.usable_devices if time > 0.0 else None
 
     def of_block(self, server: Server, block: Block) -> float:
         """See :class:`ServerBudget`."""
-        return block.flops / server.flops
+        time = server.device_time(block)
+        return time / server.usable_devices if time > 0.0 else 0.0
 
 
 class Bandwidth(LinkBudget):
@@ -170,13 +187,14 @@ class Visits(ServerBudget):
         """See :class:`ResourceKind`."""
         return math.inf
 
-    def of_adapter(self, server: Server, connection: Connection) -> float | None:  # noqa: ARG002
+    def of_adapter(self, server: Server, connection: Connection) -> float | None:
         """See :class:`ServerBudget`."""
-        return 1.0 if connection.flops <= 0.0 and connection.server is not None else None
+        is_idle = server.device_time(connection) <= 0.0
+        return 1.0 if is_idle and connection.server is not None else None
 
-    def of_block(self, server: Server, block: Block) -> float | None:  # noqa: ARG002
+    def of_block(self, server: Server, block: Block) -> float | None:
         """See :class:`ServerBudget`."""
-        return 1.0 if block.flops <= 0.0 else None
+        return 1.0 if server.device_time(block) <= 0.0 else None
 
 
 SERVER_TIME = ServerTime()
@@ -228,7 +246,7 @@ class Resource:
     @property
     def unit(self) -> str:
         """Unit of the capacity."""
-        return self.kind.unit
+        return self.kind.unit_of(self.record)
 
     @property
     def name(self) -> str:

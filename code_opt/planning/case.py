@@ -216,12 +216,11 @@ def prepared(instance: Instance, settings: PlanSettings) -> Instance:
             f"a plan serves the demand, and there is none for task {names}: "
             "give the tasks a demand, or all that have none one (--demand)"
         )
-    servers = tuple(
-        server.model_copy(update={"unit_flops": settings.unit_flops})
-        if server.unit_flops is None
-        else server
-        for server in instance.servers
-    )
+    timed = [server.id for server in instance.servers if server.flops is None]
+    if timed:
+        raise InputError(f"server {timed[0]!r} has no flops: what it offers cannot be planned yet")
+    instance = instance.with_max_utilization(settings.max_utilization)
+    servers = tuple(map(settings.with_unit, instance.servers))
     links = tuple(
         link.model_copy(update={"unit_bandwidth": settings.unit_bandwidth})
         if link.unit_bandwidth is None

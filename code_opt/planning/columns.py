@@ -203,7 +203,7 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         # paths
         _known(PATH, "path", "ids of the blocks in order"),
         _known(RATE, "rate", "rate"),
-        _known(LATENCY, "latency", "unloaded latency at the planned capacities"),
+        _known(LATENCY, "latency", "unloaded latency"),
         # scenarios and failures
         _known(PROBABILITY, "probability", "probability of the scenario"),
         _known(RATE, "demand", "demand"),

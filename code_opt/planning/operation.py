@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from code_opt.checker import check
+from code_opt.core.results import server_result
 from code_opt.errors import CodeOptError
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance, Link, Server
-from code_opt.paths.graph import FloatArray, IntArray, Topology, paid_steps
+from code_opt.paths.graph import Arc, FloatArray, IntArray, Topology, paid_steps
 from code_opt.paths.resources import SERVER_TIME
 from code_opt.plan_checker import check_plan
 from code_opt.planning.case import Case, upgraded
@@ -107,14 +108,18 @@ def operate(
     """
     instance = upgraded(case, units, demand, floors)
     topology = Topology(instance)
-    capacity = {s.id: s.flops for s in instance.servers}
-    loads = dict.fromkeys(capacity, 0.0)
+    # What is bought stands beside what is there: an inference takes as long as at present.
+    present = Topology(case.instance)
+    loads = dict.fromkeys(topology.server_time, 0.0)
     traffic = {(link.source, link.target): 0.0 for link in instance.links}
     rows = []
-    walks = []
+    walks: list[list[Arc]] = []
+    latencies = []
     for task, path in zip(instance.tasks, paths.tolist(), strict=True):
         graph = topology.task_graph(task)
         walks.append([graph.arcs[arc] for arc in graph.path_arcs(case.blocks(path)) or ()])
+        graph = present.task_graph(task)
+        latencies.append(float(graph.seconds[graph.path_arcs(case.blocks(path)) or []].sum()))
     paid: dict[int, list[int]] = {}
     for group in topology.groups:
         paid.update(zip(group, paid_steps([walks[t] for t in group]), strict=True))
@@ -125,7 +130,7 @@ def operate(
             for resource, amount in step.use:
                 limited = topology.resources[resource]
                 if limited.kind is SERVER_TIME:
-                    loads[limited.key[0]] += rate * amount * limited.capacity
+                    loads[limited.key[0]] += rate * amount
             for source, target, size in step.hops:
                 traffic[source, target] += rate * size
         rows.append(
@@ -135,7 +140,7 @@ def operate(
                 rate=rate,
                 accuracy=float(case.accuracy[path]),
                 accuracy_source="measured" if case.is_measured(path) else "predicted",
-                latency=sum(step.seconds for step in walks[t]),
+                latency=latencies[t],
             )
         )
     accuracy, throughput = case.average_accuracy(paths), float(rates.sum())
@@ -151,10 +156,7 @@ def operate(
         throughput=throughput,
         accuracy=accuracy,
         tasks=tuple(rows),
-        servers=tuple(
-            ServerResult(server=s, load=loads[s], capacity=c, utilization=loads[s] / c)
-            for s, c in capacity.items()
-        ),
+        servers=tuple(server_result(server, loads[server.id]) for server in instance.servers),
         links=tuple(
             LinkResult(
                 source=link.source,
@@ -170,9 +172,10 @@ def operate(
         gap_tolerance=None,
         min_accuracy=min_accuracy,
         min_throughput=None,
+        max_utilization=None,
         message=None,
     )
-    violations = check(result, instance) if is_shown else []
+    violations = check(result, instance, present=case.instance) if is_shown else []
     if violations:
         found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:_LISTED])
         raise PlanFailedCheckError(f"the plan does not pass the check: {found}")

@@ -30,6 +30,7 @@ from code_opt.report.drawing import (
     shortened,
     text_width,
 )
+from code_opt.report.numbers import server_amount
 from code_opt.result import LinkResult, Result, ServerResult, TaskResult
 from code_opt.text import amount, duration, number
 
@@ -253,11 +254,11 @@ class _Edge:
     def _band(self, server: str) -> Shape:
         top, height = self.tops[server], self.heights[server]
         load = self.loads.get(server)
-        capacity = next(s.flops for s in self.servers if s.id == server)
-        title = f"{server}: {amount(capacity, 'FLOP/s')}"
+        found = next(s for s in self.servers if s.id == server)
+        title = f"{server}: {server_amount(found.flops, found.devices)}"
         if load is not None:
-            of = amount(load.capacity, "FLOP/s")
-            title = f"{server}: {amount(load.load, 'FLOP/s')} of {of}"
+            of = server_amount(load.capacity, load.devices)
+            title = f"{server}: {server_amount(load.load, load.busy_devices)} of {of}"
         style = Style(fill="panel", stroke="line")
         return Rect(1, top, self.width - 2, height, style, 8, title=title)
 

@@ -34,7 +34,7 @@ from code_opt.report.charts import Axis, Dot, RowSeries, Series, Value, row_char
 from code_opt.report.drawing import Drawing
 from code_opt.report.edge import draw_edge
 from code_opt.report.material import Material, Shown
-from code_opt.report.numbers import figure, gap, points, relative, short
+from code_opt.report.numbers import figure, gap, points, relative, server_amount, short
 from code_opt.result import TOLERANCE
 from code_opt.text import amount, duration, number, percent, plain, seconds, si
 from code_opt.wording import PathWords, after_change, chosen, reading
@@ -637,7 +637,7 @@ def _load(material: Material) -> list[Block]:
                     Value(
                         found[name].utilization,
                         f"{name}, {s.label}: {100 * found[name].utilization:.1f} % of "
-                        f"{amount(found[name].capacity, 'FLOP/s')}",
+                        f"{server_amount(found[name].capacity, found[name].devices)}",
                     )
                     if name in found
                     else Value(None)
@@ -665,12 +665,21 @@ def _load(material: Material) -> list[Block]:
 
 def _server_table(shown: Sequence[Shown], rows: Sequence[str]) -> Block:
     found = [{r.server: r for r in s.result.servers} for s in shown]
-    columns = [Column("Server"), Column("Capacity", "FLOP/s", figures=True)]
+    every = [row for f in found for row in f.values()]
+    # FLOP/s tell all of one device; else devices are shown, too.
+    has_flops = any(row.capacity is not None for row in every)
+    has_devices = any(row.capacity is None or row.devices not in (None, 1.0) for row in every)
+    columns = [Column("Server")]
+    columns += [Column("Devices", figures=True)] if has_devices else []
+    columns += [Column("Capacity", "FLOP/s", figures=True)] if has_flops else []
     columns += [Column(s.label) for s in shown]
     lines = []
     for name in rows:
         known = [f[name] for f in found if name in f]
-        cells = [Cell(name), Cell(si(known[0].capacity) if known else "–")]
+        capacity, devices = (known[0].capacity, known[0].devices) if known else (None, None)
+        cells = [Cell(name)]
+        cells += [Cell("–" if devices is None else si(devices))] if has_devices else []
+        cells += [Cell("–" if capacity is None else si(capacity))] if has_flops else []
         cells += [_share(f[name].utilization) if name in f else Cell("–") for f in found]
         lines.append(Row(tuple(cells)))
     table = Table("Utilisation of servers by method", tuple(columns), tuple(lines))

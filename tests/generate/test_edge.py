@@ -17,6 +17,7 @@ from code_opt.generate import Edge, EdgeOptions, generate_edge, write_edge
 from code_opt.generate.edge import RATE
 from code_opt.generate.layouts import LAYOUTS
 from code_opt.generate.writing import json_lines
+from code_opt.paths import Topology
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = {
@@ -46,6 +47,26 @@ def test_a_known_instance_stays_what_it_was(family):
     """Benchmarks name instances by family and seed: a change of one byte must be noticed."""
     content = text(EdgeOptions(family, 40, seed=7, **EVERYTHING)).encode()
     assert hashlib.sha256(content).hexdigest() == HASHES[family]
+
+
+@pytest.mark.parametrize("family", LAYOUTS)
+def test_an_instance_in_seconds_is_the_same_edge(family):
+    """Networks and adapters take what their FLOPs took; the blocks of a network share it anew."""
+    flops, seconds = (
+        generate_edge(EdgeOptions(family, 12, seed=3, seconds=timed, **EVERYTHING))
+        for timed in (False, True)
+    )
+    assert all(server.flops is None for server in seconds.servers)
+    servers = {server.id: server for server in flops.servers}
+    shifted = 0
+    for one, other in zip(flops.dnns, seconds.dnns, strict=True):
+        expected = [servers[one.server].batch_time(block) for block in one.blocks]
+        found = [block.seconds["1"] for block in other.blocks]
+        assert sum(found) == pytest.approx(sum(expected))
+        shifted += max(found[k] / expected[k] for k in range(len(found))) > 1.2
+    assert shifted > 6
+    assert Topology(seconds).floors() == pytest.approx(Topology(flops).floors())
+    assert solve(seconds, "local").has_solution
 
 
 @pytest.mark.parametrize("family", LAYOUTS)
