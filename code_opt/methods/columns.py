@@ -90,6 +90,21 @@ class ColumnTable:
         return csr_array((values, self.resource, self.start), shape=shape)
 
     @cached_property
+    def use(self) -> csr_array:
+        """Use of the resources when every task of a column makes one inference, shape (P, I).
+
+        Of what is not paid per inference: the use of a column that is chosen.
+        """
+        amounts, columns, resources = [], [], []
+        for task, start in zip(self.joint_tasks, self.first.tolist(), strict=False):
+            row, place = np.nonzero(task.use)
+            amounts.append(task.use[row, place])
+            columns.append(row + start)
+            resources.append(task.resources[place])
+        entries = np.concatenate(amounts), (np.concatenate(columns), np.concatenate(resources))
+        return csr_array(entries, shape=(len(self), len(self.pool.resources)))
+
+    @cached_property
     def need(self) -> csr_array:
         """Load of each column at its floor rate, shape (P, I)."""
         return self._matrix(self.need_of_entry)
@@ -166,6 +181,10 @@ class ColumnTable:
                 rows = [n for row in rows if (n := mine.number_of(theirs.arcs(row))) is not None]
             found.append(np.array(rows, dtype=np.int64) + self.first[t])
         return np.concatenate(found)
+
+    def subset(self, keep: BoolArray) -> ColumnTable:
+        """Return the table of some of the columns, shape (P,)."""
+        return ColumnTable(self.pool, self.subsets(keep))
 
     def subsets(self, keep: BoolArray) -> tuple[JointTask, ...]:
         """Return the joint tasks with some of their columns only."""
