@@ -21,13 +21,14 @@ from typing import Any
 from unittest import mock
 
 from benchmarks.__main__ import header
+from code_opt.core.master import RestrictedMaster
+from code_opt.exact import method as exact
+from code_opt.exact.colgen import ColumnGeneration
 from code_opt.generate import generate
-from code_opt.methods import exact, solve
-from code_opt.methods.colgen import ColumnGeneration
-from code_opt.methods.master import RestrictedMaster
-from code_opt.methods.search import SearchOutcome
+from code_opt.heuristics.search import SearchOutcome
 from code_opt.result import Result
 from code_opt.solvers.highs import HighsSession
+from code_opt.solving import solve
 
 Variant = Callable[[], contextlib.AbstractContextManager[dict[str, Any]]]
 

@@ -20,9 +20,11 @@ from unittest import mock
 
 from benchmarks.__main__ import header
 from benchmarks.ablation import table
+from code_opt.core import master
+from code_opt.exact import mip, models
 from code_opt.files import write_atomically
 from code_opt.generate import generate
-from code_opt.methods import master, mip, models, solve
+from code_opt.solving import solve
 
 STEPS: tuple[tuple[str, Any, str], ...] = (
     ("building", models, "build_path_model"),

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from benchmarks.peers import PEERS
 from code_opt.checker import check
+from code_opt.core.evaluator import Evaluator, path_in_pool
+from code_opt.core.results import make_result
+from code_opt.core.settings import Progress, Settings
 from code_opt.errors import InputError
 from code_opt.instance import Instance
-from code_opt.methods import Settings, solve
-from code_opt.methods.evaluator import Evaluator, path_in_pool
-from code_opt.methods.results import make_result
-from code_opt.methods.settings import Progress
 from code_opt.result import Result
+from code_opt.solving import solve
 
 GAPS = (1e-2, 1e-3, 1e-4)
 GAP = GAPS[-1]

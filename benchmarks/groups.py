@@ -23,9 +23,9 @@ from benchmarks.ablation import table
 from code_opt import without_sharing
 from code_opt.generate import LAYOUTS, PLAIN, EdgeOptions, generate, generate_edge
 from code_opt.instance import Instance
-from code_opt.methods import solve
 from code_opt.paths import build_pool
 from code_opt.result import Result
+from code_opt.solving import solve
 
 GROUPS = (2, 4)
 GAP = 1e-4

@@ -18,8 +18,8 @@ from benchmarks.__main__ import header
 from benchmarks.ablation import table
 from benchmarks.running import sizes_and_seeds
 from code_opt.generate import generate
-from code_opt.methods import solve
 from code_opt.paths import build_pool
+from code_opt.solving import solve
 
 
 def run(size: int, seeds: range, limit: float) -> dict[str, object]:

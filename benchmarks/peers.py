@@ -15,11 +15,11 @@ from typing import Any
 import highspy
 import numpy as np
 
+from code_opt.core.objective import ObjectiveFunction
+from code_opt.core.settings import Settings
+from code_opt.exact.method import tangent_points
+from code_opt.exact.models import path_data
 from code_opt.instance import Instance, Shape
-from code_opt.methods.exact import tangent_points
-from code_opt.methods.models import path_data
-from code_opt.methods.objective import ObjectiveFunction
-from code_opt.methods.settings import Settings
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray
 from code_opt.reward import log_slope, log_value

@@ -13,6 +13,8 @@ from code_opt.docstrings import keep_docstrings
 
 if TYPE_CHECKING:
     from code_opt.checker import Violation, check
+    from code_opt.core.parameters import CodeParameters, Parameters
+    from code_opt.core.settings import Progress, Settings
     from code_opt.errors import CodeOptError, InputError
     from code_opt.instance import (
         Instance,
@@ -21,14 +23,6 @@ if TYPE_CHECKING:
         parse_instance,
         save_instance,
         without_sharing,
-    )
-    from code_opt.methods import (
-        CodeParameters,
-        Parameters,
-        Progress,
-        Settings,
-        evaluate_paths,
-        solve,
     )
     from code_opt.plan_checker import check_plan
     from code_opt.planning import (
@@ -49,6 +43,7 @@ if TYPE_CHECKING:
     )
     from code_opt.registry import method_names, register_method
     from code_opt.result import Result, load_result, save_result
+    from code_opt.solving import evaluate_paths, solve
 
 __version__ = "0.1.0"
 
@@ -96,20 +91,20 @@ __all__ = [
 
 _HOME = {
     "CodeOptError": "code_opt.errors",
-    "CodeParameters": "code_opt.methods",
-    "Parameters": "code_opt.methods",
+    "CodeParameters": "code_opt.core.parameters",
+    "Parameters": "code_opt.core.parameters",
     "InputError": "code_opt.errors",
     "Instance": "code_opt.instance",
     "InstanceError": "code_opt.instance",
     "Plan": "code_opt.planning",
     "PlanSettings": "code_opt.planning",
-    "Progress": "code_opt.methods",
+    "Progress": "code_opt.core.settings",
     "Result": "code_opt.result",
-    "Settings": "code_opt.methods",
+    "Settings": "code_opt.core.settings",
     "Violation": "code_opt.checker",
     "check": "code_opt.checker",
     "check_plan": "code_opt.plan_checker",
-    "evaluate_paths": "code_opt.methods",
+    "evaluate_paths": "code_opt.solving",
     "export_tables": "code_opt.planning",
     "load_instance": "code_opt.instance",
     "load_plan": "code_opt.planning",
@@ -129,7 +124,7 @@ _HOME = {
     "save_instance": "code_opt.instance",
     "save_plan": "code_opt.planning",
     "save_result": "code_opt.result",
-    "solve": "code_opt.methods",
+    "solve": "code_opt.solving",
     "without_sharing": "code_opt.instance",
 }
 

@@ -1,6 +1,6 @@
 """A request to stop: the first Ctrl-C ends every search as a time limit does.
 
-One request per process, which every :class:`code_opt.methods.settings.Clock` and every run of
+One request per process, which every :class:`code_opt.core.settings.Clock` and every run of
 HiGHS looks at. Executors hand it on to their workers.
 """
 

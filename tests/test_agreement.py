@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from code_opt.checker import check
-from code_opt.methods import exact, solve
-from code_opt.methods.lns import search
-from code_opt.methods.search import SearchOutcome
+from code_opt.exact import method as exact
+from code_opt.heuristics.lns import search
+from code_opt.heuristics.search import SearchOutcome
+from code_opt.solving import solve
 from tests.reference import solve_reference
 from tests.strategies import random_instance
 

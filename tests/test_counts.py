@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from code_opt.generate import generate
-from code_opt.methods import solve
+from code_opt.solving import solve
 
 RECORD = Path(__file__).parent / "counts.json"
 PACKAGES = ("highspy", "numpy", "pyomo")

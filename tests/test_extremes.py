@@ -16,7 +16,7 @@ from code_opt import load_instance
 from code_opt.checker import check
 from code_opt.errors import InputError
 from code_opt.instance import Instance, parse_instance
-from code_opt.methods import solve
+from code_opt.solving import solve
 from tests.extremes import extreme_instance
 from tests.reference import solve_reference
 

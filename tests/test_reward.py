@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from code_opt.exact.method import tangent_points
 from code_opt.instance import Exponential, Logistic, Power
-from code_opt.methods.exact import tangent_points
 from code_opt.reward import is_log_linear, log_slope, log_value
 
 SHAPES = [

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from code_opt import check, load_instance, solve, without_sharing
-from code_opt.methods import METHODS
 from code_opt.paths import build_pool
+from code_opt.solving import METHODS
 from tests.reference import solve_reference
 from tests.test_data import tables, work_of
 

@@ -13,9 +13,9 @@ import pytest
 import code_opt
 from code_opt.batch import find_instances, run_batch
 from code_opt.cli.app import main
+from code_opt.core.settings import Clock
 from code_opt.executors import executor_of
 from code_opt.generate import generate
-from code_opt.methods.settings import Clock
 from code_opt.solvers import LinearProgram
 from code_opt.solvers import highs as highs_module
 from code_opt.stopping import is_stop_requested, request_stop, stop_on_interrupt, told_to_stop

@@ -52,7 +52,7 @@ def solve_batch(
     What keeps an instance from having an assignment follows the table, on stderr.
     """
     from code_opt.batch import TABLE, find_instances, run_batch
-    from code_opt.methods import Settings
+    from code_opt.core.settings import Settings
 
     Settings(**settings)  # a wrong option is told once, not once per instance
     sources = find_instances(paths)

@@ -39,8 +39,8 @@ def export(
         raise InputError(f"--to: {to}: the name must end in .mps or .lp")
     instance = code_opt.load_instance(instance_path)
     make_folder(to.parent, "--to")
-    from code_opt.methods.exact import build_model
-    from code_opt.methods.settings import Settings
+    from code_opt.core.settings import Settings
+    from code_opt.exact.method import build_model
     from code_opt.solvers import write_model
 
     settings = Settings(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-    from code_opt.methods.settings import Progress
+    from code_opt.core.settings import Progress
 
 FIRST_LINE = 5.0
 """Seconds of silence before the first line where stderr is not a terminal."""

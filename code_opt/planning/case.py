@@ -17,10 +17,10 @@ import numpy as np
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
-from code_opt.methods.baselines import edge_early_pool, local_pool
-from code_opt.methods.columns import ColumnTable
-from code_opt.methods.joint_tasks import JointTask, single_tasks
-from code_opt.methods.shared_prefixes import SharedPrefixes
+from code_opt.heuristics.baselines import edge_early_pool, local_pool
+from code_opt.core.columns import ColumnTable
+from code_opt.core.joint_tasks import JointTask, single_tasks
+from code_opt.core.shared_prefixes import SharedPrefixes
 from code_opt.paths import PathPool, TaskPaths, build_pool
 from code_opt.paths.graph import FloatArray, IntArray, Resource, Topology, rate_groups
 from code_opt.paths.labels import BoolArray

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from code_opt.core.settings import SMALLEST_GAP
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
-from code_opt.methods.settings import SMALLEST_GAP
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case, Coordination, build_case
 from code_opt.planning.columns import builders

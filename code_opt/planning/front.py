@@ -17,16 +17,17 @@ from typing import Any
 
 import numpy as np
 
+from code_opt.core.settings import SMALLEST_GAP
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
-from code_opt.methods import PathProblem, solve
-from code_opt.methods.settings import SMALLEST_GAP
+from code_opt.paths import PathProblem
 from code_opt.planning.case import native_accuracy, with_demands
 from code_opt.planning.columns import TableBuilder
 from code_opt.planning.operation import PATH_SEPARATOR, finished_plan
 from code_opt.planning.plan import Plan, Status, worst_status
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import TOLERANCE, Result
+from code_opt.solving import solve
 
 ACCURACY_STEP = 2e-6
 """Two points differ by more than this in accuracy; what is nearer counts as the same."""

@@ -5,7 +5,7 @@ task at a time miss what only pays together. So the heuristic sees a group as on
 option is a path for each of its tasks, at what they cost together. Where there are few
 combinations, all that no other one dominates are options. Else they are those that are best
 at random prices, then those that are best at the prices of the relaxation, solved and priced
-anew until none is new (column generation, exact by :mod:`code_opt.methods.joint_tasks`), and the
+anew until none is new (column generation, exact by :mod:`code_opt.core.joint_tasks`), and the
 neighbours of the best plan found.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from code_opt.methods.joint_tasks import cheapest_joint_paths, draw_joint_paths
+from code_opt.core.joint_tasks import cheapest_joint_paths, draw_joint_paths
 from code_opt.paths.graph import FloatArray, IntArray, rate_groups
 from code_opt.paths.labels import nondominated
 from code_opt.planning.case import Case

@@ -16,12 +16,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from code_opt.core.allocation import RateAllocator
+from code_opt.core.evaluator import Evaluator, path_of
+from code_opt.core.settings import Settings
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
-from code_opt.methods import solve
-from code_opt.methods.allocation import RateAllocator
-from code_opt.methods.evaluator import Evaluator, path_of
-from code_opt.methods.settings import Settings
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray, Resource, Topology
 from code_opt.planning.case import with_demands
@@ -31,6 +30,7 @@ from code_opt.planning.plan import Plan, Status, worst_status
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import Result
 from code_opt.reward import log_reward, log_slope
+from code_opt.solving import solve
 
 _COLUMNS = (
     "capacity_{0} utilization dual step_{0} gain_by_dual gain_fixed_paths gain_resolved "
@@ -44,7 +44,7 @@ class FixedPaths:
 
     pool: PathPool
     use: FloatArray
-    """Of the groups, see :class:`code_opt.methods.allocation.GroupArrays`, shape (G, K)."""
+    """Of the groups, see :class:`code_opt.core.allocation.GroupArrays`, shape (G, K)."""
     accuracy: float
 
     @staticmethod

@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 import pyomo.environ as pyo
 
+from code_opt.core.settings import SMALLEST_GAP, Clock
 from code_opt.errors import InputError, SolverError
-from code_opt.methods.settings import SMALLEST_GAP, Clock
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.planning.case import Case
 from code_opt.planning.plan import Status

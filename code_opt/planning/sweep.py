@@ -10,7 +10,6 @@ from typing import Any
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
-from code_opt.methods import solve
 from code_opt.planning.case import with_demands
 from code_opt.planning.columns import TableBuilder
 from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
@@ -19,6 +18,7 @@ from code_opt.planning.operation import finished_plan
 from code_opt.planning.plan import Plan, worst_status
 from code_opt.planning.settings import PlanSettings
 from code_opt.registry import get_method, role_of
+from code_opt.solving import solve
 
 SWEEP_METHODS = ("exact", "lns", "local")
 PLAN = "plan"

@@ -6,7 +6,7 @@ trained. When all of them have been measured, no prediction left promises more t
 measured, and the search ends. With ``exact`` the solver proves that: the end is optimal under
 the measurements and the predictions of what was not measured.
 
-``code`` is CoDE's procedure (:mod:`code_opt.methods.staged_search`), in which to measure a path
+``code`` is CoDE's procedure (:mod:`code_opt.heuristics.staged_search`), in which to measure a path
 is to train it: service by service and stage by stage, the path that promises most comes first,
 and what it turns out to be corrects the predictions of the others at once.
 
@@ -25,11 +25,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from code_opt.core.settings import Settings
 from code_opt.errors import InputError
+from code_opt.heuristics.detours import Detours
+from code_opt.heuristics.staged_search import StagedOutcome, StagedSearch, Starts
 from code_opt.instance import Instance
-from code_opt.methods import PathProblem, Settings, solve
-from code_opt.methods.detours import Detours
-from code_opt.methods.staged_search import StagedOutcome, StagedSearch, Starts
+from code_opt.paths import PathProblem
 from code_opt.profiling.assembling import make_instance
 from code_opt.profiling.connections import Ends, Path
 from code_opt.profiling.measuring import Job, Measuring, TaskProfile
@@ -43,6 +44,7 @@ from code_opt.profiling.prediction import (
     sort_of,
 )
 from code_opt.result import Result
+from code_opt.solving import solve
 
 RANDOM_BATCH = 1
 _GAP = 1e-6

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from code_opt.cli import progress as module
 from code_opt.cli.progress import ProgressReport, describe
-from code_opt.methods.settings import Progress
+from code_opt.core.settings import Progress
 
 STATE = Progress("tree search", 12.34, 119.5, 120.5, 1 / 119.5)
 

@@ -12,12 +12,14 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 
+from code_opt.core.objective import ObjectiveFunction
+from code_opt.core.settings import Settings
+from code_opt.exact import build_model
 from code_opt.generate import generate
 from code_opt.instance import load_instance, parse_instance
-from code_opt.methods import Settings, build_model, solve
-from code_opt.methods.objective import ObjectiveFunction
 from code_opt.paths import build_pool
 from code_opt.solvers import open_session, write_model
+from code_opt.solving import solve
 from formulations import (
     ElasticData,
     Goal,

@@ -11,10 +11,11 @@ import pytest
 
 from code_opt.errors import InputError
 from code_opt.instance import Instance, load_instance
-from code_opt.methods import PathProblem, solve
+from code_opt.paths import PathProblem
 from code_opt.planning import PlanSettings, plan_front, plan_marginal, plan_sweep
 from code_opt.planning.front import _supported
 from code_opt.result import Result
+from code_opt.solving import solve
 from tests.planning.reference import exhaustive_front, planning_instance, seeds
 
 DATA = Path(__file__).resolve().parents[2] / "data"

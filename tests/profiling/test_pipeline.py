@@ -19,8 +19,8 @@ torch = pytest.importorskip("torch")
 from code_opt import check, evaluate_paths, load_instance, solve
 from code_opt.errors import InputError
 from code_opt.executors import executor_of
+from code_opt.heuristics.staged_search import Starts
 from code_opt.instance import InstanceError
-from code_opt.methods.staged_search import Starts
 from code_opt.networks.bundle import Bundle
 from code_opt.networks.images import ImageSource, load_images
 from code_opt.networks.stitching import Activations, PathProgram, TaskImages, run

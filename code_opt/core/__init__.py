@@ -1,0 +1,1 @@
+"""What every method stands on: columns, duals' master program, objective, evaluator, settings."""

@@ -1,0 +1,5 @@
+"""The exact method: the best assignment, proven; outer approximation and column generation."""
+
+from code_opt.exact.method import build_model, choose_formulation, solve_exact
+
+__all__ = ["build_model", "choose_formulation", "solve_exact"]

@@ -1,0 +1,182 @@
+"""A mixed-integer program inside a loop of tangents.
+
+Each round solves the program, values its assignment by the true reward (lower bound),
+takes the solver's dual bound (upper bound) and adds tangents where the assignment lies,
+until the gap of the true reward is within tolerance (:mod:`code_opt.core.tangents`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyomo.environ as pyo
+
+from code_opt.core.evaluator import Evaluator, Solution
+from code_opt.core.objective import refuse_tiny_reward
+from code_opt.core.settings import SMALLEST_GAP, Clock, Progress
+from code_opt.core.tangents import ModelTangents, Tangents, ranges_of
+from code_opt.errors import SolverError
+from code_opt.exact.models import ModelView
+from code_opt.result import Status
+from code_opt.solvers import (
+    MipSession,
+    SolverProgress,
+    Termination,
+    contradicts,
+    open_session,
+)
+
+
+class TangentLoop:
+    """State of one mixed-integer solve over a pool: best assignment, bound, counts."""
+
+    def __init__(
+        self, evaluator: Evaluator, clock: Clock, best: Solution | None = None, left_out: int = 0
+    ) -> None:
+        """Take an assignment to start from, if there is one.
+
+        ``left_out`` counts the paths that its value has already kept out of the pool.
+        """
+        self.evaluator, self.objective = evaluator, evaluator.objective
+        self.settings = evaluator.settings
+        self.clock = clock
+        self.is_log = self.objective.is_log
+        self.gap = max(self.settings.gap, SMALLEST_GAP)
+        # The model's goal is in this unit: A and Th are scaled there, log F is not.
+        goal = self.objective.goal
+        self.unit = {"accuracy": goal.accuracy_unit, "throughput": goal.throughput_unit}.get(
+            self.settings.objective, 1.0
+        )
+        self.best = best
+        self._left_out = left_out
+        self.bound = math.inf
+        self.message: str | None = None
+        self.details: dict[str, Any] = {"rounds": 0, "nodes": 0, "lp_iterations": 0}
+
+    def add_tangents(self, view: ModelView) -> None:
+        """Give a new model its first tangents, dense around the best known solution."""
+        program = ModelTangents(view.model, view.goal)
+        self.tangents = Tangents(self.objective.reward, program, self.gap)
+        ranges = ranges_of(self.evaluator.pool)
+        if self.is_log and not self.tangents.spread(*ranges, self.best):
+            self.bound = -math.inf
+
+    def solve(self, view: ModelView) -> Status:
+        """Run to the gap, the time limit or a proof; return the status."""
+        settings = self.settings
+        self.add_tangents(view)
+        session = open_session(
+            view.model,
+            settings.solver,
+            threads=settings.threads,
+            seed=settings.seed,
+            options=settings.solver_options,
+            log=settings.solver_log,
+        )
+        fixed = 0
+        if self._known is not None:
+            fixed = session.tighten(self._known, self.clock.left, self._left_out)
+        self.details["binaries_fixed"] = fixed
+        precision = 0.7
+        while True:
+            status = self._round(view, session, precision)
+            if status is not None:
+                self.details["tangents"] = len(self.tangents)
+                return status
+            precision = max(precision / 2, 0.2)
+
+    def _round(self, view: ModelView, session: MipSession, precision: float) -> Status | None:
+        """Solve once; return the final status, or None to go on."""
+        if self.best is not None:
+            view.start_at(self.best)
+        try:
+            outcome = session.solve(
+                time_limit=self.clock.left,
+                absolute_gap=precision * self.gap if self.is_log else 0.0,
+                relative_gap=0.0 if self.is_log else precision * self.gap,
+                start=self.best is not None,
+                known=self._known,
+                progress=self._report if self.settings.progress else None,
+            )
+        except SolverError:
+            # Logarithms of rewards that no number holds are beyond what a solver resolves.
+            if self.is_log and self.best is not None:
+                refuse_tiny_reward(self.best.value)
+            raise
+        self.details["rounds"] += 1
+        self.details["nodes"] += outcome.nodes
+        self.details["lp_iterations"] += outcome.lp_iterations
+        if outcome.termination is Termination.INFEASIBLE:
+            if self.best is not None:
+                raise session.contradiction("it calls the program infeasible, and it is not")
+            return "infeasible"  # said twice
+        new_rows = 0
+        if outcome.value is not None:
+            paths = view.paths()
+            excluded = view.exclude(paths)
+            session.add_constraints(excluded)
+            new_rows += len(excluded)
+            found = None if excluded else self.evaluator.solution(paths)
+            if found is not None and (self.best is None or found.value > self.best.value):
+                value, known = found.value / self.unit, self._known
+                if outcome.is_second and known is not None and contradicts(known, value):
+                    raise session.contradiction(
+                        f"it said that nothing is better than {self.best_value:.9g}, and finds "
+                        f"{found.value:.9g} when asked again"
+                    )
+                self.best = found
+            if self.is_log:
+                new_rows += self._cut(view, session)
+        self.bound = min(self.bound, outcome.bound * self.unit)
+        self.bound = max(self.bound, self.best_value)
+        gap = self.objective.gap(self.best_value, self.bound)
+        if self.best is not None and gap <= self.gap:
+            return "optimal"
+        if outcome.termination is not Termination.OPTIMAL or self.clock.is_over:
+            why = self.clock.reason if self.clock.is_over else outcome.termination.value
+            self.message = f"stopped by {why}"
+            return self._stopped()
+        if new_rows == 0 and precision <= 0.2:
+            self.message = "stopped at the solver's own tolerance"
+            return self._stopped()
+        return None
+
+    @property
+    def best_value(self) -> float:
+        """Value of the best assignment (a reward's logarithm); -inf without one."""
+        return -math.inf if self.best is None else self.best.value
+
+    @property
+    def _known(self) -> float | None:
+        """The same in the unit of the model's goal, None where that is no number."""
+        value = self.best_value / self.unit
+        return value if math.isfinite(value) else None
+
+    def _stopped(self) -> Status:
+        if self.best is None:
+            self.message = f"{self.message} before any assignment was found"
+            return "unknown"
+        return "feasible"
+
+    def _cut(self, view: ModelView, session: MipSession) -> int:
+        """Add tangents at the program's solution, to the model and to the living session."""
+        model = view.model
+        added = self.tangents.add_at(
+            float(pyo.value(model.average_accuracy)) * view.goal.accuracy_unit,
+            float(pyo.value(model.throughput)) * view.goal.throughput_unit,
+            (float(pyo.value(model.log_accuracy)), float(pyo.value(model.log_throughput))),
+        )
+        session.add_constraints(added)
+        return len(added)
+
+    def _report(self, progress: SolverProgress) -> None:
+        assert self.settings.progress is not None
+        value = None if self.best is None else self.best.value
+        bound = min(self.bound, progress.bound * self.unit)
+        shown, gap = None if value is None else self.objective.shown(value), None
+        if value is not None and math.isfinite(bound):
+            gap = self.objective.gap(value, bound)
+        self.settings.progress(
+            Progress("exact", self.clock.seconds, shown, self.objective.shown(bound), gap)
+        )

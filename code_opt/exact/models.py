@@ -1,0 +1,484 @@
+"""From the pool to a formulation and back: data in, start values in, assignment out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyomo.environ as pyo
+
+from code_opt.core.bounds import most_accurate
+from code_opt.core.evaluator import (
+    ChosenPath,
+    Solution,
+    is_admissible,
+    measured_paths,
+    path_in_pool,
+    path_of,
+)
+from code_opt.core.joint_tasks import JointTask
+from code_opt.core.objective import ObjectiveFunction, accuracy_unit
+from code_opt.core.settings import Settings
+from code_opt.paths import PathPool, TaskGraph, TaskPaths
+from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.reward import log_value
+from formulations import (
+    FlowData,
+    FlowPair,
+    FlowTask,
+    Goal,
+    PathData,
+    Rows,
+    build_flow_model,
+    build_path_model,
+    exclude_path,
+)
+from formulations.path import prefix_most
+
+
+class ModelView(Protocol):
+    """A model of one pool, in the terms of assignments."""
+
+    model: pyo.ConcreteModel
+
+    @property
+    def goal(self) -> Goal:
+        """What is maximised, and in which units."""
+
+    def start_at(self, solution: Solution) -> None:
+        """Set the model's variables to an assignment."""
+
+    def paths(self) -> list[ChosenPath]:
+        """Return the assignment that the model's variables hold."""
+
+    def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:
+        """Cut off paths that a task must not take; return the constraints."""
+
+
+def path_data(pool: PathPool, goal: Goal) -> PathData:
+    """Return the pool as the path formulation takes it."""
+    entries: Entries = {}
+    shared: Entries = {}
+    prefixes: list[list[list[int]]] = []
+    first = np.cumsum([0, *(len(t) for t in pool.tasks)]).tolist()
+    for t, (resources, use) in enumerate(_own_use(pool)):
+        for column, resource in enumerate(resources.tolist()):
+            used = np.flatnonzero(use[:, column])
+            entries.setdefault(resource, []).extend(
+                zip((used + first[t]).tolist(), use[used, column].tolist(), strict=True)
+            )
+    for group, sharing in zip(pool.groups, pool.sharing, strict=True):
+        for prefix in sharing.prefixes if sharing else ():
+            for column in np.flatnonzero(prefix.use).tolist():
+                resource = int(group.resources[column])
+                shared.setdefault(resource, []).append((len(prefixes), float(prefix.use[column])))
+            prefixes.append([(rows + first[group.tasks[m]]).tolist() for m, rows in prefix.paths])
+    return PathData(
+        task_names=[t.task.id for t in pool.tasks],
+        weight=pool.weights.tolist(),
+        floor=[t.floor for t in pool.tasks],
+        task_of=np.repeat(np.arange(len(pool.tasks)), [len(t) for t in pool.tasks]).tolist(),
+        accuracy=np.concatenate([t.paths.accuracy for t in pool.tasks]).tolist(),
+        most_rate=np.concatenate([t.most_rate for t in pool.tasks]).tolist(),
+        rate_rows=_rows(pool, entries, shared, is_rate=True),
+        memory_rows=_rows(pool, entries, shared, is_rate=False),
+        goal=goal,
+        groups=[g.tasks for g in pool.groups if g.is_shared],
+        prefixes=prefixes,
+    )
+
+
+def joint_path_data(pool: PathPool, joint_tasks: Sequence[JointTask], goal: Goal) -> PathData:
+    """Return joint tasks and joint paths as the path formulation takes tasks and paths.
+
+    A joint path of an input group is one path here, at the throughput of all its tasks, so that
+    nothing is left that tasks would share. Without groups this is :func:`path_data`.
+    """
+    entries: Entries = {}
+    first = np.cumsum([0, *(len(task) for task in joint_tasks)]).tolist()
+    for task, start in zip(joint_tasks, first[:-1], strict=True):
+        use = task.use_per_inference
+        for column, resource in enumerate(task.resources.tolist()):
+            used = np.flatnonzero(use[:, column])
+            entries.setdefault(resource, []).extend(
+                zip((used + start).tolist(), use[used, column].tolist(), strict=True)
+            )
+    return PathData(
+        task_names=[" + ".join(t.task.id for t in task.tasks) for task in joint_tasks],
+        weight=[float(task.weights.sum()) for task in joint_tasks],
+        floor=[task.floor for task in joint_tasks],
+        task_of=np.repeat(np.arange(len(joint_tasks)), [len(t) for t in joint_tasks]).tolist(),
+        accuracy=np.concatenate([task.mean_accuracy for task in joint_tasks]).tolist(),
+        most_rate=np.concatenate([task.most for task in joint_tasks]).tolist(),
+        rate_rows=_rows(pool, entries, {}, is_rate=True),
+        memory_rows=_rows(pool, entries, {}, is_rate=False),
+        goal=goal,
+    )
+
+
+def _own_use(pool: PathPool) -> list[tuple[IntArray, FloatArray]]:
+    """Return for each task some resources and their use by its paths beyond shared prefixes."""
+    found = [(task.resources, task.paths.use) for task in pool.tasks]
+    for group, sharing in zip(pool.groups, pool.sharing, strict=True):
+        if sharing:
+            for t, use in zip(group.tasks, sharing.own_use, strict=True):
+                found[t] = (group.resources, use)
+    return found
+
+
+Entries = dict[int, list[tuple[int, float]]]
+"""Of each resource: who uses it, and how much."""
+
+
+def _rows(pool: PathPool, entries: Entries, shared: Entries, is_rate: bool) -> Rows:
+    """Return the rows of servers and links, or of memories."""
+    is_wanted = pool.topology.is_rate_resource == is_rate
+    order = sorted(r for r in {*entries, *shared} if is_wanted[r])
+    return Rows(
+        [pool.resources[r].name for r in order],
+        [entries.get(r, []) for r in order],
+        [shared.get(r, []) for r in order] if shared else (),
+    )
+
+
+@dataclass
+class PathView:
+    """The path formulation of a pool."""
+
+    pool: PathPool
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        """Build the model."""
+        self.data = path_data(self.pool, ObjectiveFunction.of(self.pool, self.settings).goal)
+        self.model = build_path_model(self.data)
+        self._first = np.cumsum([0, *(len(t) for t in self.pool.tasks)]).tolist()
+
+    @property
+    def goal(self) -> Goal:
+        """See :class:`ModelView`."""
+        return self.data.goal
+
+    def start_at(self, solution: Solution) -> None:
+        """See :class:`ModelView`."""
+        model = self.model
+        for variable in (
+            *model.choose.values(),
+            *model.extra.values(),
+            *model.prefix_rate.values(),
+            *model.prefix_in_use.values(),
+        ):
+            variable.set_value(0.0, skip_validation=True)
+        task_of = self.data.task_of
+        for t, (task, path) in enumerate(zip(self.pool.tasks, solution.paths, strict=True)):
+            number = self._first[t] + _position(task, path)
+            model.choose[number].set_value(1.0, skip_validation=True)
+            if number in model.extra:
+                spare = float(solution.allocation.rates[t]) - task.floor
+                most = self.data.most_rate[number] - task.floor
+                share = min(max(spare / most, 0.0), 1.0)
+                model.extra[number].set_value(share, skip_validation=True)
+        for prefix, paths in enumerate(self.data.prefixes):
+            taken = [p for members in paths for p in members if model.choose[p].value == 1.0]
+            if not taken:
+                continue
+            if prefix in model.prefix_rate:
+                rate = float(solution.allocation.rates[task_of[taken[0]]])
+                share = min(rate / prefix_most(self.data, prefix), 1.0)
+                model.prefix_rate[prefix].set_value(share, skip_validation=True)
+            if prefix in model.prefix_in_use:
+                model.prefix_in_use[prefix].set_value(1.0, skip_validation=True)
+        _start_totals(self, self.pool, self.settings, solution)
+
+    def paths(self) -> list[ChosenPath]:
+        """See :class:`ModelView`."""
+        chosen = []
+        for t, task in enumerate(self.pool.tasks):
+            values = [
+                self.model.choose[p].value or 0.0 for p in range(self._first[t], self._first[t + 1])
+            ]
+            chosen.append(path_in_pool(task, int(np.argmax(values))))
+        return chosen
+
+    def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:  # noqa: ARG002
+        """See :class:`ModelView`; every path of the pool is admissible."""
+        return []
+
+
+@dataclass
+class JointPathView:
+    """The path formulation of joint tasks: every joint path of an input group is one path."""
+
+    pool: PathPool
+    """All tasks; of those in groups the paths that joint paths are made of."""
+    settings: Settings
+    joint_tasks: tuple[JointTask, ...]
+
+    def __post_init__(self) -> None:
+        """Build the model."""
+        goal = ObjectiveFunction.of(self.pool, self.settings).goal
+        self.data = joint_path_data(self.pool, self.joint_tasks, goal)
+        self.model = build_path_model(self.data)
+        self._first = np.cumsum([0, *(len(task) for task in self.joint_tasks)]).tolist()
+
+    @property
+    def goal(self) -> Goal:
+        """See :class:`ModelView`."""
+        return self.data.goal
+
+    def start_at(self, solution: Solution) -> None:
+        """See :class:`ModelView`; the assignment's joint paths are listed."""
+        model = self.model
+        for variable in (*model.choose.values(), *model.extra.values()):
+            variable.set_value(0.0, skip_validation=True)
+        for first, task in zip(self._first[:-1], self.joint_tasks, strict=True):
+            path = task.number_of(solution.arcs)
+            assert path is not None
+            number = first + path
+            model.choose[number].set_value(1.0, skip_validation=True)
+            if number in model.extra:
+                rate = float(solution.allocation.rates[task.group.tasks[0]])
+                most = self.data.most_rate[number] - task.floor
+                share = min(max((task.size * rate - task.floor) / most, 0.0), 1.0)
+                model.extra[number].set_value(share, skip_validation=True)
+        _start_totals(self, self.pool, self.settings, solution)
+
+    def paths(self) -> list[ChosenPath]:
+        """See :class:`ModelView`."""
+        found: dict[int, ChosenPath] = {}
+        for joint_task, (first, end) in zip(
+            self.joint_tasks, itertools.pairwise(self._first), strict=True
+        ):
+            values = [self.model.choose[p].value or 0.0 for p in range(first, end)]
+            paths = joint_task.paths[int(np.argmax(values))].tolist()
+            for t, task, path in zip(joint_task.group.tasks, joint_task.tasks, paths, strict=True):
+                found[t] = path_in_pool(task, path)
+        return [found[t] for t in range(len(found))]
+
+    def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:  # noqa: ARG002
+        """See :class:`ModelView`; every path of the pool is admissible."""
+        return []
+
+
+def _position(task: TaskPaths, path: ChosenPath) -> int:
+    return task.paths.arcs.index(path.arcs)
+
+
+@dataclass
+class FlowView:
+    """The flow formulation of the instance behind a pool."""
+
+    pool: PathPool
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        """Build the model."""
+        self.data = _flow_data(self.pool, ObjectiveFunction.of(self.pool, self.settings).goal)
+        self.model = build_flow_model(self.data)
+        self._first = np.cumsum([0, *(len(t.graph.arcs) for t in self.pool.tasks)]).tolist()
+
+    @property
+    def goal(self) -> Goal:
+        """See :class:`ModelView`."""
+        return self.data.goal
+
+    def start_at(self, solution: Solution) -> None:
+        """See :class:`ModelView`."""
+        model = self.model
+        for variable in (
+            *model.choose.values(),
+            *model.rate.values(),
+            *model.is_measured.values(),
+            *model.follow.values(),
+            *model.saved.values(),
+        ):
+            variable.set_value(0.0, skip_validation=True)
+        for t, path in enumerate(solution.paths):
+            for arc in path.arcs:
+                number = self._first[t] + arc
+                model.choose[number].set_value(1.0, skip_validation=True)
+                most = self.data.tasks[t].most_rate[arc]
+                share = float(solution.allocation.rates[t]) / most if most > 0.0 else 0.0
+                model.rate[number].set_value(min(share, 1.0), skip_validation=True)
+            share = path.accuracy / self.data.tasks[t].accuracy_unit
+            model.accuracy[t].set_value(share, skip_validation=True)
+            for m, (arcs, _) in enumerate(self.data.tasks[t].measured):
+                if arcs == path.arcs:
+                    model.is_measured[t, m].set_value(1.0, skip_validation=True)
+        self._start_following(solution)
+        _start_totals(self, self.pool, self.settings, solution)
+
+    def _start_following(self, solution: Solution) -> None:
+        """Let every task follow the earlier one with which it has most in common."""
+        model = self.model
+        longest: dict[int, tuple[list[int], int]] = {}
+        for k, pair in enumerate(self.data.pairs):
+            same = dict(pair.arcs)
+            common = []
+            for arc, leaders in zip(
+                solution.paths[pair.task].arcs, solution.paths[pair.leader].arcs, strict=False
+            ):
+                if same.get(arc) != leaders:
+                    break
+                common.append(self._first[pair.task] + arc)
+            if len(common) > len(longest.get(pair.task, ([], k))[0]):
+                longest[pair.task] = (common, k)
+        for common, k in longest.values():
+            for arc in common:
+                model.follow[k, arc].set_value(1.0, skip_validation=True)
+                model.saved[arc].set_value(model.rate[arc].value, skip_validation=True)
+
+    def paths(self) -> list[ChosenPath]:
+        """See :class:`ModelView`."""
+        chosen = []
+        for t, (task, data) in enumerate(zip(self.pool.tasks, self.data.tasks, strict=True)):
+            first = self._first[t]
+            next_arc = {
+                data.tails[i]: i
+                for i in range(len(data.tails))
+                if (self.model.choose[first + i].value or 0.0) > 0.5
+            }
+            arcs, node = [], 0
+            while node != data.nodes - 1:
+                arcs.append(next_arc[node])
+                node = data.heads[next_arc[node]]
+            chosen.append(path_of(task, tuple(arcs)))
+        return chosen
+
+    def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:
+        """See :class:`ModelView`; limits are rows here, which hold within tolerances only."""
+        return [
+            exclude_path(self.model, [first + arc for arc in path.arcs])
+            for first, task, path in zip(self._first, self.pool.tasks, paths, strict=False)
+            if not is_admissible(task, path)
+        ]
+
+
+_COARSEST = 100.0
+"""How many times the average accuracy the terms of predictions may be in the flow formulation."""
+
+
+def flow_resolves(pool: PathPool) -> bool:
+    """Tell whether the flow formulation can tell the accuracies of a pool apart.
+
+    It adds up drops in its rows, which hold within a solver's tolerance of their largest terms.
+    Where accuracies are far smaller than the terms that they are the difference of, what is
+    optimal within that tolerance may be anything.
+    """
+    terms = [
+        max(t.task.accuracy, most_accurate(t), float(np.abs(_limited_drops(t.graph)).max()))
+        for t in pool.tasks
+    ]
+    return float(pool.weights @ np.array(terms)) <= _COARSEST * accuracy_unit(pool)
+
+
+def _flow_data(pool: PathPool, goal: Goal) -> FlowData:
+    tasks = []
+    entries: Entries = {}
+    first = 0
+    for task, weight in zip(pool.tasks, pool.weights.tolist(), strict=True):
+        graph = task.graph
+        for column, resource in enumerate(task.resources.tolist()):
+            amounts, is_rate = graph.use[:, column], bool(task.is_rate_resource[column])
+            used = np.flatnonzero(amounts)
+            entries.setdefault(resource, []).extend(
+                zip((used + first).tolist(), _held(amounts[used], is_rate).tolist(), strict=True)
+            )
+        first += len(graph.arcs)
+        tasks.append(
+            FlowTask(
+                name=task.task.id,
+                nodes=len(graph.nodes),
+                tails=graph.tails.tolist(),
+                heads=graph.heads.tolist(),
+                drop=_limited_drops(graph).tolist(),
+                seconds=np.minimum(
+                    graph.seconds, _NEVER * (task.task.max_latency or np.inf)
+                ).tolist(),
+                most_rate=_most_rate_of_arcs(task).tolist(),
+                weight=weight,
+                floor=task.floor,
+                accuracy=task.task.accuracy,
+                min_accuracy=task.task.min_accuracy,
+                max_latency=task.task.max_latency,
+                measured=list(measured_paths(task)),
+                accuracy_unit=most_accurate(task) or goal.accuracy_unit,
+            )
+        )
+    return FlowData(
+        tasks,
+        _rows(pool, entries, {}, is_rate=True),
+        _rows(pool, entries, {}, is_rate=False),
+        goal,
+        groups=[g.tasks for g in pool.groups if g.is_shared],
+        pairs=[
+            FlowPair(task, leader, arcs)
+            for group in pool.groups
+            for place, task in enumerate(group.tasks)
+            for leader in group.tasks[:place]
+            if (arcs := _arcs_in_common(pool.tasks[task].graph, pool.tasks[leader].graph))
+        ],
+    )
+
+
+def _limited_drops(graph: TaskGraph) -> FloatArray:
+    """Return the drops, none larger than what makes any path with it inadmissible.
+
+    That is twice all there is: the native accuracy and the most that arcs can gain.
+    """
+    gain = -float(graph.to_output(np.minimum(graph.drop, 0.0))[0]) if len(graph.arcs) else 0.0
+    return np.minimum(graph.drop, 2.0 * (graph.task.accuracy + gain))
+
+
+_NEVER = 1e6
+"""An arc that takes so many times a memory or a latency limit is never chosen. More would say
+nothing else, and solvers refuse coefficients of 1e15."""
+
+
+def _held(amounts: FloatArray, is_rate: bool) -> FloatArray:
+    return amounts if is_rate else np.minimum(amounts, _NEVER)
+
+
+def _arcs_in_common(graph: TaskGraph, leader: TaskGraph) -> list[tuple[int, int]]:
+    """Return the arcs that are the same for two tasks and that both can reach on such arcs."""
+    same = {arc.step: j for j, arc in enumerate(leader.arcs) if arc.step is not None}
+    pairs, reached = [], set(graph.nodes[:1])
+    for i, arc in enumerate(graph.arcs):  # sorted by head, so every tail is settled before
+        if arc.step in same and arc.tail in reached:
+            pairs.append((i, same[arc.step]))
+            reached.add(arc.head)
+    return pairs
+
+
+def _most_rate_of_arcs(task: TaskPaths) -> FloatArray:
+    """Return R[t,a]: for each arc the least over resources of 1 / (least use through it)."""
+    graph = task.graph
+    least = np.zeros(len(graph.arcs))
+    for column in np.flatnonzero(task.is_rate_resource):
+        use = graph.use[:, column]
+        before, after = graph.from_input(use), graph.to_output(use)
+        least = np.maximum(least, before[graph.tails] + use + after[graph.heads])
+    # The pool's own largest rate bounds every path, and an arc that uses nothing on some
+    # path of the graph is bounded by it alone.
+    most = np.full(len(least), float(task.most_rate.max(initial=0.0)))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.minimum(most, 1.0 / least))
+
+
+def _start_totals(view: ModelView, pool: PathPool, settings: Settings, solution: Solution) -> None:
+    model = view.model
+    model.average_accuracy.set_value(
+        solution.accuracy / view.goal.accuracy_unit, skip_validation=True
+    )
+    model.throughput.set_value(
+        solution.throughput / view.goal.throughput_unit, skip_validation=True
+    )
+    if settings.objective == "reward":
+        reward = pool.instance.reward
+        log_accuracy = float(log_value(reward.accuracy, solution.accuracy))
+        log_throughput = float(log_value(reward.throughput, solution.throughput))
+        model.log_accuracy.set_value(log_accuracy, skip_validation=True)
+        model.log_throughput.set_value(log_throughput, skip_validation=True)

@@ -1,0 +1,1 @@
+"""Heuristics and baselines: CoDE's staged search, large neighbourhood search, greedy and others."""

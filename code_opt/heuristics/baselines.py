@@ -1,0 +1,162 @@
+"""Baselines: what is reached without coordination, or by simpler searches.
+
+Each restricts the paths or the search, never the rate allocation: all share the rate
+program and the checker, so only the choice of paths differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from code_opt.core.evaluator import LEAST_GAIN, Evaluator
+from code_opt.core.settings import Clock, Settings
+from code_opt.heuristics.incremental import IncrementalEvaluator
+from code_opt.heuristics.lns import search
+from code_opt.heuristics.search import SearchOutcome
+from code_opt.instance.model import INPUT, OUTPUT, Connection, Instance, Task
+from code_opt.paths import PathPool, TaskPaths, build_pool
+
+Keep = Callable[[Task, Connection], bool]
+
+
+def local_pool(instance: Instance, visits: bool = False) -> PathPool:
+    """No coordination: every task keeps its native path (``visits``: see ``build_pool``)."""
+    return build_pool(_restricted(instance, lambda _task, _connection: False), visits=visits)
+
+
+def edge_early_pool(instance: Instance, visits: bool = False) -> PathPool:
+    """Early exit: the native path, or an exit from a block of the own DNN."""
+    own = _dnn_of_block(instance)
+
+    def keep(task: Task, connection: Connection) -> bool:
+        return connection.target == OUTPUT and own.get(connection.source) == task.dnn
+
+    return build_pool(_restricted(instance, keep), visits=visits)
+
+
+def host_pool(instance: Instance, native_allowed: bool) -> PathPool:
+    """Hosting: the whole path within one other DNN's trunk, where the task has such a path.
+
+    Args:
+        instance: what to solve.
+        native_allowed: keep the native path, too, for tasks that could be hosted.
+    """
+    own = _dnn_of_block(instance)
+
+    def keep(task: Task, connection: Connection) -> bool:
+        hosts = {own[end] for end in (connection.source, connection.target) if end in own}
+        return len(hosts) == 1 and task.dnn not in hosts
+
+    pool = build_pool(_restricted(instance, keep))
+    if native_allowed:
+        return pool
+    return PathPool(pool.topology, tuple(_hosted_only(task, own) for task in pool.tasks))
+
+
+def solve_restricted(
+    pools: list[PathPool], settings: Settings, clock: Clock
+) -> tuple[Evaluator, SearchOutcome | None]:
+    """Search the first pool in which a feasible assignment is found."""
+    evaluator = Evaluator(pools[0], settings)
+    for pool in pools:
+        evaluator = Evaluator(pool, settings)
+        if all(len(task) for task in pool.tasks):
+            outcome = search(evaluator, clock, seed=settings.seed)
+            if outcome.solution is not None:
+                return evaluator, outcome
+    return evaluator, None
+
+
+def solve_greedy(evaluator: Evaluator, clock: Clock) -> SearchOutcome:
+    """Hill climbing from the most accurate paths, one task at a time.
+
+    In file order each task takes its best path given the others, until none changes. Its paths
+    are tried in the order of a bound on their merit
+    (:meth:`IncrementalEvaluator.most_merits`), which ends when the bound of the next is no better
+    than the best one tried.
+    """
+    work = IncrementalEvaluator(evaluator)
+    best, merit = work.most_accurate(), -np.inf
+    improved = True
+    while improved and not clock.is_over:
+        improved = False
+        merit = max(merit, work.merit(best))
+        for task in range(len(evaluator.pool.tasks)):
+            present = best
+            most = work.most_merits(present, task)
+            most[present[task]] = -np.inf
+            while not clock.is_over and most.max() > merit + LEAST_GAIN:
+                choice = present.copy()
+                choice[task] = path = int(np.argmax(most))
+                value = work.merit(choice)
+                if value > merit + LEAST_GAIN:
+                    best, merit = choice, value
+                # The duals of this assignment bound the other paths, too.
+                most = np.minimum(most, work.most_merits(present, task))
+                most[path] = -np.inf
+            if best is not present:
+                improved = True
+                work.moves += 1
+    return work.outcome(best)
+
+
+def solve_random(evaluator: Evaluator, clock: Clock, seed: int, assignments: int) -> SearchOutcome:
+    """Draw assignments uniformly from the pool and keep the best.
+
+    Args:
+        evaluator: pool, objective and floors.
+        clock: ends the search early.
+        seed: seed of the draws.
+        assignments: how many to draw, at least the default of the parameters; what ``lns``
+            evaluated, for a fair comparison.
+    """
+    work = IncrementalEvaluator(evaluator)
+    rng = np.random.default_rng(seed)
+    sizes = [len(task) for task in evaluator.pool.tasks]
+    best = rng.integers(sizes)
+    merit = work.merit(best)
+    draws = max(assignments, evaluator.settings.parameters.baselines.least_draws)
+    for _ in range(draws - 1):
+        if clock.is_over:
+            break
+        choice = rng.integers(sizes)
+        value = work.merit(choice)
+        if value > merit + LEAST_GAIN:
+            best, merit = choice, value
+    return work.outcome(best)
+
+
+def _restricted(instance: Instance, keep: Keep) -> Instance:
+    """Return a copy in which tasks have only the connections kept (and changed native arcs)."""
+    trunk = {
+        (a.id, b.id)
+        for dnn in instance.dnns
+        for a, b in zip(dnn.blocks[:-1], dnn.blocks[1:], strict=True)
+    }
+    ends = {d.id: {(INPUT, d.blocks[0].id), (d.blocks[-1].id, OUTPUT)} for d in instance.dnns}
+    tasks = tuple(
+        task.model_copy(
+            update={
+                "connections": tuple(
+                    c
+                    for c in task.connections
+                    if (c.source, c.target) in trunk
+                    or (c.source, c.target) in ends[task.dnn]
+                    or keep(task, c)
+                )
+            }
+        )
+        for task in instance.tasks
+    )
+    return instance.model_copy(update={"tasks": tasks})
+
+
+def _dnn_of_block(instance: Instance) -> dict[str, str]:
+    return {block.id: dnn.id for dnn in instance.dnns for block in dnn.blocks}
+
+
+def _hosted_only(task: TaskPaths, dnn_of_block: dict[str, str]) -> TaskPaths:
+    hosted = [i for i in range(len(task)) if dnn_of_block[task.blocks(i)[0]] != task.task.dnn]
+    return task.subset(hosted) if hosted else task

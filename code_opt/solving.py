@@ -1,0 +1,282 @@
+"""Solve an instance by any method; every result is checked before it is returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from code_opt.checker import check
+from code_opt.core.evaluator import Evaluator
+from code_opt.core.fixed_paths import paths_result
+from code_opt.core.parameters import CodeParameters, Parameters
+from code_opt.core.results import make_result
+from code_opt.core.settings import Clock, Formulation, Progress, Settings
+from code_opt.errors import CodeOptError, InputError
+from code_opt.exact.method import build_model, solve_exact
+from code_opt.heuristics.baselines import (
+    edge_early_pool,
+    host_pool,
+    local_pool,
+    solve_greedy,
+    solve_random,
+    solve_restricted,
+)
+from code_opt.heuristics.lns import search
+from code_opt.heuristics.search import SearchOutcome
+from code_opt.heuristics.staged_search import solve_code
+from code_opt.instance.digest import digest_of
+from code_opt.instance.model import Instance
+from code_opt.paths import PathProblem
+from code_opt.registry import BUILT_IN, Method, Paths, get_method
+from code_opt.result import Objective, Result
+
+METHODS = tuple(method.name for method in BUILT_IN)
+"""The package's own methods, in the order in which tables show them."""
+
+__all__ = [
+    "METHODS",
+    "CheckFailedError",
+    "CodeParameters",
+    "Parameters",
+    "PathProblem",
+    "Progress",
+    "Settings",
+    "build_model",
+    "evaluate_paths",
+    "solve",
+]
+
+
+class CheckFailedError(CodeOptError):
+    """A method's result did not pass the independent checker: an error of this package."""
+
+
+def solve(
+    problem: Instance | PathProblem,
+    method: str = "exact",
+    *,
+    objective: Objective = "reward",
+    min_accuracy: float | None = None,
+    min_throughput: float | None = None,
+    time_limit: float | None = None,
+    gap: float = 1e-4,
+    seed: int = 0,
+    formulation: Formulation = "auto",
+    solver: str = "highs",
+    solver_options: Mapping[str, Any] | None = None,
+    threads: int = 1,
+    solver_log: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    parameters: Parameters | None = None,
+) -> Result:
+    """Solve an instance by one method; the result has passed the independent checker.
+
+    All methods heed the objective, the floors and the time limit; ``docs/methods.md`` says which
+    of the others matter to which method.
+
+    Args:
+        problem: what to solve; a :class:`PathProblem` that is solved several times labels its paths
+            once.
+        method: a name of :func:`code_opt.registry.method_names`.
+        objective: what is maximised: ``reward``, ``throughput`` or ``accuracy``.
+        min_accuracy: floor of the average accuracy, in [0, 1]; None for none.
+        min_throughput: floor of the total throughput [inferences/s]; None for none.
+        time_limit: wall-clock time after which the method ends with what it has [s]; None for
+            none.
+        gap: relative gap at which ``exact`` ends, in [0, 1); below 1e-7 it is taken as 1e-7.
+        seed: of all random choices, in [0, 2^31).
+        formulation: of ``exact``: ``auto``, ``path``, ``flow`` or ``colgen``.
+        solver: of ``exact``: ``highs``, or another MIP solver that Pyomo finds installed.
+        solver_options: passed to that solver by name.
+        threads: of that solver.
+        solver_log: show that solver's log on stderr.
+        progress: called with the state of a running ``exact`` now and then.
+        parameters: of the algorithms; None for the defaults, which are meant for everybody.
+
+    Raises:
+        InputError: an argument or the instance cannot be used, there is no such method, or a
+            registered one returned no paths.
+        SolverError: the solver failed.
+        CheckFailedError: the result is wrong (never expected).
+    """
+    settings = Settings(
+        objective=objective,
+        min_accuracy=min_accuracy,
+        min_throughput=min_throughput,
+        time_limit=time_limit,
+        gap=gap,
+        seed=seed,
+        formulation=formulation,
+        solver=solver,
+        solver_options={} if solver_options is None else solver_options,
+        threads=threads,
+        solver_log=solver_log,
+        progress=progress,
+        parameters=parameters or Parameters(),
+    )
+    chosen = get_method(method)
+    problem = _problem_of(problem)
+    run = _RUN.get(method)
+    result = _run_registered(problem, chosen, settings) if run is None else run(problem, settings)
+    return _checked(result, problem.instance)
+
+
+def evaluate_paths(
+    problem: Instance | PathProblem,
+    paths: Paths,
+    *,
+    objective: Objective = "reward",
+    min_accuracy: float | None = None,
+    min_throughput: float | None = None,
+    method: str = "paths",
+) -> Result:
+    """Return what given paths are worth: their best rates, loads, figures, all checked.
+
+    The result is ``feasible``; or ``unknown`` with no assignment, where the paths miss a
+    requirement, which its message tells.
+
+    Args:
+        problem: what the paths belong to; a :class:`PathProblem` builds its graphs once for any
+            number of calls.
+        paths: block ids in order of one path for every task, by task id.
+        objective: what the result's ``value`` is: ``reward``, ``throughput`` or ``accuracy``;
+            the rates are the best for all of them.
+        min_accuracy: floor of the average accuracy, in [0, 1]; None for none.
+        min_throughput: floor of the total throughput [inferences/s]; None for none.
+        method: what the result calls its method.
+
+    Raises:
+        InputError: an argument or the instance cannot be used, a task is not the instance's or
+            has no path here, or a path is none of its task's.
+        CheckFailedError: the result is wrong (never expected).
+    """
+    settings = Settings(
+        objective=objective, min_accuracy=min_accuracy, min_throughput=min_throughput
+    )
+    problem = _problem_of(problem)
+    return _checked(paths_result(problem, paths, settings, method), problem.instance)
+
+
+def _problem_of(source: Instance | PathProblem) -> PathProblem:
+    return PathProblem(source) if isinstance(source, Instance) else source
+
+
+def _checked(result: Result, instance: Instance) -> Result:
+    violations = check(result, instance)
+    if violations:
+        found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:5])
+        raise CheckFailedError(f"{result.method}: the result does not pass the check: {found}")
+    return result.model_copy(update={"instance_digest": digest_of(instance)})
+
+
+def _run_registered(problem: PathProblem, method: Method, settings: Settings) -> Result:
+    """Run a user's method and value the paths that it returns."""
+    assert method.choose is not None
+    clock = Clock(settings.time_limit)
+    paths = method.choose(problem.instance, settings)
+    if paths is not None and not isinstance(paths, Mapping):
+        raise InputError(
+            f"method {method.name!r}: returned a {type(paths).__name__}; a mapping of task ids to "
+            "block ids is expected, or None"
+        )
+    try:
+        return paths_result(problem, paths, settings, method.name, clock)
+    except InputError as error:
+        raise InputError(f"method {method.name!r}: {error}") from None
+
+
+def _local(problem: PathProblem, settings: Settings) -> Result:
+    clock = Clock(settings.time_limit)
+    return _result(
+        "local", *solve_restricted([local_pool(problem.instance)], settings, clock), clock
+    )
+
+
+def _edge_early(problem: PathProblem, settings: Settings) -> Result:
+    clock = Clock(settings.time_limit)
+    pools = [edge_early_pool(problem.instance)]
+    return _result("edge-early", *solve_restricted(pools, settings, clock), clock)
+
+
+def _host(problem: PathProblem, settings: Settings) -> Result:
+    clock = Clock(settings.time_limit)
+    pools = [host_pool(problem.instance, native_allowed=allowed) for allowed in (False, True)]
+    return _result("host", *solve_restricted(pools, settings, clock), clock)
+
+
+def _lns(problem: PathProblem, settings: Settings) -> Result:
+    return _search_all("lns", problem, settings, _run_lns)
+
+
+def _greedy(problem: PathProblem, settings: Settings) -> Result:
+    return _search_all("greedy", problem, settings, solve_greedy)
+
+
+def _random(problem: PathProblem, settings: Settings) -> Result:
+    def run(evaluator: Evaluator, clock: Clock) -> SearchOutcome:
+        draws = _run_lns(evaluator, clock).assignments
+        return solve_random(evaluator, clock, settings.seed, draws)
+
+    return _search_all("random", problem, settings, run)
+
+
+def _run_lns(evaluator: Evaluator, clock: Clock) -> SearchOutcome:
+    return search(evaluator, clock, seed=evaluator.settings.seed)
+
+
+def _search_all(
+    name: str,
+    problem: PathProblem,
+    settings: Settings,
+    run: Callable[[Evaluator, Clock], SearchOutcome],
+) -> Result:
+    """Search the pool of all nondominated paths, unless some task has none."""
+    clock = Clock(settings.time_limit)
+    evaluator = Evaluator(problem.pool, settings)
+    outcome = run(evaluator, clock) if all(len(task) for task in evaluator.pool.tasks) else None
+    return _result(name, evaluator, outcome, clock)
+
+
+def _result(name: str, evaluator: Evaluator, outcome: SearchOutcome | None, clock: Clock) -> Result:
+    """Return a heuristic's or a baseline's result: nothing is proven, so there is no bound."""
+    details: dict[str, Any] = {}
+    if outcome is not None:
+        details = {
+            "paths": sum(task.graph.count_paths() for task in evaluator.pool.tasks),
+            "paths_predicted": outcome.predicted,
+            "paths_measured": outcome.measured,
+            "assignments": outcome.assignments,
+            "moves": outcome.moves,
+            "stages": outcome.iterations,
+        }
+    solution = None if outcome is None else outcome.solution
+    message = None if solution is not None else _why_none(evaluator)
+    return make_result(
+        evaluator,
+        name,
+        "unknown" if solution is None else "feasible",
+        clock.seconds,
+        solution,
+        message=message,
+        details=details,
+    )
+
+
+def _why_none(evaluator: Evaluator) -> str:
+    for task in evaluator.pool.tasks:
+        if len(task) == 0:
+            return f"task {task.task.id!r} has no admissible path"
+    return "no assignment found that meets all requirements"
+
+
+_RUN: dict[str, Callable[[PathProblem, Settings], Result]] = {
+    "exact": solve_exact,
+    "lns": _lns,
+    "code": solve_code,
+    "local": _local,
+    "host": _host,
+    "edge-early": _edge_early,
+    "greedy": _greedy,
+    "random": _random,
+}
+"""How the package's own methods run (:data:`METHODS`)."""
