@@ -82,6 +82,8 @@ class PlanData:
     """Least share of the expected demand that is served."""
     failures: Sequence[Failure] = ()
     """Of choice 0, in period 0."""
+    given_paths: Sequence[int] = ()
+    """Path of each task in choice 0, where that is decided already."""
     cost_unit: float = 1.0
     """The cost is modelled in this unit, so that numbers stay near 1."""
     groups: Sequence[Sequence[int]] = ()
@@ -165,6 +167,8 @@ def plan_variables(model: pyo.ConcreteModel, data: PlanData) -> None:
     """
     paths = range(len(data.task_of))
     model.choose = pyo.Var(range(len(data.min_accuracy)), paths, domain=pyo.Binary)
+    for path in set(paths) - set(data.given_paths) if data.given_paths else ():
+        model.choose[0, path].setub(0)
     model.units = pyo.Var(
         range(len(data.factor)),
         range(len(data.unit)),

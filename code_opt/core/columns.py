@@ -182,10 +182,6 @@ class ColumnTable:
             found.append(np.array(rows, dtype=np.int64) + self.first[t])
         return np.concatenate(found)
 
-    def subset(self, keep: BoolArray) -> ColumnTable:
-        """Return the table of some of the columns, shape (P,)."""
-        return ColumnTable(self.pool, self.subsets(keep))
-
     def subsets(self, keep: BoolArray) -> tuple[JointTask, ...]:
         """Return the joint tasks with some of their columns only."""
         return tuple(

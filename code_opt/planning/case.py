@@ -15,12 +15,13 @@ from typing import Literal
 
 import numpy as np
 
-from code_opt.errors import InputError
-from code_opt.instance.model import Instance
-from code_opt.heuristics.baselines import edge_early_pool, local_pool
 from code_opt.core.columns import ColumnTable
 from code_opt.core.joint_tasks import JointTask, single_tasks
 from code_opt.core.shared_prefixes import SharedPrefixes
+from code_opt.errors import InputError
+from code_opt.heuristics.baselines import edge_early_pool, local_pool
+from code_opt.instance.model import Instance
+from code_opt.instance.ranges import SMALLEST
 from code_opt.paths import PathPool, TaskPaths, build_pool
 from code_opt.paths.graph import FloatArray, IntArray, Resource, Topology, rate_groups
 from code_opt.paths.labels import BoolArray
@@ -70,6 +71,11 @@ class Case:
     def is_rate(self) -> BoolArray:
         """Which resources are paid per inference, shape (I,)."""
         return self.pool.topology.is_rate_resource
+
+    @cached_property
+    def rate_resources(self) -> IntArray:
+        """Numbers of the resources that are paid per inference: of these units can be sold."""
+        return np.flatnonzero(self.is_rate)
 
     @property
     def names(self) -> list[str]:
@@ -146,8 +152,10 @@ class Case:
         """
         floors = [] if self.settings.min_accuracy is None else [self.settings.min_accuracy]
         if max_loss is not None:
-            floors.append(max(self.native_accuracy - max_loss / 100.0, 0.0))
-        return replace(self, min_accuracy=max(floors, default=None))
+            floors.append(self.native_accuracy - max_loss / 100.0)
+        # What rounding leaves of nothing is no floor.
+        least = [floor if floor >= SMALLEST else 0.0 for floor in floors]
+        return replace(self, min_accuracy=max(least, default=None))
 
     def largest_load(self, demand: FloatArray) -> FloatArray:
         """Return a bound on the loads of any choice of paths, shape (I,).
@@ -204,11 +212,19 @@ class Case:
         marks = [i for i, r in enumerate(self.resources) if r.kind == "visit" and r.key == key]
         return np.asarray((self.use[:, [server, *marks]] > 0.0).any(axis=1))
 
+    def is_lost(self, gone: BoolArray) -> BoolArray:
+        """Tell which tasks have no path left without some columns, shape (T,)."""
+        left = np.bincount(self.table.task[~gone], minlength=len(self.first) - 1)
+        return left == 0
+
     def restricted(self, allowed: BoolArray) -> Case:
-        """Return the case with some of its columns only, shape (P,)."""
+        """Return the case with some of its columns only, shape (P,); at least one of each task."""
+        tasks, pool = self.table.subsets(allowed), self.pool
+        if all(task.sharing is None for task in tasks):
+            pool = PathPool(pool.topology, tuple(task.tasks[0] for task in tasks))
         return replace(
             self,
-            table=self.table.subset(allowed),
+            table=ColumnTable(pool, tasks),
             prefixes=self.prefixes.subset(np.flatnonzero(allowed)),
         )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from code_opt.instance.model import Instance, Link, Server
-from code_opt.paths.graph import FloatArray, Resource
+from code_opt.paths.graph import FloatArray, Resource, ResourceKind
 from code_opt.planning.settings import check_amounts
 from code_opt.planning.tolerances import NOISE
 
@@ -22,7 +23,7 @@ Key = tuple[str, ...]
 class CapacityKind:
     """Servers or links: where an instance, a result and the tables of plans hold them."""
 
-    kind: str
+    kind: ResourceKind
     """Kind of the resource."""
     records: str
     """Name of the records in an instance and in a result, and of tables."""
@@ -45,11 +46,11 @@ class CapacityKind:
 
     def capacity_of(self, record: Server | Link) -> float | None:
         """Return the capacity [FLOP/s or bytes/s], None where it is unlimited."""
-        return getattr(record, self.capacity)  # type: ignore[no-any-return]
+        return getattr(record, self.capacity)
 
     def unit_of(self, record: Server | Link) -> float | None:
         """Return the size of one unit [FLOP/s or bytes/s], None where none is sold."""
-        return getattr(record, self.unit)  # type: ignore[no-any-return]
+        return getattr(record, self.unit)
 
 
 SERVERS = CapacityKind(
@@ -158,12 +159,17 @@ class Offers:
         """Return the capacities with units, shape (I,)."""
         return self.present + np.where(self.unit > 0.0, self.unit * units, 0.0)
 
-    @property
+    def fixed(self, units: FloatArray) -> Offers:
+        """Return the offers when some units, shape (I,), are bought and no more are sold."""
+        nothing = np.zeros(len(units))
+        return replace(self, present=self.capacity(units), unit=nothing, sold=nothing)
+
+    @cached_property
     def largest(self) -> FloatArray:
         """The capacities with all units that are sold, inf where unlimited, shape (I,)."""
         return self.capacity(self.sold)
 
-    @property
+    @cached_property
     def price_per_capacity(self) -> FloatArray:
         """Price of capacity, 0 where none is sold, shape (I,)."""
         with np.errstate(divide="ignore", invalid="ignore"):
