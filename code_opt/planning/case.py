@@ -23,9 +23,10 @@ from code_opt.heuristics.baselines import edge_early_pool, local_pool
 from code_opt.instance.model import Instance
 from code_opt.instance.ranges import SMALLEST
 from code_opt.paths import PathPool, TaskPaths, build_pool
-from code_opt.paths.graph import FloatArray, IntArray, Resource, Topology, rate_groups
+from code_opt.paths.graph import FloatArray, IntArray, Topology, rate_groups
 from code_opt.paths.labels import BoolArray
-from code_opt.planning.offers import Offers, records_of, with_capacity, with_units
+from code_opt.paths.resources import Resource, enlarged
+from code_opt.planning.offers import Offers
 from code_opt.planning.settings import PlanSettings, check_amounts
 
 Coordination = Literal["full", "exits", "none"]
@@ -76,6 +77,12 @@ class Case:
     def rate_resources(self) -> IntArray:
         """Numbers of the resources that are paid per inference: of these units can be sold."""
         return np.flatnonzero(self.is_rate)
+
+    @cached_property
+    def memories(self) -> IntArray:
+        """Numbers of the limited resources that are paid once: none of them can be bought."""
+        is_limited = np.array([resource.is_limited for resource in self.resources], dtype=bool)
+        return np.flatnonzero(~self.is_rate & is_limited)
 
     @property
     def names(self) -> list[str]:
@@ -208,8 +215,8 @@ class Case:
         Args:
             server: number of the resource.
         """
-        key = self.resources[server].key
-        marks = [i for i, r in enumerate(self.resources) if r.kind == "visit" and r.key == key]
+        name = self.resources[server].server
+        marks = [i for i, r in enumerate(self.resources) if r.server == name and not r.is_limited]
         return np.asarray((self.use[:, [server, *marks]] > 0.0).any(axis=1))
 
     def is_lost(self, gone: BoolArray) -> BoolArray:
@@ -252,8 +259,20 @@ def prepared(instance: Instance, settings: PlanSettings) -> Instance:
             f"a plan serves the demand, and there is none for task {names}: "
             "give the tasks a demand, or all that have none one (--demand)"
         )
-    sizes = {"unit_flops": settings.unit_flops, "unit_bandwidth": settings.unit_bandwidth}
-    return with_units(with_demands(instance, settings), sizes)
+    servers = tuple(
+        server.model_copy(update={"unit_flops": settings.unit_flops})
+        if server.unit_flops is None
+        else server
+        for server in instance.servers
+    )
+    links = tuple(
+        link.model_copy(update={"unit_bandwidth": settings.unit_bandwidth})
+        if link.unit_bandwidth is None
+        else link
+        for link in instance.links
+    )
+    ready = with_demands(instance, settings)
+    return ready.model_copy(update={"servers": servers, "links": links})
 
 
 def with_demands(instance: Instance, settings: PlanSettings) -> Instance:
@@ -309,7 +328,7 @@ def build_case(
         coordination=coordination,
         table=table,
         prefixes=SharedPrefixes.of(table),
-        offers=Offers.of(ready, pool.resources),
+        offers=Offers.of(pool.resources),
         demand=least_of_groups(ready, own_demands(ready)),
         min_accuracy=None,
     )
@@ -330,11 +349,11 @@ def upgraded(
         demand: demands [inferences/s], shape (T,).
         floors: least rates [inferences/s], shape (T,); None: 0.
     """
-    bought = dict(zip(((r.kind, r.key) for r in case.resources), units, strict=True))
-    more = {
-        key: float(bought.get((kind.kind, key), 0.0)) * (kind.unit_of(record) or 0.0)
-        for kind, key, record in records_of(case.instance)
-    }
+    more = [
+        (resource, float(n) * resource.offer.size)
+        for resource, n in zip(case.resources, units, strict=True)
+        if resource.offer is not None
+    ]
     least = np.zeros_like(demand) if floors is None else np.minimum(floors, demand)
     tasks = tuple(
         task.model_copy(update={"demand": most, "floor": floor})
@@ -342,7 +361,7 @@ def upgraded(
             case.instance.tasks, demand.tolist(), least.tolist(), strict=True
         )
     )
-    return with_capacity(case.instance.model_copy(update={"tasks": tasks}), more)
+    return enlarged(case.instance.model_copy(update={"tasks": tasks}), more)
 
 
 def native_accuracy(instance: Instance) -> float:

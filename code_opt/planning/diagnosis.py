@@ -9,7 +9,7 @@ import numpy as np
 
 from code_opt.paths.graph import FloatArray
 from code_opt.planning.case import Case, build_case
-from code_opt.planning.offers import CAPACITY_KINDS, Offers
+from code_opt.planning.offers import Offers
 from code_opt.planning.programs import ProgramOutcome, plan_data, solve_program
 from code_opt.planning.tolerances import NOISE
 from code_opt.text import amount
@@ -37,7 +37,7 @@ def why_infeasible(case: Case, demand: FloatArray) -> str:
             f"the most accurate path of every task gives {most:.6g}"
         )
     lines = _missing_capacity(case, demand)
-    if not lines and any(resource.kind == "memory" for resource in case.resources):
+    if not lines and len(case.memories):
         lines = ["the adapters that the accuracy floors need do not fit the memories"]
     if not lines:
         lines = ["no single reason was found: the demand, the floors and what is sold do not fit"]
@@ -53,7 +53,7 @@ def _why_no_path(case: Case, number: int) -> str:
         limits.append((f"min_accuracy {task.min_accuracy:g}", {"min_accuracy": 0.0}, {}))
     if task.max_latency is not None:
         limits.append((f"max_latency {task.max_latency} s", {"max_latency": None}, {}))
-    if any(resource.kind == "memory" for resource in case.resources):
+    if len(case.memories):
         limits.append(("the memories for its adapters", {}, {"memory": None}))
     alone = []
     for name, changes, server_changes in limits:
@@ -119,7 +119,7 @@ def _solve(case: Case, demand: FloatArray) -> ProgramOutcome:
 def _lack(case: Case, i: int, load: float) -> str:
     """Return what a server or link would have to carry, and what it has."""
     resource, offers = case.resources[i], case.offers
-    measure = CAPACITY_KINDS[resource.kind].measure
+    measure = resource.unit.replace("bytes", "B")
     have = "no units are sold (unit_flops, unit_bandwidth)"
     if offers.sold[i] > 0.0:
         most = amount(resource.capacity * offers.largest[i], measure)

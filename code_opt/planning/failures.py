@@ -26,6 +26,7 @@ from code_opt.core.settings import SMALLEST_GAP
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
+from code_opt.paths.resources import SERVER_TIME
 from code_opt.planning.analysis import (
     Analysis,
     checked_share,
@@ -176,7 +177,7 @@ def single_failures(case: Case, keep: FloatArray) -> list[Failure]:
     return [
         Failure(i, keep.tolist(), frozenset(np.flatnonzero(case.visiting(i)).tolist()))
         for i, resource in enumerate(case.resources)
-        if resource.kind == "server"
+        if resource.kind is SERVER_TIME
     ]
 
 
@@ -400,4 +401,4 @@ def _can_keep(
 
 def _server(case: Case, failure: Failure) -> str:
     """Return the id of the server that is gone."""
-    return case.resources[failure.server].key[0]
+    return case.resources[failure.server].server or ""

@@ -314,7 +314,7 @@ class _Search:
         for turn in range(1, turns + 1):
             try:
                 if program is None:
-                    program = LinearProgram(*stated.arrays._replace(cost=stated.cost(own, price)))
+                    program = LinearProgram(stated.arrays._replace(cost=stated.cost(own, price)))
                 outcome = program.solve()
             except SolverError:
                 break

@@ -17,12 +17,12 @@ import numpy as np
 from code_opt.core.settings import Settings
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
-from code_opt.paths.graph import FloatArray, Resource, Topology
+from code_opt.paths.graph import FloatArray, Topology
+from code_opt.paths.resources import Resource, enlarged, key_of
 from code_opt.planning.analysis import Analysis
 from code_opt.planning.case import with_demands
 from code_opt.planning.columns import TableBuilder
-from code_opt.planning.offers import CAPACITY_KINDS, with_capacity
-from code_opt.planning.operation import evaluator_of
+from code_opt.planning.operation import PLACE_COLUMNS, SOLD_KINDS, evaluator_of
 from code_opt.planning.plan import Plan
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import Result
@@ -60,12 +60,12 @@ def plan_marginal(
     if not 0.0 < step <= 10.0:
         raise InputError(f"step {step}: must lie in (0, 10]")
     tables = {
-        kind.kind: TableBuilder(
+        kind: TableBuilder(
             kind.records,
             f"Marginal value of the {kind.records}",
-            f"{' '.join(kind.columns)} {_COLUMNS.format(kind.suffix)}",
+            f"{' '.join(PLACE_COLUMNS[kind.records])} {_COLUMNS.format(kind.suffix)}",
         )
-        for kind in CAPACITY_KINDS.values()
+        for kind in SOLD_KINDS
     }
     analysis = Analysis("marginal", instance, settings, *tables.values())
     options = {**settings.solve_options(), "objective": objective}
@@ -103,7 +103,7 @@ class FixedPaths:
         self._use = self._evaluator.use(chosen)
         pool = self._evaluator.pool
         self._throughput, self._dual = self._allocate(np.ones(len(pool.resources)))
-        self.resources = [r for r in pool.resources if r.kind in CAPACITY_KINDS]
+        self.resources = [r for r in pool.resources if r.kind.is_sold]
         """The servers and limited links, in the order of the instance."""
 
     def _allocate(self, capacity: FloatArray) -> tuple[float, FloatArray]:
@@ -136,16 +136,16 @@ class FixedPaths:
 
     def cells(self, resource: Resource, step: float) -> dict[str, Any]:
         """Return the cells of a server or link, up to the gain at fixed paths."""
-        kind, resources = CAPACITY_KINDS[resource.kind], self._evaluator.pool.resources
+        kind, resources = resource.kind, self._evaluator.pool.resources
         i = resources.index(resource)
         capacity = np.ones(len(resources))
         capacity[i] += step
         more, _ = self._allocate(capacity)
-        records = map(kind.key_of, getattr(self._instance, kind.records))
+        records = map(key_of, getattr(self._instance, kind.records))
         used = dict(zip(records, getattr(self._result, kind.records), strict=True))
         dual = float(self._dual[i]) * self._slope / resource.capacity
         return {
-            **dict(zip(kind.columns, resource.key, strict=True)),
+            **dict(zip(PLACE_COLUMNS[kind.records], resource.key, strict=True)),
             f"capacity_{kind.suffix}": resource.capacity,
             "utilization": used[resource.key].utilization,
             "dual": dual,
@@ -165,7 +165,7 @@ def grown(instance: Instance, resource: Resource, step: float) -> Instance:
         for task, floor in zip(instance.tasks, Topology(instance).floors(), strict=True)
     )
     present = instance.model_copy(update={"tasks": tasks})
-    return with_capacity(present, {resource.key: step * resource.capacity})
+    return enlarged(present, [(resource, step * resource.capacity)])
 
 
 def _solve_all(

@@ -1,103 +1,18 @@
-"""What can be bought: units of servers and links, as records of an instance and as arrays."""
+"""What can be bought of the resources of a column table, as arrays beside it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from code_opt.instance.model import Instance, Link, Server
-from code_opt.paths.graph import FloatArray, Resource, ResourceKind
+from code_opt.paths.graph import FloatArray
+from code_opt.paths.resources import Resource
 from code_opt.planning.settings import check_amounts
 from code_opt.planning.tolerances import NOISE
-
-Key = tuple[str, ...]
-"""``(server,)``, or ``(source, target)`` of a link."""
-
-
-@dataclass(frozen=True)
-class CapacityKind:
-    """Servers or links: where an instance, a result and the tables of plans hold them."""
-
-    kind: ResourceKind
-    """Kind of the resource."""
-    records: str
-    """Name of the records in an instance and in a result, and of tables."""
-    key: tuple[str, ...]
-    """Fields that name a record."""
-    columns: tuple[str, ...]
-    """Columns that name it in tables."""
-    capacity: str
-    """Field of its capacity."""
-    unit: str
-    """Field of the size of one unit that can be bought."""
-    suffix: str
-    """Ends the names of columns that hold amounts of it."""
-    measure: str
-    """Unit of measurement of amounts, in messages."""
-
-    def key_of(self, record: Server | Link) -> Key:
-        """Return the name of a record."""
-        return tuple(getattr(record, field) for field in self.key)
-
-    def capacity_of(self, record: Server | Link) -> float | None:
-        """Return the capacity [FLOP/s or bytes/s], None where it is unlimited."""
-        return getattr(record, self.capacity)
-
-    def unit_of(self, record: Server | Link) -> float | None:
-        """Return the size of one unit [FLOP/s or bytes/s], None where none is sold."""
-        return getattr(record, self.unit)
-
-
-SERVERS = CapacityKind(
-    *("server", "servers", ("id",), ("server",)), *("flops", "unit_flops", "flop_per_s", "FLOP/s")
-)
-LINKS = CapacityKind(
-    *("link", "links", ("source", "target"), ("source", "target")),
-    *("bandwidth", "unit_bandwidth", "bytes_per_s", "B/s"),
-)
-CAPACITY_KINDS = {kind.kind: kind for kind in (SERVERS, LINKS)}
-"""The kinds of capacity that can be bought, by the kind of resource."""
-
-
-def records_of(instance: Instance) -> Iterator[tuple[CapacityKind, Key, Server | Link]]:
-    """Yield every server and link of an instance with its kind and its name."""
-    for kind in CAPACITY_KINDS.values():
-        for record in getattr(instance, kind.records):
-            yield kind, kind.key_of(record), record
-
-
-def with_capacity(instance: Instance, more: Mapping[Key, float]) -> Instance:
-    """Return the instance with more capacity [FLOP/s or bytes/s] of some limited places."""
-    changed: dict[str, list[Server | Link]] = {kind.records: [] for kind in CAPACITY_KINDS.values()}
-    for kind, key, record in records_of(instance):
-        present = kind.capacity_of(record)
-        if present is not None and more.get(key):
-            record = record.model_copy(update={kind.capacity: present + more[key]})
-        changed[kind.records].append(record)
-    return instance.model_copy(update={name: tuple(of) for name, of in changed.items()})
-
-
-def with_units(instance: Instance, sizes: Mapping[str, float | None]) -> Instance:
-    """Return the instance with a size of units where it has none.
-
-    Args:
-        instance: what is planned for.
-        sizes: by field, ``unit_flops`` and ``unit_bandwidth``.
-    """
-    changed: dict[str, Any] = {}
-    for kind in CAPACITY_KINDS.values():
-        changed[kind.records] = tuple(
-            record.model_copy(update={kind.unit: sizes[kind.unit]})
-            if kind.unit_of(record) is None
-            else record
-            for record in getattr(instance, kind.records)
-        )
-    return instance.model_copy(update=changed)
 
 
 @dataclass(frozen=True)
@@ -114,26 +29,21 @@ class Offers:
     """Most units that are sold, inf where unlimited, 0 where none is sold; shape (I,)."""
 
     @classmethod
-    def of(cls, instance: Instance, resources: tuple[Resource, ...]) -> Offers:
-        """Return what an instance offers of its resources.
+    def of(cls, resources: Sequence[Resource]) -> Offers:
+        """Return what is offered of some resources.
 
         Raises:
             InputError: prices are too far from each other.
         """
-        records = {(kind.kind, key): (kind, record) for kind, key, record in records_of(instance)}
-        present = np.array([1.0 if math.isfinite(r.capacity) else math.inf for r in resources])
+        present = np.array([1.0 if resource.is_limited else math.inf for resource in resources])
         unit, price, sold = np.zeros((3, len(resources)))
+        for_sale: dict[str, float] = {}
         for i, resource in enumerate(resources):
-            if (resource.kind, resource.key) not in records:
-                continue
-            kind, record = records[resource.kind, resource.key]
-            size, most = kind.unit_of(record), record.max_units
-            price[i] = record.cost
-            if size is not None:
-                unit[i] = size / resource.capacity
-                sold[i] = math.inf if most is None else most
-        names = [resource.name for resource in resources]
-        for_sale = {n: p for n, p, s in zip(names, price.tolist(), sold, strict=True) if s > 0.0}
+            offer = resource.offer
+            if offer is not None:
+                unit[i], sold[i] = offer.size / resource.capacity, offer.most
+                price[i] = offer.price
+                for_sale |= {resource.name: offer.price} if offer.most > 0.0 else {}
         check_amounts("price of a unit", for_sale)
         return cls(present, unit, price, sold)
 

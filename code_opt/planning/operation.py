@@ -20,9 +20,9 @@ from code_opt.errors import CodeOptError
 from code_opt.instance.model import Instance, Reward
 from code_opt.paths import pool_of_paths
 from code_opt.paths.graph import FloatArray, IntArray, Topology
+from code_opt.paths.resources import KINDS, ResourceKind, key_of
 from code_opt.planning.case import Case, upgraded
 from code_opt.planning.columns import TableBuilder
-from code_opt.planning.offers import CAPACITY_KINDS, CapacityKind
 from code_opt.planning.tolerances import NOISE
 from code_opt.result import Result
 
@@ -102,6 +102,10 @@ def rates_of(result: Result) -> FloatArray:
     return np.array([row.rate for row in result.tasks])
 
 
+SOLD_KINDS = tuple(kind for kind in KINDS if kind.is_sold)
+"""Kinds of capacity that can be bought: each has a table of its own."""
+PLACE_COLUMNS = {"servers": ("server",), "links": ("source", "target")}
+"""Columns that name a record of an instance."""
 _AMOUNTS = "units cost present_{0} capacity_{0} load_{0} utilization"
 _PATHS = "task path rate_per_s accuracy accuracy_source latency_s"
 
@@ -127,17 +131,20 @@ class OperationTables:
             of: what they belong to, for the titles.
             note: ends the titles of servers and links.
         """
-        self.capacities = {}
-        for kind in CAPACITY_KINDS.values():
-            title = f"{kind.records.capitalize()} {of}{note}"
-            columns = f"{key} {' '.join(kind.columns)} {amounts.format(kind.suffix)}"
-            self.capacities[kind.kind] = TableBuilder(kind.records, title, columns)
-        self.paths = TableBuilder("paths", f"Paths {of}", f"{key} {paths}")
+        self._capacities = {
+            kind: TableBuilder(
+                kind.records,
+                f"{kind.records.capitalize()} {of}{note}",
+                f"{key} {' '.join(PLACE_COLUMNS[kind.records])} {amounts.format(kind.suffix)}",
+            )
+            for kind in SOLD_KINDS
+        }
+        self._paths = TableBuilder("paths", f"Paths {of}", f"{key} {paths}")
 
     @property
     def tables(self) -> tuple[TableBuilder, ...]:
         """Servers, links, paths."""
-        return (*self.capacities.values(), self.paths)
+        return (*self._capacities.values(), self._paths)
 
     def add(
         self,
@@ -157,18 +164,18 @@ class OperationTables:
             bought: units bought now, shape (I,); by default all.
             key: cells that name the plan.
         """
-        for kind in CAPACITY_KINDS.values():
+        for kind, table in self._capacities.items():
             rows = zip(
                 *(capacity_rows(kind, case, units, result, bought) for result in results),
                 strict=True,
             )
             load = itemgetter(f"load_{kind.suffix}")
-            self.capacities[kind.kind].add_fitting((max(row, key=load) for row in rows), **key)
-        self.paths.add_fitting(path_rows(results[0]), **key)
+            table.add_fitting((max(row, key=load) for row in rows), **key)
+        self._paths.add_fitting(path_rows(results[0]), **key)
 
 
 def capacity_rows(
-    kind: CapacityKind,
+    kind: ResourceKind,
     case: Case,
     units: FloatArray,
     result: Result,
@@ -180,14 +187,14 @@ def capacity_rows(
     rows = []
     records = getattr(case.instance, kind.records)
     for record, row in zip(records, getattr(result, kind.records), strict=True):
-        key = kind.key_of(record)
+        key = key_of(record)
         # An unlimited link is no resource: nothing of it is sold.
-        i = place.get((kind.kind, key))
+        i = place.get((kind, key))
         have = 0.0 if i is None else float(units[i])
         rows.append(
             {
-                **dict(zip(kind.columns, key, strict=True)),
-                f"present_{kind.suffix}": kind.capacity_of(record),
+                **dict(zip(PLACE_COLUMNS[kind.records], key, strict=True)),
+                f"present_{kind.suffix}": kind.capacity(record),
                 f"capacity_{kind.suffix}": row.capacity,
                 f"load_{kind.suffix}": row.load,
                 "units": have,

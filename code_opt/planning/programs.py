@@ -170,13 +170,12 @@ def _of_columns(case: Case) -> dict[str, Any]:
     """Return the fields of :class:`PlanData` that follow from the columns of a case."""
     shared = case.prefixes
     task = case.table.task
-    memories = np.array([i for i, r in enumerate(case.resources) if r.kind == "memory"], dtype=int)
     return {
         "task_names": case.names,
         "task_of": task.tolist(),
         "accuracy": case.accuracy.tolist(),
         "rate_rows": _rows(case, case.rate_resources),
-        "memory_rows": _rows(case, memories),
+        "memory_rows": _rows(case, case.memories),
         "groups": shared.groups,
         "prefixes": [
             [columns[task[columns] == t].tolist() for t in dict.fromkeys(task[columns].tolist())]
