@@ -6,15 +6,16 @@ Every use is per inference of the group, so a prefix costs the same whoever walk
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 
 from code_opt.core.columns import ColumnTable
 from code_opt.paths.graph import FloatArray, IntArray
+from formulations import Rows
 
 
 @dataclass(frozen=True)
@@ -123,3 +124,35 @@ class SharedPrefixes:
         for i, column in enumerate(rows.tolist()):
             unpaid[i, [prefix for prefix in self.walked(column) if prefix not in paid]] = 1.0
         return np.asarray(self.own_use[rows].toarray() + unpaid @ self.use)
+
+    def rows(self, resources: IntArray, names: Sequence[str], capacity: FloatArray) -> Rows:
+        """Return the rows of some resources as formulations take them.
+
+        Args:
+            resources: their numbers.
+            names: of all I resources.
+            capacity: of all resources, in the unit of the uses; 1 in that of the rows.
+        """
+        own, shared = self.own_use.tocsc(), self.use.tocsc()
+
+        def entries(use: csc_array) -> list[list[tuple[int, float]]]:
+            found = []
+            for i in resources.tolist():
+                part = slice(use.indptr[i], use.indptr[i + 1])
+                amounts = (use.data[part] / capacity[i]).tolist()
+                found.append(list(zip(use.indices[part].tolist(), amounts, strict=True)))
+            return found
+
+        prefixes = entries(shared) if len(self.parent) else ()
+        return Rows([names[i] for i in resources.tolist()], entries(own), prefixes)
+
+    def columns_by_task(self, task: IntArray) -> list[list[list[int]]]:
+        """Return the columns that walk each prefix, for each task that can walk it.
+
+        Args:
+            task: of each column, shape (P,).
+        """
+        return [
+            [columns[task[columns] == t].tolist() for t in np.unique(task[columns]).tolist()]
+            for columns in self.columns
+        ]

@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
-from scipy.sparse import csr_array
 
 from code_opt.core.settings import SMALLEST_GAP, Clock
 from code_opt.errors import InputError, SolverError
@@ -39,7 +38,6 @@ from code_opt.solvers import MipSession, Termination, open_session
 from formulations import (
     Failure,
     PlanData,
-    Rows,
     Situation,
     build_plan_model,
     needs_units,
@@ -168,39 +166,17 @@ def plan_data(
 
 def _of_columns(case: Case) -> dict[str, Any]:
     """Return the fields of :class:`PlanData` that follow from the columns of a case."""
-    shared = case.prefixes
-    task = case.table.task
+    names = [resource.name for resource in case.resources]
+    shared, present = case.prefixes, case.offers.present
     return {
         "task_names": case.names,
-        "task_of": task.tolist(),
+        "task_of": case.table.task.tolist(),
         "accuracy": case.accuracy.tolist(),
-        "rate_rows": _rows(case, case.rate_resources),
-        "memory_rows": _rows(case, case.memories),
+        "rate_rows": shared.rows(case.rate_resources, names, present),
+        "memory_rows": shared.rows(case.memories, names, present),
         "groups": shared.groups,
-        "prefixes": [
-            [columns[task[columns] == t].tolist() for t in dict.fromkeys(task[columns].tolist())]
-            for columns in shared.columns
-        ],
+        "prefixes": shared.columns_by_task(case.table.task),
     }
-
-
-def _rows(case: Case, resources: IntArray) -> Rows:
-    """Return the rows of some resources, in shares of their present capacities."""
-
-    def entries(use: csr_array) -> list[list[tuple[int, float]]]:
-        by_resource = use.tocsc()
-        found = []
-        for i in resources.tolist():
-            part = slice(by_resource.indptr[i], by_resource.indptr[i + 1])
-            amounts = by_resource.data[part] / case.offers.present[i]
-            found.append(
-                list(zip(by_resource.indices[part].tolist(), amounts.tolist(), strict=True))
-            )
-        return found
-
-    shared = case.prefixes
-    names = [case.resources[i].name for i in resources.tolist()]
-    return Rows(names, entries(shared.own_use), entries(shared.use) if len(shared.parent) else ())
 
 
 def solve_program(case: Case, data: PlanData, start: Decision | None = None) -> ProgramOutcome:
