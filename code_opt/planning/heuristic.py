@@ -41,8 +41,7 @@ from code_opt.planning.case import Case
 from code_opt.planning.programs import Decision, plan_data, solve_on_few
 from code_opt.planning.tolerances import NOISE, ROW
 from code_opt.solvers import LinearProgram
-from formulations import Situation
-from formulations.fractional_plan import FractionalPlan, FractionalPlanData
+from formulations import FractionalPlan, FractionalPlanData, Situation
 
 _FRACTION = 0.5
 """Weight of fractional units beside whole ones."""
