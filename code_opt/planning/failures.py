@@ -154,8 +154,9 @@ def plan_failures(
                 cells["message"] = "the floors under failure do not fit what can be bought"
             analysis.reasons.append(f"{name}: {cells['message']}")
         analysis.prove(outcome.status, outcome.gap)
-        saved = saved_cells(case, outcome, normal)
-        cells |= {name.replace("saved", "extra"): -value for name, value in saved.items()}
+        # What the normal plan saves against this one is what this one costs more.
+        extra = saved_cells(case, normal, outcome)
+        cells |= {key.replace("saved", "extra"): value for key, value in extra.items()}
         if outcome.decision is not None:
             cells |= _add_plan(analysis, tables, case, name, outcome.decision, demand, failures)
         tables.summary.add_fitting([cells], plan=name)
