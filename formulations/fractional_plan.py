@@ -59,9 +59,9 @@ class FractionalPlanData:
 class FractionalPlan:
     """The program, and where its parts stand."""
 
-    def __init__(self, data: FractionalPlanData) -> None:
+    def __init__(self, data: FractionalPlanData, program: ArrayProgram | None = None) -> None:
         """State the program at no cost of paths and capacity."""
-        program = ArrayProgram()
+        program = program or ArrayProgram()
         self._missing = data.missing
         self.share = program.variables("share", len(data.task), upper=1.0)
         self.bought = program.variables("bought", len(data.sold), upper=data.most[data.sold])
