@@ -84,10 +84,10 @@ class Analysis:
         return plan
 
 
-def timed(solve: Callable[[], ProgramOutcome]) -> ProgramOutcome:
-    """Return an outcome with the time that it took."""
+def timed(solve: Callable[..., ProgramOutcome], *args: Any) -> ProgramOutcome:
+    """Return what a function gives, with the time that it took."""
     begin = time.perf_counter()
-    outcome = solve()
+    outcome = solve(*args)
     return replace(outcome, seconds=time.perf_counter() - begin)
 
 

@@ -189,7 +189,7 @@ def _solve_both(
     analysis.tell("failures: the normal plan")
     normal = solve_least_cost(case, demand)["exact"]
     analysis.tell("failures: the survivable plan")
-    survivable = timed(lambda: solve_survivable(case, demand, failures, normal))
+    survivable = timed(solve_survivable, case, demand, failures, normal)
     # Every survivable plan serves all demand while nothing has failed.
     return {
         "normal": normal,

@@ -90,7 +90,7 @@ def plan_growth(
         analysis.tell(f"growth path, coordination {name}")
         case = cases[name] = build_case(instance, settings, name, max_loss=loss)
         demands = np.array([case.grown(factor) for factor in factors])
-        outcomes[name] = timed(lambda: solve_growth(case, demands, value))  # noqa: B023 (used now)
+        outcomes[name] = timed(solve_growth, case, demands, value)
     for name, outcome in outcomes.items():
         case, hardest = cases[name], int(np.argmax(factors))
         cells = outcome_cells(case, outcome, case.grown(factors[hardest]))

@@ -143,9 +143,7 @@ def plan_scenarios(
     for variant in ("mean", "every", "worst", "expected"):
         analysis.tell(f"scenarios: {variant}")
         known = [o.decision.paths[0] for o in outcomes.values() if o.decision is not None]
-        outcomes[variant] = timed(
-            lambda: solve_scenarios(case, demand, variant, served, known)  # noqa: B023 (used now)
-        )
+        outcomes[variant] = timed(solve_scenarios, case, demand, variant, served, known)
     # A share of every scenario's demand is that share of the expected demand, too.
     outcomes["worst"] = with_bound(outcomes["worst"], outcomes["expected"].bound, settings)
     share: dict[str, float | None]
