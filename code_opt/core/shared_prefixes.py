@@ -68,11 +68,17 @@ class SharedPrefixes:
         )
 
     @classmethod
-    def none(cls, table: ColumnTable) -> SharedPrefixes:
-        """Return that nothing is shared, as between joint paths."""
+    def none(cls, table: ColumnTable, use: csr_array | None = None) -> SharedPrefixes:
+        """Return that nothing is shared, as between joint paths.
+
+        Args:
+            table: the columns.
+            use: of the resources by each column, shape (P, I); by default the table's.
+        """
         nothing = np.zeros(0, dtype=np.int64)
-        use = csr_array((0, len(table.pool.resources)))
-        return cls((), np.full(len(table), -1, dtype=np.int64), nothing, use, table.use)
+        leaf = np.full(len(table), -1, dtype=np.int64)
+        no_use = csr_array((0, len(table.pool.resources)))
+        return cls((), leaf, nothing, no_use, table.use if use is None else use)
 
     def walked(self, column: int) -> Iterator[int]:
         """Yield the prefixes that a column walks, the last one first."""
@@ -125,13 +131,15 @@ class SharedPrefixes:
             unpaid[i, [prefix for prefix in self.walked(column) if prefix not in paid]] = 1.0
         return np.asarray(self.own_use[rows].toarray() + unpaid @ self.use)
 
-    def rows(self, resources: IntArray, names: Sequence[str], capacity: FloatArray) -> Rows:
+    def rows(
+        self, resources: IntArray, names: Sequence[str], capacity: FloatArray | None = None
+    ) -> Rows:
         """Return the rows of some resources as formulations take them.
 
         Args:
             resources: their numbers.
             names: of all I resources.
-            capacity: of all resources, in the unit of the uses; 1 in that of the rows.
+            capacity: of all resources, in the unit of the uses (default: 1); 1 in the rows.
         """
         own, shared = self.own_use.tocsc(), self.use.tocsc()
 
@@ -139,8 +147,9 @@ class SharedPrefixes:
             found = []
             for i in resources.tolist():
                 part = slice(use.indptr[i], use.indptr[i + 1])
-                amounts = (use.data[part] / capacity[i]).tolist()
-                found.append(list(zip(use.indices[part].tolist(), amounts, strict=True)))
+                amounts = use.data[part] if capacity is None else use.data[part] / capacity[i]
+                users = use.indices[part].tolist()
+                found.append(list(zip(users, amounts.tolist(), strict=True)))
             return found
 
         prefixes = entries(shared) if len(self.parent) else ()

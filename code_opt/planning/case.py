@@ -99,10 +99,10 @@ class Case:
         """Whether every task has a path."""
         return bool((np.diff(self.first) > 0).all())
 
-    @cached_property
+    @property
     def accuracy(self) -> FloatArray:
-        """Accuracy of each column, of a joint path the weighted mean, shape (P,)."""
-        return np.concatenate([task.mean_accuracy for task in self.table.joint_tasks])
+        """Accuracy of each column, shape (P,)."""
+        return self.table.mean_accuracy
 
     @cached_property
     def use(self) -> FloatArray:
