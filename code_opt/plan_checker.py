@@ -253,6 +253,13 @@ class _Site:
         present = server.devices if server.flops is None else server.flops
         return _offer(present, size, server.cost, server.max_units)
 
+    def measures(self, key: Key) -> list[tuple[str, float | None]]:
+        """Return the units that capacities are told in, each with its number per own unit."""
+        if len(key) > 1:
+            return [("bytes_per_s", 1.0)]
+        has_flops = self.network.servers[key[0]].flops is not None
+        return [("flop_per_s", 1.0 if has_flops else None), ("devices", 1.0 / self.speeds[key[0]])]
+
     def capacity(self, key: Key, units: float) -> float | None:
         """Return a capacity with units, None where it is unlimited."""
         offer = self.offers[key]
@@ -428,11 +435,8 @@ class _Check:
             if count > offer.most:
                 self.say("sold", f"{row['#']}.units", f"{count} units, {offer.most:g} are sold")
             self.same("unit-cost", row, "cost", count * offer.price)
-            if "present_flop_per_s" in row or "present_bytes_per_s" in row:
-                column = "present_flop_per_s" if len(key) == 1 else "present_bytes_per_s"
-                self.same("capacity", row, column, offer.present)
-            column = "capacity_flop_per_s" if len(key) == 1 else "capacity_bytes_per_s"
-            self.same("capacity", row, column, self.site.capacity(key, count))
+            self.told("capacity", row, "present", key, offer.present)
+            self.told("capacity", row, "capacity", key, self.site.capacity(key, count))
         return {key: float(count) for key, count in units.items()}
 
     def routes(
@@ -499,16 +503,21 @@ class _Check:
 
     def loads_shown(self, loads: Sequence[_Load], units: Mapping[Key, float], keys: Row) -> None:
         """Compare the loads of a plan's rows (the largest of some) and their utilizations."""
-        for table, key_of, column in (
-            ("servers", _server, "load_flop_per_s"),
-            ("links", _link, "load_bytes_per_s"),
-        ):
+        for table, key_of in (("servers", _server), ("links", _link)):
             for row in self.rows(table, keys):
                 key = key_of(row)
                 value = max(load.rate.get(key, 0.0) for load in loads)
-                self.same("load", row, column, value)
+                self.told("load", row, "load", key, value)
                 most = self.site.capacity(key, units[key])
-                self.same("utilization", row, "utilization", None if most is None else value / most)
+                share = None if most is None else value / most if most > 0.0 else 0.0
+                self.same("utilization", row, "utilization", share)
+
+    def told(self, rule: str, row: Row, what: str, key: Key, amount: float | None) -> None:
+        """Compare what a row tells, in all units that it has, with an amount of a capacity."""
+        for suffix, factor in self.site.measures(key):
+            if f"{what}_{suffix}" in row:
+                value = None if amount is None or factor is None else amount * factor
+                self.same(rule, row, f"{what}_{suffix}", value)
 
     def rates_of_groups(self, place: str, rates: Mapping[str, float]) -> None:
         """Check that the tasks of each input group have one rate."""
@@ -904,11 +913,11 @@ class _Check:
         for row in servers:
             if _server(row) in self.site.offers:
                 present = self.site.offers[_server(row)].present
-                self.same("capacity", row, "capacity_flop_per_s", present)
+                self.told("capacity", row, "capacity", _server(row), present)
         for row in links:
             if _link(row) in self.site.offers:
                 present = self.site.offers[_link(row)].present
-                self.same("capacity", row, "capacity_bytes_per_s", present)
+                self.told("capacity", row, "capacity", _link(row), present)
 
     def sweep(self) -> None:
         rows = self.tables["sweep"]

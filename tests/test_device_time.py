@@ -20,6 +20,8 @@ from code_opt.instance import (
 )
 from code_opt.instance.digest import digest_of
 from code_opt.paths import Topology
+from code_opt.solving import METHODS
+from tests.strategies import random_instance
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -346,3 +348,16 @@ def test_results_of_older_versions_are_confirmed() -> None:
     read = type(result).model_validate(old)
     assert read.servers[0].devices is None
     assert check(read, instance) == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_method_respects_devices_and_headroom(seed: int) -> None:
+    """Each result is checked before it is returned; none is better than the proven one."""
+    instance = random_instance(700 + seed, devices=True, groups=seed % 3 == 0, max_combinations=400)
+    proven = solve(instance, max_utilization=0.9)
+    for method in METHODS[1:]:
+        found = solve(instance, method, max_utilization=0.9)
+        assert found.max_utilization == 0.9
+        if found.has_solution:
+            assert proven.status == "optimal"
+            assert found.reward <= proven.bound * (1 + 1e-6)

@@ -258,6 +258,10 @@ BROKEN: list[tuple[str, str, str, Callable[[Draft], Any]]] = [
         lambda d: d.set("links", "capacity_bytes_per_s", twice, source="a"),
     ),
     ("load", "scenarios", "server", lambda d: d.set("servers", "load_flop_per_s", twice)),
+    ("capacity", "failures", "devices", lambda d: d.set("servers", "present_devices", twice)),
+    ("capacity", "marginal", "devices", lambda d: d.set("servers", "capacity_devices", twice)),
+    ("load", "growth", "devices", lambda d: d.set("servers", "load_devices", twice)),
+    ("overload", "failures", "headroom", lambda d: d.asks("servers", 0, max_utilization=0.01)),
     (
         "load",
         "least-cost",

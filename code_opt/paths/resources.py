@@ -35,6 +35,19 @@ class Offer(NamedTuple):
     """Most units; infinite where unlimited."""
 
 
+class Measure(NamedTuple):
+    """A unit in which plans tell capacities and loads of a kind, and where these are found."""
+
+    suffix: str
+    """Ends the names of columns."""
+    record: str
+    """Field of the record with the capacity."""
+    capacity: str
+    """Field of a result's row with the capacity."""
+    load: str
+    """Field of a result's row with the load."""
+
+
 class ResourceKind:
     """What all resources of a kind have in common; see the module."""
 
@@ -42,8 +55,8 @@ class ResourceKind:
     """Word before the name of the place, in messages."""
     unit: ClassVar[str]
     """Unit of the capacity, in messages."""
-    suffix: ClassVar[str] = ""
-    """The unit in names of columns of plans, for kinds that are sold."""
+    measures: ClassVar[tuple[Measure, ...]] = ()
+    """Units that plans tell it in, for kinds that are sold; all records have the last one."""
     records: ClassVar[str]
     """Field of the instance with the records that can have it: ``servers`` or ``links``."""
     is_rate: ClassVar[bool]
@@ -95,8 +108,12 @@ class LinkBudget(ResourceKind):
 class ServerTime(ServerBudget):
     """Time of a server's devices; its capacity is given as FLOP/s of all of them if it has any."""
 
-    name, unit, suffix = "server", "FLOP/s", "flop_per_s"
+    name, unit = "server", "FLOP/s"
     is_rate = is_sold = True
+    measures = (
+        Measure("flop_per_s", "flops", "capacity", "load"),
+        Measure("devices", "devices", "devices", "busy_devices"),
+    )
 
     def capacity(self, record: Server) -> float:
         """See :class:`ResourceKind`."""
@@ -135,8 +152,9 @@ class ServerTime(ServerBudget):
 class Bandwidth(LinkBudget):
     """Bytes per second of a link."""
 
-    name, unit, suffix = "link", "bytes/s", "bytes_per_s"
+    name, unit = "link", "bytes/s"
     is_rate = is_sold = True
+    measures = (Measure("bytes_per_s", "bandwidth", "capacity", "load"),)
 
     def capacity(self, record: Link) -> float | None:
         """See :class:`ResourceKind`."""

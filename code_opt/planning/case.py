@@ -259,9 +259,12 @@ def prepared(instance: Instance, settings: PlanSettings) -> Instance:
             f"a plan serves the demand, and there is none for task {names}: "
             "give the tasks a demand, or all that have none one (--demand)"
         )
-    timed = [server.id for server in instance.servers if server.flops is None]
-    if timed:
-        raise InputError(f"server {timed[0]!r} has no flops: what it offers cannot be planned yet")
+    for server in instance.servers:
+        if server.devices == 0.0:
+            raise InputError(
+                f"server {server.id!r} has 0 devices: a plan adds units to what is there; give it "
+                "devices, or leave it out"
+            )
     instance = instance.with_max_utilization(settings.max_utilization)
     servers = tuple(map(settings.with_unit, instance.servers))
     links = tuple(

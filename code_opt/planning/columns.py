@@ -81,14 +81,15 @@ ACCURACY = ColumnKind("number", "{:.4f}".format)
 POINTS = ColumnKind("number", "{:+z.2f}".format, "points", suffix="_points")
 RATE = ColumnKind("number", number, "inferences/s", "1/s", "_per_s")
 WORK = ColumnKind("number", si, "FLOP/s", suffix="_flop_per_s")
+DEVICES = ColumnKind("number", number, "devices", suffix="_devices")
 TRAFFIC = ColumnKind("number", si, "bytes/s", "B/s", "_bytes_per_s")
 SECONDS = ColumnKind("number", seconds, "s")
 LATENCY = ColumnKind("number", duration, "s", "", "_s")
-DUAL = ColumnKind("number", number, "objective per FLOP/s or bytes/s")
+DUAL = ColumnKind("number", number, "objective per FLOP/s, device or bytes/s")
 GAIN = ColumnKind("number", _gain, "objective")
 
 _BY_TYPE = {kind.type: kind for kind in (TEXT, FLAG, COUNT, NUMBER)}
-_BY_UNIT = {kind.unit: kind for kind in (MONEY, POINTS, RATE, WORK, TRAFFIC, GAIN)}
+_BY_UNIT = {kind.unit: kind for kind in (MONEY, POINTS, RATE, WORK, DEVICES, TRAFFIC, GAIN)}
 """Kinds of columns that are not known, by what a file says of them."""
 
 
@@ -195,7 +196,10 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         # capacities
         _known(WORK, "present", "capacity before"),
         _known(WORK, "capacity", "capacity with the units"),
-        _known(WORK, "load", "work per second"),
+        _known(WORK, "load", "busy devices in FLOP/s"),
+        _known(DEVICES, "present", "devices before"),
+        _known(DEVICES, "capacity", "devices with the units"),
+        _known(DEVICES, "load", "device seconds per second"),
         _known(TRAFFIC, "present", "bandwidth before, empty: unlimited"),
         _known(TRAFFIC, "capacity", "bandwidth with the units"),
         _known(TRAFFIC, "load", "bytes per second"),
@@ -229,6 +233,7 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         # marginal values
         _known(DUAL, "dual", "marginal value at fixed paths"),
         _known(WORK, "step", "a little more capacity"),
+        _known(DEVICES, "step", "a little more devices"),
         _known(TRAFFIC, "step", "a little more bandwidth"),
         _known(GAIN, "gain_by_dual", "what the marginal value promises for the step"),
         _known(GAIN, "gain_fixed_paths", "what the step gives at fixed paths"),

@@ -22,7 +22,7 @@ from code_opt.paths.resources import Resource, enlarged, key_of
 from code_opt.planning.analysis import Analysis
 from code_opt.planning.case import with_demands
 from code_opt.planning.columns import TableBuilder
-from code_opt.planning.operation import PLACE_COLUMNS, SOLD_KINDS, evaluator_of
+from code_opt.planning.operation import PLACE_COLUMNS, SOLD_KINDS, columns_of, evaluator_of
 from code_opt.planning.plan import Plan
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import Result
@@ -63,7 +63,7 @@ def plan_marginal(
         kind: TableBuilder(
             kind.records,
             f"Marginal value of the {kind.records}",
-            f"{' '.join(PLACE_COLUMNS[kind.records])} {_COLUMNS.format(kind.suffix)}",
+            f"{' '.join(PLACE_COLUMNS[kind.records])} {columns_of(_COLUMNS, kind)}",
         )
         for kind in SOLD_KINDS
     }
@@ -146,10 +146,14 @@ class FixedPaths:
         dual = float(self._dual[i]) * self._slope / resource.capacity
         return {
             **dict(zip(PLACE_COLUMNS[kind.records], resource.key, strict=True)),
-            f"capacity_{kind.suffix}": resource.capacity,
+            **{f"capacity_{m.suffix}": getattr(resource.record, m.record) for m in kind.measures},
             "utilization": used[resource.key].utilization,
             "dual": dual,
-            f"step_{kind.suffix}": step * resource.capacity,
+            **{
+                f"step_{m.suffix}": None if amount is None else step * amount
+                for m in kind.measures
+                for amount in [getattr(resource.record, m.record)]
+            },
             "gain_by_dual": dual * step * resource.capacity,
             "gain_fixed_paths": self._value(more) - self._value(self._throughput),
         }

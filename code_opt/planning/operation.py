@@ -131,7 +131,7 @@ class OperationTables:
 
         Args:
             key: columns that name a plan.
-            amounts: columns of servers and links, with ``{0}`` for what they are measured in.
+            amounts: columns of servers and links, with ``{0}`` for each unit they are told in.
             paths: columns of paths.
             of: what they belong to, for the titles.
             note: ends the titles of servers and links.
@@ -140,7 +140,7 @@ class OperationTables:
             kind: TableBuilder(
                 kind.records,
                 f"{kind.records.capitalize()} {of}{note}",
-                f"{key} {' '.join(PLACE_COLUMNS[kind.records])} {amounts.format(kind.suffix)}",
+                f"{key} {' '.join(PLACE_COLUMNS[kind.records])} {columns_of(amounts, kind)}",
             )
             for kind in SOLD_KINDS
         }
@@ -174,9 +174,18 @@ class OperationTables:
                 *(capacity_rows(kind, case, units, result, bought) for result in results),
                 strict=True,
             )
-            load = itemgetter(f"load_{kind.suffix}")
+            load = itemgetter(f"load_{kind.measures[-1].suffix}")
             table.add_fitting((max(row, key=load) for row in rows), **key)
         self._paths.add_fitting(path_rows(results[0]), **key)
+
+
+def columns_of(columns: str, kind: ResourceKind) -> str:
+    """Return names of columns, those with ``{0}`` once for each unit of a kind."""
+    return " ".join(
+        name
+        for column in columns.split()
+        for name in dict.fromkeys(column.format(measure.suffix) for measure in kind.measures)
+    )
 
 
 def capacity_rows(
@@ -199,9 +208,9 @@ def capacity_rows(
         rows.append(
             {
                 **dict(zip(PLACE_COLUMNS[kind.records], key, strict=True)),
-                f"present_{kind.suffix}": kind.capacity(record),
-                f"capacity_{kind.suffix}": row.capacity,
-                f"load_{kind.suffix}": row.load,
+                **{f"present_{m.suffix}": getattr(record, m.record) for m in kind.measures},
+                **{f"capacity_{m.suffix}": getattr(row, m.capacity) for m in kind.measures},
+                **{f"load_{m.suffix}": getattr(row, m.load) for m in kind.measures},
                 "units": have,
                 "units_bought": 0.0 if i is None else float(now[i]),
                 "cost": have * record.cost,

@@ -115,7 +115,7 @@ def can_keep(instance, units, paths, hit, server, keep) -> bool:
 
 @pytest.mark.parametrize("seed", seeds(16, 200))
 def test_the_survivable_cost_is_that_of_brute_force(seed: int) -> None:
-    compare(planning_instance(seed + 1300, max_combinations=40), seed)
+    compare(planning_instance(seed + 1300, devices=seed % 3 == 2, max_combinations=40), seed)
 
 
 def compare(instance: Instance, seed: int) -> None:
@@ -140,7 +140,7 @@ def compare(instance: Instance, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", seeds(4, 60))
 def test_what_rerouting_serves_is_that_of_brute_force(seed: int) -> None:
-    compare_rerouting(planning_instance(seed + 1700, max_combinations=30))
+    compare_rerouting(planning_instance(seed + 1700, devices=seed % 3 == 2, max_combinations=30))
 
 
 def compare_rerouting(instance: Instance) -> None:
