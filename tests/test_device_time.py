@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import copy
+import io
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from code_opt import check, evaluate_paths, load_result, save_result, solve
+from code_opt.cli.app import main
+from code_opt.cli.tables import server_table
 from code_opt.errors import InputError
 from code_opt.instance import (
     Instance,
@@ -20,6 +27,9 @@ from code_opt.instance import (
 )
 from code_opt.instance.digest import digest_of
 from code_opt.paths import Topology
+from code_opt.report.assemble import assemble
+from code_opt.report.material import read_material
+from code_opt.report.page import render
 from code_opt.solving import METHODS
 from tests.strategies import random_instance
 
@@ -361,3 +371,60 @@ def test_every_method_respects_devices_and_headroom(seed: int) -> None:
         if found.has_solution:
             assert proven.status == "optimal"
             assert found.reward <= proven.bound * (1 + 1e-6)
+
+
+def terminal(table: Callable[[Console], Any], width: int = 80) -> list[list[str]]:
+    """Return the words of each line of a table."""
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table(console))
+    return [line.split() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def test_a_table_of_servers_tells_devices_where_they_matter() -> None:
+    instance = parse_instance(data())
+    result = evaluate_paths(instance, {"x": ["a/0", "a/1"], "y": ["b/0", "b/1"]})
+    lines = terminal(lambda console: server_table(result, console))
+    assert ["busy", "of", "load", "capacity"] in lines
+    assert ["server", *["[devices]"] * 2, *["[FLOP/s]"] * 2, "utilization"] in lines
+    rows = {line[0]: line for line in lines if line}
+    assert rows["gpu"][1:3] == ["1.000", "2.000"]
+    assert rows["gpu"][-2:] == ["50.0", "%"]
+    assert rows["cpu"][1:7] == ["4.000", "4.000", "4.000", "G", "4.000", "G"]
+    one = result.model_copy(update={"servers": result.servers[:1]})
+    assert ["busy", "of"] in terminal(lambda console: server_table(one, console))
+
+
+def test_the_page_of_a_report_tells_devices(tmp_path: Path) -> None:
+    instance = parse_instance(data())
+    save_instance(instance, tmp_path / "instance.json")
+    save_result(solve(instance), tmp_path / "timed.exact.json")
+    page = render(assemble(read_material([tmp_path], tmp_path / "instance.json")))
+    table = page[page.index("Utilisation of servers by method") :]
+    assert ">Devices<" in table[: table.index("</table>")]
+    assert "of 2 devices" in page
+    assert "None" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_validate_tells_devices_times_and_batches(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_instance(parse_instance(data()), tmp_path / "a.json")
+    assert main(["validate", str(tmp_path / "a.json")]) == 0
+    out = capsys.readouterr().out
+    assert "  6 devices on 2 servers\n" in out
+    assert "  measured times: 3 of 4 blocks, 1 of 1 connections\n" in out
+    assert "  batches: gpu 8\n" in out
+
+
+def test_the_command_line_asks_for_headroom(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_instance(parse_instance(data(max_utilization=None)), tmp_path / "a.json")
+    instance = str(tmp_path / "a.json")
+    for wanted, code in (("0.5", 0), ("0", 2), ("1.5", 2)):
+        arguments = ["solve", instance, "--max-utilization", wanted, "--json", "-m", "exact"]
+        assert main(arguments) == code
+        if code == 0:
+            (result,) = json.loads(capsys.readouterr().out)
+            assert result["max_utilization"] == 0.5
+            assert max(s["utilization"] for s in result["servers"]) == pytest.approx(0.5)

@@ -38,6 +38,7 @@ def test_every_method_runs_by_default_and_is_shown(answer, capsys) -> None:
         "objective": "reward",
         "min_accuracy": None,
         "min_throughput": None,
+        "max_utilization": None,
         "solver": "highs",
         "time_limit": None,
         "gap": 1e-4,
