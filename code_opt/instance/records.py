@@ -146,18 +146,22 @@ class Server(Record):
 
     def batch_time(self, work: Block | Connection) -> float:
         """Return T, the unloaded time of a batch of some work there [s]."""
-        if work.seconds is not None:
-            time = work.seconds[f"{self.batch:.0f}"]
+        devices, times = self.devices, work.seconds
+        if times is not None:
+            time = times[f"{self.batch:.0f}"]
         else:
-            time = 0.0 if self.speed is None else work.flops / self.speed
+            flops = self.flops
+            time = 0.0 if flops is None else work.flops / (flops / devices)
         # Less than one device is one slower device.
-        return time / self.devices if 0.0 < self.devices < 1.0 else time
+        return time if devices >= 1.0 or devices == 0.0 else time / devices
 
     def device_time(self, work: Block | Connection) -> float:
         """Return tau, the time of a device that one inference of some work takes [s]."""
-        if work.seconds is not None:
-            return work.seconds[f"{self.batch:.0f}"] / self.batch
-        return 0.0 if self.speed is None else work.flops / self.speed
+        times = work.seconds
+        if times is not None:
+            return times[f"{self.batch:.0f}"] / self.batch
+        flops = self.flops
+        return 0.0 if flops is None else work.flops / (flops / self.devices)
 
 
 class Link(Record):
