@@ -91,40 +91,48 @@ def plan_front(
     settings = settings or PlanSettings()
     if points is not None and points < 2:
         raise InputError(f"points {points}: a front needs at least 2")
-    table = TableBuilder(
-        "points",
-        "Pareto front of throughput against average accuracy",
-        "point throughput_per_s accuracy accuracy_loss_points reward "
-        "throughput_bound_per_s accuracy_bound gap supported status seconds",
+    analysis = Analysis(
+        "front",
+        instance,
+        settings,
+        TableBuilder(
+            "points",
+            "Pareto front of throughput against average accuracy",
+            "point throughput_per_s accuracy accuracy_loss_points reward "
+            "throughput_bound_per_s accuracy_bound gap supported status seconds",
+        ),
+        TableBuilder("paths", "Paths of each point", "point task path rate_per_s accuracy"),
     )
-    paths = TableBuilder("paths", "Paths of each point", "point task path rate_per_s accuracy")
-    analysis = Analysis("front", instance, settings, table, paths)
     options = settings.solve_options()
     del options["min_accuracy"]  # every point has a floor of its own
     analysis.tell("front: most throughput")
     problem = PathProblem(with_demands(instance, settings))  # labelled once for all points
     first = front_point(problem, settings.min_accuracy, options)
-    found, top, complete, message = [first], None, False, None
-    if first.status in ("infeasible", "unknown"):
+    if not first.throughput.has_solution:
         analysis.prove(first.status, None)
-        found, message = found if first.status == "unknown" else [], first.throughput.message
+        lost = [first] if first.status == "unknown" else []
+        _add_points(analysis, lost, None, native_accuracy(instance))
+        return analysis.plan(first.throughput.message, points=points, complete=False)
+    analysis.tell("front: most accuracy")
+    top, complete = solve(problem, objective="accuracy", **options), False
+    if points is None:
+        found, complete = _every_point(problem, settings, first, top, options)
     else:
-        analysis.tell("front: most accuracy")
-        top = solve(problem, objective="accuracy", **options)
-        if points is None:
-            found, complete = _every_point(problem, settings, first, top, options)
-        else:
-            found = _some_points(problem, settings, first, top, options, points, executor)
-        found = _distinct(found)
-        lost = sum(point.status == "unknown" for point in found)
-        if 0 < lost < len(found):
-            message = (
-                f"a limit came before {lost} of {len(found)} points was found: "
-                "their bounds tell what may be missing"
-            )
-    for row in _add_points(table, paths, found, top, native_accuracy(instance)):
-        analysis.prove(row["status"], row["gap"])
-    return analysis.plan(message, points=points, complete=complete)
+        found = _some_points(problem, settings, first, top, options, points, executor)
+    found = _distinct(found)
+    _add_points(analysis, found, top, native_accuracy(instance))
+    return analysis.plan(_what_is_lost(found), points=points, complete=complete)
+
+
+def _what_is_lost(points: list[FrontPoint]) -> str | None:
+    """Return in words how many points a limit lost, None where it lost none, or all."""
+    lost = sum(point.status == "unknown" for point in points)
+    if not 0 < lost < len(points):
+        return None
+    return (
+        f"a limit came before {lost} of {len(points)} points was found: "
+        "their bounds tell what may be missing"
+    )
 
 
 def _every_point(
@@ -264,17 +272,12 @@ def _supported(values: list[tuple[float, float]]) -> list[bool]:
 
 
 def _add_points(
-    table: TableBuilder,
-    paths: TableBuilder,
-    points: list[FrontPoint],
-    top: Result | None,
-    native: float,
-) -> list[dict[str, Any]]:
-    """Fill the tables of points and paths; return the rows of the points.
+    analysis: Analysis, points: list[FrontPoint], top: Result | None, native: float
+) -> None:
+    """Fill the tables of points and paths, and count what is proven.
 
     Args:
-        table: of the points.
-        paths: of their paths.
+        analysis: of the front.
         points: in the order of the front.
         top: what is known of the most accuracy.
         native: average accuracy of the native paths.
@@ -309,9 +312,9 @@ def _add_points(
                 "gap": _gap(point, bound, result.accuracy),
                 "supported": next(hull),
             }
-        table.add(**cells)
-        paths.add_fitting(path_rows(result), point=number)
-    return table.rows
+        analysis.prove(point.status, cells.get("gap"))
+        analysis.tables["points"].add(**cells)
+        analysis.tables["paths"].add_fitting(path_rows(result), point=number)
 
 
 def _gap(point: FrontPoint, bound: float | None, accuracy: float) -> float | None:

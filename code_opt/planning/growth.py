@@ -33,6 +33,34 @@ from formulations import Situation
 _KEY = "coordination period"
 
 
+class _Tables:
+    """The tables of the plan."""
+
+    def __init__(self) -> None:
+        self.summary = TableBuilder(
+            "summary",
+            "Growth path: total cost",
+            "coordination method status cost present_value bound gap units saved_cost "
+            "saved_units seconds message",
+        )
+        self.periods = TableBuilder(
+            "periods",
+            "What is bought when",
+            f"{_KEY} growth units_bought cost total_units total_cost accuracy "
+            "accuracy_loss_points throughput_per_s",
+        )
+        self.operation = OperationTables(
+            _KEY,
+            amounts="units_bought units cost capacity_{0} load_{0} utilization",
+            of="in each period",
+        )
+
+    @property
+    def all(self) -> tuple[TableBuilder, ...]:
+        """In the order of the plan."""
+        return (self.summary, self.periods, *self.operation.tables)
+
+
 def plan_growth(
     instance: Instance,
     settings: PlanSettings | None = None,
@@ -65,24 +93,8 @@ def plan_growth(
     if not (math.isfinite(discount) and 0.0 <= discount < 10.0):
         raise InputError(f"discount {discount}: must lie in [0, 10)")
     value = [(1.0 + discount) ** -h for h in range(len(factors))]
-    summary = TableBuilder(
-        "summary",
-        "Growth path: total cost",
-        "coordination method status cost present_value bound gap units saved_cost "
-        "saved_units seconds message",
-    )
-    periods = TableBuilder(
-        "periods",
-        "What is bought when",
-        f"{_KEY} growth units_bought cost total_units total_cost accuracy "
-        "accuracy_loss_points throughput_per_s",
-    )
-    operation = OperationTables(
-        _KEY,
-        amounts="units_bought units cost capacity_{0} load_{0} utilization",
-        of="in each period",
-    )
-    analysis = Analysis("growth", instance, settings, summary, periods, *operation.tables)
+    tables = _Tables()
+    analysis = Analysis("growth", instance, settings, *tables.all)
     names = list(dict.fromkeys(coordinations))
     cases: dict[Coordination, Case] = {}
     outcomes: dict[Coordination, ProgramOutcome] = {}
@@ -97,12 +109,12 @@ def plan_growth(
         if outcome.status == "infeasible":
             cells["message"] = f"growth {factors[hardest]:g}: {cells['message']}"
         saved = saved_cells(case, outcome, outcomes.get("none"))
-        summary.add_fitting([cells | saved], coordination=name, method="exact")
+        tables.summary.add_fitting([cells | saved], coordination=name, method="exact")
         if name == names[0]:
             analysis.prove(outcome.status, outcome.gap)
             analysis.reasons += [cells["message"]] if cells["message"] else []
         if outcome.decision is not None:
-            _add_periods(periods, operation, case, name, outcome.decision, factors)
+            _add_periods(tables, case, name, outcome.decision, factors)
     return analysis.plan(growth=tuple(factors), max_loss_points=loss, discount=discount)
 
 
@@ -125,19 +137,14 @@ def solve_growth(case: Case, demands: FloatArray, value: Sequence[float]) -> Pro
 
 
 def _add_periods(
-    periods: TableBuilder,
-    operation: OperationTables,
-    case: Case,
-    name: str,
-    plan: Decision,
-    factors: Sequence[float],
+    tables: _Tables, case: Case, name: str, plan: Decision, factors: Sequence[float]
 ) -> None:
     """Add the rows of one coordination to the tables of periods, servers, links and paths."""
     bought = np.diff(plan.units, axis=0, prepend=0.0)
     for h, factor in enumerate(factors):
         units, paths, demand = plan.units[h], plan.paths[h], case.grown(factor)
         key = {"coordination": name, "period": h + 1}
-        periods.add(
+        tables.periods.add(
             **key,
             growth=factor,
             units_bought=bought[h].sum(),
@@ -148,4 +155,4 @@ def _add_periods(
             throughput_per_s=demand.sum(),
         )
         result = operate(case, units, paths, demand)
-        operation.add(case, units, result, bought=bought[h], **key)
+        tables.operation.add(case, units, result, bought=bought[h], **key)
