@@ -164,6 +164,24 @@ class Evaluator:
             refuse_huge_reward(value)  # the best is no smaller
         return Solution(tuple(paths), allocation, accuracy, value)
 
+    def solution_at(self, paths: Sequence[ChosenPath], rates: FloatArray) -> Solution:
+        """Return an assignment at given rates, whether they fit or not.
+
+        Args:
+            paths: of all tasks.
+            rates: of all tasks [inferences/s], shape (T,).
+        """
+        first = [group.tasks[0] for group in self.pool.groups]
+        allocation = Allocation(
+            rates=rates,
+            throughput=float(rates.sum()),
+            dual=np.zeros(self.groups.resources),
+            group_throughput=rates[first] * self.groups.size,
+        )
+        accuracy = self.average_accuracy(paths)
+        value = self.objective.value(accuracy, allocation.throughput)
+        return Solution(tuple(paths), allocation, accuracy, value)
+
     def allocate(self, use: FloatArray) -> Allocation | None:
         """Return the best rates of an assignment, None where floors or memories do not fit.
 
