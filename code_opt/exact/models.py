@@ -11,6 +11,7 @@ import numpy as np
 import pyomo.environ as pyo
 
 from code_opt.core.bounds import most_accurate
+from code_opt.core.columns import ColumnTable
 from code_opt.core.evaluator import (
     ChosenPath,
     Solution,
@@ -19,11 +20,12 @@ from code_opt.core.evaluator import (
     path_in_pool,
     path_of,
 )
-from code_opt.core.joint_tasks import JointTask
+from code_opt.core.joint_tasks import JointTask, single_tasks
 from code_opt.core.objective import ObjectiveFunction, accuracy_unit
 from code_opt.core.settings import Settings
+from code_opt.core.shared_prefixes import SharedPrefixes
 from code_opt.paths import PathPool, TaskGraph, TaskPaths
-from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.graph import FloatArray
 from code_opt.reward import log_value
 from formulations import (
     FlowData,
@@ -78,34 +80,14 @@ class ExchangeView(ModelView, Protocol):
 
 def path_data(pool: PathPool, goal: Goal) -> PathData:
     """Return the pool as the path formulation takes it."""
-    entries: Entries = {}
-    shared: Entries = {}
-    prefixes: list[list[list[int]]] = []
-    first = np.cumsum([0, *(len(t) for t in pool.tasks)]).tolist()
-    for t, (resources, use) in enumerate(_own_use(pool)):
-        for column, resource in enumerate(resources.tolist()):
-            used = np.flatnonzero(use[:, column])
-            entries.setdefault(resource, []).extend(
-                zip((used + first[t]).tolist(), use[used, column].tolist(), strict=True)
-            )
-    for group, sharing in zip(pool.groups, pool.sharing, strict=True):
-        for prefix in sharing.prefixes if sharing else ():
-            for column in np.flatnonzero(prefix.use).tolist():
-                resource = int(group.resources[column])
-                shared.setdefault(resource, []).append((len(prefixes), float(prefix.use[column])))
-            prefixes.append([(rows + first[group.tasks[m]]).tolist() for m, rows in prefix.paths])
+    table = ColumnTable(pool, single_tasks(pool))
+    shared = SharedPrefixes.of(table)
     return PathData(
-        task_names=[t.task.id for t in pool.tasks],
-        weight=pool.weights.tolist(),
-        floor=[t.floor for t in pool.tasks],
-        task_of=np.repeat(np.arange(len(pool.tasks)), [len(t) for t in pool.tasks]).tolist(),
-        accuracy=np.concatenate([t.paths.accuracy for t in pool.tasks]).tolist(),
-        most_rate=np.concatenate([t.most_rate for t in pool.tasks]).tolist(),
-        rate_rows=_rows(pool, entries, shared, is_rate=True),
-        memory_rows=_rows(pool, entries, shared, is_rate=False),
+        task_names=[task.task.id for task in pool.tasks],
+        **_of_columns(table, shared),
         goal=goal,
-        groups=[g.tasks for g in pool.groups if g.is_shared],
-        prefixes=prefixes,
+        groups=shared.groups,
+        prefixes=shared.columns_by_task(table.task),
     )
 
 
@@ -115,51 +97,39 @@ def joint_path_data(pool: PathPool, joint_tasks: Sequence[JointTask], goal: Goal
     A joint path of an input group is one path here, at the throughput of all its tasks, so that
     nothing is left that tasks would share. Without groups this is :func:`path_data`.
     """
-    entries: Entries = {}
-    first = np.cumsum([0, *(len(task) for task in joint_tasks)]).tolist()
-    for task, start in zip(joint_tasks, first[:-1], strict=True):
-        use = task.use_per_inference
-        for column, resource in enumerate(task.resources.tolist()):
-            used = np.flatnonzero(use[:, column])
-            entries.setdefault(resource, []).extend(
-                zip((used + start).tolist(), use[used, column].tolist(), strict=True)
-            )
+    table = ColumnTable(pool, joint_tasks)
     return PathData(
         task_names=[" + ".join(t.task.id for t in task.tasks) for task in joint_tasks],
-        weight=[float(task.weights.sum()) for task in joint_tasks],
-        floor=[task.floor for task in joint_tasks],
-        task_of=np.repeat(np.arange(len(joint_tasks)), [len(t) for t in joint_tasks]).tolist(),
-        accuracy=np.concatenate([task.mean_accuracy for task in joint_tasks]).tolist(),
-        most_rate=np.concatenate([task.most for task in joint_tasks]).tolist(),
-        rate_rows=_rows(pool, entries, {}, is_rate=True),
-        memory_rows=_rows(pool, entries, {}, is_rate=False),
+        **_of_columns(table, SharedPrefixes.none(table, table.use_per_inference)),
         goal=goal,
     )
 
 
-def _own_use(pool: PathPool) -> list[tuple[IntArray, FloatArray]]:
-    """Return for each task some resources and their use by its paths beyond shared prefixes."""
-    found = [(task.resources, task.paths.use) for task in pool.tasks]
-    for group, sharing in zip(pool.groups, pool.sharing, strict=True):
-        if sharing:
-            for t, use in zip(group.tasks, sharing.own_use, strict=True):
-                found[t] = (group.resources, use)
-    return found
+def _of_columns(table: ColumnTable, shared: SharedPrefixes) -> dict[str, Any]:
+    """Return the fields of :class:`PathData` that follow from columns and what they share."""
+    names = [resource.name for resource in table.pool.resources]
+    resources = np.unique(np.concatenate([task.resources for task in table.joint_tasks]))
+    is_rate = table.pool.topology.is_rate_resource[resources]
+    return {
+        "weight": table.weights.tolist(),
+        "floor": table.floor.tolist(),
+        "task_of": table.task.tolist(),
+        "accuracy": table.mean_accuracy.tolist(),
+        "most_rate": table.most.tolist(),
+        "rate_rows": shared.rows(resources[is_rate], names),
+        "memory_rows": shared.rows(resources[~is_rate], names),
+    }
 
 
 Entries = dict[int, list[tuple[int, float]]]
 """Of each resource: who uses it, and how much."""
 
 
-def _rows(pool: PathPool, entries: Entries, shared: Entries, is_rate: bool) -> Rows:
+def _rows(pool: PathPool, entries: Entries, is_rate: bool) -> Rows:
     """Return the rows of servers and links, or of memories."""
     is_wanted = pool.topology.is_rate_resource == is_rate
-    order = sorted(r for r in {*entries, *shared} if is_wanted[r])
-    return Rows(
-        [pool.resources[r].name for r in order],
-        [entries.get(r, []) for r in order],
-        [shared.get(r, []) for r in order] if shared else (),
-    )
+    order = sorted(r for r in entries if is_wanted[r])
+    return Rows([pool.resources[r].name for r in order], [entries[r] for r in order])
 
 
 @dataclass
@@ -501,8 +471,8 @@ def _flow_data(pool: PathPool, goal: Goal) -> FlowData:
         )
     return FlowData(
         tasks,
-        _rows(pool, entries, {}, is_rate=True),
-        _rows(pool, entries, {}, is_rate=False),
+        _rows(pool, entries, is_rate=True),
+        _rows(pool, entries, is_rate=False),
         goal,
         groups=[g.tasks for g in pool.groups if g.is_shared],
         pairs=[
