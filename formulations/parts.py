@@ -20,6 +20,12 @@ def weighted(coefficients: Sequence[float], variables: Sequence[Any]) -> LinearE
     return LinearExpression(linear_coefs=list(coefficients), linear_vars=list(variables))
 
 
+def linear(pairs: Iterable[tuple[float, Any]]) -> LinearExpression:
+    """Return sum of coefficient * variable, of pairs."""
+    coefficients, variables = zip(*pairs, strict=True)
+    return weighted(coefficients, variables)
+
+
 def carries(prefix: Any, users: Sequence[Any]) -> Any:
     """sum of users <= prefix, for the variable of a shared prefix and those of paths through it."""
     return (None, weighted([*[1.0] * len(users), -1.0], [*users, prefix]), 0.0)
@@ -57,7 +63,7 @@ def capacity(
         pairs += [pair for v, amount in rows.shared_of(i) for pair in shared_terms(v, amount)]
         if not pairs:
             return pyo.Constraint.Skip
-        return (None, weighted(*_split(pairs)), 1.0)
+        return (None, linear(pairs), 1.0)
 
     model.add_component(name, pyo.Constraint(range(len(rows.entries)), rule=rule))
 
@@ -101,8 +107,3 @@ def add_tangent(
     y = getattr(model, f"log_{term}")
     tangents: pyo.ConstraintList = getattr(model, f"{term}_tangents")
     return tangents.add((None, weighted([1.0, -log_slope], [y, x]), log_value - log_slope * at))
-
-
-def _split(pairs: Iterable[tuple[float, Any]]) -> tuple[list[float], list[Any]]:
-    coefficients, variables = zip(*pairs, strict=True)
-    return list(coefficients), list(variables)

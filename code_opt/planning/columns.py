@@ -285,6 +285,16 @@ class TableBuilder:
         for row in rows:
             self.add(**cells, **row)
 
+    def add_fitting(self, rows: Iterable[Mapping[str, Any]], **cells: Any) -> None:
+        """Add rows as :meth:`add_all`, without cells of columns that the table does not have."""
+        for row in rows:
+            self.add(**{k: v for k, v in {**cells, **row}.items() if k in self._columns})
+
+    @property
+    def name(self) -> str:
+        """Name of the table."""
+        return self._name
+
     def table(self) -> Table:
         """Return the table of all rows so far."""
         return Table(
@@ -293,11 +303,6 @@ class TableBuilder:
             columns=tuple(self._columns.values()),
             rows=tuple(tuple(row.values()) for row in self.rows),
         )
-
-
-def builders(*tables: tuple[str, str, str]) -> dict[str, TableBuilder]:
-    """Return empty tables by their names, from the name, title and columns of each."""
-    return {name: TableBuilder(name, title, columns) for name, title, columns in tables}
 
 
 def _cell(column: Column, value: Any) -> Cell:
