@@ -28,6 +28,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from code_opt.instance.digest import changed_parts
@@ -260,14 +261,26 @@ class InstanceIndex:
     def steps(self, task: Task, path: Sequence[str]) -> Iterator[tuple[tuple[str, ...], _Figures]]:
         """Yield each step of a path: from which on it is the same as which others, its figures.
 
-        A step is the way into a block (or to the output), with its adapter, and the block. Two
+        A step is the way into a block (or to the output), with its adapter, and the block; before
+        it comes the way of an input to the server of the first one, if it is sent there. Two
         steps of tasks of an input group are the same if they and all steps before them have the
-        same names: ends and adapter, or the task where the adapter is the task's own. A
-        trunk arc stays on one server; so only connections can cross links.
+        same names: ends and adapter, or the task where the adapter is the task's own; of an input
+        its size and the servers. A trunk arc stays on one server; so only connections and inputs
+        can cross links.
         """
         connections = self.connections(task)
         prefix: tuple[str, ...] = ()
         chain = [INPUT, *path, OUTPUT]
+        origin = self.origin(task)
+        if origin is not None:
+            entry = connections.get((INPUT, path[0]))
+            first = self.host[path[0]] if entry is None else self._place(entry)
+            size = self._size(task, entry)
+            if first != origin:
+                sent = _Figures()
+                self._transfer(sent, origin, first, size)
+                prefix = (repr(size), origin, first)
+                yield prefix, sent
         for source, target in zip(chain, chain[1:], strict=False):
             figures = _Figures()
             connection = connections.get((source, target))
@@ -275,26 +288,47 @@ class InstanceIndex:
             own = f"of {task.id}" if adapter is None else f"shared {adapter}"
             prefix = (*prefix, source, target, own)
             if connection is not None:
-                self._adapt(figures, connection)
+                self._adapt(task, figures, connection)
             if target != OUTPUT:
                 self._run(figures, self.host[target], self.blocks[target].flops)
             yield prefix, figures
 
-    def _adapt(self, figures: _Figures, connection: Connection) -> None:
-        """Add the adapter of a connection and what it receives and hands on."""
-        source, target = connection.source, connection.target
-        adapter = connection.server
-        if adapter is None:
-            adapter = self.host[target if source == INPUT else source]
-        size = connection.bytes
-        if size is None:
-            size = 0.0 if source == INPUT else self.blocks[source].output_bytes
-        if source != INPUT:
-            self._transfer(figures, self.host[source], adapter, size)
+    @staticmethod
+    def is_sent(task: Task) -> bool:
+        """Whether inputs of a task are sent from a server; else they are everywhere at once."""
+        return task.origin is not None or task.input_bytes > 0
+
+    def origin(self, task: Task) -> str | None:
+        """Return the server from which inputs of a task are sent, None where they are not."""
+        if not self.is_sent(task):
+            return None
+        return self.dnns[task.dnn].server if task.origin is None else task.origin
+
+    def _place(self, connection: Connection) -> str:
+        """Return the server of an adapter: its own, else where its source is (or it enters)."""
+        if connection.server is not None:
+            return connection.server
+        return self.host[
+            connection.target if connection.source == INPUT else connection.source
+        ]
+
+    def _size(self, task: Task, connection: Connection | None) -> float:
+        """Return the bytes of a connection, or of the native entry (None)."""
+        if connection is not None and connection.bytes is not None:
+            return connection.bytes
+        if connection is None or connection.source == INPUT:
+            return task.input_bytes
+        return self.blocks[connection.source].output_bytes
+
+    def _adapt(self, task: Task, figures: _Figures, connection: Connection) -> None:
+        """Add the adapter of a connection and what it receives from a block and hands on."""
+        adapter, size = self._place(connection), self._size(task, connection)
+        if connection.source != INPUT:
+            self._transfer(figures, self.host[connection.source], adapter, size)
         self._run(figures, adapter, connection.flops)
         figures.memory[adapter] += BYTES_PER_PARAMETER * connection.params
-        if target != OUTPUT:
-            self._transfer(figures, adapter, self.host[target], size)
+        if connection.target != OUTPUT:
+            self._transfer(figures, adapter, self.host[connection.target], size)
 
     def _run(self, figures: _Figures, server: str, flops: float) -> None:
         figures.work[server] += flops
@@ -331,7 +365,8 @@ class InstanceIndex:
         """Rate of a task, or of its input group, without coordination [inferences/s].
 
         The native paths with an equal share of everything: of a server among the DNNs that
-        it hosts, of a DNN's share and of a link among the DNN's users (single tasks and
+        it hosts, of a link that native inputs cross among the DNNs whose native paths cross it,
+        of a DNN's share and of a link among the DNN's users (single tasks and
         groups). What native paths of a group have in common is computed once. Native
         paths whose transfers have no link run at rate 0.
         """
@@ -356,8 +391,30 @@ class InstanceIndex:
             for ends, size in figures.traffic.items():
                 bandwidth = self.links[ends].bandwidth
                 if bandwidth is not None and size > 0:
-                    rates.append(bandwidth / users / size)
+                    rates.append(bandwidth / (self.crossing[ends] * users) / size)
         return min(rates, default=math.inf)
+
+    @cached_property
+    def crossing(self) -> dict[tuple[str, str], int]:
+        """Number of DNNs that share each link without coordination.
+
+        Where a native path sends its input over a link, these are all whose native paths put
+        bytes on it; else a DNN has it to itself.
+        """
+        dnns: dict[tuple[str, str], set[str]] = defaultdict(set)
+        sent = set()
+        for task in self.instance.tasks:
+            native = self.native_blocks(task)
+            steps = [step for _, step in self.steps(task, native)]
+            if any(step.missing for step in steps):
+                continue
+            for number, step in enumerate(steps):
+                crossed = {ends for ends, size in step.traffic.items() if size > 0}
+                for ends in crossed:
+                    dnns[ends].add(task.dnn)
+                if self.is_sent(task) and number < len(steps) - len(native):  # up to a block
+                    sent |= crossed
+        return {ends: len(dnns[ends]) if ends in sent else 1 for ends in self.links}
 
 
 def _log_shape(shape: Power | Logistic | Exponential, x: float) -> float:

@@ -272,10 +272,13 @@ class _Site:
         return load
 
     def visited(self, task: Task, path: Sequence[str]) -> set[str]:
-        """Return the servers that a path visits, those of its adapters included."""
+        """Return the servers without which a path is gone, those of its adapters included.
+
+        Inputs are lost with a server only where the task says that they arrive there.
+        """
         servers = {self.network.host[block] for block in path}
-        used = self.network.used(task, path)
-        return servers | {c.server for c in used if c.server is not None}
+        servers |= {c.server for c in self.network.used(task, path) if c.server is not None}
+        return servers if task.origin is None else servers | {task.origin}
 
 
 def _offer(present: float | None, unit: float | None, price: float, most: float | None) -> _Offer:

@@ -51,7 +51,8 @@ class ReferencePath:
     """NaN where the path is not measured and predicted below 0."""
     measured: bool
     steps: tuple[tuple[tuple[str | None, ...], Array, Array, Array], ...]
-    """Tail, head and adapter of each step (None: the task's own), its work, traffic, memory."""
+    """Name of each step, its work, traffic and memory: an input's way to a server; or tail, head and
+    adapter (None: the task's own)."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,18 @@ class _Tables:
         drops, sizes = 0.0, task.accuracy
         nodes = ["input", *blocks, "output"]
         steps = []
+        sent = self.sent(task, arcs["input"][blocks[0]], self.home[blocks[0]])
+        if sent is not None:
+            start, stop, size = sent
+            ends = (self.instance.servers[start].id, self.instance.servers[stop].id)
+            if start != stop and self.links:
+                if ends not in self.links:
+                    return None
+                traffic = np.zeros(len(self.links))
+                traffic[self.links[ends]] += size
+                hops[self.links[ends]] += 1
+                name = ("sent", *ends, str(size))
+                steps.append((name, np.zeros(len(self.servers)), traffic, np.zeros_like(self.speed)))
         for tail, head in zip(nodes[:-1], nodes[1:], strict=True):
             connection = arcs[tail][head]
             work = np.zeros(len(self.servers))
@@ -123,6 +136,8 @@ class _Tables:
             memory[middle] += 4.0 * connection.params
             if connection.bytes is not None:
                 size = connection.bytes
+            elif tail == "input":
+                size = task.input_bytes
             else:
                 size = self.block[tail].output_bytes if tail in self.block else 0.0
             for start, stop in ((at_tail, middle), (middle, at_head)):
@@ -151,6 +166,18 @@ class _Tables:
             blocks in measured,
             tuple(steps),
         )
+
+    def sent(
+        self, task: Task, entry: Connection | None, home: int
+    ) -> tuple[int, int, float] | None:
+        """Return between which servers an input is sent, and its bytes; None: it is not."""
+        if task.origin is None and not task.input_bytes:
+            return None
+        start = self.servers[task.origin or self.dnn[task.dnn].server]
+        if entry is None:
+            return start, home, task.input_bytes
+        stop = home if entry.server is None else self.servers[entry.server]
+        return start, stop, task.input_bytes if entry.bytes is None else entry.bytes
 
     def paths(self, task: Task) -> Iterator[tuple[str, ...]]:
         arcs = self.arcs(task)
@@ -200,8 +227,25 @@ class _Tables:
                     rate = min(rate, self.speed[index] / (hosted * sharing) / work[index])
             for index in range(len(self.links)):
                 if traffic[index] > 0:
-                    rate = min(rate, self.bandwidth[index] / sharing / traffic[index])
+                    split = sharing * self.crossing()[index]
+                    rate = min(rate, self.bandwidth[index] / split / traffic[index])
         return rate
+
+    def crossing(self) -> list[int]:
+        """Return by how many DNNs each link is divided without coordination."""
+        crossed: list[set[str]] = [set() for _ in self.links]
+        by_inputs: set[int] = set()
+        for task in self.instance.tasks:
+            path = self.describe(task, tuple(block.id for block in self.dnn[task.dnn].blocks))
+            if path is None:
+                continue
+            for index in np.flatnonzero(path.traffic > 0).tolist():
+                crossed[index].add(task.dnn)
+            if task.origin is not None or task.input_bytes:
+                ways = 2 if path.steps[0][0][0] == "sent" else 1
+                traffic = np.sum([step[2] for step in path.steps[:ways]], axis=0)
+                by_inputs.update(np.flatnonzero(traffic > 0).tolist())
+        return [len(names) if i in by_inputs else 1 for i, names in enumerate(crossed)]
 
 
 def together(tasks: list[Task], paths: list[ReferencePath]) -> list[Array]:
@@ -209,9 +253,9 @@ def together(tasks: list[Task], paths: list[ReferencePath]) -> list[Array]:
     found: dict[tuple[object, ...], tuple[Array, Array, Array]] = {}
     for task, path in zip(tasks, paths, strict=True):
         walked: tuple[object, ...] = ()
-        for (tail, head, adapter), *costs in path.steps:
-            own = task.id if adapter is None else None
-            walked = (*walked, (tail, head, adapter, own))
+        for name, *costs in path.steps:
+            own = task.id if name[-1] is None else None
+            walked = (*walked, (*name, own))
             found[walked] = tuple(costs)
     return [np.sum([costs[k] for costs in found.values()], axis=0) for k in range(3)]
 

@@ -90,6 +90,14 @@ def test_hundreds_of_random_instances_with_shared_inputs(block):
     assert "feasible" in statuses
 
 
+@pytest.mark.parametrize("block", range(20))
+def test_hundreds_of_random_instances_whose_inputs_are_sent(block):
+    seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
+    options = {"links": "all" if block % 2 else "some", "inputs": True, "groups": block % 4 > 1}
+    statuses = {agree(300_000 + seed, max_combinations=1500, **options) for seed in seeds}
+    assert "feasible" in statuses
+
+
 @pytest.mark.long
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("block", range(100))
@@ -104,3 +112,11 @@ def test_thousands_of_random_instances(block):
 def test_thousands_of_random_instances_with_shared_inputs(block):
     for i in range(50):
         agree(200_000 + 50 * block + i, groups=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("block", range(100))
+def test_thousands_of_random_instances_whose_inputs_are_sent(block):
+    for i in range(50):
+        agree(400_000 + 50 * block + i, inputs=True, groups=bool(i % 2))

@@ -114,7 +114,7 @@ def make_result(
 
 def blocks_of(task: TaskPaths, arcs: Sequence[int]) -> tuple[str, ...]:
     """Return the block ids of a path given by its arcs."""
-    return tuple(task.graph.arcs[a].head for a in arcs[:-1])
+    return task.graph.blocks(arcs)
 
 
 def _link_result(

@@ -2,7 +2,8 @@
 
 Taken from the instance alone (docs/format.md): a block runs on the server that hosts its
 DNN; an adapter where its source does unless the data says otherwise (entries: where the
-target does). The tasks of an input group make one route: what their paths have in
+target does). Inputs that are sent begin at a server of their own and cross links like activations.
+The tasks of an input group make one route: what their paths have in
 common from the input on stands in it once.
 """
 
@@ -41,6 +42,7 @@ class Segment:
 
     server: str
     parts: tuple[Part, ...]
+    """None at all where an input is only handed on as it is."""
     parent: int
     """Segment whose output arrives here (an earlier one), -1: the inputs."""
     size: float
@@ -150,7 +152,13 @@ class _Tree:
         self.blocks = {block.id: block for dnn in instance.dnns for block in dnn.blocks}
         known = {task.id: task for task in instance.tasks}
         self.tasks = [known[task] for task in paths]
-        self.keys = [step_keys(task, paths[task.id]) for task in self.tasks]
+        self.servers = {dnn.id: dnn.server for dnn in instance.dnns}
+        self.has_links = bool(instance.links)
+        self.sent = [self._sent(task, self.paths[task.id]) for task in self.tasks]
+        self.keys = [
+            [*way, *step_keys(task, paths[task.id])]
+            for task, way in zip(self.tasks, self.sent, strict=True)
+        ]
         self.segments: list[_Open] = []
 
     def route(self, rate: float) -> Route:
@@ -181,6 +189,9 @@ class _Tree:
             else:
                 branches.setdefault(self.keys[place][depth], []).append(place)
         for key, some in branches.items():
+            if at is None and self.sent[some[0]]:
+                self._follow(some, 1, self._send(*key, some))
+                continue
             end = at
             for part, size in self._parts(self.tasks[some[0]], key[:2]):
                 if end is None or (end == at and len(branches) > 1):
@@ -188,6 +199,25 @@ class _Tree:
                 else:
                     end = self._extended(end, part, size, some)
             self._follow(some, depth + 1, end)
+
+    def _sent(self, task: Task, path: Sequence[str]) -> list[StepKey]:
+        """Return the way of an input to another server: the servers and its bytes, or nothing."""
+        if not (task.sends_inputs and self.has_links):
+            return []
+        start = task.origin or self.servers[task.dnn]
+        entry = next((c for c in task.connections if (c.source, c.target) == (INPUT, path[0])), None)
+        stop, size = self.host[path[0]], task.input_bytes
+        if entry is not None:
+            stop = entry.server or stop
+            size = size if entry.bytes is None else entry.bytes
+        return [] if start == stop else [(start, stop, repr(size))]
+
+    def _send(self, start: str, stop: str, size: str, places: list[int]) -> int:
+        """Begin where an input arrives; return the segment that has it on another server."""
+        begin = len(self.segments)
+        self.segments.append(_Open(start, -1, 0.0, tuple(places)))
+        self.segments.append(_Open(stop, begin, float(size), tuple(places)))
+        return begin + 1
 
     def _extended(self, at: int, part: Part, size: float, places: list[int]) -> int:
         """Put a part behind a segment out of which nothing else leads; return where it is."""
@@ -210,7 +240,7 @@ class _Tree:
     def _parts(self, task: Task, ends: Ends) -> list[tuple[Part, float]]:
         """Return the adapter and the block of a step, with the bytes that lead to each."""
         source, target = ends
-        size = 0.0 if source == INPUT else self.blocks[source].output_bytes
+        size = task.input_bytes if source == INPUT else self.blocks[source].output_bytes
         found = []
         connection = next((c for c in task.connections if (c.source, c.target) == ends), None)
         if connection is not None:

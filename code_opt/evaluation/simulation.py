@@ -157,6 +157,8 @@ class _Loop:
                     for place, piece in enumerate(pieces)
                     if piece.next or segments[piece.segment].answers
                 ]
+        self.passed = {name for visit, name in self.where.items() if not self.servers[name].works(visit)}
+        """Servers that something passes without work."""
         self.busy: set[str] = set()
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
@@ -189,11 +191,17 @@ class _Loop:
         name = self.where[visit]
         server = self.servers[name]
         begun = server.arrive(visit, self.now, self.now)
-        if self.computing is None:
-            # Outputs leave a server in the order in which their inferences arrived.
+        if self.computing is None or not server.works(visit):
             times = server.leave(visit, begun, self.now)
             for place, tasks, following in self.outputs[visit]:
-                self._leave(visit, number, times[place], tasks, following)
+                # Outputs leave a server in the order in which their inferences arrived, but for
+                # those of visits without work: their messages may be on a link before.
+                if following and times[place] > self.now and name in self.passed:
+                    self._at(
+                        times[place], self._leave, visit, number, times[place], tasks, following
+                    )
+                else:
+                    self._leave(visit, number, times[place], tasks, following)
             return
         server.todo.append(Item(visit, number, begun))
         if name not in self.busy:

@@ -89,7 +89,8 @@ class Dnn(Record):
 class Connection(Record):
     """A learnable connection of one task: cross, skip, exit or entry.
 
-    Where ``bytes`` is null, the source block's ``output_bytes`` cross (an entry: 0).
+    Where ``bytes`` is null, the source block's ``output_bytes`` cross (an entry: the task's
+    ``input_bytes``, and only where its inputs travel, see :attr:`Task.sends_inputs`).
     Where ``server`` is null, the adapter runs on the server of the source block
     (an entry: of the target block). Two tasks of one input group have the same adapter
     where the ends and ``share`` are the same; where it is null, the adapter is the task's own.
@@ -100,7 +101,9 @@ class Connection(Record):
     drop: Finite = Field(description="predicted loss of accuracy; may be negative")
     flops: NonNegative = Field(0.0, description="work of the adapter for one inference [FLOP]")
     params: NonNegative = Field(0.0, description="parameters of the adapter (4 bytes each)")
-    bytes: NonNegative | None = Field(None, description="activation handed on [bytes]")
+    bytes: NonNegative | None = Field(
+        None, description="activation (or input) handed on [bytes]"
+    )
     server: Identifier | None = Field(None, description="server that runs the adapter")
     share: Identifier | None = Field(
         None,
@@ -133,8 +136,20 @@ class Task(Record):
     input_group: Identifier | None = Field(
         None, description="tasks of one group look at the same input, at one rate"
     )
+    input_bytes: NonNegative = Field(0.0, description="size of one input as it is sent [bytes]")
+    origin: Identifier | None = Field(
+        None, description="server at which inputs arrive; null: that of the task's own DNN"
+    )
     connections: tuple[Connection, ...] = Field((), strict=False)
     measured_paths: tuple[MeasuredPath, ...] = Field((), strict=False)
+
+    @property
+    def sends_inputs(self) -> bool:
+        """Whether inputs start at a server, from which they cross links; else they are everywhere.
+
+        Then every entry, the native one included, is a connection from that server.
+        """
+        return self.origin is not None or self.input_bytes > 0.0
 
 
 class Power(Record):

@@ -84,7 +84,7 @@ REQUIRED_TABLES = ("servers", "dnns", "blocks", "tasks")
 
 TEXTS = frozenset(
     {"schema", "name", "description", "bundle", "id", "source", "target", "dnn", "server"}
-    | {"input_group", "share", "task", "blocks", "part", "kind"}
+    | {"input_group", "origin", "share", "task", "blocks", "part", "kind"}
 )
 """Columns of text; ``floor`` holds numbers or text, all others hold numbers."""
 

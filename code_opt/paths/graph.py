@@ -12,7 +12,8 @@ if it does nothing there (a failed server): see :class:`Topology`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -79,6 +80,8 @@ class Arc(NamedTuple):
     """Whether it stands in the task's connections (an adapter, or a changed native arc)."""
     share: str | None
     """Name of the adapter, by which tasks of an input group share it; None: the task's own."""
+    block: str | None = None
+    """The block that it enters; None: it leads to the output, or only an input to a server."""
 
     @property
     def step(self) -> Step | None:
@@ -86,11 +89,24 @@ class Arc(NamedTuple):
         return None if self.share is None else (self.tail, self.head, self.share)
 
 
+class _Sent(NamedTuple):
+    """An input on its way to a block."""
+
+    start: str
+    """Server that it is at."""
+    size: float
+    """[bytes]"""
+    origin: str | None
+    """Server without which there is no input, where an arc has to say so."""
+
+
 @dataclass(frozen=True)
 class TaskGraph:
     """The directed acyclic graph of one task, reduced to what lies on a path.
 
-    Nodes are numbered in topological order; node 0 is ``input``, the last one ``output``.
+    Nodes are numbered in topological order; node 0 is ``input``, the last one ``output``. The
+    others are blocks and, for tasks of an input group, servers to which the input is sent: there
+    the adapters of all tasks of the group can take it, so that it crosses a link once.
     """
 
     task: Task
@@ -153,11 +169,39 @@ class TaskGraph:
             best[self.heads[i]] = min(best[self.heads[i]], best[self.tails[i]] + weight[i])
         return best
 
+    @cached_property
+    def entries(self) -> dict[str, tuple[int, ...]]:
+        """Arcs from the input to each block that it can enter, by block."""
+        sent = {
+            arc.head: i
+            for i, arc in enumerate(self.arcs)
+            if arc.block is None and arc.head != OUTPUT
+        }
+        found = {}
+        for i, arc in enumerate(self.arcs):
+            if arc.tail == INPUT and arc.block is not None:
+                found[arc.block] = (i,)
+            elif arc.tail in sent and arc.block is not None:
+                found[arc.block] = (sent[arc.tail], i)
+        return found
+
+    def step_arcs(self, tail: str, head: str) -> tuple[int, ...] | None:
+        """Return the arcs of a step between input, blocks and output, None where there is none."""
+        if tail == INPUT:
+            return self.entries.get(head)
+        arc = self.arc_index.get((tail, head))
+        return None if arc is None else (arc,)
+
     def path_arcs(self, blocks: Sequence[str]) -> list[int] | None:
         """Return the arc numbers of a path given by its blocks, or None where it has none."""
         ends = [INPUT, *blocks, OUTPUT]
-        arcs = [self.arc_index.get(pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
-        return None if None in arcs else [a for a in arcs if a is not None]
+        steps = [self.step_arcs(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
+        return None if None in steps else [arc for step in steps for arc in step or ()]
+
+    def blocks(self, arcs: Iterable[int]) -> tuple[str, ...]:
+        """Return the block ids of a path given by its arc numbers."""
+        entered = (self.arcs[a].block for a in arcs)
+        return tuple(block for block in entered if block is not None)
 
 
 class Topology:
@@ -278,7 +322,8 @@ class Topology:
         """Return the rate of a task, or an input group, without coordination [inferences/s].
 
         The native paths at an equal share of everything: of a server (capacity divided by the
-        number of DNNs hosted there), then of the DNN and of links among those that the DNN
+        number of DNNs hosted there) and of a link that inputs cross (by the number of DNNs whose
+        native paths cross it), then of the DNN and of links among those that the DNN
         serves, which are single tasks and input groups. Tasks of a group that the same
         DNN serves share its trunk. Capped by demand; 0 where a native path cannot be used.
         """
@@ -301,18 +346,42 @@ class Topology:
                 sharers = self._users_of[dnn]
                 if limited.kind == "server":
                     sharers *= max(1, self._dnns_on[limited.key[0]])
+                else:
+                    sharers *= max(1, self._dnns_across[number])
                 rate = min(rate, 1.0 / sharers / total)
         return float(rate)
 
+    @cached_property
+    def _dnns_across(self) -> Counter[int]:
+        """Number of DNNs whose native paths cross a link, of links that native inputs cross."""
+        dnns: dict[int, set[str]] = {}
+        crossed: set[int] = set()
+        for task in self.instance.tasks:
+            is_input = task.sends_inputs
+            for arc in self._native_walk(task) or ():
+                links = {i for i, amount in arc.use if self._is_link(i) and amount > 0.0}
+                for link in links:
+                    dnns.setdefault(link, set()).add(task.dnn)
+                if is_input:
+                    crossed |= links
+                is_input = is_input and arc.block is None
+        return Counter({link: len(dnns[link]) for link in crossed})
+
+    def _is_link(self, resource: int) -> bool:
+        return self.resources[resource].kind == "link"
+
     def _native_walk(self, task: Task) -> list[Arc] | None:
         """Return the arcs of the native path, or None where it lacks a link."""
-        ends = [INPUT, *(b.id for b in self.dnn[task.dnn].blocks), OUTPUT]
+        blocks = [b.id for b in self.dnn[task.dnn].blocks]
+        ends = [*blocks, OUTPUT]
         changed = {(c.source, c.target): c for c in task.connections}
+        walk = self._entry(task, blocks[0], changed.get((INPUT, blocks[0])))
         arcs = [
             self._arc(tail, head, changed.get((tail, head)))
             for tail, head in zip(ends[:-1], ends[1:], strict=True)
         ]
-        return None if None in arcs else [arc for arc in arcs if arc is not None]
+        found = [arc for arc in arcs if arc is not None]
+        return None if None in arcs or not walk else [*walk, *found]
 
     def _outgoing(self, task: Task) -> dict[str, list[Arc]]:
         """Return the usable arcs by tail, restricted to nodes between input and output."""
@@ -323,6 +392,10 @@ class Topology:
         ends.setdefault(INPUT, {}).setdefault(blocks[0].id, None)
         ends.setdefault(blocks[-1].id, {}).setdefault(OUTPUT, None)
 
+        begun: dict[str, dict[str, Arc]] = {INPUT: {}}
+        for head, connection in ends.pop(INPUT).items():
+            for arc in self._entry(task, head, connection):
+                begun.setdefault(arc.tail, {})[arc.head] = arc
         outgoing: dict[str, list[Arc]] = {}
         entering: dict[str, list[str]] = {}
         frontier = [INPUT]
@@ -330,17 +403,18 @@ class Topology:
             node = frontier.pop()
             if node in outgoing:
                 continue
-            targets = ends.get(node, {})
-            follower = self._next.get(node)
-            if follower is not None and follower not in targets:
-                targets = {**targets, follower: None}
-            arcs = []
-            for head in targets:
-                arc = self._arc(node, head, targets[head])
-                if arc is not None:
-                    arcs.append(arc)
-                    entering.setdefault(head, []).append(node)
-                    frontier.append(head)
+            if node in begun:
+                arcs = list(begun[node].values())
+            else:
+                targets = ends.get(node, {})
+                follower = self._next.get(node)
+                if follower is not None and follower not in targets:
+                    targets = {**targets, follower: None}
+                found = (self._arc(node, head, c) for head, c in targets.items())
+                arcs = [arc for arc in found if arc is not None]
+            for arc in arcs:
+                entering.setdefault(arc.head, []).append(node)
+                frontier.append(arc.head)
             outgoing[node] = arcs
         useful = {OUTPUT}
         frontier = [OUTPUT]
@@ -355,32 +429,74 @@ class Topology:
             if node in useful
         }
 
-    def _arc(self, tail: str, head: str, connection: Connection | None) -> Arc | None:
-        """Return one arc with its costs, or None where a hop lacks a link."""
-        if connection is None:
+    def _entry(self, task: Task, head: str, connection: Connection | None) -> list[Arc]:
+        """Return the arcs by which a task's input enters a block; none where a hop lacks a link.
+
+        For a task of an input group, sending the input to another server is an arc of its own.
+        """
+        if not task.sends_inputs:
+            arc = self._arc(INPUT, head, connection)
+            return [] if arc is None else [arc]
+        start = task.origin or self.dnn[task.dnn].server
+        size = task.input_bytes
+        if connection is not None and connection.bytes is not None:
+            size = connection.bytes
+        place = (connection and connection.server) or self.server_of[head]
+        sent, tail = [], INPUT
+        if task.input_group is not None and self.links and place != start:
+            # No id holds a ">", so no block has this name; the same for all tasks of the group.
+            tail = f"{INPUT} {size!r} {start} > {place}"
+            sent, start = self._sent(tail, start, place, size, task.origin is not None), place
+            if not sent:
+                return []
+        arc = self._arc(tail, head, connection, _Sent(start, size, None if sent else task.origin))
+        return [] if arc is None else [*sent, arc]
+
+    def _sent(self, node: str, start: str, stop: str, size: float, visits: bool) -> list[Arc]:
+        """Return the arc by which an input reaches another server, if there is such a link."""
+        link = self.links.get((start, stop))
+        if link is None:
+            return []
+        use: list[tuple[int, float]] = []
+        if visits:
+            self._visit(use, start)
+        seconds = self._transfer(use, link, size)
+        hops = ((start, stop, size),)
+        return [Arc(INPUT, node, 0.0, seconds, tuple(use), hops, False, IDENTITY)]
+
+    def _arc(
+        self, tail: str, head: str, connection: Connection | None, sent: _Sent | None = None
+    ) -> Arc | None:
+        """Return one arc with its costs, or None where a hop lacks a link.
+
+        Args:
+            tail: where it begins.
+            head: a block or the output.
+            connection: the one with these ends; None for a native arc.
+            sent: from where the input is sent, for an entry of a task that sends its inputs.
+        """
+        if connection is None and sent is None:
             return self._native_arc(tail, head)
+        is_entry = tail == INPUT or sent is not None
         use: list[tuple[int, float]] = []
         hops: list[tuple[str, str, float]] = []
         seconds = 0.0
-        place = connection.server or self.server_of[head if tail == INPUT else tail]
-        if connection.flops > 0.0:
-            seconds += self._work(use, place, connection.flops)
-        elif self._visits and connection.server is not None:
-            use.append((self._index["visit", (place,)], 1.0))
-        memory = self.memory[place]
-        if connection.params > 0.0 and memory is not None:
-            # No memory at all still needs a unit: every adapter is then larger than 1.
-            share = BYTES_PER_PARAMETER * connection.params / (memory or SMALLEST)
-            use.append((self._index["memory", (place,)], share))
+        place = (connection and connection.server) or self.server_of[head if is_entry else tail]
+        if connection is not None:
+            seconds += self._adapt(use, place, connection)
         if self.links:
             stops = [place]
-            if tail != INPUT:
+            if not is_entry:
                 stops.insert(0, self.server_of[tail])
+            elif sent is not None:
+                stops.insert(0, sent.start)
             if head != OUTPUT:
                 stops.append(self.server_of[head])
-            size = connection.bytes
-            if size is None:
-                size = 0.0 if tail == INPUT else self.block[tail].output_bytes
+            size = None if connection is None else connection.bytes
+            if sent is not None:
+                size = sent.size
+            elif size is None:
+                size = 0.0 if is_entry else self.block[tail].output_bytes
             for hop in zip(stops[:-1], stops[1:], strict=True):
                 if hop[0] == hop[1]:
                     continue
@@ -389,10 +505,20 @@ class Topology:
                     return None
                 seconds += self._transfer(use, link, size)
                 hops.append((*hop, size))
+        if sent is not None and sent.origin:
+            self._visit(use, sent.origin)
         if head != OUTPUT:
             seconds += self._work(use, self.server_of[head], self.block[head].flops)
         return Arc(
-            tail, head, connection.drop, seconds, tuple(use), tuple(hops), True, connection.share
+            tail=tail,
+            head=head,
+            drop=0.0 if connection is None else connection.drop,
+            seconds=seconds,
+            use=tuple(use),
+            hops=tuple(hops),
+            is_connection=connection is not None,
+            share=IDENTITY if connection is None else connection.share,
+            block=None if head == OUTPUT else head,
         )
 
     def _native_arc(self, tail: str, head: str) -> Arc:
@@ -403,10 +529,32 @@ class Topology:
             seconds = 0.0
             if head != OUTPUT:
                 seconds = self._work(use, self.server_of[head], self.block[head].flops)
+            block = None if head == OUTPUT else head
             arc = self._native_arcs[tail, head] = Arc(
-                tail, head, 0.0, seconds, tuple(use), (), False, IDENTITY
+                tail, head, 0.0, seconds, tuple(use), (), False, IDENTITY, block
             )
         return arc
+
+    def _adapt(
+        self, use: list[tuple[int, float]], place: str, connection: Connection
+    ) -> float:
+        """Add what an adapter uses; return its unloaded time [s]."""
+        seconds = 0.0
+        if connection.flops > 0.0:
+            seconds = self._work(use, place, connection.flops)
+        elif self._visits and connection.server is not None:
+            use.append((self._index["visit", (place,)], 1.0))
+        memory = self.memory[place]
+        if connection.params > 0.0 and memory is not None:
+            # No memory at all still needs a unit: every adapter is then larger than 1.
+            share = BYTES_PER_PARAMETER * connection.params / (memory or SMALLEST)
+            use.append((self._index["memory", (place,)], share))
+        return seconds
+
+    def _visit(self, use: list[tuple[int, float]], server: str) -> None:
+        """Note that inputs arrive at a server: without it there are none."""
+        if self._visits:
+            use.append((self._index["visit", (server,)], 1.0))
 
     def _work(self, use: list[tuple[int, float]], server: str, flops: float) -> float:
         seconds = flops / self.capacity[server]

@@ -58,7 +58,7 @@ class TaskPaths:
 
     def blocks(self, path: int) -> tuple[str, ...]:
         """Return the block ids of one path."""
-        return tuple(self.graph.arcs[a].head for a in self.paths.arcs_of(path)[:-1])
+        return self.graph.blocks(self.paths.arcs_of(path))
 
     def number_of(self, arcs: tuple[int, ...]) -> int | None:
         """Return the number of a path given by its arcs, None if it is not in the pool."""
@@ -433,7 +433,7 @@ def _refuse_unlimited(graph: TaskGraph, paths: PathSet, most_rate: FloatArray) -
     if np.isfinite(most_rate).all():
         return
     free = int(np.flatnonzero(~np.isfinite(most_rate))[0])
-    blocks = " > ".join(graph.arcs[a].head for a in paths.arcs_of(free)[:-1])
+    blocks = " > ".join(graph.blocks(paths.arcs_of(free)))
     raise InputError(
         f"task {graph.task.id!r}: path {blocks} has no work and the task no demand, "
         "so its rate is unlimited; give it a demand"
