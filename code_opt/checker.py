@@ -308,9 +308,7 @@ class InstanceIndex:
         """Return the server of an adapter: its own, else where its source is (or it enters)."""
         if connection.server is not None:
             return connection.server
-        return self.host[
-            connection.target if connection.source == INPUT else connection.source
-        ]
+        return self.host[connection.target if connection.source == INPUT else connection.source]
 
     def _size(self, task: Task, connection: Connection | None) -> float:
         """Return the bytes of a connection, or of the native entry (None)."""

@@ -115,7 +115,9 @@ class _Tables:
                 traffic[self.links[ends]] += size
                 hops[self.links[ends]] += 1
                 name = ("sent", *ends, str(size))
-                steps.append((name, np.zeros(len(self.servers)), traffic, np.zeros_like(self.speed)))
+                steps.append(
+                    (name, np.zeros(len(self.servers)), traffic, np.zeros_like(self.speed))
+                )
         for tail, head in zip(nodes[:-1], nodes[1:], strict=True):
             connection = arcs[tail][head]
             work = np.zeros(len(self.servers))

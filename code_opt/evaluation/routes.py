@@ -205,7 +205,9 @@ class _Tree:
         if not (task.sends_inputs and self.has_links):
             return []
         start = task.origin or self.servers[task.dnn]
-        entry = next((c for c in task.connections if (c.source, c.target) == (INPUT, path[0])), None)
+        entry = next(
+            (c for c in task.connections if (c.source, c.target) == (INPUT, path[0])), None
+        )
         stop, size = self.host[path[0]], task.input_bytes
         if entry is not None:
             stop = entry.server or stop

@@ -144,10 +144,14 @@ class _Loop:
         self.where: dict[Visit, str] = {}
         self.outputs: dict[Visit, list[tuple[int, tuple[int, ...], list[tuple[Visit, float]]]]] = {}
         """What leaves a visit: piece, tasks that it answers, visits with bytes that it goes to."""
+        self.relays: set[Visit] = set()
+        """Visits of inputs that are only handed on."""
         for number, stream in enumerate(streams):
             segments = stream.route.segments
             for visit, pieces in stream.route.visits().items():
                 self.where[number, visit] = segments[visit].server
+                if not any(segments[piece.segment].parts for piece in pieces):
+                    self.relays.add((number, visit))
                 self.outputs[number, visit] = [
                     (
                         place,
@@ -157,7 +161,9 @@ class _Loop:
                     for place, piece in enumerate(pieces)
                     if piece.next or segments[piece.segment].answers
                 ]
-        self.passed = {name for visit, name in self.where.items() if not self.servers[name].works(visit)}
+        self.passed = {
+            name for visit, name in self.where.items() if not self.servers[name].works(visit)
+        }
         """Servers that something passes without work."""
         self.busy: set[str] = set()
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -191,7 +197,7 @@ class _Loop:
         name = self.where[visit]
         server = self.servers[name]
         begun = server.arrive(visit, self.now, self.now)
-        if self.computing is None or not server.works(visit):
+        if self.computing is None or visit in self.relays:
             times = server.leave(visit, begun, self.now)
             for place, tasks, following in self.outputs[visit]:
                 # Outputs leave a server in the order in which their inferences arrived, but for

@@ -101,9 +101,7 @@ class Connection(Record):
     drop: Finite = Field(description="predicted loss of accuracy; may be negative")
     flops: NonNegative = Field(0.0, description="work of the adapter for one inference [FLOP]")
     params: NonNegative = Field(0.0, description="parameters of the adapter (4 bytes each)")
-    bytes: NonNegative | None = Field(
-        None, description="activation (or input) handed on [bytes]"
-    )
+    bytes: NonNegative | None = Field(None, description="activation (or input) handed on [bytes]")
     server: Identifier | None = Field(None, description="server that runs the adapter")
     share: Identifier | None = Field(
         None,

@@ -535,9 +535,7 @@ class Topology:
             )
         return arc
 
-    def _adapt(
-        self, use: list[tuple[int, float]], place: str, connection: Connection
-    ) -> float:
+    def _adapt(self, use: list[tuple[int, float]], place: str, connection: Connection) -> float:
         """Add what an adapter uses; return its unloaded time [s]."""
         seconds = 0.0
         if connection.flops > 0.0:
