@@ -226,7 +226,7 @@ def test_no_table_of_commands_names_one_twice() -> None:
     """And every table that names commands names all of them."""
     names = list(reference.commands())
     for page in PAGES:
-        rows = re.findall(r"^\| \[?`([a-z]+)[ `][^|]*\| ", read(page), re.MULTILINE)
+        rows = re.findall(r"^\| \[?`([a-z-]+)[ `][^|]*\| ", read(page), re.MULTILINE)
         commands = [row for row in rows if row in names]
         if len(set(commands)) > 2:
             assert commands == names, page

@@ -20,6 +20,7 @@ from code_opt.cli.evaluate import evaluate
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.export import export
 from code_opt.cli.generate import generate
+from code_opt.cli.import_solution import import_solution
 from code_opt.cli.plan import plan
 from code_opt.cli.profile import profile
 from code_opt.cli.report import report
@@ -39,6 +40,7 @@ COMMANDS = (
     evaluate,
     report,
     export,
+    import_solution,
     generate,
     plan,
 )
@@ -77,7 +79,7 @@ def _command(function: Callable[..., ExitStatus]) -> Callable[..., None]:
 
 
 for _function in COMMANDS:
-    app.command(_function.__name__)(_command(_function))
+    app.command(_function.__name__.replace("_", "-"))(_command(_function))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,10 +9,16 @@ from pathlib import Path
 from code_opt.errors import InputError
 from code_opt.evaluation.subject import Subject
 from code_opt.instance import Instance
-from code_opt.networks.bundle import MANIFEST, AdapterEntry, PathEntry, save_bundle
+from code_opt.networks.bundle import (
+    MANIFEST,
+    AdapterEntry,
+    PathEntry,
+    adapters_file,
+    network_file,
+    save_bundle,
+)
 from code_opt.networks.compat import torch
 from code_opt.networks.multitask import MultiTaskNetwork, TaskPath
-from code_opt.networks.services import load_tensors
 from code_opt.networks.stitching import (
     Activations,
     Step,
@@ -178,8 +184,7 @@ class PathFits:
         assert bundle is not None
         tasks, adapters = [], {}
         for entry in bundle.manifest.tasks:
-            file = f"{entry.id}.adapters.safetensors"
-            tensors = load_tensors(bundle.folder / file)
+            tensors = dict(bundle.tensors(adapters_file(entry.id)))
             paths = list(entry.paths)
             for blocks, accuracy in new[entry.id].items():
                 if bundle.measured(entry.id, blocks) is not None:
@@ -211,9 +216,8 @@ class PathFits:
         manifest = bundle.manifest.model_copy(update={"tasks": tuple(tasks)})
         target.mkdir(parents=True, exist_ok=True)
         for dnn in manifest.dnns:
-            shutil.copyfile(
-                bundle.folder / f"{dnn.id}.safetensors", target / f"{dnn.id}.safetensors"
-            )
+            # Their checksums stay as well: damage on the way would show.
+            shutil.copyfile(bundle.folder / network_file(dnn.id), target / network_file(dnn.id))
         save_bundle(target, manifest, {}, adapters)
 
     def _instance(self, new: Mapping[str, Mapping[Path_, float]]) -> Instance:

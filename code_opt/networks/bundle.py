@@ -3,11 +3,13 @@
 A folder with ``manifest.json`` (checked like an instance), one safetensors file per
 network and one per task with its adapters. Nothing in it can run: architectures are names
 in ``torchvision.models`` with plain arguments, weights are plain arrays, and files are
-looked for inside the folder only.
+looked for inside the folder only. The manifest holds the SHA-256 of every other file, so that
+damage is found before it is measured; it says nothing about who wrote them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -35,6 +37,7 @@ _LARGEST = 10**6
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Size = Annotated[int, Field(ge=1, le=_LARGEST)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class DnnEntry(Record):
@@ -107,6 +110,18 @@ class Manifest(Record):
     """How adapters were trained, for whoever trains more."""
     dnns: tuple[DnnEntry, ...] = Field(min_length=1, strict=False)
     tasks: tuple[TaskEntry, ...] = Field(min_length=1, strict=False)
+    sha256: dict[str, Sha256]
+    """Of every file beside the manifest, by its name."""
+
+
+def network_file(dnn: str) -> str:
+    """Return the name of the file with a network's weights."""
+    return f"{dnn}.safetensors"
+
+
+def adapters_file(task: str) -> str:
+    """Return the name of the file with a task's adapters."""
+    return f"{task}.adapters.safetensors"
 
 
 def save_bundle(
@@ -119,7 +134,8 @@ def save_bundle(
 
     Args:
         folder: made if it is not there.
-        manifest: what the bundle holds.
+        manifest: what the bundle holds. The checksums of files that are written here are set;
+            those of others stay.
         networks: state of every network, by id.
         adapters: tensors of every task's adapters, by the task's id.
     """
@@ -128,12 +144,30 @@ def save_bundle(
     except OSError as error:
         raise InputError(f"{folder}: cannot be made: {error.strerror or error}") from None
     half = manifest.precision == "half"
-    for name, tensors in networks.items():
-        save_tensors(folder / f"{name}.safetensors", tensors, half=half)
-    for name, tensors in adapters.items():
-        save_tensors(folder / f"{name}.adapters.safetensors", tensors, half=half)
-    text = json.dumps(manifest.model_dump(mode="json", by_alias=True), indent=1)
+    files = {network_file(name): tensors for name, tensors in networks.items()}
+    files |= {adapters_file(name): tensors for name, tensors in adapters.items()}
+    sums = dict(manifest.sha256)
+    for file, tensors in files.items():
+        save_tensors(folder / file, tensors, half=half)
+        sums[file] = sha256(folder / file)
+    written = manifest.model_copy(update={"sha256": dict(sorted(sums.items()))})
+    text = json.dumps(written.model_dump(mode="json", by_alias=True), indent=1)
     write_atomically(folder / MANIFEST, text + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits.
+
+    Raises:
+        InputError: the file is missing or cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 class Bundle:
@@ -183,13 +217,28 @@ class Bundle:
             for name in (task.dataset.path,):
                 if name is not None and (Path(name).is_absolute() or ".." in Path(name).parts):
                     raise InputError(f"{place}.dataset.path = {shown(name)}: leaves its folder")
+        for file in (*map(network_file, dnns), *map(adapters_file, self.tasks)):
+            if file not in self.manifest.sha256:
+                raise InputError(f"{path}: sha256: no checksum of {file}")
 
-    def _load(self, file: str) -> dict[str, torch.Tensor]:
+    def tensors(self, file: str) -> dict[str, torch.Tensor]:
+        """Return the tensors of a file of the bundle; floating-point ones in float32.
+
+        Raises:
+            InputError: the file is missing, leads out of the bundle, is not what the manifest's
+                checksum says, or no safetensors file.
+        """
         if file not in self._tensors:
             path = self.folder / file
             # Names hold no separators, but a link could still lead out of the folder.
             if not path.resolve().is_relative_to(self.folder.resolve()):
                 raise InputError(f"{path}: leads out of the bundle")
+            found, wanted = sha256(path), self.manifest.sha256[file]
+            if found != wanted:
+                raise InputError(
+                    f"{path}: damaged or replaced: its SHA-256 is {found}, that in {MANIFEST} is "
+                    f"{wanted}; fetch or write the bundle again"
+                )
             self._tensors[file] = load_tensors(path)
         return self._tensors[file]
 
@@ -217,8 +266,8 @@ class Bundle:
         return self._trunks[dnn]
 
     def _build(self, entry: DnnEntry) -> Trunk:
-        file = f"{entry.id}.safetensors"
-        tensors = self._load(file)
+        file = network_file(entry.id)
+        tensors = self.tensors(file)
         architecture = Architecture(
             entry.architecture, entry.classes, entry.input, entry.options, entry.changes
         )
@@ -264,7 +313,7 @@ class Bundle:
             (a.source, a.target): a
             for a in (known.adapters if known is not None else entry.connections)
         }
-        file = f"{task}.adapters.safetensors"
+        file = adapters_file(task)
         found = []
         names = [INPUT, *blocks, OUTPUT]
         for tail, head in zip(names, names[1:], strict=False):
@@ -279,7 +328,7 @@ class Bundle:
             tensors = (
                 {
                     name.removeprefix(prefix): tensor
-                    for name, tensor in self._load(file).items()
+                    for name, tensor in self.tensors(file).items()
                     if name.startswith(prefix)
                 }
                 if adapter.state_dict()

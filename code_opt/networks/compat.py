@@ -7,7 +7,9 @@ torchvision::nms does not exist": it registers shape functions for two of the op
 torch refuses for operators that nobody defined. So the two are declared here first, without an
 implementation, and only where the compiled ones cannot be loaded. Calling one still raises.
 
-Import the names from here: ``from code_opt.networks.compat import torch, torchvision``.
+The package imports this module first of all, so ``import code_opt.networks`` is enough to make
+``import torchvision`` work afterwards. Inside of the package, import the names from here:
+``from code_opt.networks.compat import torch, torchvision``.
 """
 
 from __future__ import annotations

@@ -435,6 +435,7 @@ def _write_bundle(measuring: Measuring, folder: Path) -> None:
         adapters=config.adapters.model_dump(exclude={"kinds"}),
         dnns=tuple(dnns),
         tasks=tuple(tasks),
+        sha256={},
     )
     save_bundle(folder, manifest, networks, adapters)
 

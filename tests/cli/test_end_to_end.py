@@ -122,6 +122,35 @@ def test_export_writes_a_model_that_reads_back(
     assert highs.getModelStatus() == highspy.HighsModelStatus.kOptimal
 
 
+def test_a_solution_of_an_exported_model_becomes_a_checked_result(
+    instance: Path, tmp_path: Path
+) -> None:
+    import highspy
+
+    model, solution, out = (tmp_path / name for name in ("model.mps", "model.sol", "out/r.json"))
+    assert run("export", instance, "--to", model).returncode == 0
+    highs = highspy.Highs()
+    highs.setOptionValue("output_flag", False)
+    highs.readModel(str(model))
+    highs.run()
+    highs.writeSolution(str(solution), 0)
+    done = run("import-solution", instance, solution, "--out", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "checked, at the best rates for its paths" in done.stdout
+    assert "The solver's own reward: " in done.stdout
+    assert run("check", out, instance).returncode == 0
+    data = json.loads(out.read_text())
+    assert (data["method"], data["status"]) == ("imported", "feasible")
+
+    # Asked for more throughput than these paths have, the result says so.
+    done = run("import-solution", instance, solution, "--min-throughput", "1e6", "--out", out)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "its paths cannot be taken: throughput " in done.stderr
+    done = run("import-solution", instance, instance)
+    assert done.returncode == 2
+    assert "instance.json" in done.stderr or str(instance) in done.stderr
+
+
 def test_export_makes_a_missing_folder(instance: Path, tmp_path: Path) -> None:
     model = tmp_path / "none" / "below" / "model.lp"
     assert run("export", instance, "--to", model).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -34,6 +35,16 @@ def changed(folder: Path, change: Callable[[Any], Any]) -> Path:
     change(data)
     path.write_text(json.dumps(data))
     return folder
+
+
+def signed(folder: Path) -> Path:
+    """Set the checksums to those of the files as they are: a stranger can do that, too."""
+
+    def sign(data: Any) -> None:
+        for file in data["sha256"]:
+            data["sha256"][file] = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+
+    return changed(folder, sign)
 
 
 # --- Reading what was written ---------------------------------------------------------------
@@ -139,6 +150,14 @@ HOSTILE = {
     "no number": (set_in("tasks", 0, "deviation", value=[float("nan")]), "deviation"),
     "an accuracy above one": (set_in("tasks", 0, "paths", 0, "accuracy", value=1.5), "accuracy"),
     "an id twice": (lambda d: d["dnns"].append(d["dnns"][0]), "an id stands there twice"),
+    "a file without a checksum": (
+        lambda d: d["sha256"].pop("alexnet.safetensors"),
+        r"no checksum of alexnet\.safetensors",
+    ),
+    "a checksum that is none": (
+        set_in("sha256", "alexnet.safetensors", value="0" * 63),
+        r"sha256\.alexnet\.safetensors",
+    ),
     "no object": (lambda d: d.clear(), "schema"),
 }
 
@@ -216,10 +235,10 @@ class Trap:
 def test_pickles_are_not_opened(folder, tmp_path):
     (folder / "alexnet.safetensors").write_bytes(pickle.dumps(Trap(str(tmp_path / "sprung"))))
     with pytest.raises(InputError, match="not a safetensors file"):
-        _ = Bundle(folder).trunks
+        _ = Bundle(signed(folder)).trunks
     torch.save({"x": torch.ones(1)}, folder / "alexnet.safetensors")
     with pytest.raises(InputError, match="not a safetensors file"):
-        _ = Bundle(folder).trunks
+        _ = Bundle(signed(folder)).trunks
     assert not (tmp_path / "sprung").exists()
 
 
@@ -228,8 +247,33 @@ def test_damaged_weights_are_refused(folder, share):
     path = folder / "alexnet.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match="not a safetensors file"):
+    with pytest.raises(InputError, match=r"alexnet\.safetensors: damaged or replaced"):
         _ = Bundle(folder).trunks
+    with pytest.raises(InputError, match="not a safetensors file"):
+        _ = Bundle(signed(folder)).trunks
+
+
+@pytest.mark.parametrize("file", ["alexnet.safetensors", "digit.adapters.safetensors"])
+def test_one_flipped_bit_is_refused_by_name(folder, file):
+    content = bytearray((folder / file).read_bytes())
+    content[-5] ^= 1
+    (folder / file).write_bytes(content)
+    one = Bundle(folder)
+    with pytest.raises(InputError, match=rf"{file}: damaged or replaced.*SHA-256"):
+        one.adapters("digit", FAR)
+
+
+def test_damage_does_not_get_a_checksum_of_its_own(folder, tmp_path):
+    """What a bundle is copied from may have been damaged: its checksums go with the copy."""
+    one = Bundle(DIGITS)
+    adapters = {t: load_tensors(DIGITS / f"{t}.adapters.safetensors") for t in one.tasks}
+    for dnn in one.manifest.dnns:
+        content = bytearray((DIGITS / f"{dnn.id}.safetensors").read_bytes())
+        content[-5] ^= 1
+        (tmp_path / f"{dnn.id}.safetensors").write_bytes(content)
+    save_bundle(tmp_path, one.manifest, {}, adapters)
+    with pytest.raises(InputError, match="damaged or replaced"):
+        _ = Bundle(tmp_path).trunks
 
 
 def test_missing_weights_are_named(folder):
@@ -247,11 +291,11 @@ def test_adapters_of_another_shape_are_refused(folder):
     name = next(n for n in tensors if n.startswith(prefix) and n.endswith("weight"))
     save_tensors(path, tensors | {name: torch.ones(2, 2)}, half=False)
     with pytest.raises(InputError, match=r"has the shape \(2, 2\)"):
-        Bundle(folder).adapters("digit", FAR)
+        Bundle(signed(folder)).adapters("digit", FAR)
     del tensors[name]
     save_tensors(path, tensors, half=False)
     with pytest.raises(InputError, match="is missing"):
-        Bundle(folder).adapters("digit", FAR)
+        Bundle(signed(folder)).adapters("digit", FAR)
 
 
 def test_weights_must_fit_exactly():

@@ -24,9 +24,15 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_networks_package_alone_does_not_import_torch():
-    done = python("import sys, code_opt.networks; sys.exit('torch' in sys.modules)")
+def test_scripts_import_torchvision_after_the_package():
+    done = python("import code_opt.networks, torchvision; print(torchvision.models.alexnet)")
     assert done.returncode == 0, done.stderr
+    assert "alexnet" in done.stdout
+
+
+def test_the_package_without_networks_does_not_import_torch():
+    code = "import sys, code_opt, code_opt.cli.app; sys.exit('torch' in sys.modules)"
+    assert python(code).returncode == 0
 
 
 def test_missing_torch_is_bad_input_with_the_remedy():

@@ -379,7 +379,7 @@ def cheapest_adapting(
 
 
 def visited(instance: Instance, task: Any, path: ReferencePath) -> set[str]:
-    """Return the servers that a path visits: those of its blocks and of its adapters."""
+    """Return the servers that a path visits: of its blocks and adapters, and the input's origin."""
     home = {b.id: d.server for d in instance.dnns for b in d.blocks}
     servers = {home[block] for block in path.blocks}
     nodes = ["input", *path.blocks, "output"]
@@ -388,7 +388,7 @@ def visited(instance: Instance, task: Any, path: ReferencePath) -> set[str]:
         connection = connections.get(pair)
         if connection is not None and connection.server is not None:
             servers.add(connection.server)
-    return servers
+    return servers if task.origin is None else servers | {task.origin}
 
 
 def cheapest_survivable(

@@ -73,9 +73,13 @@ def test_nothing_is_measured_twice(place):
     ],
 )
 def test_what_no_measurement_rests_on_measures_nothing(place, change):
-    config = tone_config()
-    config = changed(config, lambda d: d["adapters"].update(kinds=["linear", "linear-grid"]))
-    profile(config, place)
+    # Several connections with several kinds each: what is chosen for one is on the paths that
+    # others are looked at by.
+    config = tone_config(blocks=4)
+    kinds = ["pointwise", "low-rank", "linear", "linear-grid"]
+    config = changed(config, lambda d: d["adapters"].update(kinds=kinds))
+    _, count = new(place, config)
+    assert count["connection"] > 3
     assert new(place, changed(config, change))[1] == {}
 
 
