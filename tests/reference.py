@@ -51,8 +51,8 @@ class ReferencePath:
     """NaN where the path is not measured and predicted below 0."""
     measured: bool
     steps: tuple[tuple[tuple[str | None, ...], Array, Array, Array], ...]
-    """Name of each step, its work, traffic and memory: an input's way to a server; or tail, head and
-    adapter (None: the task's own)."""
+    """Name of each step, its work, traffic and memory. A name is that of an input's way to a
+    server, or tail, head and adapter (None: the task's own)."""
 
 
 @dataclass(frozen=True)

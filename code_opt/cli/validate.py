@@ -77,8 +77,8 @@ def _warnings(instance: Instance) -> Iterator[str]:
     for group, origins in apart.items():
         if len(origins) > 1:
             yield (
-                f"the input of group {plain(group)} arrives at {count(len(origins))} servers, those "
-                "of its tasks' DNNs; give its tasks an origin if it is sent from one"
+                f"the input of group {plain(group)} arrives at {count(len(origins))} servers, "
+                "those of its tasks' DNNs; give its tasks an origin if it is sent from one"
             )
 
 

@@ -4,11 +4,11 @@ Nothing in here asks a clock: whoever calls says what time it is. Two drivers ca
 :mod:`code_opt.evaluation.worker`, a process that computes for real on this machine's clock,
 and :mod:`code_opt.evaluation.simulation`, a loop over events on a simulated one.
 
-A server takes inferences first come, first served; those without work there do not wait. An output leaves when a server of the
-instance's speed would have it, or when it has really been computed, whichever is later; a
-link carries one message after the other and then delays each by its latency. How much later
-than it should have happened something did happen is the *lag*: it is this machine's fault,
-not the edge's, and measurements with much of it are void.
+A server takes inferences first come, first served; those without work there do not wait. An
+output leaves when a server of the instance's speed would have it, or when it has really been
+computed, whichever is later; a link carries one message after the other and then delays each by
+its latency. How much later than it should have happened something did happen is the *lag*: it
+is this machine's fault, not the edge's, and measurements with much of it are void.
 """
 
 from __future__ import annotations

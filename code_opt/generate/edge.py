@@ -53,6 +53,9 @@ WIRES: dict[Wire, tuple[float, float, float]] = {
 """Bytes/s of the line (1 or 10 Gbit/s), and the least and greatest delay [s]."""
 LINE_SHARE = (0.1, 0.6)
 """Part of a line that inference may use."""
+ENCODED_BYTES = {224: 30_000.0, 32: 2_300.0}
+"""Bytes of an encoded image by its pixels a side: 0.6 bytes a pixel, as the JPEG files of ImageNet
+(138 GB, 1.28 million images of 469 x 387 on average), and the PNG files of CIFAR-10."""
 JITTER = 0.004
 LONGEST_SKIP = 2
 """Blocks that a skip jumps over at most."""
@@ -141,10 +144,10 @@ class Edge:
 
     **Feasible by construction.** Give every task its native path at its standalone rate. Floors
     are ``standalone``, so they hold with equality. A DNN's standalone rates need at most its
-    equal share of its server, so no server is overloaded; native paths use neither links nor
-    adapters, so links and memories are idle. Latency limits are at least 1.2 times the native
-    latency, and there are no floors of accuracy. A group's standalone rate is the least that
-    its members' shares allow, so the same holds for it.
+    equal share of its server, and of a link that images of its group cross, so nothing is
+    overloaded; native paths use no adapters, so memories are idle. Latency limits are at least 1.2
+    times the native latency, and there are no floors of accuracy. A group's standalone rate is
+    the least that its members' shares allow, so the same holds for it.
     """
 
     def __init__(self, options: EdgeOptions) -> None:
@@ -368,9 +371,13 @@ class Edge:
             limit = self._draws(_Stream.LATENCY, i)
             native = self._trunks[i].flops / self._capacity[self._layout.home[i]]
             if limit.share() < 0.5:
+                native += self._way(i)
                 record["max_latency"] = significant(native * limit.between(1.2, 3.0))
         if i in self._group_of:
             record["input_group"] = f"camera-{self._group_of[i]:0{self._digits}d}"
+        record["input_bytes"] = self._input_bytes(i)
+        if i in self._group_of:
+            record["origin"] = self._server(self._camera(i))
         connections = self._own_connections(i, draws)
         for j in self._hosts(i):
             connections += self._host_connections(i, j, draws)
@@ -380,6 +387,27 @@ class Edge:
             if found:
                 record["measured_paths"] = found
         return record
+
+    def _input_bytes(self, i: int) -> float:
+        """Return the bytes of an image; all tasks of a group look at the largest that one takes."""
+        members = self._groups[self._group_of[i]] if i in self._group_of else [i]
+        return max(ENCODED_BYTES[self._trunks[member].images] for member in members)
+
+    def _camera(self, i: int) -> int:
+        """Return the service of a task's group beside which its camera stands: all are near it."""
+        return self._groups[self._group_of[i]][0]
+
+    def _way(self, i: int) -> float:
+        """Return how long an image takes from its group's camera to the task's server [s]."""
+        if i not in self._group_of or not self.options.links:
+            return 0.0
+        ends = self._server(self._camera(i)), self._server(i)
+        link = self._links.get(ends)
+        return 0.0 if link is None else self._input_bytes(i) / link["bandwidth"] + link["latency"]
+
+    @cached_property
+    def _links(self) -> dict[tuple[str, str], Record]:
+        return {(link["source"], link["target"]): link for link in self.links()}
 
     def _hosts(self, i: int) -> list[int]:
         """Return the services whose trunks the task may use, those of its group first."""
@@ -418,7 +446,8 @@ class Edge:
         }
         if self._are_mates(i, j):
             entry["share"] = IDENTITY if own.images == host.images else RESIZED
-        found = [entry]
+        camera = self._layout.home[self._camera(i) if i in self._group_of else i]
+        found = [entry] if self._layout.home[j] in self._near[camera] else []
         n, m = len(own), len(host)
         for k, v in _like_depths(n, m):
             if v < m - 1:  # the host's last block leads nowhere

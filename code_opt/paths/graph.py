@@ -162,7 +162,7 @@ class TaskGraph:
             for i, arc in enumerate(self.arcs)
             if arc.block is None and arc.head != OUTPUT
         }
-        found = {}
+        found: dict[str, tuple[int, ...]] = {}
         for i, arc in enumerate(self.arcs):
             if arc.tail == INPUT and arc.block is not None:
                 found[arc.block] = (i,)
@@ -375,8 +375,8 @@ class Topology:
         ends.setdefault(blocks[-1].id, {}).setdefault(OUTPUT, None)
 
         begun: dict[str, dict[str, Arc]] = {INPUT: {}}
-        for head, connection in ends.pop(INPUT).items():
-            for arc in self._entry(task, head, connection):
+        for head, entry in ends.pop(INPUT).items():
+            for arc in self._entry(task, head, entry):
                 begun.setdefault(arc.tail, {})[arc.head] = arc
         outgoing: dict[str, list[Arc]] = {}
         entering: dict[str, list[str]] = {}

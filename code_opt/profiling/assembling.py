@@ -65,8 +65,10 @@ def make_instance(
                         "min_accuracy",
                         "max_latency",
                         "input_group",
+                        "origin",
                     }
                 ),
+                "input_bytes": preparation.input_bytes(settings),
                 "accuracy": profile.accuracy,
                 "connections": [
                     {
