@@ -82,7 +82,7 @@ def wrong_commands(text: str) -> list[str]:
         return []
     words = shlex.split(match[1])
     name = "solve" if "solve.py" in text else words[0]
-    if name == "COMMAND":
+    if name == "COMMAND" or name in reference.program_options():
         return []
     if name not in (commands := reference.commands()):
         return [f"{text}: no command {name}"]

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
+from code_opt.cli.loading import load_changed
 from code_opt.cli.options import (
     AccuracyFloor,
+    Changes,
     InstanceArgument,
     MixedIntegerFormulation,
     Objective,
@@ -30,6 +31,7 @@ def export(
     objective: Annotated[Objective, typer.Option(help="What it maximises.")] = Objective.REWARD,
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
+    changes: Changes = None,
 ) -> ExitStatus:
     """Write the mixed-integer model as an MPS or LP file for any other solver.
 
@@ -38,7 +40,7 @@ def export(
     """
     if to.suffix.lower() not in {".mps", ".lp"}:
         raise InputError(f"--to: {to}: the name must end in .mps or .lp")
-    instance = code_opt.load_instance(instance_path)
+    instance = load_changed(instance_path, changes)
     make_folder(to.parent, "--to")
     from code_opt.core.settings import Settings
     from code_opt.exact.exchange import export_model

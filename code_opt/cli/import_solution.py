@@ -10,8 +10,10 @@ import typer
 import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
+from code_opt.cli.loading import load_changed
 from code_opt.cli.options import (
     AccuracyFloor,
+    Changes,
     InstanceArgument,
     MixedIntegerFormulation,
     Objective,
@@ -38,13 +40,14 @@ def import_solution(
     objective: Annotated[Objective, typer.Option(help="The one of the export.")] = Objective.REWARD,
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
+    changes: Changes = None,
 ) -> ExitStatus:
     """Turn a solution of an exported model into a checked result.
 
     The paths come from the file, the rates are the best for these paths. Exit status: 0 done,
     2 bad input, 4 the paths miss a requirement.
     """
-    instance = code_opt.load_instance(instance_path)
+    instance = load_changed(instance_path, changes)
     if out is not None:
         make_folder(out.parent, "--out")
     from code_opt.cli.tables import task_table
