@@ -37,8 +37,10 @@ from code_opt.instance.model import (
     IDENTITY,
     INPUT,
     OUTPUT,
+    Alternative,
     Connection,
     Exponential,
+    GivenPath,
     Instance,
     Logistic,
     Power,
@@ -74,8 +76,8 @@ RULES: dict[str, str] = {
     "path-end": "a path ends at its own DNN's last block or with an exit of its task",
     "path-links": "every transfer of a path has its link, where the instance lists links",
     "path-accuracy": "a path without a measured accuracy is not predicted below 0",
-    "task-accuracy": "a task's accuracy is the measured one of its path, else the predicted one",
-    "accuracy-source": "a task's accuracy is called measured or predicted as it is",
+    "task-accuracy": "a task's accuracy is that of its path: measured, given, or else predicted",
+    "accuracy-source": "a task's accuracy is called measured, given or predicted as it is",
     "min-accuracy": "a task's accuracy is at least its min_accuracy",
     "latency": "a task's latency is that of its path on unloaded servers and links",
     "max-latency": "a task's latency is at most its max_latency",
@@ -232,7 +234,26 @@ class InstanceIndex:
         """Return the blocks of a task's own DNN, in order."""
         return tuple(block.id for block in self.dnns[task.dnn].blocks)
 
+    def alternative(self, task: Task, path: Sequence[str]) -> Alternative | None:
+        """Return the alternative whose whole DNN a path is, None where it is none.
+
+        Where connections of the task lead along the same blocks, only a
+        :class:`code_opt.instance.model.GivenPath` is the alternative.
+        """
+        for one in task.alternatives:
+            blocks = tuple(block.id for block in self.dnns[one.dnn].blocks)
+            if blocks == tuple(path) and (
+                isinstance(path, GivenPath) or any(self._faults(task, path))
+            ):
+                return one
+        return None
+
     def path_faults(self, task: Task, path: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield (rule, message) for everything that keeps ``path`` from being one of the task."""
+        if self.alternative(task, path) is None:
+            yield from self._faults(task, path)
+
+    def _faults(self, task: Task, path: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield (rule, message) for everything that keeps ``path`` out of the task's graph."""
         if not path:
             yield "path-blocks", "the path is empty, expected at least one block"
@@ -253,6 +274,8 @@ class InstanceIndex:
 
     def used(self, task: Task, path: Sequence[str]) -> list[Connection]:
         """Connections on a path; one with the ends of a native arc replaces that arc."""
+        if self.alternative(task, path) is not None:
+            return []
         connections = self.connections(task)
         chain = [INPUT, *path, OUTPUT]
         steps = zip(chain, chain[1:], strict=False)
@@ -275,7 +298,8 @@ class InstanceIndex:
         its size and the servers. A trunk arc stays on one server; so only connections and inputs
         can cross links.
         """
-        connections = self.connections(task)
+        is_alternative = self.alternative(task, path) is not None
+        connections = {} if is_alternative else self.connections(task)
         prefix: tuple[str, ...] = ()
         chain = [INPUT, *path, OUTPUT]
         origin = self.origin(task)
@@ -352,11 +376,16 @@ class InstanceIndex:
             figures.latency += size / link.bandwidth
 
     def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
-        """Return the accuracy of a path, measured or predicted, and whether it is admissible."""
+        """Return the accuracy of a path, where it is from, and whether it is admissible."""
+        alternative = self.alternative(task, path)
+        if alternative is not None:
+            return _Accuracy(alternative.accuracy, "given", 0.0, True)
         for measured in task.measured_paths:
             if measured.blocks == tuple(path):
                 return _Accuracy(measured.accuracy, "measured", 0.0, True)
         drops = [connection.drop for connection in self.used(task, path)]
+        if not drops:
+            return _Accuracy(task.accuracy, "given", 0.0, True)
         predicted = task.accuracy - sum(drops)
         size = task.accuracy + sum(map(abs, drops))
         return _Accuracy(
@@ -365,6 +394,14 @@ class InstanceIndex:
             slack=ROUNDING * size,
             admissible=math.isfinite(size) and predicted >= -tolerance * size,
         )
+
+    def sources(self, task: Task, path: Sequence[str], source: str) -> tuple[str, ...]:
+        """Return what the accuracy of a path may be called; the first is right.
+
+        Older versions called that of a native path predicted, from no drops at all.
+        """
+        is_native = source == "given" and self.alternative(task, path) is None
+        return (source, "predicted") if is_native else (source,)
 
     def standalone(self, task: Task) -> float:
         """Rate of a task, or of its input group, without coordination [inferences/s].
@@ -462,6 +499,7 @@ class _Line:
     index: int
     row: TaskResult
     task: Task
+    path: tuple[str, ...]
     figures: _Figures | None
     """None where the path is not one of the task graph."""
     accuracy: _Accuracy | None
@@ -572,15 +610,16 @@ class _Check:
                 yield Violation("tasks", "tasks", message)
 
     def line(self, index: int, row: TaskResult, task: Task) -> _Line:
-        if any(self.network.path_faults(task, row.path)):
-            return _Line(index, row, task, figures=None, accuracy=None)
-        accuracy = self.network.accuracy(task, row.path, self.tolerance)
-        figures = self.network.figures(task, row.path)
-        return _Line(index, row, task, figures, accuracy if accuracy.admissible else None)
+        path = GivenPath.of(row.path, row.accuracy_source)
+        if any(self.network.path_faults(task, path)):
+            return _Line(index, row, task, path, figures=None, accuracy=None)
+        accuracy = self.network.accuracy(task, path, self.tolerance)
+        figures = self.network.figures(task, path)
+        return _Line(index, row, task, path, figures, accuracy if accuracy.admissible else None)
 
     def path(self, line: _Line) -> Iterator[Violation]:
         place = f"{line.place}.path"
-        for rule, message in self.network.path_faults(line.task, line.row.path):
+        for rule, message in self.network.path_faults(line.task, line.path):
             yield Violation(rule, place, f"task {line.task.id!r}: {message}")
         if line.figures is None:
             return
@@ -599,7 +638,7 @@ class _Check:
                 yield self._differs(
                     "task-accuracy", f"{line.place}.accuracy", row.accuracy, accuracy.value
                 )
-            if row.accuracy_source != accuracy.source:
+            if row.accuracy_source not in self.network.sources(task, line.path, accuracy.source):
                 message = f"called {row.accuracy_source!r}, but it is {accuracy.source!r}"
                 yield Violation("accuracy-source", f"{line.place}.accuracy_source", message)
             if not _at_least(accuracy.value + accuracy.slack, task.min_accuracy, tolerance):
@@ -655,7 +694,7 @@ class _Check:
         paid: dict[tuple[Any, ...], tuple[float, _Figures]] = {}
         for line in lines:
             group = self.network.group(line.task)
-            for prefix, figures in self.network.steps(line.task, line.row.path):
+            for prefix, figures in self.network.steps(line.task, line.path):
                 rate, _ = paid.get((group, prefix), (line.row.rate, figures))
                 paid[group, prefix] = (max(rate, line.row.rate), figures)
         return list(paid.values())

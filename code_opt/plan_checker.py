@@ -24,7 +24,7 @@ from typing import Any
 
 from code_opt.checker import CHANGED, InstanceIndex, Violation
 from code_opt.instance.digest import changed_parts
-from code_opt.instance.model import Instance, Task
+from code_opt.instance.model import GivenPath, Instance, Task
 from code_opt.result import TOLERANCE
 
 RULES: dict[str, str] = {
@@ -442,7 +442,7 @@ class _Check:
         network, planned = self.site.network, self.site.with_units(units)
         paths = {}
         for row in rows:
-            task, path = self.site.tasks[row["task"]], _blocks(row["path"])
+            task, path = self.site.tasks[row["task"]], _path(row)
             if not self.is_path(row, task, path, coordination):
                 return None
             paths[task.id] = path
@@ -465,12 +465,17 @@ class _Check:
         if faults:
             return False
         native = network.native_blocks(task)
-        is_allowed = {"none": path == native, "exits": path == native[: len(path)]}
+        alternative = network.alternative(task, path)
+        is_own = path == native
+        if alternative is not None:
+            is_own = network.dnns[alternative.dnn].server == network.dnns[task.dnn].server
+        is_allowed = {"none": is_own, "exits": is_own or path == native[: len(path)]}
         if not is_allowed.get(coordination, True):
             self.say("coordination", place, f"not a path of coordination {coordination!r}")
         accuracy = network.accuracy(task, path, self.tolerance)
         self.same("accuracy", row, "accuracy", accuracy.value, accuracy.slack)
-        if row.get("accuracy_source", accuracy.source) != accuracy.source:
+        named = row.get("accuracy_source", accuracy.source)
+        if named not in network.sources(task, path, accuracy.source):
             self.say("accuracy-source", f"{row['#']}.accuracy_source", f"it is {accuracy.source}")
         value = accuracy.value + accuracy.slack
         if not accuracy.admissible or self.exceeds(task.min_accuracy, value):
@@ -807,7 +812,7 @@ class _Check:
         then = {name: path for name, path in paths.items() if name not in hit}
         backups = self.rows("backups", {"failed_server": gone})
         for row in backups:
-            task, path = self.site.tasks.get(row["task"]), _blocks(row["path"])
+            task, path = self.site.tasks.get(row["task"]), _path(row)
             if task is None or task.id not in hit:
                 self.say("backup", row["#"], f"task {row['task']!r} is not hit by {gone!r}")
                 continue
@@ -939,6 +944,6 @@ def _link(row: Row) -> Key:
     return (row["source"], row["target"])
 
 
-def _blocks(path: str) -> tuple[str, ...]:
-    """Return the blocks of a path as tables write it."""
-    return tuple(path.split(" > "))
+def _path(row: Row) -> tuple[str, ...]:
+    """Return the path of a row; where it does not say, its accuracy may come from anywhere."""
+    return GivenPath.of(row["path"].split(" > "), row.get("accuracy_source"))

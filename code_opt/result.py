@@ -47,7 +47,9 @@ class TaskResult(_Record):
     path: tuple[str, ...] = Field(description="block ids in order", strict=False)
     rate: Number = Field(description="[inferences/s]")
     accuracy: Number
-    accuracy_source: Literal["measured", "predicted"]
+    accuracy_source: Literal["measured", "given", "predicted"] = Field(
+        description="given: of the native path, or of an alternative"
+    )
     latency: Number = Field(description="unloaded [s]")
 
 

@@ -21,12 +21,13 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from code_opt.instance.model import Connection, Instance, Task
+from code_opt.instance.model import Alternative, Connection, Instance, Task
 
 SLACK = 1e-9
 """Relative slack of every limit, for rounding; far below the tolerance of results."""
@@ -53,6 +54,8 @@ class ReferencePath:
     steps: tuple[tuple[tuple[str | None, ...], Array, Array, Array], ...]
     """Name of each step, its work, traffic and memory. A name is that of an input's way to a
     server, or tail, head and adapter (None: the task's own)."""
+    source: str = "predicted"
+    """Where the accuracy comes from."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,15 @@ class _Tables:
             arcs[connection.source][connection.target] = connection
         return arcs
 
-    def describe(self, task: Task, blocks: tuple[str, ...]) -> ReferencePath | None:
+    def describe(
+        self, task: Task, blocks: tuple[str, ...], alternative: Alternative | None = None
+    ) -> ReferencePath | None:
         """Add up one path; None where a transfer has no link."""
         arcs = self.arcs(task)
+        if alternative is not None:  # nothing but the blocks of its DNN
+            arcs = {tail: {head: None} for tail, head in pairwise(("input", *blocks, "output"))}
         hops = np.zeros(len(self.links))
-        drops, sizes = 0.0, task.accuracy
+        drops, sizes, changed = 0.0, task.accuracy, False
         nodes = ["input", *blocks, "output"]
         steps = []
         sent = self.sent(task, arcs["input"][blocks[0]], self.home[blocks[0]])
@@ -129,6 +136,7 @@ class _Tables:
                 work[self.home[head]] += self.block[head].flops
             if connection is None:
                 continue
+            changed = True
             drops += connection.drop
             sizes += abs(connection.drop)
             at_tail, at_head = self.home.get(tail), self.home.get(head)
@@ -151,11 +159,16 @@ class _Tables:
                 traffic[self.links[ends]] += size
                 hops[self.links[ends]] += 1
         measured = {path.blocks: path.accuracy for path in task.measured_paths}
-        if blocks in measured:
+        is_measured = blocks in measured and alternative is None
+        if alternative is not None:
+            accuracy = alternative.accuracy
+        elif is_measured:
             accuracy = measured[blocks]
         else:
             accuracy = min(1.0, task.accuracy - drops)
             accuracy = max(accuracy, 0.0) if accuracy >= -ROUNDING * sizes else math.nan
+        source = "predicted" if changed else "given"
+        source = "measured" if is_measured else source
         work, traffic, memory = (np.sum([step[k] for step in steps], axis=0) for k in (1, 2, 3))
         latency = (work / self.speed).sum() + (traffic / self.bandwidth).sum() + hops @ self.delay
         return ReferencePath(
@@ -165,8 +178,9 @@ class _Tables:
             memory,
             float(latency),
             accuracy,
-            blocks in measured,
+            is_measured,
             tuple(steps),
+            source,
         )
 
     def sent(
@@ -265,7 +279,9 @@ def together(tasks: list[Task], paths: list[ReferencePath]) -> list[Array]:
 def count_paths(instance: Instance) -> int:
     """Return the number of combinations of paths, inadmissible ones included."""
     tables = _Tables(instance)
-    return math.prod(sum(1 for _ in tables.paths(task)) for task in instance.tasks)
+    return math.prod(
+        sum(1 for _ in tables.paths(task)) + len(task.alternatives) for task in instance.tasks
+    )
 
 
 def reference_pool(instance: Instance, limits: bool = True) -> dict[str, list[ReferencePath]]:
@@ -280,8 +296,12 @@ def reference_pool(instance: Instance, limits: bool = True) -> dict[str, list[Re
     for task in instance.tasks:
         latency = math.inf if task.max_latency is None else task.max_latency
         pool[task.id] = []
-        for blocks in tables.paths(task):
-            path = tables.describe(task, blocks)
+        ways: list[tuple[tuple[str, ...], Alternative | None]] = [
+            (blocks, None) for blocks in tables.paths(task)
+        ]
+        ways += [(tuple(b.id for b in tables.dnn[a.dnn].blocks), a) for a in task.alternatives]
+        for blocks, alternative in ways:
+            path = tables.describe(task, blocks, alternative)
             if path is None or math.isnan(path.accuracy):
                 continue
             if limits and (

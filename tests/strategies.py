@@ -35,6 +35,7 @@ def instances(draw: st.DrawFn, /, **options: Any) -> Instance:
         "rates": st.booleans(),
         "measured": st.booleans(),
         "inputs": st.booleans(),
+        "alternatives": st.booleans(),
     }
     chosen = {name: options.get(name, draw(choice)) for name, choice in choices.items()}
     return random_instance(draw(st.integers(0, 2**32 - 1)), **{**options, **chosen})
@@ -50,6 +51,7 @@ def random_data(
     measured: bool = True,
     groups: bool = False,
     inputs: bool = False,
+    alternatives: bool = False,
     max_combinations: int = MAX_COMBINATIONS,
 ) -> Data:
     """Return a random instance as plain data; the same for the same seed and options.
@@ -63,11 +65,12 @@ def random_data(
         measured: whether there may be measured paths.
         groups: whether tasks look at the same input and share adapters; then more of them do
             than not, and there are at least two tasks.
+        alternatives: whether other DNNs may answer tasks all by themselves.
         inputs: whether inputs of tasks may be sent, from the server of their DNN or another one.
         max_combinations: most combinations of paths; connections are left out until it holds.
     """
     return _Draw(np.random.default_rng(seed), limits, rates, measured).instance(
-        f"random-{seed}", services, links, groups, inputs, max_combinations
+        f"random-{seed}", services, links, groups, inputs, alternatives, max_combinations
     )
 
 
@@ -106,6 +109,7 @@ class _Draw:
         links: Links | None,
         groups: bool,
         inputs: bool,
+        alternatives: bool,
         max_combinations: int,
     ) -> Data:
         count = self.integer(2, 4) if services is None else services
@@ -136,6 +140,9 @@ class _Draw:
             self.group(tasks)
         if inputs:
             self.draw_inputs(tasks)
+        if alternatives:
+            for task in tasks:
+                task["alternatives"] = self.draw_alternatives(task)
         self.thin_out(tasks, max_combinations)
         if self.measured:
             for task in tasks:
@@ -319,6 +326,22 @@ class _Draw:
                 if connection["source"] == "input" and connection.get("share") is not None:
                     connection["bytes"] = None
 
+    def draw_alternatives(self, task: Data) -> list[Data]:
+        """Let some other DNNs answer a task; connections may lead along the same blocks."""
+        found = []
+        for name, trunk in self.trunks.items():
+            if name == task["dnn"] or not self.chance(0.5):
+                continue
+            accuracy = task["accuracy"] + self.uniform(-0.2, 0.1)
+            samples = float(self.integer(50, 5000)) if self.chance(0.5) else None
+            accuracy = min(1.0, max(0.0, accuracy))
+            found.append({"dnn": name, "accuracy": accuracy, "samples": samples})
+            ends = {(c["source"], c["target"]) for c in task["connections"]}
+            for pair in (("input", trunk[0]), (trunk[-1], "output")):
+                if pair not in ends and self.chance(0.3):
+                    task["connections"].append(self.draw_connection(*pair))
+        return found
+
     def let_share(self, group: list[Data]) -> None:
         """Draw the connections of a group anew, many of them common to several tasks."""
         place: dict[str, float] = {}
@@ -397,12 +420,13 @@ class _Draw:
                 stack += [(*path, head) for head in sorted(heads[path[-1]])]
 
     def thin_out(self, tasks: list[Data], most: int) -> None:
-        counts = [sum(1 for _ in self.paths(task)) for task in tasks]
+        more = [len(task.get("alternatives", ())) for task in tasks]
+        counts = [sum(1 for _ in self.paths(t)) + n for t, n in zip(tasks, more, strict=True)]
         while math.prod(counts) > most:
             t = int(np.argmax(counts))
             connections = tasks[t]["connections"]
             del connections[self.integer(0, len(connections) - 1)]
-            counts[t] = sum(1 for _ in self.paths(tasks[t]))
+            counts[t] = sum(1 for _ in self.paths(tasks[t])) + more[t]
 
     def linked(self, task: Data, source: str, target: str, connection: Data | None) -> bool:
         """Whether all transfers of a step have a link."""

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from code_opt.cli.text import duration, number, percent, plain, seconds, si
+from code_opt.instance.model import GivenPath
 from code_opt.result import TOLERANCE
 from code_opt.wording import PathWords
 
@@ -102,7 +103,7 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
     for row in result.tasks:
         table.add_row(
             Text(plain(row.task)),
-            paths(row.task, row.path),
+            paths(row.task, GivenPath.of(row.path, row.accuracy_source)),
             Text(number(row.rate)),
             Text(f"{row.accuracy:.4f}"),
             Text(row.accuracy_source),
@@ -181,7 +182,7 @@ class PathText:
                 text.append(f" {sign} ", style=style)
             text.append(run.text)
         if len(runs) == 1:
-            text.append(" (native)", style="dim")
+            text.append(f" ({self._words.name(task, path)})", style="dim")
         return text
 
 

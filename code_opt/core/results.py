@@ -91,7 +91,7 @@ def make_result(
                 path=blocks_of(task, path.arcs),
                 rate=float(rates[i]),
                 accuracy=path.accuracy,
-                accuracy_source="measured" if path.is_measured else "predicted",
+                accuracy_source=task.graph.accuracy_source(path.arcs),
                 latency=path.seconds,
             )
             for i, (task, path) in enumerate(zip(evaluator.pool.tasks, solution.paths, strict=True))

@@ -34,7 +34,7 @@ _UNFIT = re.compile(r"[^A-Za-z0-9_.]+")
 class ImportedPaths:
     """The paths of a solution file."""
 
-    paths: dict[str, list[str]]
+    paths: dict[str, tuple[str, ...]]
     """Block ids in order, by task id."""
     value: float | None
     """The solver's own value of the objective, exp of its figure for a reward; None without one."""
@@ -87,7 +87,7 @@ def import_paths(instance: Instance, path: str | Path, settings: Settings) -> Im
         raise InputError(f"{path}: the values choose no path of task {unserved!r}")
     chosen = zip(view.pool.tasks, view.paths(), strict=True)
     return ImportedPaths(
-        {task.task.id: [task.graph.arcs[a].head for a in path.arcs[:-1]] for task, path in chosen},
+        {task.task.id: task.graph.blocks(path.arcs) for task, path in chosen},
         _value(solution.objective, view, settings),
     )
 

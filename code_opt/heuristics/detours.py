@@ -3,6 +3,7 @@
 Along the trunk of a network inference follows the native arcs; a *learned connection* leaves them.
 A path is extended by leaving it at one of its nodes over a connection that it does not use:
 
+* to the output, over an alternative;
 * to a later node of the path (a skip, or an exit at ``output``): the rest of the path stays;
 * to a block of the task's own network beside the path: its trunk leads on, to the path or out;
 * to a block of a host: its trunk leads on, until it meets the path again, or until a further
@@ -54,9 +55,12 @@ class Detours:
                     self.learned[number] = True
             elif (arc.tail, arc.head) in following:
                 self._along[self._tails[number]] = number
-            elif arc.block is not None or arc.head == OUTPUT:
+            elif arc.given is None and (arc.block is not None or arc.head == OUTPUT):
                 self._off[self._tails[number]].append((number,))
                 self.learned[number] = True
+        for walk in graph.alternatives.values():
+            self._off[0].append(walk)
+            self.learned[walk[-1]] = True
         self._is_own = [dnn_of.get(node) == own.id for node in graph.nodes]
         self._output = n - 1
         native = graph.path_arcs([block.id for block in own.blocks])

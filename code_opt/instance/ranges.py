@@ -140,8 +140,9 @@ def _quantities(data: Data) -> dict[Kind, list[Found]]:
 def _accuracies(data: Data) -> Iterator[Found]:
     for outer, task in _each(data, "tasks"):
         yield from _numbers(outer, task, "accuracy", "min_accuracy")
-        for location, path in _each(task, "measured_paths", outer):
-            yield from _numbers(location, path, "accuracy")
+        for key in ("measured_paths", "alternatives"):
+            for location, path in _each(task, key, outer):
+                yield from _numbers(location, path, "accuracy")
 
 
 def _drops(data: Data) -> Iterator[Found]:

@@ -8,6 +8,7 @@ bytes/s, seconds, inferences/s) and accuracies lie in [0, 1]. A fused multiply-a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +25,7 @@ Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 # A float, since tables hold floats; no number of units beyond 1e6 is ever meant.
+Samples = Annotated[float, Field(ge=1.0, le=1e12, multiple_of=1.0, allow_inf_nan=False)]
 Whole = Annotated[float, Field(ge=0.0, le=1e6, multiple_of=1.0, allow_inf_nan=False)]
 
 
@@ -124,6 +126,31 @@ class MeasuredPath(Record):
     accuracy: Fraction
 
 
+class Alternative(Record):
+    """Another DNN that answers a task all by itself: its whole trunk and a head of its own.
+
+    One indivisible path with a measured accuracy; no connection joins or leaves it.
+    """
+
+    dnn: Identifier
+    accuracy: Fraction
+    samples: Samples | None = Field(None, description="images behind the accuracy")
+
+
+class GivenPath(tuple[str, ...]):
+    """Blocks of a path that runs one DNN alone: the native path or an alternative.
+
+    Connections may lead along the same blocks; that is another path, a plain tuple.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, blocks: Iterable[str], accuracy_source: str | None) -> tuple[str, ...]:
+        """Return blocks as the path that they are, by where its accuracy comes from."""
+        return cls(blocks) if accuracy_source == "given" else tuple(blocks)
+
+
 class Task(Record):
     """A task, with the DNN that serves it natively and the connections trained for it."""
 
@@ -148,6 +175,7 @@ class Task(Record):
     )
     connections: tuple[Connection, ...] = Field((), strict=False)
     measured_paths: tuple[MeasuredPath, ...] = Field((), strict=False)
+    alternatives: tuple[Alternative, ...] = Field((), strict=False)
 
     @property
     def sends_inputs(self) -> bool:

@@ -306,9 +306,25 @@ class _Rules:
         connections = _records(task, "connections")
         by_ends = self._check_connections((*location, "connections"), connections)
         self._check_cycle((*location, "connections"), by_ends)
+        self._check_alternatives(location, task)
         if task.get("measured_paths"):
             arcs = {ends: connections[j] for ends, j in by_ends.items()}
             self._check_measured(location, task, arcs)
+
+    def _check_alternatives(self, location: Location, task: Data) -> None:
+        first: dict[str, int] = {}
+        for j, alternative in enumerate(_records(task, "alternatives")):
+            here, name = (*location, "alternatives", j, "dnn"), alternative.get("dnn")
+            self._refer(here, name, "DNN", self.dnn_ids)
+            if name is None:
+                continue
+            if name == task.get("dnn"):
+                self._report(here, "is the task's own DNN, whose path is native already", name)
+            elif name in first:
+                place = self.locate((*here[:-2], first[name]))
+                self._report(here, f"{place} is this alternative already", name)
+            else:
+                first[name] = j
 
     def _check_connections(
         self, location: Location, connections: list[Data]
@@ -606,6 +622,16 @@ class _Rules:
         limited: set[tuple[str, str]],
     ) -> list[str]:
         """Return the blocks of a path without work on any server or limited link, if any."""
+        for alternative in _records(task, "alternatives"):
+            number = next(i for i, d in enumerate(self.dnns) if d["id"] == alternative["dnn"])
+            names = [block["id"] for block in self.blocks_of[number]]
+            hops = self._hops(task, INPUT, names[0], {})
+            if (
+                idle.issuperset(names)
+                and not self._missing_link(task, INPUT, names[0], {})
+                and not (task.get("input_bytes") and any(hop in limited for hop in hops))
+            ):
+                return names
         first, last = self.ends_of[task["dnn"]]
         arcs: dict[str, list[str]] = {str(last): [OUTPUT]}
         costly = set()

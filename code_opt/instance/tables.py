@@ -1,7 +1,7 @@
 """Instances as tables: the rows of the CSV folder, and the same as pandas DataFrames.
 
-One table per kind of record; a row of ``connections`` or ``measured_paths`` names its
-task, a row of ``blocks`` its DNN. The order of rows is the order in the instance.
+One table per kind of record; a row of ``connections``, ``measured_paths`` or ``alternatives``
+names its task, a row of ``blocks`` its DNN. The order of rows is the order in the instance.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from code_opt.instance.problems import (
 )
 from code_opt.instance.records import (
     SCHEMA,
+    Alternative,
     Block,
     Connection,
     Dnn,
@@ -42,7 +43,7 @@ Row = dict[str, Any]
 Rows = dict[str, list[tuple[int, Row]]]
 """Rows by table, each with its label: a line of a file, or a position in a DataFrame."""
 
-_CHILDREN = ("blocks", "connections", "measured_paths")
+_CHILDREN = ("blocks", "connections", "measured_paths", "alternatives")
 _RECORDS: dict[str, tuple[tuple[str, ...], type[BaseModel]]] = {
     "servers": ((), Server),
     "links": ((), Link),
@@ -51,6 +52,7 @@ _RECORDS: dict[str, tuple[tuple[str, ...], type[BaseModel]]] = {
     "tasks": ((), Task),
     "connections": (("task",), Connection),
     "measured_paths": (("task",), MeasuredPath),
+    "alternatives": (("task",), Alternative),
 }
 _SHAPES = [name for shape in (Power, Logistic, Exponential) for name in shape.model_fields]
 
@@ -113,6 +115,7 @@ def flatten(data: Mapping[str, Any]) -> dict[str, list[Row]]:
             {"task": name, "blocks": SEPARATOR.join(path["blocks"]), "accuracy": path["accuracy"]}
             for path in task.pop("measured_paths")
         ]
+        rows["alternatives"] += [{"task": name, **a} for a in task.pop("alternatives")]
         rows["tasks"].append(task)
     for part in _PARTS:
         rows["reward"].append({"part": part, **data["reward"][part]})
@@ -148,6 +151,7 @@ class Nested:
         self._attach(rows, "dnns", "dnn", "blocks")
         self._attach(rows, "tasks", "task", "connections")
         self._attach(rows, "tasks", "task", "measured_paths")
+        self._attach(rows, "tasks", "task", "alternatives")
         self._attach_reward(rows.get("reward", []))
 
     def locate(self, location: Location) -> str:

@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,9 @@ from code_opt.instance.model import (
     IDENTITY,
     INPUT,
     OUTPUT,
+    Alternative,
     Connection,
+    GivenPath,
     Instance,
     Link,
     Task,
@@ -42,6 +45,7 @@ from code_opt.paths.resources import (
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+Ends = tuple[str, str]
 Step = tuple[str, str, str]
 """Ends and adapter of an arc: the same for tasks that can share it."""
 
@@ -67,11 +71,14 @@ class Arc(NamedTuple):
     """Name of the adapter, by which tasks of an input group share it; None: the task's own."""
     block: str | None = None
     """The block that it enters; None: it leads to the output, or only an input to a server."""
+    given: tuple[str, Ends] | None = None
+    """DNN of the alternative that alone it belongs to, and what tail and head stand for there."""
 
     @property
     def step(self) -> Step | None:
         """What makes the arc the same for several tasks, None where it is the task's own."""
-        return None if self.share is None else (self.tail, self.head, self.share)
+        tail, head = (self.tail, self.head) if self.given is None else self.given[1]
+        return None if self.share is None else (tail, head, self.share)
 
 
 class _Sent(NamedTuple):
@@ -91,7 +98,8 @@ class TaskGraph:
 
     Nodes are numbered in topological order; node 0 is ``input``, the last one ``output``. The
     others are blocks and, for tasks of an input group, servers to which the input is sent: there
-    the adapters of all tasks of the group can take it, so that it crosses a link once.
+    the adapters of all tasks of the group can take it, so that it crosses a link once. The blocks
+    of an alternative are nodes of their own, so that no connection leads to or from them.
     """
 
     task: Task
@@ -164,11 +172,43 @@ class TaskGraph:
         }
         found: dict[str, tuple[int, ...]] = {}
         for i, arc in enumerate(self.arcs):
-            if arc.tail == INPUT and arc.block is not None:
+            if arc.block is None or arc.given is not None:
+                continue
+            if arc.tail == INPUT:
                 found[arc.block] = (i,)
-            elif arc.tail in sent and arc.block is not None:
+            elif arc.tail in sent:
                 found[arc.block] = (sent[arc.tail], i)
         return found
+
+    @cached_property
+    def alternatives(self) -> dict[str, tuple[int, ...]]:
+        """Arcs of the path of each alternative that has one here, by its DNN."""
+        found: dict[str, list[int]] = {}
+        for i, arc in enumerate(self.arcs):  # in topological order
+            if arc.given is not None:
+                walk = found.setdefault(arc.given[0], [])
+                if not walk and arc.tail != INPUT:
+                    walk.append(self.arc_index[INPUT, arc.tail])
+                walk.append(i)
+        return {dnn: tuple(walk) for dnn, walk in found.items()}
+
+    @cached_property
+    def measured(self) -> dict[tuple[int, ...], float]:
+        """Accuracies of the measured paths that exist here, by their arcs."""
+        arcs = ((self.path_arcs(path.blocks), path) for path in self.task.measured_paths)
+        return {tuple(found): path.accuracy for found, path in arcs if found is not None}
+
+    @cached_property
+    def known(self) -> dict[tuple[int, ...], float]:
+        """Accuracies of measured paths and alternatives, by their arcs: nothing is predicted."""
+        accuracy = {a.dnn: a.accuracy for a in self.task.alternatives}
+        return self.measured | {arcs: accuracy[dnn] for dnn, arcs in self.alternatives.items()}
+
+    def accuracy_source(self, arcs: tuple[int, ...]) -> Literal["measured", "given", "predicted"]:
+        """Return where the accuracy of a path comes from; a native one's is the task's own."""
+        if arcs in self.measured:
+            return "measured"
+        return "predicted" if any(self.arcs[a].is_connection for a in arcs) else "given"
 
     def step_arcs(self, tail: str, head: str) -> tuple[int, ...] | None:
         """Return the arcs of a step between input, blocks and output, None where there is none."""
@@ -178,15 +218,31 @@ class TaskGraph:
         return None if arc is None else (arc,)
 
     def path_arcs(self, blocks: Sequence[str]) -> list[int] | None:
-        """Return the arc numbers of a path given by its blocks, or None where it has none."""
+        """Return the arc numbers of a path given by its blocks, or None where it has none.
+
+        Blocks that are an alternative and connections lead along as well are the latter, unless
+        they are a :class:`code_opt.instance.model.GivenPath`.
+        """
+        chain = self._chains.get(tuple(blocks))
+        if chain is not None and isinstance(blocks, GivenPath):
+            return list(chain)
         ends = [INPUT, *blocks, OUTPUT]
         steps = [self.step_arcs(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
-        return None if None in steps else [arc for step in steps for arc in step or ()]
+        if None in steps:
+            return None if chain is None else list(chain)
+        return [arc for step in steps for arc in step or ()]
+
+    @cached_property
+    def _chains(self) -> dict[tuple[str, ...], tuple[int, ...]]:
+        """Arcs of the alternatives by their blocks."""
+        return {tuple(self.blocks(arcs)): arcs for arcs in self.alternatives.values()}
 
     def blocks(self, arcs: Iterable[int]) -> tuple[str, ...]:
         """Return the block ids of a path given by its arc numbers."""
-        entered = (self.arcs[a].block for a in arcs)
-        return tuple(block for block in entered if block is not None)
+        walked = [self.arcs[a] for a in arcs]
+        entered = (arc.block for arc in walked)
+        blocks = tuple(block for block in entered if block is not None)
+        return GivenPath(blocks) if any(arc.given for arc in walked) else blocks
 
 
 class Topology:
@@ -378,6 +434,9 @@ class Topology:
         for head, entry in ends.pop(INPUT).items():
             for arc in self._entry(task, head, entry):
                 begun.setdefault(arc.tail, {})[arc.head] = arc
+        for alternative in task.alternatives:
+            for arc in self._chain(task, alternative):
+                begun.setdefault(arc.tail, {})[arc.head] = arc
         outgoing: dict[str, list[Arc]] = {}
         entering: dict[str, list[str]] = {}
         frontier = [INPUT]
@@ -433,6 +492,26 @@ class Topology:
                 return []
         arc = self._arc(tail, head, connection, _Sent(start, size, None if sent else task.origin))
         return [] if arc is None else [*sent, arc]
+
+    def _chain(self, task: Task, alternative: Alternative) -> list[Arc]:
+        """Return the arcs of an alternative; none where its input lacks a link."""
+        dnn = self.dnn[alternative.dnn]
+        blocks = [block.id for block in dnn.blocks]
+        entry = self._entry(task, blocks[0], None)
+        if not entry:
+            return []
+        ends = zip(blocks, [*blocks[1:], OUTPUT], strict=True)
+        chain = [entry[-1], *(self._native_arc(tail, head) for tail, head in ends)]
+        # No id holds a ">", so no block has these names.
+        nodes = [entry[-1].tail, *(f"{dnn.id} > {block}" for block in blocks), OUTPUT]
+        drops = [task.accuracy - alternative.accuracy, *(0.0 for _ in blocks)]
+        return [
+            *entry[:-1],
+            *(
+                arc._replace(tail=tail, head=head, drop=drop, given=(dnn.id, (arc.tail, arc.head)))
+                for arc, drop, (tail, head) in zip(chain, drops, pairwise(nodes), strict=True)
+            ),
+        ]
 
     def _sent(
         self, node: str, start: str, stop: str, size: float, is_only_place: bool

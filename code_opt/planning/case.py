@@ -195,10 +195,11 @@ class Case:
         task = int(self.task_of[path])
         return self.pool.tasks[task].blocks(path - int(self.first[task]))
 
-    def is_measured(self, path: int) -> bool:
-        """Tell whether the accuracy of a path is measured."""
-        task = int(self.task_of[path])
-        return bool(self.pool.tasks[task].paths.measured[path - int(self.first[task])])
+    def accuracy_source(self, path: int) -> Literal["measured", "given", "predicted"]:
+        """Return where the accuracy of a path comes from."""
+        task = self.pool.tasks[int(self.task_of[path])]
+        arcs = task.paths.arcs_of(path - int(self.first[self.task_of[path]]))
+        return task.graph.accuracy_source(arcs)
 
 
 def prepared(instance: Instance, settings: PlanSettings) -> Instance:

@@ -131,7 +131,7 @@ def plan_failures(
         (
             "backups",
             "Where the survivable plan sends the tasks that a failure hits",
-            "failed_server task path rate_per_s accuracy",
+            "failed_server task path rate_per_s accuracy accuracy_source",
         ),
         ("lost", "Tasks of which no path avoids the server", "failed_server task"),
     )
@@ -196,6 +196,7 @@ def plan_failures(
             path=PATH_SEPARATOR.join(case.blocks(path)),
             rate_per_s=failures[f].keep[t],
             accuracy=case.accuracy[path],
+            accuracy_source=case.accuracy_source(path),
         )
     for failure in failures:
         visits = case.visits[:, failure.server]

@@ -266,7 +266,9 @@ def _plan(
         "point throughput_per_s accuracy accuracy_loss_points reward "
         "throughput_bound_per_s accuracy_bound gap supported status seconds",
     )
-    paths = TableBuilder("paths", "Paths of each point", "point task path rate_per_s accuracy")
+    paths = TableBuilder(
+        "paths", "Paths of each point", "point task path rate_per_s accuracy accuracy_source"
+    )
     # What is behind a point has no more throughput, and nothing has more accuracy than the top.
     most_throughput: float | None = None
     most_accuracy = None if top is None or top.bound is None else min(top.bound, 1.0)
@@ -310,6 +312,7 @@ def _plan(
                 path=PATH_SEPARATOR.join(row.path),
                 rate_per_s=row.rate,
                 accuracy=row.accuracy,
+                accuracy_source=row.accuracy_source,
             )
     statuses: list[Status] = [point.status for point in points]
     message = None

@@ -20,7 +20,7 @@ from code_opt.core.allocation import RateAllocator
 from code_opt.core.evaluator import Evaluator, path_of
 from code_opt.core.settings import Settings
 from code_opt.errors import InputError
-from code_opt.instance.model import Instance
+from code_opt.instance.model import GivenPath, Instance
 from code_opt.paths import PathPool, build_pool
 from code_opt.paths.graph import FloatArray, Topology
 from code_opt.paths.resources import Resource, enlarged
@@ -54,7 +54,7 @@ class FixedPaths:
         pool = build_pool(instance)
         chosen = []
         for task, row in zip(pool.tasks, result.tasks, strict=True):
-            arcs = task.graph.path_arcs(row.path)
+            arcs = task.graph.path_arcs(GivenPath.of(row.path, row.accuracy_source))
             assert arcs is not None
             chosen.append(path_of(task, tuple(arcs)))
         assert result.accuracy is not None

@@ -134,7 +134,7 @@ def operate(
                 path=case.blocks(path),
                 rate=rate,
                 accuracy=float(case.accuracy[path]),
-                accuracy_source="measured" if case.is_measured(path) else "predicted",
+                accuracy_source=case.accuracy_source(path),
                 latency=sum(step.seconds for step in walks[t]),
             )
         )

@@ -219,6 +219,43 @@ def test_the_tasks_of_a_group_have_the_same_input(
     parse_instance(data)
 
 
+def test_alternatives_are_other_networks_and_stand_there_once() -> None:
+    data = small()
+    data["tasks"][0]["alternatives"] = [
+        {"dnn": "mobilenet", "accuracy": 0.7, "samples": 100},
+        {"dnn": "alexnet", "accuracy": 0.7},
+        {"dnn": "mobilnet", "accuracy": 1.2, "samples": 0.5},
+        {"dnn": "mobilenet", "accuracy": 0.6, "size": 3},
+    ]
+    here = "tasks[0].alternatives"
+    assert problems(data) == [
+        f"{here}[1].dnn = 'alexnet': is the task's own DNN, whose path is native already",
+        f"{here}[2].accuracy = 1.2: must be at most 1",
+        f"{here}[2].dnn = 'mobilnet': no such DNN; did you mean 'mobilenet'?",
+        f"{here}[2].samples = 0.5: must be at least 1",
+        f"{here}[3].dnn = 'mobilenet': {here}[0] is this alternative already",
+        f"{here}[3].size = 3: unknown field; known: 'dnn', 'accuracy', 'samples'",
+    ]
+    data["tasks"][0]["alternatives"] = data["tasks"][0]["alternatives"][:1]
+    assert parse_instance(data).tasks[0].alternatives[0].samples == 100.0
+
+
+def test_an_alternative_without_work_does_not_limit_the_rate() -> None:
+    data = small()
+    for block in data["dnns"][1]["blocks"]:
+        block["flops"] = 0.0
+    data["tasks"] = [
+        data["tasks"][0]
+        | {"connections": [], "alternatives": [{"dnn": "mobilenet", "accuracy": 0.7}]}
+    ]
+    assert problems(data) == [
+        "tasks[0].demand: is required: nothing limits the rate of the path mobilenet/0 > "
+        "mobilenet/1 > mobilenet/2, which has no work and crosses no limited link"
+    ]
+    data["tasks"][0]["demand"] = 5.0
+    parse_instance(data)
+
+
 def test_inputs_are_sent_from_a_server_that_is_there() -> None:
     data = small()
     data["tasks"][0] |= {"origin": "edge-x", "input_bytes": -1.0}
