@@ -78,6 +78,12 @@ def generate(
             min=0.0, max=1.0, help="Share of tasks that share an input.", show_default="0.0"
         ),
     ] = None,
+    alternatives: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Networks that may answer a task alone, at most.", show_default="0"
+        ),
+    ] = None,
 ) -> ExitStatus:
     """Make a random instance that resembles a real edge; the same options, the same file.
 
@@ -96,6 +102,7 @@ def generate(
             "zipf": zipf,
             "saturated": saturated,
             "groups": groups,
+            "alternatives": alternatives,
         }.items()
         if value is not None
     }

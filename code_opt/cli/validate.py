@@ -33,6 +33,7 @@ def validate(instance_path: InstanceArgument, changes: Changes = None) -> ExitSt
         "tasks": len(tasks),
         "connections": sum(len(task.connections) for task in tasks),
         "measured paths": sum(len(task.measured_paths) for task in tasks),
+        **({"alternatives": n} if (n := sum(len(task.alternatives) for task in tasks)) else {}),
     }
     console = Console(highlight=False)
     print_line(console, f"{plain(instance_path)}: ok ({plain(instance.name or 'without a name')})")

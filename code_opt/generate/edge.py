@@ -56,6 +56,10 @@ LINE_SHARE = (0.1, 0.6)
 ENCODED_BYTES = {224: 30_000.0, 32: 2_300.0}
 """Bytes of an encoded image by its pixels a side: 0.6 bytes a pixel, as the JPEG files of ImageNet
 (138 GB, 1.28 million images of 469 x 387 on average), and the PNG files of CIFAR-10."""
+ALTERNATIVE_ACCURACY = (0.9, 1.03)
+"""Accuracy of an alternative over that of the task's own network."""
+ALTERNATIVE_SAMPLES = 5000.0
+"""Images that the accuracy of an alternative was measured on."""
 JITTER = 0.004
 LONGEST_SKIP = 2
 """Blocks that a skip jumps over at most."""
@@ -83,6 +87,7 @@ class EdgeOptions:
         memory: limit the memory for adapters.
         measured: measured paths per task, at most.
         groups: share of the tasks that look at the same input as others (2 to 4 a group).
+        alternatives: networks of other services that may answer a task by themselves, at most.
 
     Raises:
         InputError: a value is out of its range.
@@ -102,6 +107,7 @@ class EdgeOptions:
     memory: bool = False
     measured: int = 0
     groups: float = 0.0
+    alternatives: int = 0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -123,6 +129,10 @@ class EdgeOptions:
             (0.0 < self.load <= 1000.0, f"load {self.load}: must lie in (0, 1000]"),
             (0.0 <= self.saturated <= 1.0, f"saturated {self.saturated}: must lie in [0, 1]"),
             (0 <= self.measured <= 1000, f"measured {self.measured}: must lie in 0 to 1000"),
+            (
+                0 <= self.alternatives <= 100,
+                f"alternatives {self.alternatives}: must lie in 0 to 100",
+            ),
             (0.0 <= self.groups <= 1.0, f"groups {self.groups}: must lie in [0, 1]"),
         )
         wrong = [message for holds, message in checks if not holds]
@@ -134,6 +144,7 @@ class _Stream:
     """What a stream of random choices is for (part of its seed)."""
 
     NETWORK, CAPACITY, POPULARITY, TASK, HOSTS, LINK, LATENCY, MEMORY, MEASURED, GROUP = range(10)
+    ALTERNATIVE = 10
 
 
 class Edge:
@@ -171,6 +182,7 @@ class Edge:
         asked += [name for name in ("links", "latency", "memory") if getattr(o, name)]
         asked += [f"up to {o.measured} measured paths"] if o.measured else []
         asked += [f"{o.groups:.0%} in groups"] if o.groups else []
+        asked += [f"up to {o.alternatives} alternatives"] if o.alternatives else []
         fewest, most = o.blocks
         blocks = str(fewest) if fewest == most else f"{fewest} to {most}"
         return {
@@ -386,7 +398,27 @@ class Edge:
             found = self._measured(i, accuracy, connections)
             if found:
                 record["measured_paths"] = found
+        if self.options.alternatives:
+            record["alternatives"] = self._alternatives(i, accuracy)
         return record
+
+    def _alternatives(self, i: int, accuracy: float) -> list[Record]:
+        """Return networks of other services that take the same images, with heads for the task."""
+        draws = self._draws(_Stream.ALTERNATIVE, i)
+        near = self._near[self._layout.home[self._camera(i) if i in self._group_of else i]]
+        alike = [
+            j
+            for j in draws.shuffled(self._reach(i))
+            if self._layout.home[j] in near and self._trunks[j].images == self._trunks[i].images
+        ]
+        return [
+            {
+                "dnn": self._dnn(j),
+                "accuracy": round(min(accuracy * draws.between(*ALTERNATIVE_ACCURACY), 1.0), 4),
+                "samples": ALTERNATIVE_SAMPLES,
+            }
+            for j in sorted(alike[: self.options.alternatives])
+        ]
 
     def _input_bytes(self, i: int) -> float:
         """Return the bytes of an image; all tasks of a group look at the largest that one takes."""

@@ -183,6 +183,9 @@ def test_csv_reward_and_measured_paths(tmp_path: Path) -> None:
 def test_csv_alternatives_and_inputs(tmp_path: Path) -> None:
     folder = write(
         tmp_path / "x",
+        servers="id,flops\nedge-a,1e9\nedge-b,1e9\n",
+        dnns="id,server\nalexnet,edge-a\nmobilenet,edge-b\n",
+        blocks="dnn,id,flops\nalexnet,alexnet/0,1e6\nmobilenet,mobilenet/0,1e6\n",
         tasks="id,dnn,accuracy,input_bytes,origin\nobjects,alexnet,0.8,2e3,edge-b\n",
         alternatives="task,dnn,accuracy,samples\nobjects,mobilenet,0.7,500\n",
     )

@@ -224,7 +224,7 @@ def test_alternatives_are_other_networks_and_stand_there_once() -> None:
     data["tasks"][0]["alternatives"] = [
         {"dnn": "mobilenet", "accuracy": 0.7, "samples": 100},
         {"dnn": "alexnet", "accuracy": 0.7},
-        {"dnn": "mobilnet", "accuracy": 1.2, "samples": 0.5},
+        {"dnn": "mobilnet", "accuracy": 1.2, "samples": -1.0},
         {"dnn": "mobilenet", "accuracy": 0.6, "size": 3},
     ]
     here = "tasks[0].alternatives"
@@ -232,7 +232,7 @@ def test_alternatives_are_other_networks_and_stand_there_once() -> None:
         f"{here}[1].dnn = 'alexnet': is the task's own DNN, whose path is native already",
         f"{here}[2].accuracy = 1.2: must be at most 1",
         f"{here}[2].dnn = 'mobilnet': no such DNN; did you mean 'mobilenet'?",
-        f"{here}[2].samples = 0.5: must be at least 1",
+        f"{here}[2].samples = -1.0: must be at least 1",
         f"{here}[3].dnn = 'mobilenet': {here}[0] is this alternative already",
         f"{here}[3].size = 3: unknown field; known: 'dnn', 'accuracy', 'samples'",
     ]

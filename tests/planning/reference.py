@@ -39,6 +39,16 @@ def planning_instance(seed: int, **options: Any) -> Instance:
     """
     options = {"max_combinations": 300, **options}
     data = random_data(seed, **options)
+    trunks = {dnn["id"]: [block["id"] for block in dnn["blocks"]] for dnn in data["dnns"]}
+    for task in data["tasks"] if options.get("alternatives") else ():
+        # Tables name paths by their blocks: no connections lead along those of an alternative.
+        ends = {(c["source"], c["target"]) for c in task["connections"]}
+        task["alternatives"] = [
+            a
+            for a in task["alternatives"]
+            if ("input", trunks[a["dnn"]][0]) not in ends
+            or (trunks[a["dnn"]][-1], "output") not in ends
+        ]
     rng = np.random.default_rng(seed + 1_000_000)
     for server in data["servers"]:
         server["cost"] = float(rng.choice([0.0, 1.0, 1.0, 2.0, 3.5, 7.0]))

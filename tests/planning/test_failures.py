@@ -124,6 +124,12 @@ def test_inputs_that_are_sent_are_lost_where_they_arrive(seed: int) -> None:
     compare(planning_instance(seed + 9300, max_combinations=40, **options), seed)
 
 
+@pytest.mark.parametrize("seed", seeds(6, 100))
+def test_alternatives_are_backups_too(seed: int) -> None:
+    options = {"alternatives": True, "groups": seed % 2 == 1}
+    compare(planning_instance(seed + 9700, max_combinations=40, **options), seed)
+
+
 def compare(instance: Instance, seed: int) -> None:
     """Compare the survivable plan of an instance with brute force."""
     share = (None, 0.3, 0.7, 1.0)[seed % 4]

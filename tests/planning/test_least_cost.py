@@ -87,6 +87,12 @@ def test_the_exact_cost_is_that_of_brute_force(seed: int) -> None:
     compare(planning_instance(seed), seed)
 
 
+@pytest.mark.parametrize("seed", seeds(10, 200))
+def test_inputs_and_alternatives_cost_what_brute_force_says(seed: int) -> None:
+    options = {"alternatives": True, "inputs": seed % 2 == 0, "groups": seed % 3 == 0}
+    compare(planning_instance(seed + 8100, **options), seed)
+
+
 def compare(instance: Instance, seed: int) -> None:
     """Compare the plans of an instance with brute force."""
     growth = (0.8, 1.5, 3.0)[seed % 3]
