@@ -425,7 +425,11 @@ class _Draw:
         while math.prod(counts) > most:
             t = int(np.argmax(counts))
             connections = tasks[t]["connections"]
-            del connections[self.integer(0, len(connections) - 1)]
+            if not connections:
+                tasks[t]["alternatives"].pop()
+                more[t] -= 1
+            else:
+                del connections[self.integer(0, len(connections) - 1)]
             counts[t] = sum(1 for _ in self.paths(tasks[t])) + more[t]
 
     def linked(self, task: Data, source: str, target: str, connection: Data | None) -> bool:

@@ -9,8 +9,8 @@ import pytest
 from code_opt import check, evaluate_paths, parse_instance, solve
 from code_opt.instance import Instance
 from code_opt.instance.model import GivenPath
-from code_opt.planning import PlanSettings, plan_front, plan_least_cost
 from code_opt.plan_checker import check_plan
+from code_opt.planning import PlanSettings, plan_front, plan_least_cost
 from code_opt.result import Result
 from tests.strategies import random_instance
 

@@ -393,7 +393,9 @@ def visited(instance: Instance, task: Any, path: ReferencePath) -> set[str]:
     home = {b.id: d.server for d in instance.dnns for b in d.blocks}
     servers = {home[block] for block in path.blocks}
     nodes = ["input", *path.blocks, "output"]
-    connections = {(c.source, c.target): c for c in task.connections}
+    # A path whose accuracy is given runs one network alone.
+    used = () if path.source == "given" else task.connections
+    connections = {(c.source, c.target): c for c in used}
     for pair in itertools.pairwise(nodes):
         connection = connections.get(pair)
         if connection is not None and connection.server is not None:

@@ -27,11 +27,15 @@ EXACT = PlanSettings(gap=1e-7, time_limit=None)
 
 
 def own_paths(instance: Instance, exits: bool):
-    """Return whether a path is native (or an early exit of the own DNN)."""
+    """Return whether a path needs no coordination (or is an early exit of the own DNN)."""
+    server = {dnn.id: dnn.server for dnn in instance.dnns}
+    home = {block.id: dnn.server for dnn in instance.dnns for block in dnn.blocks}
     trunk = {dnn.id: tuple(block.id for block in dnn.blocks) for dnn in instance.dnns}
 
     def allowed(task, path) -> bool:
         native = trunk[task.dnn]
+        if path.source == "given":
+            return home[path.blocks[0]] == server[task.dnn]
         return path.blocks == native or (exits and path.blocks == native[: len(path.blocks)])
 
     return allowed
