@@ -78,6 +78,8 @@ RULES: dict[str, str] = {
     "path-accuracy": "a path without a measured accuracy is not predicted below 0",
     "task-accuracy": "a task's accuracy is that of its path: measured, given, or else predicted",
     "accuracy-source": "a task's accuracy is called measured, given or predicted as it is",
+    "accuracy-interval": "an interval is Wilson's 95 % one of what the samples tell, else null",
+    "measured-only": "no accuracy is predicted, where only known ones were asked for",
     "min-accuracy": "a task's accuracy is at least its min_accuracy",
     "latency": "a task's latency is that of its path on unloaded servers and links",
     "max-latency": "a task's latency is at most its max_latency",
@@ -395,6 +397,16 @@ class InstanceIndex:
             admissible=math.isfinite(size) and predicted >= -tolerance * size,
         )
 
+    def samples(self, task: Task, path: Sequence[str]) -> float | None:
+        """Return the images that the accuracy of a path was measured on, None where unknown."""
+        alternative = self.alternative(task, path)
+        if alternative is not None:
+            return alternative.samples
+        for measured in task.measured_paths:
+            if measured.blocks == tuple(path):
+                return measured.samples
+        return None if self.used(task, path) else task.samples
+
     def sources(self, task: Task, path: Sequence[str], source: str) -> tuple[str, ...]:
         """Return what the accuracy of a path may be called; the first is right.
 
@@ -457,6 +469,17 @@ class InstanceIndex:
                 if self.is_sent(task) and number < len(steps) - len(native):  # up to a block
                     sent |= crossed
         return {ends: len(dnns[ends]) if ends in sent else 1 for ends in self.links}
+
+
+def _wilson(share: float, samples: float | None) -> tuple[float, float] | None:
+    """Return the ends of the 95 % score interval: where the normal test of the share just fails."""
+    if samples is None:
+        return None
+    # Roots p of (share - p)^2 = z^2 p (1 - p) / n.
+    z2 = 1.959963984540054**2 / samples
+    a, b, c = 1.0 + z2, -(2.0 * share + z2), share * share
+    root = math.sqrt(max(b * b - 4.0 * a * c, 0.0))
+    return max(0.0, (-b - root) / (2.0 * a)), min(1.0, (-b + root) / (2.0 * a))
 
 
 def _log_shape(shape: Power | Logistic | Exponential, x: float) -> float:
@@ -557,8 +580,9 @@ class _Check:
         def numbers(place: str, record: Any) -> Iterator[Violation]:
             for name in type(record).model_fields:
                 value = getattr(record, name)
-                if isinstance(value, int | float) and not math.isfinite(value):
-                    yield Violation("finite", f"{place}{name}", f"{value} is not a finite number")
+                for one in value if name == "accuracy_interval" and value else (value,):
+                    if isinstance(one, int | float) and not math.isfinite(one):
+                        yield Violation("finite", f"{place}{name}", f"{one} is not a finite number")
 
         yield from numbers("", self.result)
         for group in ("tasks", "servers", "links"):
@@ -641,6 +665,17 @@ class _Check:
             if row.accuracy_source not in self.network.sources(task, line.path, accuracy.source):
                 message = f"called {row.accuracy_source!r}, but it is {accuracy.source!r}"
                 yield Violation("accuracy-source", f"{line.place}.accuracy_source", message)
+            if self.result.measured_only and accuracy.source == "predicted":
+                message = f"task {task.id!r}: the accuracy of its path is predicted"
+                yield Violation("measured-only", f"{line.place}.path", message)
+            interval = _wilson(accuracy.value, self.network.samples(task, line.path))
+            shown = row.accuracy_interval
+            if (interval is None) != (shown is None) or not all(
+                _close(a, b, tolerance, GAP_ROUNDING)
+                for a, b in zip(shown or (), interval or (), strict=True)
+            ):
+                message = f"{shown} is reported, expected {interval}"
+                yield Violation("accuracy-interval", f"{line.place}.accuracy_interval", message)
             if not _at_least(accuracy.value + accuracy.slack, task.min_accuracy, tolerance):
                 message = (
                     f"task {task.id!r}: accuracy {accuracy.value:.9g} is below its "

@@ -52,8 +52,9 @@ RULES: dict[str, str] = {
     "memory": "the adapters in use fit the memories, shared ones once",
     "path": "a path is one of its task's graph, with all links that it needs",
     "coordination": "a path is one that the plan's coordination allows",
-    "accuracy": "an accuracy is the measured one of the path, else the predicted one",
-    "accuracy-source": "an accuracy is called measured or predicted as it is",
+    "accuracy": "an accuracy is that of the path: measured, given, or else predicted",
+    "accuracy-source": "an accuracy is called measured, given or predicted as it is",
+    "measured-only": "no accuracy is predicted, where only known ones were asked for",
     "min-accuracy": "no accuracy is below the task's min_accuracy",
     "latency": "a latency is that of the path on unloaded servers and links with the units",
     "max-latency": "no latency at the present capacities is above the task's max_latency",
@@ -474,6 +475,8 @@ class _Check:
             self.say("coordination", place, f"not a path of coordination {coordination!r}")
         accuracy = network.accuracy(task, path, self.tolerance)
         self.same("accuracy", row, "accuracy", accuracy.value, accuracy.slack)
+        if self.settings.get("measured_only") and accuracy.source == "predicted":
+            self.say("measured-only", place, f"task {task.id!r}: its accuracy is predicted")
         named = row.get("accuracy_source", accuracy.source)
         if named not in network.sources(task, path, accuracy.source):
             self.say("accuracy-source", f"{row['#']}.accuracy_source", f"it is {accuracy.source}")

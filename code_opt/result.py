@@ -51,6 +51,9 @@ class TaskResult(_Record):
         description="given: of the native path, or of an alternative"
     )
     latency: Number = Field(description="unloaded [s]")
+    accuracy_interval: Annotated[tuple[Number, Number], Field(strict=False)] | None = Field(
+        default=None, description="95 % interval (Wilson) where the instance tells the samples"
+    )
 
 
 class ServerResult(_Record):
@@ -103,6 +106,9 @@ class Result(_Record):
     gap_tolerance: Number | None = Field(None, description="relative gap asked for")
     min_accuracy: Number | None = Field(None, description="floor asked of the average accuracy")
     min_throughput: Number | None = Field(None, description="floor asked of total throughput")
+    measured_only: bool = Field(
+        default=False, description="whether only paths of known accuracy were used"
+    )
     message: str | None = Field(None, description="why there is no solution, or why it stopped")
     details: dict[str, int | Number | str | None] = Field(
         default_factory=dict, description="counts of the search (paths, nodes, rounds, ...)"

@@ -58,6 +58,7 @@ def solve(
     objective: Objective = "reward",
     min_accuracy: float | None = None,
     min_throughput: float | None = None,
+    measured_only: bool = False,
     time_limit: float | None = None,
     gap: float = 1e-4,
     seed: int = 0,
@@ -81,6 +82,8 @@ def solve(
         objective: what is maximised: ``reward``, ``throughput`` or ``accuracy``.
         min_accuracy: floor of the average accuracy, in [0, 1]; None for none.
         min_throughput: floor of the total throughput [inferences/s]; None for none.
+        measured_only: use only native paths, alternatives and measured paths: none whose accuracy
+            is predicted.
         time_limit: wall-clock time after which the method ends with what it has [s]; None for
             none.
         gap: relative gap at which ``exact`` ends, in [0, 1); below 1e-7 it is taken as 1e-7.
@@ -103,6 +106,7 @@ def solve(
         objective=objective,
         min_accuracy=min_accuracy,
         min_throughput=min_throughput,
+        measured_only=measured_only,
         time_limit=time_limit,
         gap=gap,
         seed=seed,
@@ -115,7 +119,7 @@ def solve(
         parameters=parameters or Parameters(),
     )
     chosen = get_method(method)
-    problem = _problem_of(problem)
+    problem = _problem_of(problem, measured_only)
     run = _RUN.get(method)
     result = _run_registered(problem, chosen, settings) if run is None else run(problem, settings)
     return _checked(result, problem.instance)
@@ -157,8 +161,12 @@ def evaluate_paths(
     return _checked(paths_result(problem, paths, settings, method), problem.instance)
 
 
-def _problem_of(source: Instance | PathProblem) -> PathProblem:
-    return PathProblem(source) if isinstance(source, Instance) else source
+def _problem_of(source: Instance | PathProblem, measured_only: bool = False) -> PathProblem:
+    if isinstance(source, Instance):
+        return PathProblem(source, measured_only)
+    if measured_only and not source.measured_only:
+        return PathProblem(source.instance, measured_only)
+    return source
 
 
 def _checked(result: Result, instance: Instance) -> Result:
@@ -188,19 +196,26 @@ def _run_registered(problem: PathProblem, method: Method, settings: Settings) ->
 def _local(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
     return _result(
-        "local", *solve_restricted([local_pool(problem.instance)], settings, clock), clock
+        "local",
+        *solve_restricted(
+            [local_pool(problem.instance, measured_only=problem.measured_only)], settings, clock
+        ),
+        clock,
     )
 
 
 def _edge_early(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
-    pools = [edge_early_pool(problem.instance)]
+    pools = [edge_early_pool(problem.instance, measured_only=problem.measured_only)]
     return _result("edge-early", *solve_restricted(pools, settings, clock), clock)
 
 
 def _host(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
-    pools = [host_pool(problem.instance, native_allowed=allowed) for allowed in (False, True)]
+    pools = [
+        host_pool(problem.instance, native_allowed=allowed, measured_only=problem.measured_only)
+        for allowed in (False, True)
+    ]
     return _result("host", *solve_restricted(pools, settings, clock), clock)
 
 

@@ -331,6 +331,7 @@ def solve_reference(
     objective: str = "reward",
     min_accuracy: float | None = None,
     min_throughput: float | None = None,
+    measured_only: bool = False,
     most: int = 20_000,
 ) -> Reference | None:
     """Return the best assignment, or None where there is none.
@@ -340,12 +341,15 @@ def solve_reference(
         objective: ``reward``, ``throughput`` or ``accuracy``.
         min_accuracy: floor of the average accuracy.
         min_throughput: floor of the total throughput [inferences/s].
+        measured_only: leave out paths whose accuracy is predicted.
         most: combinations that are tried at most.
 
     Raises:
         ValueError: too many combinations, or an unlimited rate.
     """
     pool = reference_pool(instance)
+    if measured_only:
+        pool = {t: [p for p in paths if p.source != "predicted"] for t, paths in pool.items()}
     combinations = math.prod(map(len, pool.values()))
     if combinations > most:
         raise ValueError(f"{combinations} combinations, more than {most}")

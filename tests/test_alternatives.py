@@ -12,6 +12,7 @@ from code_opt.instance.model import GivenPath
 from code_opt.plan_checker import check_plan
 from code_opt.planning import PlanSettings, plan_front, plan_least_cost
 from code_opt.result import Result
+from tests.reference import solve_reference
 from tests.strategies import random_instance
 
 
@@ -173,3 +174,72 @@ def test_a_front_says_where_accuracies_come_from():
     plan = plan_front(instance, PlanSettings(), points=3)
     assert {row["accuracy_source"] for row in plan.table("paths").records()} == {"given"}
     assert check_plan(plan.to_dict(), instance) == []
+
+
+# What is measured, what is guessed
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_measured_only_takes_the_best_of_the_paths_that_are_known(seed):
+    options = {"alternatives": True, "groups": seed % 2 == 0, "inputs": seed % 3 == 0}
+    instance = random_instance(seed + 800, max_combinations=1000, **options)
+    expected = solve_reference(instance, measured_only=True)
+    for formulation in ("path", "flow", "colgen"):
+        result = solve(instance, formulation=formulation, measured_only=True, gap=1e-7)
+        assert result.measured_only
+        if expected is None:
+            assert result.status == "infeasible", (seed, formulation)
+        else:
+            assert result.status == "optimal", (seed, formulation)
+            assert result.value == pytest.approx(expected.value, rel=1e-6)
+            assert all(row.accuracy_source != "predicted" for row in result.tasks)
+    for method in ("lns", "code", "greedy", "random", "local", "host", "edge-early"):
+        result = solve(instance, method, measured_only=True)
+        assert all(row.accuracy_source != "predicted" for row in result.tasks)
+
+
+def test_the_checker_holds_results_to_known_accuracies():
+    instance = zoo(connections=ALONG, alternatives=[])
+    result = solve(instance, objective="throughput")
+    assert result.tasks[0].accuracy_source == "predicted"
+    assert rules(instance, result) == set()
+    told = result.model_copy(update={"measured_only": True})
+    assert rules(instance, told) == {"measured-only"}
+    assert solve(instance, objective="throughput", measured_only=True).tasks[0].path == ("own/0",)
+
+
+def test_accuracies_carry_the_interval_of_their_samples():
+    instance = zoo(samples=100, alternatives=[{"dnn": "light", "accuracy": 0.8, "samples": 400}])
+    given = evaluate_paths(instance, {"t": ["light/0", "light/1"]})
+    # (0.8 + z2 / 800 -+ z sqrt(0.16 / 400 + z2 / 640000)) / (1 + z2 / 400), z2 = 3.8415
+    assert given.tasks[0].accuracy_interval == pytest.approx((0.7580, 0.8363), abs=5e-5)
+    native = evaluate_paths(instance, {"t": ["own/0"]})
+    assert native.tasks[0].accuracy_interval == pytest.approx((0.8256, 0.9448), abs=5e-5)
+    unknown = zoo(alternatives=[{"dnn": "light", "accuracy": 0.8}])
+    assert solve(unknown).tasks[0].accuracy_interval is None
+    assert rules(instance, native, accuracy_interval=None) == {"accuracy-interval"}
+    assert rules(instance, native, accuracy_interval=(0.8, 0.9448)) == {"accuracy-interval"}
+    assert rules(unknown, solve(unknown), accuracy_interval=(0.7, 0.9)) == {"accuracy-interval"}
+
+
+def test_measured_paths_have_samples_of_their_own():
+    path = {"blocks": ["light/0", "light/1"], "accuracy": 0.95, "samples": 50}
+    instance = zoo(samples=100, connections=ALONG, alternatives=[], measured_paths=[path])
+    (row,) = solve(instance).tasks
+    assert row.accuracy_source == "measured"
+    low, high = row.accuracy_interval
+    assert low == pytest.approx(0.8465, abs=2e-2)
+    assert high < 1.0
+
+
+@pytest.mark.parametrize("coordination", ["full", "none"])
+def test_plans_of_known_accuracies(coordination):
+    instance = zoo(connections=ALONG, alternatives=[], demand=30.0)
+    settings = PlanSettings(unit_flops=1000.0, measured_only=True)
+    plan = plan_least_cost(instance, settings, coordinations=(coordination,))
+    assert {row["path"] for row in plan.table("paths").records()} == {"own/0"}
+    assert check_plan(plan.to_dict(), instance) == []
+    free = plan_least_cost(instance, PlanSettings(unit_flops=1000.0), coordinations=("full",))
+    data = free.to_dict()
+    data["settings"]["measured_only"] = True
+    assert "measured-only" in {v.rule for v in check_plan(data, instance)}

@@ -26,6 +26,7 @@ from code_opt.cli.options import (
     AccuracyFloor,
     Changes,
     Formulation,
+    MeasuredOnly,
     Objective,
     ThroughputFloor,
 )
@@ -73,6 +74,7 @@ def solve(
     objective: Annotated[Objective, typer.Option(help="What to maximise.")] = Objective.REWARD,
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
+    measured_only: MeasuredOnly = False,
     changes: Changes = None,
     solver: Annotated[
         str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
@@ -127,6 +129,8 @@ def solve(
         "threads": threads,
         "solver_options": _solver_options(solver_option or []),
     }
+    if measured_only:
+        options["measured_only"] = True
     if executor is not None or is_batch(instance_paths):
         if solver_log or changes:
             name = "--solver-log" if solver_log else "--set"
@@ -196,6 +200,8 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
         asked += f", average accuracy at least {results[0].min_accuracy:g}"
     if results[0].min_throughput is not None:
         asked += f", throughput at least {results[0].min_throughput:g}/s"
+    if results[0].measured_only:
+        asked += ", known accuracies only"
     print_line(console, f"{plain(instance.name or 'instance')}: {asked}\n")
     console.print(methods_table(results, console))
     console.print()

@@ -97,7 +97,8 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
     table = plain_table(console)
     _words(table, "task", wrap=True)
     _words(table, "path", wrap=True)
-    _figures(table, "rate\n[1/s]", "accuracy")
+    has_intervals = any(row.accuracy_interval for row in result.tasks)
+    _figures(table, "rate\n[1/s]", "accuracy", *(["95 %"] if has_intervals else []))
     _words(table, "source")
     _figures(table, "latency")
     for row in result.tasks:
@@ -106,10 +107,16 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
             paths(row.task, GivenPath.of(row.path, row.accuracy_source)),
             Text(number(row.rate)),
             Text(f"{row.accuracy:.4f}"),
-            Text(row.accuracy_source),
+            *([Text(interval_text(row.accuracy_interval))] if has_intervals else []),
+            Text(row.accuracy_source, style="yellow" if row.accuracy_source == "predicted" else ""),
             Text(duration(row.latency)),
         )
     return table
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """Return an interval of an accuracy, or a dash."""
+    return "–" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def server_table(result: Result, console: Console) -> Table:

@@ -72,6 +72,7 @@ def nothing_found(
         "seconds": clock.seconds,
         "min_accuracy": settings.min_accuracy,
         "min_throughput": settings.min_throughput,
+        "measured_only": settings.measured_only,
         "message": message,
     }
     return Result(schema="code-opt/result/1", **common)

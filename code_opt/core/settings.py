@@ -44,6 +44,8 @@ class Settings:
     objective: Objective = "reward"
     min_accuracy: float | None = None
     min_throughput: float | None = None
+    measured_only: bool = False
+    """Use no path whose accuracy is predicted: only native paths, alternatives, measured ones."""
     formulation: Formulation = "auto"
     solver: str = "highs"
     time_limit: float | None = None

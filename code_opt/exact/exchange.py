@@ -87,8 +87,8 @@ def import_paths(instance: Instance, path: str | Path, settings: Settings) -> Im
     if unserved is not None:
         raise InputError(f"{path}: the values choose no path of task {unserved!r}")
     paths: dict[str, Sequence[str]] = {}
-    for task, path in zip(view.pool.tasks, view.paths(), strict=True):
-        blocks = task.graph.blocks(path.arcs)
+    for task, chosen in zip(view.pool.tasks, view.paths(), strict=True):
+        blocks = task.graph.blocks(chosen.arcs)
         paths[task.task.id] = blocks if isinstance(blocks, GivenPath) else list(blocks)
     return ImportedPaths(
         paths,

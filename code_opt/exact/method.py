@@ -205,7 +205,7 @@ def build_view(instance: Instance, settings: Settings) -> ExchangeView:
     Raises:
         InputError: the instance cannot be used, or a task has no admissible path.
     """
-    pool = build_pool(instance)
+    pool = build_pool(instance, measured_only=settings.measured_only)
     for task in pool.tasks:
         if len(task) == 0:
             raise InputError(f"task {task.task.id!r} has no admissible path: nothing to export")

@@ -21,18 +21,25 @@ from code_opt.paths import PathPool, TaskPaths, build_pool
 Keep = Callable[[Task, Connection], bool]
 
 
-def local_pool(instance: Instance, visits: bool = False) -> PathPool:
+def local_pool(instance: Instance, visits: bool = False, measured_only: bool = False) -> PathPool:
     """No coordination: native paths, and alternatives on the task's own server.
 
     Args:
         instance: what to solve.
         visits: see :func:`code_opt.paths.build_pool`.
+        measured_only: the same.
     """
     keep = _own_alternatives(instance)
-    return build_pool(_restricted(instance, lambda _task, _connection: False, keep), visits=visits)
+    return build_pool(
+        _restricted(instance, lambda _task, _connection: False, keep),
+        visits=visits,
+        measured_only=measured_only,
+    )
 
 
-def edge_early_pool(instance: Instance, visits: bool = False) -> PathPool:
+def edge_early_pool(
+    instance: Instance, visits: bool = False, measured_only: bool = False
+) -> PathPool:
     """Early exit: what needs no coordination, or an exit from a block of the own DNN."""
     own = _dnn_of_block(instance)
 
@@ -40,15 +47,18 @@ def edge_early_pool(instance: Instance, visits: bool = False) -> PathPool:
         return connection.target == OUTPUT and own.get(connection.source) == task.dnn
 
     alternatives = _own_alternatives(instance)
-    return build_pool(_restricted(instance, keep, alternatives), visits=visits)
+    return build_pool(
+        _restricted(instance, keep, alternatives), visits=visits, measured_only=measured_only
+    )
 
 
-def host_pool(instance: Instance, native_allowed: bool) -> PathPool:
+def host_pool(instance: Instance, native_allowed: bool, measured_only: bool = False) -> PathPool:
     """Hosting: the whole path within one other DNN's trunk, where the task has such a path.
 
     Args:
         instance: what to solve.
         native_allowed: keep the native path, too, for tasks that could be hosted.
+        measured_only: see :func:`code_opt.paths.build_pool`.
     """
     own = _dnn_of_block(instance)
 
@@ -56,7 +66,8 @@ def host_pool(instance: Instance, native_allowed: bool) -> PathPool:
         hosts = {own[end] for end in (connection.source, connection.target) if end in own}
         return len(hosts) == 1 and task.dnn not in hosts
 
-    pool = build_pool(_restricted(instance, keep, lambda _task, _alternative: True))
+    restricted = _restricted(instance, keep, lambda _task, _alternative: True)
+    pool = build_pool(restricted, measured_only=measured_only)
     if native_allowed:
         return pool
     return PathPool(pool.topology, tuple(_hosted_only(task, own) for task in pool.tasks))

@@ -55,10 +55,10 @@ class Detours:
                     self.learned[number] = True
             elif (arc.tail, arc.head) in following:
                 self._along[self._tails[number]] = number
-            elif arc.given is None and (arc.block is not None or arc.head == OUTPUT):
+            elif arc.chain is None and (arc.block is not None or arc.head == OUTPUT):
                 self._off[self._tails[number]].append((number,))
                 self.learned[number] = True
-        for walk in graph.alternatives.values():
+        for walk in graph.chains.values():
             self._off[0].append(walk)
             self.learned[walk[-1]] = True
         self._is_own = [dnn_of.get(node) == own.id for node in graph.nodes]

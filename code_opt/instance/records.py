@@ -124,6 +124,7 @@ class MeasuredPath(Record):
 
     blocks: tuple[Identifier, ...] = Field(min_length=1, strict=False)
     accuracy: Fraction
+    samples: Samples | None = Field(None, description="images behind the accuracy")
 
 
 class Alternative(Record):
@@ -173,6 +174,7 @@ class Task(Record):
     origin: Identifier | None = Field(
         None, description="server at which inputs arrive; null: that of the task's own DNN"
     )
+    samples: Samples | None = Field(None, description="images behind the accuracy")
     connections: tuple[Connection, ...] = Field((), strict=False)
     measured_paths: tuple[MeasuredPath, ...] = Field((), strict=False)
     alternatives: tuple[Alternative, ...] = Field((), strict=False)

@@ -112,7 +112,7 @@ def flatten(data: Mapping[str, Any]) -> dict[str, list[Row]]:
         name = task["id"]
         rows["connections"] += [{"task": name, **c} for c in task.pop("connections")]
         rows["measured_paths"] += [
-            {"task": name, "blocks": SEPARATOR.join(path["blocks"]), "accuracy": path["accuracy"]}
+            {"task": name, **path, "blocks": SEPARATOR.join(path["blocks"])}
             for path in task.pop("measured_paths")
         ]
         rows["alternatives"] += [{"task": name, **a} for a in task.pop("alternatives")]

@@ -13,7 +13,7 @@ if it does nothing there (a failed server): see :class:`Topology`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -26,7 +26,6 @@ from code_opt.instance.model import (
     IDENTITY,
     INPUT,
     OUTPUT,
-    Alternative,
     Connection,
     GivenPath,
     Instance,
@@ -46,6 +45,8 @@ from code_opt.paths.resources import (
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Ends = tuple[str, str]
+ChainKey = tuple[Literal["alternative", "measured"], str]
+"""An indivisible path: the DNN of an alternative, or the number of a measured path."""
 Step = tuple[str, str, str]
 """Ends and adapter of an arc: the same for tasks that can share it."""
 
@@ -71,13 +72,13 @@ class Arc(NamedTuple):
     """Name of the adapter, by which tasks of an input group share it; None: the task's own."""
     block: str | None = None
     """The block that it enters; None: it leads to the output, or only an input to a server."""
-    given: tuple[str, Ends] | None = None
-    """DNN of the alternative that alone it belongs to, and what tail and head stand for there."""
+    chain: tuple[ChainKey, Ends] | None = None
+    """The indivisible path that alone it belongs to, and what tail and head stand for there."""
 
     @property
     def step(self) -> Step | None:
         """What makes the arc the same for several tasks, None where it is the task's own."""
-        tail, head = (self.tail, self.head) if self.given is None else self.given[1]
+        tail, head = (self.tail, self.head) if self.chain is None else self.chain[1]
         return None if self.share is None else (tail, head, self.share)
 
 
@@ -172,7 +173,7 @@ class TaskGraph:
         }
         found: dict[str, tuple[int, ...]] = {}
         for i, arc in enumerate(self.arcs):
-            if arc.block is None or arc.given is not None:
+            if arc.block is None or arc.chain is not None:
                 continue
             if arc.tail == INPUT:
                 found[arc.block] = (i,)
@@ -181,28 +182,44 @@ class TaskGraph:
         return found
 
     @cached_property
-    def alternatives(self) -> dict[str, tuple[int, ...]]:
-        """Arcs of the path of each alternative that has one here, by its DNN."""
-        found: dict[str, list[int]] = {}
+    def chains(self) -> dict[ChainKey, tuple[int, ...]]:
+        """Arcs of the indivisible paths: alternatives, and measured paths where all others go."""
+        found: dict[ChainKey, list[int]] = {}
         for i, arc in enumerate(self.arcs):  # in topological order
-            if arc.given is not None:
-                walk = found.setdefault(arc.given[0], [])
+            if arc.chain is not None:
+                walk = found.setdefault(arc.chain[0], [])
                 if not walk and arc.tail != INPUT:
                     walk.append(self.arc_index[INPUT, arc.tail])
                 walk.append(i)
-        return {dnn: tuple(walk) for dnn, walk in found.items()}
+        return {key: tuple(walk) for key, walk in found.items()}
 
     @cached_property
     def measured(self) -> dict[tuple[int, ...], float]:
         """Accuracies of the measured paths that exist here, by their arcs."""
-        arcs = ((self.path_arcs(path.blocks), path) for path in self.task.measured_paths)
+        arcs = ((self._walk(path.blocks), path) for path in self.task.measured_paths)
         return {tuple(found): path.accuracy for found, path in arcs if found is not None}
 
     @cached_property
     def known(self) -> dict[tuple[int, ...], float]:
         """Accuracies of measured paths and alternatives, by their arcs: nothing is predicted."""
         accuracy = {a.dnn: a.accuracy for a in self.task.alternatives}
-        return self.measured | {arcs: accuracy[dnn] for dnn, arcs in self.alternatives.items()}
+        return self.measured | {
+            arcs: accuracy[name]
+            for (kind, name), arcs in self.chains.items()
+            if kind == "alternative"
+        }
+
+    def samples(self, arcs: tuple[int, ...]) -> float | None:
+        """Return the images behind the accuracy of a path, None where nobody says."""
+        source, blocks = self.accuracy_source(arcs), self.blocks(arcs)
+        if source == "measured":
+            return next(m.samples for m in self.task.measured_paths if m.blocks == blocks)
+        if source == "predicted":
+            return None
+        for alternative in self.task.alternatives:
+            if arcs == self.chains.get(("alternative", alternative.dnn)):
+                return alternative.samples
+        return self.task.samples
 
     def accuracy_source(self, arcs: tuple[int, ...]) -> Literal["measured", "given", "predicted"]:
         """Return where the accuracy of a path comes from; a native one's is the task's own."""
@@ -223,32 +240,41 @@ class TaskGraph:
         Blocks that are an alternative and connections lead along as well are the latter, unless
         they are a :class:`code_opt.instance.model.GivenPath`.
         """
-        chain = self._chains.get(tuple(blocks))
-        if chain is not None and isinstance(blocks, GivenPath):
-            return list(chain)
+        walk = self._walk(blocks)
+        alternative = self._chains.get(("alternative", *blocks))
+        if alternative is not None and (walk is None or isinstance(blocks, GivenPath)):
+            return list(alternative)
+        return walk
+
+    def _walk(self, blocks: Sequence[str]) -> list[int] | None:
+        """Return the arc numbers of a path that is no alternative."""
+        measured = self._chains.get(("measured", *blocks))
+        if measured is not None:
+            return list(measured)
         ends = [INPUT, *blocks, OUTPUT]
         steps = [self.step_arcs(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
-        if None in steps:
-            return None if chain is None else list(chain)
-        return [arc for step in steps for arc in step or ()]
+        return None if None in steps else [arc for step in steps for arc in step or ()]
 
     @cached_property
     def _chains(self) -> dict[tuple[str, ...], tuple[int, ...]]:
-        """Arcs of the alternatives by their blocks."""
-        return {tuple(self.blocks(arcs)): arcs for arcs in self.alternatives.values()}
+        """Arcs of the indivisible paths by their kind and blocks."""
+        return {(kind, *self.blocks(arcs)): arcs for (kind, _), arcs in self.chains.items()}
 
     def blocks(self, arcs: Iterable[int]) -> tuple[str, ...]:
         """Return the block ids of a path given by its arc numbers."""
         walked = [self.arcs[a] for a in arcs]
         entered = (arc.block for arc in walked)
         blocks = tuple(block for block in entered if block is not None)
-        return GivenPath(blocks) if any(arc.given for arc in walked) else blocks
+        is_given = any(arc.chain and arc.chain[0][0] == "alternative" for arc in walked)
+        return GivenPath(blocks) if is_given else blocks
 
 
 class Topology:
     """What all task graphs of one instance share: places of blocks, links, resources."""
 
-    def __init__(self, instance: Instance, visits: bool = False) -> None:
+    def __init__(
+        self, instance: Instance, visits: bool = False, measured_only: bool = False
+    ) -> None:
         """Index an instance.
 
         Args:
@@ -257,7 +283,10 @@ class Topology:
                 runs without any work, per server, as unlimited resources: so a path that
                 visits a server is told from one that does not, and neither dominates the other
                 by going elsewhere. They take no time and no capacity.
+            measured_only: graphs hold native paths, alternatives and measured paths alone, whose
+                accuracies nobody predicts; each is a path of its own.
         """
+        self.measured_only = measured_only
         self.instance = instance
         self.server_of = {b.id: d.server for d in instance.dnns for b in d.blocks}
         self.block = {b.id: b for d in instance.dnns for b in d.blocks}
@@ -425,17 +454,19 @@ class Topology:
         """Return the usable arcs by tail, restricted to nodes between input and output."""
         blocks = self.dnn[task.dnn].blocks
         ends: dict[str, dict[str, Connection | None]] = {}
-        for connection in task.connections:
+        for connection in () if self.measured_only else task.connections:
             ends.setdefault(connection.source, {})[connection.target] = connection
-        ends.setdefault(INPUT, {}).setdefault(blocks[0].id, None)
+        ends.setdefault(INPUT, {})
+        if not self.measured_only or self._is_native_known(task):
+            ends[INPUT].setdefault(blocks[0].id, None)
         ends.setdefault(blocks[-1].id, {}).setdefault(OUTPUT, None)
 
         begun: dict[str, dict[str, Arc]] = {INPUT: {}}
         for head, entry in ends.pop(INPUT).items():
             for arc in self._entry(task, head, entry):
                 begun.setdefault(arc.tail, {})[arc.head] = arc
-        for alternative in task.alternatives:
-            for arc in self._chain(task, alternative):
+        for chain in self._chains(task):
+            for arc in chain:
                 begun.setdefault(arc.tail, {})[arc.head] = arc
         outgoing: dict[str, list[Arc]] = {}
         entering: dict[str, list[str]] = {}
@@ -493,22 +524,52 @@ class Topology:
         arc = self._arc(tail, head, connection, _Sent(start, size, None if sent else task.origin))
         return [] if arc is None else [*sent, arc]
 
-    def _chain(self, task: Task, alternative: Alternative) -> list[Arc]:
-        """Return the arcs of an alternative; none where its input lacks a link."""
-        dnn = self.dnn[alternative.dnn]
-        blocks = [block.id for block in dnn.blocks]
-        entry = self._entry(task, blocks[0], None)
-        if not entry:
+    def _is_native_known(self, task: Task) -> bool:
+        """Tell whether the native path has the task's own accuracy: nothing on it is changed.
+
+        Where it is measured, it is one of the measured paths.
+        """
+        blocks = tuple(block.id for block in self.dnn[task.dnn].blocks)
+        steps = set(pairwise((INPUT, *blocks, OUTPUT)))
+        is_changed = any((c.source, c.target) in steps for c in task.connections)
+        return not is_changed and all(path.blocks != blocks for path in task.measured_paths)
+
+    def _chains(self, task: Task) -> Iterator[list[Arc]]:
+        """Yield the arcs of each indivisible path of a task; nothing where it lacks a link."""
+        for alternative in task.alternatives:
+            blocks = [block.id for block in self.dnn[alternative.dnn].blocks]
+            key: ChainKey = ("alternative", alternative.dnn)
+            yield self._chain(task, key, blocks, {}, alternative.accuracy)
+        connections = {(c.source, c.target): c for c in task.connections}
+        own = {(INPUT, self.dnn[task.dnn].blocks[0].id), (self.dnn[task.dnn].blocks[-1].id, OUTPUT)}
+        for number, path in enumerate(task.measured_paths if self.measured_only else ()):
+            steps = list(pairwise((INPUT, *path.blocks, OUTPUT)))
+            if all(s in connections or s in own or self._next.get(s[0]) == s[1] for s in steps):
+                key = ("measured", str(number))
+                yield self._chain(task, key, path.blocks, connections, path.accuracy)
+
+    def _chain(
+        self,
+        task: Task,
+        key: ChainKey,
+        blocks: Sequence[str],
+        connections: Mapping[Ends, Connection],
+        accuracy: float,
+    ) -> list[Arc]:
+        """Return the arcs of an indivisible path; none where it lacks a link."""
+        entry = self._entry(task, blocks[0], connections.get((INPUT, blocks[0])))
+        ends = pairwise((*blocks, OUTPUT))
+        walk = [self._arc(*pair, connections.get(pair)) for pair in ends]
+        if not entry or None in walk:
             return []
-        ends = zip(blocks, [*blocks[1:], OUTPUT], strict=True)
-        chain = [entry[-1], *(self._native_arc(tail, head) for tail, head in ends)]
+        chain = [entry[-1], *(arc for arc in walk if arc is not None)]
         # No id holds a ">", so no block has these names.
-        nodes = [entry[-1].tail, *(f"{dnn.id} > {block}" for block in blocks), OUTPUT]
-        drops = [task.accuracy - alternative.accuracy, *(0.0 for _ in blocks)]
+        nodes = [entry[-1].tail, *(f"{' '.join(key)} > {block}" for block in blocks), OUTPUT]
+        drops = [task.accuracy - accuracy, *(0.0 for _ in blocks)]
         return [
             *entry[:-1],
             *(
-                arc._replace(tail=tail, head=head, drop=drop, given=(dnn.id, (arc.tail, arc.head)))
+                arc._replace(tail=tail, head=head, drop=drop, chain=(key, (arc.tail, arc.head)))
                 for arc, drop, (tail, head) in zip(chain, drops, pairwise(nodes), strict=True)
             ),
         ]

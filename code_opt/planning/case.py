@@ -195,6 +195,11 @@ class Case:
         task = int(self.task_of[path])
         return self.pool.tasks[task].blocks(path - int(self.first[task]))
 
+    def samples(self, path: int) -> float | None:
+        """Return the images behind the accuracy of a path, None where nobody says."""
+        task = self.pool.tasks[int(self.task_of[path])]
+        return task.graph.samples(task.paths.arcs_of(path - int(self.first[self.task_of[path]])))
+
     def accuracy_source(self, path: int) -> Literal["measured", "given", "predicted"]:
         """Return where the accuracy of a path comes from."""
         task = self.pool.tasks[int(self.task_of[path])]
@@ -273,7 +278,9 @@ def build_case(
         InputError: a task has no demand, or an input group can share too many prefixes.
     """
     ready = prepared(instance, settings)
-    pool = _POOLS[coordination](_unhurried(ready), visits=visits)
+    pool = _POOLS[coordination](
+        _unhurried(ready), visits=visits, measured_only=settings.measured_only
+    )
     rate = [i for i, r in enumerate(pool.resources) if r.is_rate]
     kept = [i for i, r in enumerate(pool.resources) if not r.is_rate and r.is_limited]
     marks = [i for i, r in enumerate(pool.resources) if not r.is_limited]

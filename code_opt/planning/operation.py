@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from code_opt.checker import check
+from code_opt.core.results import score_interval
 from code_opt.errors import CodeOptError
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance, Link, Server
@@ -136,6 +137,7 @@ def operate(
                 accuracy=float(case.accuracy[path]),
                 accuracy_source=case.accuracy_source(path),
                 latency=sum(step.seconds for step in walks[t]),
+                accuracy_interval=score_interval(float(case.accuracy[path]), case.samples(path)),
             )
         )
     accuracy, throughput = case.average_accuracy(paths), float(rates.sum())

@@ -22,6 +22,8 @@ class PlanSettings:
 
     min_accuracy: float | None = None
     """Floor on the average accuracy, in [0, 1]."""
+    measured_only: bool = False
+    """Use no path whose accuracy is predicted: only native paths, alternatives, measured ones."""
     demand: float | None = None
     """Demand of tasks that have none, nor has another one of their group [inferences/s]."""
     unit_flops: float | None = None
@@ -78,14 +80,15 @@ class PlanSettings:
 
     def solve_options(self) -> dict[str, Any]:
         """Return the options of :func:`code_opt.solve` that are named alike."""
-        names = ("min_accuracy", "gap", "time_limit", "solver", "threads", "seed")
+        names = ("min_accuracy", "measured_only", "gap", "time_limit", "solver", "threads", "seed")
         found = {name: getattr(self, name) for name in names}
         return {**found, "solver_options": dict(self.solver_options)}
 
     def shown(self) -> dict[str, Any]:
         """Return the options that a plan file names."""
         names = ("min_accuracy", "demand", "unit_flops", "unit_bandwidth", "gap", "time_limit")
-        return {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in names}
+        return {**found, "measured_only": True} if self.measured_only else found
 
 
 def check_amount(name: str, value: float) -> float:
