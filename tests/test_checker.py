@@ -324,6 +324,7 @@ reported("task-accuracy", 0.85, "tasks", 1, "accuracy")  # the prediction, but i
 reported("task-accuracy", 0.49, "tasks", 3, "accuracy")  # a native path can be measured as well
 reported("accuracy-source", "measured", "tasks", 0, "accuracy_source")
 reported("accuracy-source", "predicted", "tasks", 3, "accuracy_source")
+reported("accuracy-interval", (0.4, 0.9), "tasks", 3, "accuracy_interval")
 reported("latency", 0.02, "tasks", 0, "latency")
 reported("latency", 0.0, "tasks", 1, "latency")
 reported("server-load", 623.0, "servers", 0, "load")
@@ -463,6 +464,11 @@ def link_is_not_listed(instance: Data, result: Data) -> None:
 @breaks("path-accuracy")
 def path_predicted_below_zero(instance: Data, result: Data) -> None:
     instance["tasks"][0]["connections"][0]["drop"] = 0.79
+
+
+@breaks("measured-only")
+def predicted_though_known_ones_were_asked_for(instance: Data, result: Data) -> None:
+    result["measured_only"] = True
 
 
 @breaks("min-accuracy")
