@@ -28,6 +28,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from code_opt.instance.digest import changed_parts
@@ -36,9 +37,11 @@ from code_opt.instance.model import (
     IDENTITY,
     INPUT,
     OUTPUT,
+    Alternative,
     Block,
     Connection,
     Exponential,
+    GivenPath,
     Instance,
     Logistic,
     Power,
@@ -75,8 +78,10 @@ RULES: dict[str, str] = {
     "path-links": "every transfer of a path has its link, where the instance lists links",
     "path-devices": "a server on which a path has work has devices",
     "path-accuracy": "a path without a measured accuracy is not predicted below 0",
-    "task-accuracy": "a task's accuracy is the measured one of its path, else the predicted one",
-    "accuracy-source": "a task's accuracy is called measured or predicted as it is",
+    "task-accuracy": "a task's accuracy is that of its path: measured, given, or else predicted",
+    "accuracy-source": "a task's accuracy is called measured, given or predicted as it is",
+    "accuracy-interval": "an interval is Wilson's 95 % one of what the samples tell, else null",
+    "measured-only": "no accuracy is predicted, where only known ones were asked for",
     "min-accuracy": "a task's accuracy is at least its min_accuracy",
     "latency": "a task's latency is that of its path on unloaded servers and links",
     "max-latency": "a task's latency is at most its max_latency",
@@ -252,7 +257,26 @@ class InstanceIndex:
         """Return the blocks of a task's own DNN, in order."""
         return tuple(block.id for block in self.dnns[task.dnn].blocks)
 
+    def alternative(self, task: Task, path: Sequence[str]) -> Alternative | None:
+        """Return the alternative whose whole DNN a path is, None where it is none.
+
+        Where connections of the task lead along the same blocks, only a
+        :class:`code_opt.instance.model.GivenPath` is the alternative.
+        """
+        for one in task.alternatives:
+            blocks = tuple(block.id for block in self.dnns[one.dnn].blocks)
+            if blocks == tuple(path) and (
+                isinstance(path, GivenPath) or any(self._faults(task, path))
+            ):
+                return one
+        return None
+
     def path_faults(self, task: Task, path: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield (rule, message) for everything that keeps ``path`` from being one of the task."""
+        if self.alternative(task, path) is None:
+            yield from self._faults(task, path)
+
+    def _faults(self, task: Task, path: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield (rule, message) for everything that keeps ``path`` out of the task's graph."""
         if not path:
             yield "path-blocks", "the path is empty, expected at least one block"
@@ -273,6 +297,8 @@ class InstanceIndex:
 
     def used(self, task: Task, path: Sequence[str]) -> list[Connection]:
         """Connections on a path; one with the ends of a native arc replaces that arc."""
+        if self.alternative(task, path) is not None:
+            return []
         connections = self.connections(task)
         chain = [INPUT, *path, OUTPUT]
         steps = zip(chain, chain[1:], strict=False)
@@ -288,14 +314,27 @@ class InstanceIndex:
     def steps(self, task: Task, path: Sequence[str]) -> Iterator[tuple[tuple[str, ...], _Figures]]:
         """Yield each step of a path: from which on it is the same as which others, its figures.
 
-        A step is the way into a block (or to the output), with its adapter, and the block. Two
+        A step is the way into a block (or to the output), with its adapter, and the block; before
+        it comes the way of an input to the server of the first one, if it is sent there. Two
         steps of tasks of an input group are the same if they and all steps before them have the
-        same names: ends and adapter, or the task where the adapter is the task's own. A
-        trunk arc stays on one server; so only connections can cross links.
+        same names: ends and adapter, or the task where the adapter is the task's own; of an input
+        its size and the servers. A trunk arc stays on one server; so only connections and inputs
+        can cross links.
         """
-        connections = self.connections(task)
+        is_alternative = self.alternative(task, path) is not None
+        connections = {} if is_alternative else self.connections(task)
         prefix: tuple[str, ...] = ()
         chain = [INPUT, *path, OUTPUT]
+        origin = self.origin(task)
+        if origin is not None:
+            entry = connections.get((INPUT, path[0]))
+            first = self.host[path[0]] if entry is None else self._place(entry)
+            size = self._size(task, entry)
+            if first != origin:
+                sent = _Figures()
+                self._transfer(sent, origin, first, size)
+                prefix = (repr(size), origin, first)
+                yield prefix, sent
         for source, target in zip(chain, chain[1:], strict=False):
             figures = _Figures()
             connection = connections.get((source, target))
@@ -303,26 +342,45 @@ class InstanceIndex:
             own = f"of {task.id}" if adapter is None else f"shared {adapter}"
             prefix = (*prefix, source, target, own)
             if connection is not None:
-                self._adapt(figures, connection)
+                self._adapt(task, figures, connection)
             if target != OUTPUT:
                 self._run(figures, self.host[target], self.blocks[target])
             yield prefix, figures
 
-    def _adapt(self, figures: _Figures, connection: Connection) -> None:
-        """Add the adapter of a connection and what it receives and hands on."""
-        source, target = connection.source, connection.target
-        adapter = connection.server
-        if adapter is None:
-            adapter = self.host[target if source == INPUT else source]
-        size = connection.bytes
-        if size is None:
-            size = 0.0 if source == INPUT else self.blocks[source].output_bytes
-        if source != INPUT:
-            self._transfer(figures, self.host[source], adapter, size)
+    @staticmethod
+    def is_sent(task: Task) -> bool:
+        """Whether inputs of a task are sent from a server; else they are everywhere at once."""
+        return task.origin is not None or task.input_bytes > 0
+
+    def origin(self, task: Task) -> str | None:
+        """Return the server from which inputs of a task are sent, None where they are not."""
+        if not self.is_sent(task):
+            return None
+        return self.dnns[task.dnn].server if task.origin is None else task.origin
+
+    def _place(self, connection: Connection) -> str:
+        """Return the server of an adapter: its own, else where its source is (or it enters)."""
+        if connection.server is not None:
+            return connection.server
+        return self.host[connection.target if connection.source == INPUT else connection.source]
+
+    def _size(self, task: Task, connection: Connection | None) -> float:
+        """Return the bytes of a connection, or of the native entry (None)."""
+        if connection is not None and connection.bytes is not None:
+            return connection.bytes
+        if connection is None or connection.source == INPUT:
+            return task.input_bytes
+        return self.blocks[connection.source].output_bytes
+
+    def _adapt(self, task: Task, figures: _Figures, connection: Connection) -> None:
+        """Add the adapter of a connection and what it receives from a block and hands on."""
+        adapter, size = self._place(connection), self._size(task, connection)
+        if connection.source != INPUT:
+            self._transfer(figures, self.host[connection.source], adapter, size)
         self._run(figures, adapter, connection)
         figures.memory[adapter] += BYTES_PER_PARAMETER * connection.params
-        if target != OUTPUT:
-            self._transfer(figures, adapter, self.host[target], size)
+        if connection.target != OUTPUT:
+            self._transfer(figures, adapter, self.host[connection.target], size)
 
     def _run(self, figures: _Figures, name: str, work: Block | Connection) -> None:
         """Add a block or an adapter: one of a batch, whose whole time the inference waits for."""
@@ -355,11 +413,16 @@ class InstanceIndex:
             figures.latency += size / width
 
     def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
-        """Return the accuracy of a path, measured or predicted, and whether it is admissible."""
+        """Return the accuracy of a path, where it is from, and whether it is admissible."""
+        alternative = self.alternative(task, path)
+        if alternative is not None:
+            return _Accuracy(alternative.accuracy, "given", 0.0, True)
         for measured in task.measured_paths:
             if measured.blocks == tuple(path):
                 return _Accuracy(measured.accuracy, "measured", 0.0, True)
         drops = [connection.drop for connection in self.used(task, path)]
+        if not drops:
+            return _Accuracy(task.accuracy, "given", 0.0, True)
         predicted = task.accuracy - sum(drops)
         size = task.accuracy + sum(map(abs, drops))
         return _Accuracy(
@@ -368,6 +431,24 @@ class InstanceIndex:
             slack=ROUNDING * size,
             admissible=math.isfinite(size) and predicted >= -tolerance * size,
         )
+
+    def samples(self, task: Task, path: Sequence[str]) -> float | None:
+        """Return the images that the accuracy of a path was measured on, None where unknown."""
+        alternative = self.alternative(task, path)
+        if alternative is not None:
+            return alternative.samples
+        for measured in task.measured_paths:
+            if measured.blocks == tuple(path):
+                return measured.samples
+        return None if self.used(task, path) else task.samples
+
+    def sources(self, task: Task, path: Sequence[str], source: str) -> tuple[str, ...]:
+        """Return what the accuracy of a path may be called; the first is right.
+
+        Older versions called that of a native path predicted, from no drops at all.
+        """
+        is_native = source == "given" and self.alternative(task, path) is None
+        return (source, "predicted") if is_native else (source,)
 
     def sold(self, name: str, asked: float | None) -> float:
         """Device seconds per second of a server that can be sold.
@@ -384,7 +465,8 @@ class InstanceIndex:
         """Rate of a task, or of its input group, without coordination [inferences/s].
 
         The native paths with an equal share of everything: of a server among the DNNs that
-        it hosts, of a DNN's share and of a link among the DNN's users (single tasks and
+        it hosts, of a link that native inputs cross among the DNNs whose native paths cross it,
+        of a DNN's share and of a link among the DNN's users (single tasks and
         groups). What native paths of a group have in common is computed once. Native
         paths whose transfers have no link run at rate 0.
         """
@@ -409,8 +491,41 @@ class InstanceIndex:
             for ends, size in figures.traffic.items():
                 bandwidth = self.links[ends].bandwidth
                 if bandwidth is not None and size > 0:
-                    rates.append(bandwidth / users / size)
+                    rates.append(bandwidth / (self.crossing[ends] * users) / size)
         return min(rates, default=math.inf)
+
+    @cached_property
+    def crossing(self) -> dict[tuple[str, str], int]:
+        """Number of DNNs that share each link without coordination.
+
+        Where a native path sends its input over a link, these are all whose native paths put
+        bytes on it; else a DNN has it to itself.
+        """
+        dnns: dict[tuple[str, str], set[str]] = defaultdict(set)
+        sent = set()
+        for task in self.instance.tasks:
+            native = self.native_blocks(task)
+            steps = [step for _, step in self.steps(task, native)]
+            if any(step.missing for step in steps):
+                continue
+            for number, step in enumerate(steps):
+                crossed = {ends for ends, size in step.traffic.items() if size > 0}
+                for ends in crossed:
+                    dnns[ends].add(task.dnn)
+                if self.is_sent(task) and number < len(steps) - len(native):  # up to a block
+                    sent |= crossed
+        return {ends: len(dnns[ends]) if ends in sent else 1 for ends in self.links}
+
+
+def _wilson(share: float, samples: float | None) -> tuple[float, float] | None:
+    """Return the ends of the 95 % score interval: where the normal test of the share just fails."""
+    if samples is None:
+        return None
+    # Roots p of (share - p)^2 = z^2 p (1 - p) / n.
+    z2 = 1.959963984540054**2 / samples
+    a, b, c = 1.0 + z2, -(2.0 * share + z2), share * share
+    root = math.sqrt(max(b * b - 4.0 * a * c, 0.0))
+    return max(0.0, (-b - root) / (2.0 * a)), min(1.0, (-b + root) / (2.0 * a))
 
 
 def _log_shape(shape: Power | Logistic | Exponential, x: float) -> float:
@@ -453,6 +568,7 @@ class _Line:
     index: int
     row: TaskResult
     task: Task
+    path: tuple[str, ...]
     figures: _Figures | None
     """None where the path is not one of the task graph."""
     accuracy: _Accuracy | None
@@ -512,8 +628,9 @@ class _Check:
         def numbers(place: str, record: Any) -> Iterator[Violation]:
             for name in type(record).model_fields:
                 value = getattr(record, name)
-                if isinstance(value, int | float) and not math.isfinite(value):
-                    yield Violation("finite", f"{place}{name}", f"{value} is not a finite number")
+                for one in value if name == "accuracy_interval" and value else (value,):
+                    if isinstance(one, int | float) and not math.isfinite(one):
+                        yield Violation("finite", f"{place}{name}", f"{one} is not a finite number")
 
         yield from numbers("", self.result)
         for group in ("tasks", "servers", "links"):
@@ -569,15 +686,16 @@ class _Check:
                 yield Violation("tasks", "tasks", message)
 
     def line(self, index: int, row: TaskResult, task: Task) -> _Line:
-        if any(self.network.path_faults(task, row.path)):
-            return _Line(index, row, task, figures=None, accuracy=None)
-        accuracy = self.network.accuracy(task, row.path, self.tolerance)
-        figures = self.network.figures(task, row.path)
-        return _Line(index, row, task, figures, accuracy if accuracy.admissible else None)
+        path = GivenPath.of(row.path, row.accuracy_source)
+        if any(self.network.path_faults(task, path)):
+            return _Line(index, row, task, path, figures=None, accuracy=None)
+        accuracy = self.network.accuracy(task, path, self.tolerance)
+        figures = self.network.figures(task, path)
+        return _Line(index, row, task, path, figures, accuracy if accuracy.admissible else None)
 
     def path(self, line: _Line) -> Iterator[Violation]:
         place = f"{line.place}.path"
-        for rule, message in self.network.path_faults(line.task, line.row.path):
+        for rule, message in self.network.path_faults(line.task, line.path):
             yield Violation(rule, place, f"task {line.task.id!r}: {message}")
         if line.figures is None:
             return
@@ -599,9 +717,20 @@ class _Check:
                 yield self._differs(
                     "task-accuracy", f"{line.place}.accuracy", row.accuracy, accuracy.value
                 )
-            if row.accuracy_source != accuracy.source:
+            if row.accuracy_source not in self.network.sources(task, line.path, accuracy.source):
                 message = f"called {row.accuracy_source!r}, but it is {accuracy.source!r}"
                 yield Violation("accuracy-source", f"{line.place}.accuracy_source", message)
+            if self.result.measured_only and accuracy.source == "predicted":
+                message = f"task {task.id!r}: the accuracy of its path is predicted"
+                yield Violation("measured-only", f"{line.place}.path", message)
+            interval = _wilson(accuracy.value, self.network.samples(task, line.path))
+            shown = row.accuracy_interval
+            if (interval is None) != (shown is None) or not all(
+                _close(a, b, tolerance, GAP_ROUNDING)
+                for a, b in zip(shown or (), interval or (), strict=True)
+            ):
+                message = f"{shown} is reported, expected {interval}"
+                yield Violation("accuracy-interval", f"{line.place}.accuracy_interval", message)
             if not _at_least(accuracy.value + accuracy.slack, task.min_accuracy, tolerance):
                 message = (
                     f"task {task.id!r}: accuracy {accuracy.value:.9g} is below its "
@@ -656,7 +785,7 @@ class _Check:
         paid: dict[tuple[Any, ...], tuple[float, _Figures]] = {}
         for line in lines:
             group = self.network.group(line.task)
-            for prefix, figures in self.network.steps(line.task, line.row.path):
+            for prefix, figures in self.network.steps(line.task, line.path):
                 rate, _ = paid.get((group, prefix), (line.row.rate, figures))
                 paid[group, prefix] = (max(rate, line.row.rate), figures)
         return list(paid.values())

@@ -24,7 +24,7 @@ from typing import Any
 
 from code_opt.checker import CHANGED, InstanceIndex, Violation
 from code_opt.instance.digest import changed_parts
-from code_opt.instance.model import Instance, Server, Task
+from code_opt.instance.model import GivenPath, Instance, Server, Task
 from code_opt.result import TOLERANCE
 
 RULES: dict[str, str] = {
@@ -52,8 +52,9 @@ RULES: dict[str, str] = {
     "memory": "the adapters in use fit the memories, shared ones once",
     "path": "a path is one of its task's graph, with all links that it needs",
     "coordination": "a path is one that the plan's coordination allows",
-    "accuracy": "an accuracy is the measured one of the path, else the predicted one",
-    "accuracy-source": "an accuracy is called measured or predicted as it is",
+    "accuracy": "an accuracy is that of the path: measured, given, or else predicted",
+    "accuracy-source": "an accuracy is called measured, given or predicted as it is",
+    "measured-only": "no accuracy is predicted, where only known ones were asked for",
     "min-accuracy": "no accuracy is below the task's min_accuracy",
     "latency": "a latency is that of the path on unloaded servers and links with the units",
     "max-latency": "no latency at the present capacities is above the task's max_latency",
@@ -284,10 +285,13 @@ class _Site:
         return load
 
     def visited(self, task: Task, path: Sequence[str]) -> set[str]:
-        """Return the servers that a path visits, those of its adapters included."""
+        """Return the servers without which a path is gone, those of its adapters included.
+
+        Inputs are lost with a server only where the task says that they arrive there.
+        """
         servers = {self.network.host[block] for block in path}
-        used = self.network.used(task, path)
-        return servers | {c.server for c in used if c.server is not None}
+        servers |= {c.server for c in self.network.used(task, path) if c.server is not None}
+        return servers if task.origin is None else servers | {task.origin}
 
 
 def _offer(present: float | None, unit: float | None, price: float, most: float | None) -> _Offer:
@@ -448,7 +452,7 @@ class _Check:
         network = self.site.network
         paths = {}
         for row in rows:
-            task, path = self.site.tasks[row["task"]], _blocks(row["path"])
+            task, path = self.site.tasks[row["task"]], _path(row)
             if not self.is_path(row, task, path, coordination):
                 return None
             paths[task.id] = path
@@ -471,12 +475,19 @@ class _Check:
         if faults:
             return False
         native = network.native_blocks(task)
-        is_allowed = {"none": path == native, "exits": path == native[: len(path)]}
+        alternative = network.alternative(task, path)
+        is_own = path == native
+        if alternative is not None:
+            is_own = network.dnns[alternative.dnn].server == network.dnns[task.dnn].server
+        is_allowed = {"none": is_own, "exits": is_own or path == native[: len(path)]}
         if not is_allowed.get(coordination, True):
             self.say("coordination", place, f"not a path of coordination {coordination!r}")
         accuracy = network.accuracy(task, path, self.tolerance)
         self.same("accuracy", row, "accuracy", accuracy.value, accuracy.slack)
-        if row.get("accuracy_source", accuracy.source) != accuracy.source:
+        if self.settings.get("measured_only") and accuracy.source == "predicted":
+            self.say("measured-only", place, f"task {task.id!r}: its accuracy is predicted")
+        named = row.get("accuracy_source", accuracy.source)
+        if named not in network.sources(task, path, accuracy.source):
             self.say("accuracy-source", f"{row['#']}.accuracy_source", f"it is {accuracy.source}")
         value = accuracy.value + accuracy.slack
         if not accuracy.admissible or self.exceeds(task.min_accuracy, value):
@@ -820,7 +831,7 @@ class _Check:
         then = {name: path for name, path in paths.items() if name not in hit}
         backups = self.rows("backups", {"failed_server": gone})
         for row in backups:
-            task, path = self.site.tasks.get(row["task"]), _blocks(row["path"])
+            task, path = self.site.tasks.get(row["task"]), _path(row)
             if task is None or task.id not in hit:
                 self.say("backup", row["#"], f"task {row['task']!r} is not hit by {gone!r}")
                 continue
@@ -952,6 +963,6 @@ def _link(row: Row) -> Key:
     return (row["source"], row["target"])
 
 
-def _blocks(path: str) -> tuple[str, ...]:
-    """Return the blocks of a path as tables write it."""
-    return tuple(path.split(" > "))
+def _path(row: Row) -> tuple[str, ...]:
+    """Return the path of a row; where it does not say, its accuracy may come from anywhere."""
+    return GivenPath.of(row["path"].split(" > "), row.get("accuracy_source"))

@@ -47,8 +47,13 @@ class TaskResult(_Record):
     path: tuple[str, ...] = Field(description="block ids in order", strict=False)
     rate: Number = Field(description="[inferences/s]")
     accuracy: Number
-    accuracy_source: Literal["measured", "predicted"]
+    accuracy_source: Literal["measured", "given", "predicted"] = Field(
+        description="given: of the native path, or of an alternative"
+    )
     latency: Number = Field(description="unloaded [s]")
+    accuracy_interval: Annotated[tuple[Number, Number], Field(strict=False)] | None = Field(
+        default=None, description="95 % interval (Wilson) where the instance tells the samples"
+    )
 
 
 class ServerResult(_Record):
@@ -105,6 +110,9 @@ class Result(_Record):
     min_throughput: Number | None = Field(None, description="floor asked of total throughput")
     max_utilization: Number | None = Field(
         None, description="share of their time that servers sell that say nothing themselves"
+    )
+    measured_only: bool = Field(
+        default=False, description="whether only paths of known accuracy were used"
     )
     message: str | None = Field(None, description="why there is no solution, or why it stopped")
     details: dict[str, int | Number | str | None] = Field(

@@ -59,6 +59,7 @@ def solve(
     min_accuracy: float | None = None,
     min_throughput: float | None = None,
     max_utilization: float | None = None,
+    measured_only: bool = False,
     time_limit: float | None = None,
     gap: float = 1e-4,
     seed: int = 0,
@@ -84,6 +85,8 @@ def solve(
         min_throughput: floor of the total throughput [inferences/s]; None for none.
         max_utilization: share of its time that a server sells at most, in (0, 1], where it has no
             ``max_utilization`` of its own; None for all of it.
+        measured_only: use only native paths, alternatives and measured paths: none whose accuracy
+            is predicted.
         time_limit: wall-clock time after which the method ends with what it has [s]; None for
             none.
         gap: relative gap at which ``exact`` ends, in [0, 1); below 1e-7 it is taken as 1e-7.
@@ -107,6 +110,7 @@ def solve(
         min_accuracy=min_accuracy,
         min_throughput=min_throughput,
         max_utilization=max_utilization,
+        measured_only=measured_only,
         time_limit=time_limit,
         gap=gap,
         seed=seed,
@@ -167,11 +171,13 @@ def evaluate_paths(
 
 
 def _problem_of(source: Instance | PathProblem, settings: Settings) -> tuple[Instance, PathProblem]:
-    """Return the instance as it was given, and the problem with the headroom of the settings."""
+    """Return the instance as it was given, and the problem as the settings narrow it."""
     problem = PathProblem(source) if isinstance(source, Instance) else source
     instance = problem.instance
-    if settings.max_utilization is not None:
-        problem = PathProblem(instance.with_max_utilization(settings.max_utilization))
+    measured_only = settings.measured_only or problem.measured_only
+    if settings.max_utilization is not None or measured_only != problem.measured_only:
+        sold = instance.with_max_utilization(settings.max_utilization)
+        problem = PathProblem(sold, measured_only)
     return instance, problem
 
 
@@ -203,19 +209,26 @@ def _run_registered(problem: PathProblem, method: Method, settings: Settings) ->
 def _local(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
     return _result(
-        "local", *solve_restricted([local_pool(problem.instance)], settings, clock), clock
+        "local",
+        *solve_restricted(
+            [local_pool(problem.instance, measured_only=problem.measured_only)], settings, clock
+        ),
+        clock,
     )
 
 
 def _edge_early(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
-    pools = [edge_early_pool(problem.instance)]
+    pools = [edge_early_pool(problem.instance, measured_only=problem.measured_only)]
     return _result("edge-early", *solve_restricted(pools, settings, clock), clock)
 
 
 def _host(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
-    pools = [host_pool(problem.instance, native_allowed=allowed) for allowed in (False, True)]
+    pools = [
+        host_pool(problem.instance, native_allowed=allowed, measured_only=problem.measured_only)
+        for allowed in (False, True)
+    ]
     return _result("host", *solve_restricted(pools, settings, clock), clock)
 
 

@@ -125,7 +125,8 @@ class FlowPair:
     leader: int
     """An earlier task of the group."""
     arcs: Sequence[tuple[int, int]]
-    """(arc of the task, the same arc of the leader), each by its number within the task."""
+    """(arc of the task, an arc of the leader that is the same), each by its number within the
+    task. An arc may be the same as several ones, of which a path takes one at most."""
 
 
 @dataclass(frozen=True)

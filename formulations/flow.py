@@ -81,7 +81,11 @@ def following_variables(model: pyo.ConcreteModel, data: FlowData) -> None:
     s[a] in [0, 1]: rate on arc a that costs nothing, since a leader pays / R[a].
     """
     first = _first_arc(data)
-    follows = [(k, first[pair.task] + i) for k, pair in enumerate(data.pairs) for i, _ in pair.arcs]
+    follows = [
+        (k, first[pair.task] + i)
+        for k, pair in enumerate(data.pairs)
+        for i in dict.fromkeys(i for i, _ in pair.arcs)
+    ]
     model.follow = pyo.Var(follows, bounds=(0.0, 1.0))
     model.saved = pyo.Var(sorted({a for _, a in follows}), bounds=(0.0, 1.0))
 
@@ -171,18 +175,20 @@ def following_needs_own_choice(model: pyo.ConcreteModel) -> None:
 
 
 def following_needs_leader(model: pyo.ConcreteModel, data: FlowData) -> None:
-    """m[k,a] <= z of the leader's arc that is the same as a."""
+    """m[k,a] <= sum of z over the leader's arcs that are the same as a."""
     first = _first_arc(data)
-    same = {
-        (k, first[pair.task] + i): first[pair.leader] + j
-        for k, pair in enumerate(data.pairs)
-        for i, j in pair.arcs
-    }
+    same: dict[tuple[int, int], list[int]] = {}
+    for k, pair in enumerate(data.pairs):
+        for i, j in pair.arcs:
+            same.setdefault((k, first[pair.task] + i), []).append(first[pair.leader] + j)
     model.following_needs_leader = pyo.Constraint(
         list(same),
         rule=lambda m, k, a: (
             None,
-            weighted([1.0, -1.0], [m.follow[k, a], m.choose[same[k, a]]]),
+            weighted(
+                [1.0, *[-1.0] * len(same[k, a])],
+                [m.follow[k, a], *(m.choose[j] for j in same[k, a])],
+            ),
             0.0,
         ),
     )
@@ -199,7 +205,7 @@ def common_prefix_is_unbroken(model: pyo.ConcreteModel, data: FlowData) -> None:
     for k, pair in enumerate(data.pairs):
         task = data.tasks[pair.task]
         balance: dict[int, list[tuple[float, Any]]] = {}
-        for i, _ in pair.arcs:
+        for i in dict.fromkeys(i for i, _ in pair.arcs):
             variable = model.follow[k, first[pair.task] + i]
             balance.setdefault(task.tails[i], []).append((1.0, variable))
             balance.setdefault(task.heads[i], []).append((-1.0, variable))

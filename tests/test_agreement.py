@@ -104,6 +104,22 @@ def test_hundreds_of_random_instances_in_device_time(block):
     assert "feasible" in statuses
 
 
+@pytest.mark.parametrize("block", range(20))
+def test_hundreds_of_random_instances_whose_inputs_are_sent(block):
+    seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
+    options = {"links": "all" if block % 2 else "some", "inputs": True, "groups": block % 4 > 1}
+    statuses = {agree(300_000 + seed, max_combinations=1500, **options) for seed in seeds}
+    assert "feasible" in statuses
+
+
+@pytest.mark.parametrize("block", range(20))
+def test_hundreds_of_random_instances_with_alternatives(block):
+    seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
+    options = {"alternatives": True, "inputs": block % 2 == 0, "groups": block % 4 > 1}
+    statuses = {agree(500_000 + seed, max_combinations=1500, **options) for seed in seeds}
+    assert "feasible" in statuses
+
+
 @pytest.mark.long
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("block", range(100))
@@ -126,3 +142,19 @@ def test_thousands_of_random_instances_with_shared_inputs(block):
 def test_thousands_of_random_instances_in_device_time(block):
     for i in range(50):
         agree(600_000 + 50 * block + i, devices=True, groups=i % 3 == 0)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("block", range(100))
+def test_thousands_of_random_instances_whose_inputs_are_sent(block):
+    for i in range(50):
+        agree(400_000 + 50 * block + i, inputs=True, groups=bool(i % 2))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("block", range(100))
+def test_thousands_of_random_instances_with_alternatives(block):
+    for i in range(50):
+        agree(600_000 + 50 * block + i, alternatives=True, inputs=i % 3 == 0, groups=bool(i % 2))

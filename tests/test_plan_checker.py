@@ -382,6 +382,12 @@ BROKEN: list[tuple[str, str, str, Callable[[Draft], Any]]] = [
     ("sold", "growth", "too many", lambda d: d.asks("servers", 0, max_units=1.0)),
     ("memory", "failures", "too little", lambda d: d.asks("servers", 0, memory=10.0)),
     ("min-accuracy", "front", "too much", lambda d: d.asks("tasks", 1, min_accuracy=0.95)),
+    (
+        "measured-only",
+        "front",
+        "not asked for",
+        lambda d: d.data["settings"].update(measured_only=True),
+    ),
     ("max-latency", "growth", "too short", lambda d: d.asks("tasks", 0, max_latency=0.01)),
     ("rate", "front", "a floor", lambda d: d.asks("tasks", 0, floor=25.0)),
     ("rate", "front", "a demand", lambda d: d.asks("tasks", 0, demand=4.0)),

@@ -266,7 +266,7 @@ def as_result(instance: Instance, best: Reference, objective: str, asked: Data) 
                     "path": path.blocks,
                     "rate": rate,
                     "accuracy": path.accuracy,
-                    "accuracy_source": "measured" if path.measured else "predicted",
+                    "accuracy_source": path.source,
                     "latency": path.latency,
                 }
                 for task, path, rate in zip(instance.tasks, paths, rates, strict=True)

@@ -15,6 +15,7 @@ from code_opt.cli.options import (
     Changes,
     InstanceArgument,
     MaxUtilization,
+    MeasuredOnly,
     MixedIntegerFormulation,
     Objective,
     ThroughputFloor,
@@ -33,6 +34,7 @@ def export(
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
     max_utilization: MaxUtilization = None,
+    measured_only: MeasuredOnly = False,
     changes: Changes = None,
 ) -> ExitStatus:
     """Write the mixed-integer model as an MPS or LP file for any other solver.
@@ -53,6 +55,7 @@ def export(
         min_accuracy=min_accuracy,
         min_throughput=min_throughput,
         max_utilization=max_utilization,
+        measured_only=measured_only,
     )
     export_model(instance, to, settings)
     print(f"Written: {plain(to)} ({formulation.value} formulation)")

@@ -82,6 +82,12 @@ def generate(
         bool,
         typer.Option("--seconds", help="Give the times of all work, and servers no FLOP/s."),
     ] = False,
+    alternatives: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Networks that may answer a task alone, at most.", show_default="0"
+        ),
+    ] = None,
 ) -> ExitStatus:
     """Make a random instance that resembles a real edge; the same options, the same file.
 
@@ -101,6 +107,7 @@ def generate(
             "saturated": saturated,
             "groups": groups,
             "seconds": in_seconds or None,
+            "alternatives": alternatives,
         }.items()
         if value is not None
     }

@@ -51,6 +51,13 @@ AccuracyFloor = Annotated[
     float | None,
     typer.Option(min=0.0, max=1.0, callback=finite, help="Floor of the average accuracy."),
 ]
+MeasuredOnly = Annotated[
+    bool,
+    typer.Option(
+        "--measured-only",
+        help="Only native paths, alternatives and measured paths: no accuracy is predicted.",
+    ),
+]
 ThroughputFloor = Annotated[
     float | None,
     typer.Option(min=0.0, callback=finite, help="Floor of the total rate \\[inferences/s]."),

@@ -253,6 +253,7 @@ def _settings(
 
     return PlanSettings(
         min_accuracy=demand.min_accuracy,
+        measured_only=demand.measured_only,
         demand=demand.demand,
         unit_flops=how.unit_flops,
         unit_devices=how.unit_devices,

@@ -95,6 +95,13 @@ class DemandOptions:
     min_accuracy: Annotated[
         float | None, _demand(min=0.0, max=1.0, help="Floor of the average accuracy.")
     ] = None
+    measured_only: Annotated[
+        bool,
+        _demand(
+            "--measured-only",
+            help="Only native paths, alternatives and measured paths: no accuracy is predicted.",
+        ),
+    ] = False
     demand: Annotated[
         float | None,
         _demand(min=0.0, help="Demand of tasks that have none, nor has their input group [1/s]."),

@@ -27,6 +27,7 @@ from code_opt.cli.options import (
     Changes,
     Formulation,
     MaxUtilization,
+    MeasuredOnly,
     Objective,
     ThroughputFloor,
 )
@@ -75,6 +76,7 @@ def solve(
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
     max_utilization: MaxUtilization = None,
+    measured_only: MeasuredOnly = False,
     changes: Changes = None,
     solver: Annotated[
         str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
@@ -130,6 +132,8 @@ def solve(
         "threads": threads,
         "solver_options": _solver_options(solver_option or []),
     }
+    if measured_only:
+        options["measured_only"] = True
     if executor is not None or is_batch(instance_paths):
         if solver_log or changes:
             name = "--solver-log" if solver_log else "--set"
@@ -201,6 +205,8 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
         asked += f", throughput at least {results[0].min_throughput:g}/s"
     if results[0].max_utilization is not None:
         asked += f", utilization at most {percent(results[0].max_utilization)}"
+    if results[0].measured_only:
+        asked += ", known accuracies only"
     print_line(console, f"{plain(instance.name or 'instance')}: {asked}\n")
     console.print(methods_table(results, console))
     console.print()

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from code_opt.cli.text import duration, number, percent, plain, seconds, si
+from code_opt.instance.model import GivenPath
 from code_opt.result import TOLERANCE
 from code_opt.wording import PathWords
 
@@ -96,19 +97,26 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
     table = plain_table(console)
     _words(table, "task", wrap=True)
     _words(table, "path", wrap=True)
-    _figures(table, "rate\n[1/s]", "accuracy")
+    has_intervals = any(row.accuracy_interval for row in result.tasks)
+    _figures(table, "rate\n[1/s]", "accuracy", *(["95 %"] if has_intervals else []))
     _words(table, "source")
     _figures(table, "latency")
     for row in result.tasks:
         table.add_row(
             Text(plain(row.task)),
-            paths(row.task, row.path),
+            paths(row.task, GivenPath.of(row.path, row.accuracy_source)),
             Text(number(row.rate)),
             Text(f"{row.accuracy:.4f}"),
-            Text(row.accuracy_source),
+            *([Text(interval_text(row.accuracy_interval))] if has_intervals else []),
+            Text(row.accuracy_source, style="yellow" if row.accuracy_source == "predicted" else ""),
             Text(duration(row.latency)),
         )
     return table
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """Return an interval of an accuracy, or a dash."""
+    return "–" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def server_table(result: Result, console: Console) -> Table:
@@ -189,7 +197,7 @@ class PathText:
                 text.append(f" {sign} ", style=style)
             text.append(run.text)
         if len(runs) == 1:
-            text.append(" (native)", style="dim")
+            text.append(f" ({self._words.name(task, path)})", style="dim")
         return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from code_opt.cli.exits import ExitStatus
@@ -32,6 +33,7 @@ def validate(instance_path: InstanceArgument, changes: Changes = None) -> ExitSt
         "tasks": len(tasks),
         "connections": sum(len(task.connections) for task in tasks),
         "measured paths": sum(len(task.measured_paths) for task in tasks),
+        **({"alternatives": n} if (n := sum(len(task.alternatives) for task in tasks)) else {}),
     }
     console = Console(highlight=False)
     print_line(console, f"{plain(instance_path)}: ok ({plain(instance.name or 'without a name')})")
@@ -49,6 +51,8 @@ def validate(instance_path: InstanceArgument, changes: Changes = None) -> ExitSt
         print_line(console, f"    {plain(name)}: {count(paths_of_task)}")
     print_line(console, f"  {product(paths.values())} path assignments in all")
     print_line(console, f"  planning: {_for_sale(instance)}")
+    for warning in _warnings(instance):
+        print_line(console, f"  warning: {warning}")
     return ExitStatus.DONE
 
 
@@ -72,6 +76,35 @@ def _devices(instance: Instance) -> list[str]:
         sizes = ", ".join(f"{plain(s.id)} {s.batch:.0f}" for s in batched[:5])
         lines.append(f"batches: {sizes}{', ...' if len(batched) > 5 else ''}")
     return lines
+
+
+def _warnings(instance: Instance) -> Iterator[str]:
+    """Yield what is valid, but perhaps not what was meant."""
+    home = {block.id: dnn.server for dnn in instance.dnns for block in dnn.blocks}
+    own = {dnn.id: dnn.server for dnn in instance.dnns}
+    free: list[str] = []
+    apart: dict[str, set[str]] = {}
+    for task in instance.tasks if instance.links else ():
+        origin = task.origin or own[task.dnn]
+        entries = [c for c in task.connections if c.source == "input"]
+        away = [c for c in entries if (c.server or home[c.target]) != origin]
+        is_free = any(c.bytes is None or not task.sends_inputs for c in away)
+        if not task.input_bytes and (is_free or own[task.dnn] != origin):
+            free.append(plain(task.id))
+        if task.input_group is not None and task.sends_inputs:
+            apart.setdefault(task.input_group, set()).add(origin)
+    if free:
+        more = f" and {count(len(free) - 5)} more" if len(free) > 5 else ""
+        yield (
+            f"inputs of {', '.join(free[:5])}{more} can enter another server, but their "
+            "input_bytes is 0: they take nothing of any link"
+        )
+    for group, origins in apart.items():
+        if len(origins) > 1:
+            yield (
+                f"the input of group {plain(group)} arrives at {count(len(origins))} servers, "
+                "those of its tasks' DNNs; give its tasks an origin if it is sent from one"
+            )
 
 
 def _for_sale(instance: Instance) -> str:

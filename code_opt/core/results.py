@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ from code_opt.result import (
     TaskResult,
 )
 from code_opt.reward import log_reward
+
+Z95 = 1.959963984540054
+"""Two-sided 95 % point of the normal distribution."""
 
 
 def make_result(
@@ -59,6 +63,7 @@ def make_result(
         "gap_tolerance": max(settings.gap, SMALLEST_GAP) if role_of(method) == "exact" else None,
         "min_accuracy": settings.min_accuracy,
         "min_throughput": settings.min_throughput,
+        "measured_only": settings.measured_only,
         "message": message,
         "details": details or {},
     }
@@ -92,8 +97,9 @@ def make_result(
                 path=blocks_of(task, path.arcs),
                 rate=float(rates[i]),
                 accuracy=path.accuracy,
-                accuracy_source="measured" if path.is_measured else "predicted",
+                accuracy_source=task.graph.accuracy_source(path.arcs),
                 latency=path.seconds,
+                accuracy_interval=score_interval(path.accuracy, task.graph.samples(path.arcs)),
             )
             for i, (task, path) in enumerate(zip(evaluator.pool.tasks, solution.paths, strict=True))
         ),
@@ -123,9 +129,24 @@ def server_result(server: Server, load: float) -> ServerResult:
     )
 
 
+def score_interval(accuracy: float, samples: float | None) -> tuple[float, float] | None:
+    """Return the 95 % interval of a measured accuracy, None where nobody tells the samples.
+
+    The score interval of a share (Wilson, Journal of the American Statistical Association 22,
+    1927, https://doi.org/10.1080/01621459.1927.10502953).
+    """
+    if samples is None:
+        return None
+    z2 = Z95 * Z95
+    centre = accuracy + z2 / (2.0 * samples)
+    half = Z95 * math.sqrt(accuracy * (1.0 - accuracy) / samples + z2 / (4.0 * samples * samples))
+    whole = 1.0 + z2 / samples
+    return max(0.0, (centre - half) / whole), min(1.0, (centre + half) / whole)
+
+
 def blocks_of(task: TaskPaths, arcs: Sequence[int]) -> tuple[str, ...]:
     """Return the block ids of a path given by its arcs."""
-    return tuple(task.graph.arcs[a].head for a in arcs[:-1])
+    return task.graph.blocks(arcs)
 
 
 def _link_result(

@@ -46,6 +46,8 @@ class Settings:
     min_throughput: float | None = None
     max_utilization: float | None = None
     """Share of their time that servers sell that say nothing themselves; None: all of it."""
+    measured_only: bool = False
+    """Use no path whose accuracy is predicted: only native paths, alternatives, measured ones."""
     formulation: Formulation = "auto"
     solver: str = "highs"
     time_limit: float | None = None

@@ -138,6 +138,9 @@ def evaluate(
     options = options or Options()
     if options.dtype not in DTYPES:
         raise InputError(f"unknown dtype {options.dtype!r}: {', '.join(DTYPES)}")
+    if subject.bundle is not None:
+        for name, one in results.items():
+            _refuse_alternatives(subject.instance, name, one)
     refused = {name: _refusals(subject.instance, name, one) for name, one in results.items()}
     runnable = {name: one for name, one in results.items() if not refused[name]}
     fits = PathFits(subject, options.device, fine_tune=options.fine_tune)
@@ -179,6 +182,23 @@ def evaluate(
         written = fits.write_back(write_back, list(runnable.values()))
         save_instance(written, write_back / "instance.json")
     return Evaluation(subject.instance, tuple(found), text, holds, written)
+
+
+def _refuse_alternatives(instance: Instance, name: str, result: Result) -> None:
+    """Refuse results with alternatives: a bundle holds no heads of other networks for a task.
+
+    Raises:
+        InputError: a task is answered by one.
+    """
+    dnn_of = {block.id: dnn.id for dnn in instance.dnns for block in dnn.blocks}
+    own = {task.id: task.dnn for task in instance.tasks}
+    for row in result.tasks:
+        if row.accuracy_source == "given" and dnn_of.get(row.path[0]) != own.get(row.task):
+            raise InputError(
+                f"{name}: task {row.task!r} is answered by the alternative "
+                f"{dnn_of.get(row.path[0])!r}, whose head for the task the bundle does not hold; "
+                "evaluate it without the bundle"
+            )
 
 
 def _refusals(instance: Instance, name: str, result: Result) -> tuple[str, ...]:

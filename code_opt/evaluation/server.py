@@ -4,11 +4,11 @@ Nothing in here asks a clock: whoever calls says what time it is. Two drivers ca
 :mod:`code_opt.evaluation.worker`, a process that computes for real on this machine's clock,
 and :mod:`code_opt.evaluation.simulation`, a loop over events on a simulated one.
 
-A server takes inferences first come, first served. An output leaves when a server of the
-instance's speed would have it, or when it has really been computed, whichever is later; a
-link carries one message after the other and then delays each by its latency. How much later
-than it should have happened something did happen is the *lag*: it is this machine's fault,
-not the edge's, and measurements with much of it are void.
+A server takes inferences first come, first served; those without work there do not wait. An
+output leaves when a server of the instance's speed would have it, or when it has really been
+computed, whichever is later; a link carries one message after the other and then delays each by
+its latency. How much later than it should have happened something did happen is the *lag*: it
+is this machine's fault, not the edge's, and measurements with much of it are void.
 """
 
 from __future__ import annotations
@@ -140,11 +140,12 @@ class ServerQueue:
             due: when it should have arrived.
         """
         start, end = self.window
-        begun = self._free_at[0]
-        if begun < now:
+        begun, seconds = self._free_at[0], self._ends[visit][-1]
+        if begun < now or not seconds:
             begun = now
-        free = begun + self._ends[visit][-1]
-        heapreplace(self._free_at, free)
+        free = begun + seconds
+        if seconds:
+            heapreplace(self._free_at, free)
         if free > start and begun < end:
             self._busy += min(end, free) - max(start, begun)
         self._pending += 1
@@ -159,6 +160,10 @@ class ServerQueue:
                 self._most_inside = inside
         self._arrival.note(due, now, self.window)
         return begun
+
+    def works(self, visit: Visit) -> bool:
+        """Whether a visit takes any time of the server."""
+        return self._ends[visit][-1] > 0.0
 
     def take(self) -> list[list[Item]]:
         """Take the next inferences to be computed: batches of equal visits, in order of arrival."""

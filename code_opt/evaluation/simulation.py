@@ -146,10 +146,14 @@ class _Loop:
         self.where: dict[Visit, str] = {}
         self.outputs: dict[Visit, list[tuple[int, tuple[int, ...], list[tuple[Visit, float]]]]] = {}
         """What leaves a visit: piece, tasks that it answers, visits with bytes that it goes to."""
+        self.relays: set[Visit] = set()
+        """Visits of inputs that are only handed on."""
         for number, stream in enumerate(streams):
             segments = stream.route.segments
             for visit, pieces in stream.route.visits().items():
                 self.where[number, visit] = segments[visit].server
+                if not any(segments[piece.segment].parts for piece in pieces):
+                    self.relays.add((number, visit))
                 self.outputs[number, visit] = [
                     (
                         place,
@@ -159,6 +163,10 @@ class _Loop:
                     for place, piece in enumerate(pieces)
                     if piece.next or segments[piece.segment].answers
                 ]
+        self.passed = {
+            name for visit, name in self.where.items() if not self.servers[name].works(visit)
+        }
+        """Servers that something passes without work."""
         self.busy: set[str] = set()
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
@@ -191,15 +199,18 @@ class _Loop:
         name = self.where[visit]
         server = self.servers[name]
         begun = server.arrive(visit, self.now, self.now)
-        if self.computing is None:
+        if self.computing is None or visit in self.relays:
             times = server.leave(visit, begun, self.now)
             for place, tasks, following in self.outputs[visit]:
-                if server.devices == 1:
-                    # Outputs leave a server in the order in which their inferences arrived.
-                    self._leave(visit, number, times[place], tasks, following)
+                # Outputs of one device leave in the order in which their inferences arrived, but
+                # for those of visits without work: their messages may be on a link before.
+                is_passed = name in self.passed or server.devices > 1
+                if following and times[place] > self.now and is_passed:
+                    self._at(
+                        times[place], self._leave, visit, number, times[place], tasks, following
+                    )
                 else:
-                    at = times[place]
-                    self._at(at, self._leave, visit, number, at, tasks, following)
+                    self._leave(visit, number, times[place], tasks, following)
             return
         server.todo.append(Item(visit, number, begun))
         if name not in self.busy:

@@ -15,7 +15,7 @@ import safetensors.torch
 
 from code_opt.errors import InputError
 from code_opt.evaluation.flow import Labels, Stream, streams_of
-from code_opt.evaluation.routes import Part, Route, step_keys
+from code_opt.evaluation.routes import Part, Route, Segment, step_keys
 from code_opt.evaluation.server import whole_devices
 from code_opt.evaluation.worker import PartSpec, PieceSpec, VisitSpec, WorkerSpec
 from code_opt.instance import Instance, load_instance
@@ -290,23 +290,30 @@ class Subject:
                 segment = route.segments[piece.segment]
                 if self.bundle is not None:
                     entering = arriving if piece.parent < 0 else leaving[segment.parent]
-                    leaving[piece.segment] = self._leaving(segment.parts[-1], adapters, entering)
+                    leaving[piece.segment] = self._leaving(segment.parts, adapters, entering)
                 specs.append(
                     PieceSpec(
                         parts=tuple(self._part(part, adapters) for part in segment.parts),
                         seconds=segment.seconds,
                         parent=piece.parent,
-                        next=tuple(self._sent(c, route) for c in piece.next),
+                        next=tuple(self._sent(c, route, segment) for c in piece.next),
                         answers=segment.answers,
                     )
                 )
             found.append((first.server, VisitSpec(number, visit, arriving, tuple(specs))))
         return found
 
-    def _sent(self, segment: int, route: Route) -> tuple[str, int, int | None]:
-        """Return where an output is sent; a stand-in sends as many bytes as the instance says."""
+    def _sent(
+        self, segment: int, route: Route, origin: Segment
+    ) -> tuple[str, int, int | None, float | None]:
+        """Return where an output is sent, the numbers of a stand-in, the bytes of an input.
+
+        A stand-in sends as many bytes as the instance says. Images are sent decoded, and take a
+        link as long as the encoded ones do.
+        """
         there = route.segments[segment]
-        return there.server, segment, None if self.bundle is not None else _numbers(there.size)
+        numbers = None if self.bundle is not None else _numbers(there.size)
+        return there.server, segment, numbers, None if origin.parts else there.size
 
     def _part(self, part: Part, adapters: Mapping[tuple[str, tuple[str, str]], Any]) -> PartSpec:
         if self.bundle is None:
@@ -324,11 +331,14 @@ class Subject:
 
     def _leaving(
         self,
-        part: Part,
+        parts: Sequence[Part],
         adapters: Mapping[tuple[str, tuple[str, str]], Any],
         entering: tuple[int, ...],
     ) -> tuple[int, ...]:
         """Return the shape of what leaves the last part of a segment."""
+        if not parts:
+            return entering
+        part = parts[-1]
         if part.ends is None:
             dnn, _, number = part.block.rpartition("/")
             return self._needed().trunk(dnn).shapes[int(number) + 1]

@@ -67,9 +67,10 @@ class PieceSpec:
     """Time of one inference, as the instance says."""
     parent: int
     """Piece of the same visit (an earlier one) whose output it takes, -1: what arrived."""
-    next: tuple[tuple[str, int, int | None], ...]
+    next: tuple[tuple[str, int, int | None, float | None], ...]
     """(server, visit) that the output is sent to. A stand-in's output is repeated to so many
-    numbers (None: it is sent as it is)."""
+    numbers (None: it is sent as it is). An input takes a link as long as its encoded bytes do
+    (None: as many as are sent)."""
     answers: tuple[int, ...]
     """Tasks of the route whose answer the output is."""
 
@@ -111,6 +112,8 @@ class _Message(NamedTuple):
     target: str | None
     """Server; None: it is an answer."""
     content: bytes | int
+    size: float = 0.0
+    """Bytes that count on the link."""
 
 
 def serve(
@@ -278,7 +281,12 @@ class _Worker:
         with self.changed:
             if epoch == self.epoch:
                 begun = self.server.arrive((route, visit), now, due)
-                self.server.todo.append(Item((route, visit), number, begun, content))
+                item = Item((route, visit), number, begun, content)
+                pieces = self.visits[route, visit].pieces
+                if any(piece.parts for piece in pieces):
+                    self.server.todo.append(item)
+                else:  # an input that is only handed on waits for nothing
+                    self._finish(item, [content] * len(pieces), now)
                 self.changed.notify_all()
 
     # What is computed
@@ -310,10 +318,11 @@ class _Worker:
             for task in piece.answers:
                 answer = _Message(route, task, item.number, None, int(output.argmax()))
                 heapq.heappush(self.leaving, (at, next(self.order), True, answer))
-            for target, visit, numbers in piece.next:
+            for target, visit, numbers, size in piece.next:
                 sent = output if numbers is None else np.resize(output, numbers)
                 content = np.ascontiguousarray(sent).tobytes()
-                message = _Message(route, visit, item.number, target, content)
+                counted = float(len(content)) if size is None else size
+                message = _Message(route, visit, item.number, target, content, counted)
                 heapq.heappush(self.leaving, (at, next(self.order), False, message))
 
     # What goes out
@@ -343,8 +352,7 @@ class _Worker:
                 if crossed:
                     return self.epoch, at, message
                 assert message.target is not None
-                assert isinstance(message.content, bytes)
-                there = self.server.deliver(message.target, at, len(message.content))
+                there = self.server.deliver(message.target, at, message.size)
                 heapq.heappush(self.leaving, (there, order, True, message))
         return None
 

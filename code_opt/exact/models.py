@@ -16,7 +16,6 @@ from code_opt.core.evaluator import (
     ChosenPath,
     Solution,
     is_admissible,
-    measured_paths,
     path_in_pool,
     path_of,
 )
@@ -25,7 +24,7 @@ from code_opt.core.objective import ObjectiveFunction, accuracy_unit
 from code_opt.core.settings import Settings
 from code_opt.core.shared_prefixes import SharedPrefixes
 from code_opt.paths import PathPool, TaskGraph, TaskPaths
-from code_opt.paths.graph import FloatArray
+from code_opt.paths.graph import FloatArray, Step
 from code_opt.reward import log_value
 from formulations import (
     FlowData,
@@ -328,12 +327,12 @@ class FlowView:
         model = self.model
         longest: dict[int, tuple[list[int], int]] = {}
         for k, pair in enumerate(self.data.pairs):
-            same = dict(pair.arcs)
+            same = set(pair.arcs)
             common = []
             for arc, leaders in zip(
                 solution.paths[pair.task].arcs, solution.paths[pair.leader].arcs, strict=False
             ):
-                if same.get(arc) != leaders:
+                if (arc, leaders) not in same:
                     break
                 common.append(self._first[pair.task] + arc)
             if len(common) > len(longest.get(pair.task, ([], k))[0]):
@@ -377,7 +376,7 @@ class FlowView:
         def measured(index: tuple[int, int]) -> list[str]:
             t, m = index
             steps = self.data.tasks[t].measured[m][0]
-            return [names[t], *(graphs[t].arcs[a].head for a in steps[:-1])]
+            return [names[t], *graphs[t].blocks(steps)]
 
         def node(index: tuple[int, int]) -> list[str]:
             return [names[index[0]], graphs[index[0]].nodes[index[1]]]
@@ -465,7 +464,8 @@ def _flow_data(pool: PathPool, goal: Goal) -> FlowData:
                 accuracy=task.task.accuracy,
                 min_accuracy=task.task.min_accuracy,
                 max_latency=task.task.max_latency,
-                measured=list(measured_paths(task)),
+                # The drops of alternatives are exact.
+                measured=list(graph.measured.items()),
                 accuracy_unit=most_accurate(task) or goal.accuracy_unit,
             )
         )
@@ -505,11 +505,14 @@ def _held(amounts: FloatArray, is_rate: bool) -> FloatArray:
 
 def _arcs_in_common(graph: TaskGraph, leader: TaskGraph) -> list[tuple[int, int]]:
     """Return the arcs that are the same for two tasks and that both can reach on such arcs."""
-    same = {arc.step: j for j, arc in enumerate(leader.arcs) if arc.step is not None}
+    same: dict[Step, list[int]] = {}
+    for j, arc in enumerate(leader.arcs):
+        if arc.step is not None:
+            same.setdefault(arc.step, []).append(j)
     pairs, reached = [], set(graph.nodes[:1])
     for i, arc in enumerate(graph.arcs):  # sorted by head, so every tail is settled before
         if arc.step in same and arc.tail in reached:
-            pairs.append((i, same[arc.step]))
+            pairs += [(i, j) for j in same[arc.step]]
             reached.add(arc.head)
     return pairs
 

@@ -53,6 +53,13 @@ WIRES: dict[Wire, tuple[float, float, float]] = {
 """Bytes/s of the line (1 or 10 Gbit/s), and the least and greatest delay [s]."""
 LINE_SHARE = (0.1, 0.6)
 """Part of a line that inference may use."""
+ENCODED_BYTES = {224: 30_000.0, 32: 2_300.0}
+"""Bytes of an encoded image by its pixels a side: 0.6 bytes a pixel, as the JPEG files of ImageNet
+(138 GB, 1.28 million images of 469 x 387 on average), and the PNG files of CIFAR-10."""
+ALTERNATIVE_ACCURACY = (0.9, 1.03)
+"""Accuracy of an alternative over that of the task's own network."""
+ALTERNATIVE_SAMPLES = 5000.0
+"""Images that the accuracy of an alternative was measured on."""
 JITTER = 0.004
 LONGEST_SKIP = 2
 """Blocks that a skip jumps over at most."""
@@ -82,6 +89,7 @@ class EdgeOptions:
         groups: share of the tasks that look at the same input as others (2 to 4 a group).
         seconds: give the time of all work instead of FLOP/s of servers. Blocks of one network
             differ in FLOP/s, by up to ten times; a whole network takes as long as its FLOPs would.
+        alternatives: networks of other services that may answer a task by themselves, at most.
 
     Raises:
         InputError: a value is out of its range.
@@ -102,6 +110,7 @@ class EdgeOptions:
     measured: int = 0
     groups: float = 0.0
     seconds: bool = False
+    alternatives: int = 0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -123,6 +132,10 @@ class EdgeOptions:
             (0.0 < self.load <= 1000.0, f"load {self.load}: must lie in (0, 1000]"),
             (0.0 <= self.saturated <= 1.0, f"saturated {self.saturated}: must lie in [0, 1]"),
             (0 <= self.measured <= 1000, f"measured {self.measured}: must lie in 0 to 1000"),
+            (
+                0 <= self.alternatives <= 100,
+                f"alternatives {self.alternatives}: must lie in 0 to 100",
+            ),
             (0.0 <= self.groups <= 1.0, f"groups {self.groups}: must lie in [0, 1]"),
         )
         wrong = [message for holds, message in checks if not holds]
@@ -133,9 +146,8 @@ class EdgeOptions:
 class _Stream:
     """What a stream of random choices is for (part of its seed)."""
 
-    NETWORK, CAPACITY, POPULARITY, TASK, HOSTS, LINK, LATENCY, MEMORY, MEASURED, GROUP, TIME = (
-        range(11)
-    )
+    NETWORK, CAPACITY, POPULARITY, TASK, HOSTS, LINK, LATENCY, MEMORY, MEASURED, GROUP = range(10)
+    ALTERNATIVE, TIME = 10, 11
 
 
 class Edge:
@@ -146,10 +158,10 @@ class Edge:
 
     **Feasible by construction.** Give every task its native path at its standalone rate. Floors
     are ``standalone``, so they hold with equality. A DNN's standalone rates need at most its
-    equal share of its server, so no server is overloaded; native paths use neither links nor
-    adapters, so links and memories are idle. Latency limits are at least 1.2 times the native
-    latency, and there are no floors of accuracy. A group's standalone rate is the least that
-    its members' shares allow, so the same holds for it.
+    equal share of its server, and of a link that images of its group cross, so nothing is
+    overloaded; native paths use no adapters, so memories are idle. Latency limits are at least 1.2
+    times the native latency, and there are no floors of accuracy. A group's standalone rate is
+    the least that its members' shares allow, so the same holds for it.
     """
 
     def __init__(self, options: EdgeOptions) -> None:
@@ -174,6 +186,7 @@ class Edge:
         asked += [f"up to {o.measured} measured paths"] if o.measured else []
         asked += [f"{o.groups:.0%} in groups"] if o.groups else []
         asked += ["in seconds"] if o.seconds else []
+        asked += [f"up to {o.alternatives} alternatives"] if o.alternatives else []
         fewest, most = o.blocks
         blocks = str(fewest) if fewest == most else f"{fewest} to {most}"
         return {
@@ -393,9 +406,13 @@ class Edge:
             limit = self._draws(_Stream.LATENCY, i)
             native = self._trunks[i].flops / self._capacity[self._layout.home[i]]
             if limit.share() < 0.5:
+                native += self._way(i)
                 record["max_latency"] = significant(native * limit.between(1.2, 3.0))
         if i in self._group_of:
             record["input_group"] = f"camera-{self._group_of[i]:0{self._digits}d}"
+        record["input_bytes"] = self._input_bytes(i)
+        if i in self._group_of:
+            record["origin"] = self._server(self._camera(i))
         connections = self._own_connections(i, draws)
         for j in self._hosts(i):
             connections += self._host_connections(i, j, draws)
@@ -404,7 +421,48 @@ class Edge:
             found = self._measured(i, accuracy, connections)
             if found:
                 record["measured_paths"] = found
+        if self.options.alternatives:
+            record["alternatives"] = self._alternatives(i, accuracy)
         return record
+
+    def _alternatives(self, i: int, accuracy: float) -> list[Record]:
+        """Return networks of other services that take the same images, with heads for the task."""
+        draws = self._draws(_Stream.ALTERNATIVE, i)
+        near = self._near[self._layout.home[self._camera(i) if i in self._group_of else i]]
+        alike = [
+            j
+            for j in draws.shuffled(self._reach(i))
+            if self._layout.home[j] in near and self._trunks[j].images == self._trunks[i].images
+        ]
+        return [
+            {
+                "dnn": self._dnn(j),
+                "accuracy": round(min(accuracy * draws.between(*ALTERNATIVE_ACCURACY), 1.0), 4),
+                "samples": ALTERNATIVE_SAMPLES,
+            }
+            for j in sorted(alike[: self.options.alternatives])
+        ]
+
+    def _input_bytes(self, i: int) -> float:
+        """Return the bytes of an image; all tasks of a group look at the largest that one takes."""
+        members = self._groups[self._group_of[i]] if i in self._group_of else [i]
+        return max(ENCODED_BYTES[self._trunks[member].images] for member in members)
+
+    def _camera(self, i: int) -> int:
+        """Return the service of a task's group beside which its camera stands: all are near it."""
+        return self._groups[self._group_of[i]][0]
+
+    def _way(self, i: int) -> float:
+        """Return how long an image takes from its group's camera to the task's server [s]."""
+        if i not in self._group_of or not self.options.links:
+            return 0.0
+        ends = self._server(self._camera(i)), self._server(i)
+        link = self._links.get(ends)
+        return 0.0 if link is None else self._input_bytes(i) / link["bandwidth"] + link["latency"]
+
+    @cached_property
+    def _links(self) -> dict[tuple[str, str], Record]:
+        return {(link["source"], link["target"]): link for link in self.links()}
 
     def _hosts(self, i: int) -> list[int]:
         """Return the services whose trunks the task may use, those of its group first."""
@@ -443,7 +501,8 @@ class Edge:
         }
         if self._are_mates(i, j):
             entry["share"] = IDENTITY if own.images == host.images else RESIZED
-        found = [entry]
+        camera = self._layout.home[self._camera(i) if i in self._group_of else i]
+        found = [entry] if self._layout.home[j] in self._near[camera] else []
         n, m = len(own), len(host)
         for k, v in _like_depths(n, m):
             if v < m - 1:  # the host's last block leads nowhere

@@ -34,7 +34,7 @@ from code_opt.instance.yaml_text import YamlError, read_yaml, write_yaml
 
 _QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
 _WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
-_OPTIONAL_TABLES = ("links", "connections", "measured_paths")
+_OPTIONAL_TABLES = ("links", "connections", "measured_paths", "alternatives")
 _OWN_SCHEMA = re.compile(r"""["']?schema["']?\s*:\s*["']?code-opt/instance/""")
 
 INSTANCE_FILE = "instance.json"

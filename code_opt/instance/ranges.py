@@ -38,7 +38,7 @@ class Kind(NamedTuple):
 CAPACITY = Kind("capacity", "FLOP/s", "TFLOP/s or GFLOP/s typed for FLOP/s?")
 WORK = Kind("work", "FLOP", "GFLOP typed for FLOP?")
 BANDWIDTH = Kind("bandwidth", "bytes/s", "Gbit/s or MB/s typed for bytes/s?")
-SIZE = Kind("size of an activation", "bytes", "MB typed for bytes?")
+SIZE = Kind("size of an activation or input", "bytes", "MB typed for bytes?")
 MEMORY = Kind("memory", "bytes", "GB typed for bytes?")
 PARAMETERS = Kind("number of parameters", "parameters", "millions typed for parameters?")
 TIME = Kind("time", "s", "ms or \N{MICRO SIGN}s typed for s?")
@@ -139,6 +139,7 @@ def _quantities(data: Data) -> dict[Kind, list[Found]]:
         add(RATE, outer, task, "demand", "floor")
         add(WEIGHT, outer, {"weight": DEFAULT_WEIGHT} | dict(task), "weight")
         add(TIME, outer, task, "max_latency")
+        add(SIZE, outer, task, "input_bytes")
         for location, connection in _each(task, "connections", outer):
             add(WORK, location, connection, "flops")
             add(SIZE, location, connection, "bytes")
@@ -150,8 +151,9 @@ def _quantities(data: Data) -> dict[Kind, list[Found]]:
 def _accuracies(data: Data) -> Iterator[Found]:
     for outer, task in _each(data, "tasks"):
         yield from _numbers(outer, task, "accuracy", "min_accuracy")
-        for location, path in _each(task, "measured_paths", outer):
-            yield from _numbers(location, path, "accuracy")
+        for key in ("measured_paths", "alternatives"):
+            for location, path in _each(task, key, outer):
+                yield from _numbers(location, path, "accuracy")
 
 
 def _drops(data: Data) -> Iterator[Found]:

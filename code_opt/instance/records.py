@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -28,6 +29,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 # A float, since tables hold floats; no number of units beyond 1e6 is ever meant.
+Samples = Annotated[float, Field(ge=1.0, le=1e12, multiple_of=1.0, allow_inf_nan=False)]
 Whole = Annotated[float, Field(ge=0.0, le=1e6, multiple_of=1.0, allow_inf_nan=False)]
 # A float, for the same reason.
 Batch = Annotated[float, Field(ge=1.0, le=1e6, multiple_of=1.0, allow_inf_nan=False)]
@@ -203,7 +205,8 @@ class Dnn(Record):
 class Connection(Record):
     """A learnable connection of one task: cross, skip, exit or entry.
 
-    Where ``bytes`` is null, the source block's ``output_bytes`` cross (an entry: 0).
+    Where ``bytes`` is null, the source block's ``output_bytes`` cross (an entry: the task's
+    ``input_bytes``, and only where its inputs travel, see :attr:`Task.sends_inputs`).
     Where ``server`` is null, the adapter runs on the server of the source block
     (an entry: of the target block). Two tasks of one input group have the same adapter
     where the ends and ``share`` are the same; where it is null, the adapter is the task's own.
@@ -214,7 +217,7 @@ class Connection(Record):
     drop: Finite = Field(description="predicted loss of accuracy; may be negative")
     flops: NonNegative = Field(0.0, description="work of the adapter for one inference [FLOP]")
     params: NonNegative = Field(0.0, description="parameters of the adapter (4 bytes each)")
-    bytes: NonNegative | None = Field(None, description="activation handed on [bytes]")
+    bytes: NonNegative | None = Field(None, description="activation (or input) handed on [bytes]")
     server: Identifier | None = Field(None, description="server that runs the adapter")
     share: Identifier | None = Field(
         None,
@@ -228,6 +231,32 @@ class MeasuredPath(Record):
 
     blocks: tuple[Identifier, ...] = Field(min_length=1, strict=False)
     accuracy: Fraction
+    samples: Samples | None = Field(None, description="images behind the accuracy")
+
+
+class Alternative(Record):
+    """Another DNN that answers a task all by itself: its whole trunk and a head of its own.
+
+    One indivisible path with a measured accuracy; no connection joins or leaves it.
+    """
+
+    dnn: Identifier
+    accuracy: Fraction
+    samples: Samples | None = Field(None, description="images behind the accuracy")
+
+
+class GivenPath(tuple[str, ...]):
+    """Blocks of a path that runs one DNN alone: the native path or an alternative.
+
+    Connections may lead along the same blocks; that is another path, a plain tuple.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, blocks: Iterable[str], accuracy_source: str | None) -> tuple[str, ...]:
+        """Return blocks as the path that they are, by where its accuracy comes from."""
+        return cls(blocks) if accuracy_source == "given" else tuple(blocks)
 
 
 class Task(Record):
@@ -248,8 +277,22 @@ class Task(Record):
     input_group: Identifier | None = Field(
         None, description="tasks of one group look at the same input, at one rate"
     )
+    input_bytes: NonNegative = Field(0.0, description="size of one input as it is sent [bytes]")
+    origin: Identifier | None = Field(
+        None, description="server at which inputs arrive; null: that of the task's own DNN"
+    )
+    samples: Samples | None = Field(None, description="images behind the accuracy")
     connections: tuple[Connection, ...] = Field((), strict=False)
     measured_paths: tuple[MeasuredPath, ...] = Field((), strict=False)
+    alternatives: tuple[Alternative, ...] = Field((), strict=False)
+
+    @property
+    def sends_inputs(self) -> bool:
+        """Whether inputs start at a server, from which they cross links; else they are everywhere.
+
+        Then every entry, the native one included, is a connection from that server.
+        """
+        return self.origin is not None or self.input_bytes > 0.0
 
 
 class Power(Record):

@@ -17,6 +17,7 @@ from code_opt.instance.cells import number_hint
 from code_opt.instance.problems import Issue, Location, hint, shown
 from code_opt.instance.records import (
     SCHEMA,
+    Alternative,
     Block,
     Connection,
     Dnn,
@@ -40,6 +41,7 @@ _RECORDS: dict[tuple[str, ...], type[BaseModel]] = {
     ("tasks",): Task,
     ("tasks", "connections"): Connection,
     ("tasks", "measured_paths"): MeasuredPath,
+    ("tasks", "alternatives"): Alternative,
     ("reward",): Reward,
 }
 _SHAPES: dict[str, type[BaseModel]] = {

@@ -1,7 +1,7 @@
 """Instances as tables: the rows of the CSV folder, and the same as pandas DataFrames.
 
-One table per kind of record; a row of ``connections`` or ``measured_paths`` names its
-task, a row of ``blocks`` its DNN. The order of rows is the order in the instance.
+One table per kind of record; a row of ``connections``, ``measured_paths`` or ``alternatives``
+names its task, a row of ``blocks`` its DNN. The order of rows is the order in the instance.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from code_opt.instance.problems import (
 )
 from code_opt.instance.records import (
     SCHEMA,
+    Alternative,
     Block,
     Connection,
     Dnn,
@@ -43,7 +44,7 @@ Row = dict[str, Any]
 Rows = dict[str, list[tuple[int, Row]]]
 """Rows by table, each with its label: a line of a file, or a position in a DataFrame."""
 
-_CHILDREN = ("blocks", "connections", "measured_paths")
+_CHILDREN = ("blocks", "connections", "measured_paths", "alternatives")
 _RECORDS: dict[str, tuple[tuple[str, ...], type[BaseModel]]] = {
     "servers": ((), Server),
     "links": ((), Link),
@@ -52,6 +53,7 @@ _RECORDS: dict[str, tuple[tuple[str, ...], type[BaseModel]]] = {
     "tasks": ((), Task),
     "connections": (("task",), Connection),
     "measured_paths": (("task",), MeasuredPath),
+    "alternatives": (("task",), Alternative),
 }
 _SHAPES = [name for shape in (Power, Logistic, Exponential) for name in shape.model_fields]
 
@@ -85,7 +87,7 @@ REQUIRED_TABLES = ("servers", "dnns", "blocks", "tasks")
 
 TEXTS = frozenset(
     {"schema", "name", "description", "bundle", "id", "source", "target", "dnn", "server"}
-    | {"input_group", "share", "task", "blocks", "part", "kind"}
+    | {"input_group", "origin", "share", "task", "blocks", "part", "kind"}
 )
 """Columns of text; ``floor`` holds numbers or text, all others hold numbers."""
 
@@ -186,9 +188,10 @@ def flatten(data: Mapping[str, Any]) -> dict[str, list[Row]]:
             {"task": name, **_with_times_apart(c)} for c in task.pop("connections")
         ]
         rows["measured_paths"] += [
-            {"task": name, "blocks": SEPARATOR.join(path["blocks"]), "accuracy": path["accuracy"]}
+            {"task": name, **path, "blocks": SEPARATOR.join(path["blocks"])}
             for path in task.pop("measured_paths")
         ]
+        rows["alternatives"] += [{"task": name, **a} for a in task.pop("alternatives")]
         rows["tasks"].append(task)
     for part in _PARTS:
         rows["reward"].append({"part": part, **data["reward"][part]})
@@ -224,6 +227,7 @@ class Nested:
         self._attach(rows, "dnns", "dnn", "blocks")
         self._attach(rows, "tasks", "task", "connections")
         self._attach(rows, "tasks", "task", "measured_paths")
+        self._attach(rows, "tasks", "task", "alternatives")
         self._attach_reward(rows.get("reward", []))
 
     def locate(self, location: Location) -> str:

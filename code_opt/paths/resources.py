@@ -94,6 +94,10 @@ class ServerBudget(ResourceKind):
         """Return the share of the capacity that a block uses, None for nothing."""
         return None
 
+    def of_arrival(self, server: Server) -> float | None:  # noqa: ARG002
+        """Return the share that an input uses which arrives here alone, None for nothing."""
+        return None
+
 
 class LinkBudget(ResourceKind):
     """A kind that every link can have; what crosses it uses it."""
@@ -192,7 +196,7 @@ class Memory(ServerBudget):
 
 
 class Visits(ServerBudget):
-    """Blocks, and adapters with a server of their own, that run without any work.
+    """Blocks, and adapters with a server of their own, that run without any work, and inputs.
 
     They limit nothing. In questions in which it matters where a path goes even if it does
     nothing there (a failed server) they tell its servers.
@@ -213,6 +217,10 @@ class Visits(ServerBudget):
     def of_block(self, server: Server, block: Block) -> float | None:
         """See :class:`ServerBudget`."""
         return 1.0 if server.device_time(block) <= 0.0 else None
+
+    def of_arrival(self, server: Server) -> float:  # noqa: ARG002
+        """See :class:`ServerBudget`."""
+        return 1.0
 
 
 SERVER_TIME = ServerTime()

@@ -206,6 +206,16 @@ class Case:
         task, number = self.path_of(path)
         return task.blocks(number)
 
+    def samples(self, path: int) -> float | None:
+        """Return the images behind the accuracy of a path, None where nobody says."""
+        task, number = self.path_of(path)
+        return task.graph.samples(task.paths.arcs_of(number))
+
+    def accuracy_source(self, path: int) -> Literal["measured", "given", "predicted"]:
+        """Return where the accuracy of a path comes from."""
+        task, number = self.path_of(path)
+        return task.graph.accuracy_source(task.paths.arcs_of(number))
+
     def visiting(self, server: int) -> BoolArray:
         """Return which columns run a block or an adapter on a server, shape (P,).
 
@@ -322,7 +332,11 @@ def build_case(
     ready = prepared(instance, settings)
     # Floors would exclude paths by the present capacities.
     tasks = tuple(task.model_copy(update={"floor": 0.0}) for task in ready.tasks)
-    pool = _POOLS[coordination](ready.model_copy(update={"tasks": tasks}), visits=visits)
+    pool = _POOLS[coordination](
+        ready.model_copy(update={"tasks": tasks}),
+        visits=visits,
+        measured_only=settings.measured_only,
+    )
     table = ColumnTable(pool, single_tasks(pool))
     case = Case(
         instance=ready,

@@ -185,7 +185,11 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         _known(COUNT, "extra_units", "more than in the normal plan"),
         _known(ACCURACY, "accuracy", "accuracy (in totals: the weighted average)"),
         _known(POINTS, "accuracy_loss", "lost against the native paths"),
-        _known(TEXT, "accuracy_source", "measured or predicted"),
+        _known(
+            TEXT,
+            "accuracy_source",
+            "measured, given (of the native path or an alternative) or predicted",
+        ),
         _known(ACCURACY, "accuracy_bound", "proven upper bound of the accuracy at this throughput"),
         _known(RATE, "throughput", "sum of the rates"),
         _known(RATE, "throughput_bound", "proven upper bound at this accuracy"),

@@ -100,7 +100,7 @@ class _Tables:
         self.backups = TableBuilder(
             "backups",
             "Where the survivable plan sends the tasks that a failure hits",
-            "failed_server task path rate_per_s accuracy",
+            "failed_server task path rate_per_s accuracy accuracy_source",
         )
         self.lost = TableBuilder(
             "lost", "Tasks of which no path avoids the server", "failed_server task"
@@ -235,6 +235,7 @@ def _add_backups(
             path=PATH_SEPARATOR.join(case.blocks(path)),
             rate_per_s=failures[f].keep[t],
             accuracy=case.accuracy[path],
+            accuracy_source=case.accuracy_source(path),
         )
 
 

@@ -101,7 +101,9 @@ def plan_front(
             "point throughput_per_s accuracy accuracy_loss_points reward "
             "throughput_bound_per_s accuracy_bound gap supported status seconds",
         ),
-        TableBuilder("paths", "Paths of each point", "point task path rate_per_s accuracy"),
+        TableBuilder(
+            "paths", "Paths of each point", "point task path rate_per_s accuracy accuracy_source"
+        ),
     )
     options = settings.solve_options()
     del options["min_accuracy"]  # every point has a floor of its own

@@ -16,7 +16,7 @@ import numpy as np
 
 from code_opt.core.settings import Settings
 from code_opt.errors import InputError
-from code_opt.instance.model import Instance
+from code_opt.instance.model import GivenPath, Instance
 from code_opt.paths.graph import FloatArray, Topology
 from code_opt.paths.resources import Resource, enlarged, key_of
 from code_opt.planning.analysis import Analysis
@@ -98,7 +98,7 @@ class FixedPaths:
     def __init__(self, instance: Instance, result: Result, objective: str) -> None:
         """Solve the rate program with the paths of a result."""
         self._instance, self._result, self._objective = instance, result, objective
-        paths = [row.path or () for row in result.tasks]
+        paths = [GivenPath.of(row.path, row.accuracy_source) for row in result.tasks]
         self._evaluator, chosen = evaluator_of(instance, paths, Settings())
         self._use = self._evaluator.use(chosen)
         pool = self._evaluator.pool

@@ -23,6 +23,8 @@ class PlanSettings:
 
     min_accuracy: float | None = None
     """Floor on the average accuracy, in [0, 1]."""
+    measured_only: bool = False
+    """Use no path whose accuracy is predicted: only native paths, alternatives, measured ones."""
     demand: float | None = None
     """Demand of tasks that have none, nor has another one of their group [inferences/s]."""
     unit_flops: float | None = None
@@ -99,6 +101,7 @@ class PlanSettings:
         names = (
             "min_accuracy",
             "max_utilization",
+            "measured_only",
             "gap",
             "time_limit",
             "solver",
@@ -114,7 +117,8 @@ class PlanSettings:
             *("min_accuracy", "demand", "unit_flops", "unit_devices", "unit_bandwidth"),
             *("max_utilization", "gap", "time_limit"),
         )
-        return {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in names}
+        return {**found, "measured_only": True} if self.measured_only else found
 
 
 def check_amount(name: str, value: float) -> float:

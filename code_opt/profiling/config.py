@@ -99,6 +99,12 @@ class ServiceConfig(Record):
     min_accuracy: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     max_latency: Annotated[float, Field(gt=0.0)] | None = None
     input_group: Identifier | None = None
+    origin: Identifier | None = Field(
+        None, description="server at which images arrive; null: that of the network"
+    )
+    input_bytes: Annotated[float, Field(ge=0.0)] | None = Field(
+        None, description="bytes of an image as it is sent; null: the mean of the encoded images"
+    )
 
 
 class ConnectionsConfig(Record):
@@ -320,6 +326,10 @@ class _Consistency:
         if service.server not in servers:
             self._add(
                 (*place, "server"), f"no such server{hint(service.server, servers)}", service.server
+            )
+        if service.origin is not None and service.origin not in servers:
+            self._add(
+                (*place, "origin"), f"no such server{hint(service.origin, servers)}", service.origin
             )
         if service.dataset not in datasets:
             self._add(

@@ -11,7 +11,13 @@ from typing import Any
 
 from code_opt.errors import InputError
 from code_opt.networks.cost import BlockCost
-from code_opt.networks.images import Images, ImageSource, Normalization, load_images
+from code_opt.networks.images import (
+    Images,
+    ImageSource,
+    Normalization,
+    load_images,
+    mean_encoded_size,
+)
 from code_opt.networks.services import load_tensors, load_weights, make_trunk, save_tensors
 from code_opt.networks.stitching import (
     Activations,
@@ -104,6 +110,7 @@ class Preparation:
         self.services: dict[str, Service] = {}
         self._files: dict[str, Path] = {}
         self._splits: dict[Any, tuple[Images, Images]] = {}
+        self._sizes: dict[ImageSource, float] = {}
         self._check()
         for i, service in enumerate(config.services):
             self.services[service.id] = self._made(service, report)
@@ -160,6 +167,29 @@ class Preparation:
                 validation.relabelled(service.groups),
             )
         return self._splits[*parts, groups]
+
+    def input_bytes(self, service: ServiceConfig) -> float:
+        """Return the bytes of an image of a service as it is sent.
+
+        That of the config, or the mean size of the data set's encoded images; an input group sends
+        the largest of its services, since all of them look at one image.
+        """
+        group = [
+            other
+            for other in self.config.services
+            if other is service
+            or (service.input_group is not None and other.input_group == service.input_group)
+        ]
+        return max(
+            self._encoded(other) if other.input_bytes is None else other.input_bytes
+            for other in group
+        )
+
+    def _encoded(self, service: ServiceConfig) -> float:
+        source = source_of(self.config, service, self.place.data)
+        if source not in self._sizes:
+            self._sizes[source] = mean_encoded_size(source)
+        return self._sizes[source]
 
     def _made(self, service: ServiceConfig, report: Report) -> Service:
         """Train or load a service network, or find it among what was made before."""

@@ -35,7 +35,7 @@ from code_opt.report.drawing import Drawing
 from code_opt.report.edge import draw_edge
 from code_opt.report.material import Material, Shown
 from code_opt.report.numbers import figure, gap, points, relative, server_amount, short
-from code_opt.result import TOLERANCE
+from code_opt.result import TOLERANCE, TaskResult
 from code_opt.text import amount, duration, number, percent, plain, seconds, si
 from code_opt.wording import PathWords, after_change, chosen, reading
 
@@ -298,7 +298,7 @@ def use_of_connections(shown: Shown, material: Material) -> str:
     native = {task.id: task.dnn for task in instance.tasks}
     borrowing = skipping = leaving = coordinated = 0
     for row in shown.result.tasks:
-        runs = words(row.task, row.path)
+        runs = words.of(row)
         inner = [run for run in runs if run.blocks]
         dnns = [dnn_of.get(run.blocks[0]) for run in inner]
         coordinated += len(runs) > 1
@@ -357,13 +357,13 @@ def _side(
     return Side(tuple(figures), "Paths by method, side by side")
 
 
-def path_text(words: PathWords, task: str, path: Sequence[str]) -> str:
+def path_text(words: PathWords, row: TaskResult) -> str:
     """Return a path in a line of text."""
-    runs = words(task, path)
+    runs = words.of(row)
     text = runs[0].text if runs else ""
     for run in runs[1:]:
         text += (" ⇒ " if run.learned else " → ") + run.text
-    return f"{text} (native)" if len(runs) == 1 else text
+    return f"{text} ({words.name(row.task, row.path)})" if len(runs) == 1 else text
 
 
 def _line(shown: Shown, task: str, material: Material) -> str:
@@ -371,7 +371,7 @@ def _line(shown: Shown, task: str, material: Material) -> str:
     if row is None:
         return f"{shown.label}: no path"
     return (
-        f"{shown.label}: {path_text(material.words, task, row.path)}, {short(row.rate)}/s, "
+        f"{shown.label}: {path_text(material.words, row)}, {short(row.rate)}/s, "
         f"accuracy {row.accuracy:.4f} ({row.accuracy_source}), {duration(row.latency)}"
     )
 
@@ -567,14 +567,12 @@ def _paths(material: Material) -> list[Block]:
     return blocks
 
 
-def runs_of(
-    words: PathWords, instance: Instance, task: str, path: Sequence[str]
-) -> tuple[Run, ...]:
+def runs_of(words: PathWords, instance: Instance, row: TaskResult) -> tuple[Run, ...]:
     """Return a path as runs with their servers."""
     host = {b.id: d.server for d in instance.dnns for b in d.blocks}
     return tuple(
         Run(run.text, host.get(run.blocks[0], "?") if run.blocks else None, run.learned)
-        for run in words(task, path)
+        for run in words.of(row)
     )
 
 
@@ -605,7 +603,7 @@ def _path_table(material: Material, shown: Sequence[Shown], caption: str) -> Tab
                     (
                         Cell(f"{i + 1}. {task.id}", span=0 if number_here else len(here)),
                         Cell(s.label),
-                        Cell(runs=runs_of(words, instance, task.id, row.path)),
+                        Cell(runs=runs_of(words, instance, row)),
                         Cell(figure(row.rate)),
                         Cell(f"{row.accuracy:.4f}"),
                         Cell(row.accuracy_source),

@@ -31,6 +31,7 @@ from tests.evaluation.executed import (
     assert_answered_like,
     unpaced,
 )
+from tests.evaluation.test_inputs import two_sites
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data"
@@ -78,6 +79,19 @@ def test_an_activation_crosses_a_link():
         assert at - trace.born[which][0] >= 0.05 + 0.02 * number - 1e-6
 
 
+def test_inputs_cross_links_in_their_own_time():
+    subject, streams = prepared(two_sites(input_group="camera"))
+    (sent,) = [s for s in streams if s.route.tasks == ("t",)]
+    assert [(s.server, len(s.parts)) for s in sent.route.segments] == [("gate", 0), ("hall", 1)]
+    with edge_of(subject, streams) as edge:
+        edge.begin()
+        trace = edge.drive(0, streams, Inputs(streams, 10))
+    assert_all_answered_once(trace, 10)
+    which = streams.index(sent)
+    for number, at, _ in trace.answers[which][0]:  # 100 ms on the link, 10 ms of way, 20 ms of work
+        assert at - trace.born[which][0] >= 0.13 + 0.1 * number - 1e-6
+
+
 @pytest.fixture(scope="module")
 def quick(digits) -> Subject:
     """The digits on servers that are not held back by any pace."""
@@ -99,6 +113,23 @@ def test_the_edge_answers_like_the_assembled_network(quick, results):
             assert_all_answered_once(trace, number)
             assert_answered_like(fits.network(results[method]), streams, trace)
             first += len(streams)
+
+
+def test_images_that_are_sent_are_answered_like_the_assembled_network(digits):
+    data = digits.to_dict()
+    for task in data["tasks"]:
+        task |= {"input_bytes": 300.0, "origin": "edge-b"}
+    folder = DATA / "digits" / "instance.json"
+    subject = unpaced(digits.replace(tasks=data["tasks"]), bundle_of(digits, folder))
+    result = solve(subject.instance, "local")
+    streams = subject.streams(result, 100)
+    assert any(not segment.parts for one in streams for segment in one.route.segments)
+    fits = PathFits(subject, "cpu", fine_tune=False)
+    with edge_of(subject, streams) as edge:
+        edge.begin()
+        trace = edge.drive(0, streams, Inputs(streams, 100))
+    assert_all_answered_once(trace, 100)
+    assert_answered_like(fits.network(result), streams, trace)
 
 
 def test_slow_tasks_are_watched_for_longer():

@@ -231,7 +231,15 @@ def instances(draw: st.DrawFn) -> dict[str, Any]:
                 "min_accuracy": draw(fractions),
                 "max_latency": draw(optional(positive)),
                 "input_group": draw(st.none() | st.sampled_from(["camera", "door"]) | identifiers),
+                "input_bytes": draw(nonnegative),
+                # With links a measured native path would need those from there.
+                "origin": None if links else draw(optional(hosts)),
                 "connections": connections,
+                "alternatives": [
+                    {"dnn": other["id"], "accuracy": draw(fractions)}
+                    for other in dnns
+                    if other is not dnn and draw(st.booleans())
+                ],
                 "measured_paths": [{"blocks": native, "accuracy": draw(fractions)}]
                 if measured
                 else [],
@@ -264,6 +272,7 @@ def make_groups_agree(tasks: list[dict[str, Any]]) -> None:
         most = min((t["demand"] for t in members if t["demand"] is not None), default=None)
         adapters: dict[tuple[str, str, str], dict[str, Any]] = {}
         for task in members:
+            task |= {key: members[0][key] for key in ("input_bytes", "origin")}
             if most is not None and task["floor"] != "standalone":
                 task["floor"] = min(task["floor"], most)
             for connection in task["connections"]:

@@ -180,6 +180,27 @@ def test_csv_reward_and_measured_paths(tmp_path: Path) -> None:
     assert instance.tasks[0].measured_paths[0].blocks == ("alexnet/1", "alexnet/0")
 
 
+def test_csv_alternatives_and_inputs(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "x",
+        servers="id,flops\nedge-a,1e9\nedge-b,1e9\n",
+        dnns="id,server\nalexnet,edge-a\nmobilenet,edge-b\n",
+        blocks="dnn,id,flops\nalexnet,alexnet/0,1e6\nmobilenet,mobilenet/0,1e6\n",
+        tasks="id,dnn,accuracy,input_bytes,origin\nobjects,alexnet,0.8,2e3,edge-b\n",
+        alternatives="task,dnn,accuracy,samples\nobjects,mobilenet,0.7,500\n",
+    )
+    (task,) = load_instance(folder).tasks
+    assert (task.input_bytes, task.origin) == (2000.0, "edge-b")
+    assert task.alternatives[0].model_dump() == {
+        "dnn": "mobilenet",
+        "accuracy": 0.7,
+        "samples": 500.0,
+    }
+    saved = tmp_path / "y"
+    save_instance(load_instance(folder), saved)
+    assert load_instance(saved).tasks == (task,)
+
+
 def test_other_files_in_a_folder_do_not_matter(tmp_path: Path) -> None:
     folder = write(tmp_path / "x")
     (folder / "README.md").write_text("hello", encoding="utf-8")
@@ -267,6 +288,7 @@ def test_columns_are_texts_or_numbers_as_the_model_says() -> None:
     }
     records = {"servers": "Server", "links": "Link", "dnns": "Dnn", "blocks": "Block"}
     records |= {"tasks": "Task", "connections": "Connection", "measured_paths": "MeasuredPath"}
+    records |= {"alternatives": "Alternative"}
     for table, record in records.items():
         for column in set(COLUMNS[table]) & set(fields[record]) - {"floor", "blocks"}:
             kinds = fields[record][column]

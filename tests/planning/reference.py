@@ -39,6 +39,16 @@ def planning_instance(seed: int, **options: Any) -> Instance:
     """
     options = {"max_combinations": 300, **options}
     data = random_data(seed, **options)
+    trunks = {dnn["id"]: [block["id"] for block in dnn["blocks"]] for dnn in data["dnns"]}
+    for task in data["tasks"] if options.get("alternatives") else ():
+        # Tables name paths by their blocks: no connections lead along those of an alternative.
+        ends = {(c["source"], c["target"]) for c in task["connections"]}
+        task["alternatives"] = [
+            a
+            for a in task["alternatives"]
+            if ("input", trunks[a["dnn"]][0]) not in ends
+            or (trunks[a["dnn"]][-1], "output") not in ends
+        ]
     rng = np.random.default_rng(seed + 1_000_000)
     for server in data["servers"]:
         server["cost"] = float(rng.choice([0.0, 1.0, 1.0, 2.0, 3.5, 7.0]))
@@ -406,16 +416,18 @@ def cheapest_adapting(
 
 
 def visited(instance: Instance, task: Any, path: ReferencePath) -> set[str]:
-    """Return the servers that a path visits: those of its blocks and of its adapters."""
+    """Return the servers that a path visits: of its blocks and adapters, and the input's origin."""
     home = {b.id: d.server for d in instance.dnns for b in d.blocks}
     servers = {home[block] for block in path.blocks}
     nodes = ["input", *path.blocks, "output"]
-    connections = {(c.source, c.target): c for c in task.connections}
+    # A path whose accuracy is given runs one network alone.
+    used = () if path.source == "given" else task.connections
+    connections = {(c.source, c.target): c for c in used}
     for pair in itertools.pairwise(nodes):
         connection = connections.get(pair)
         if connection is not None and connection.server is not None:
             servers.add(connection.server)
-    return servers
+    return servers if task.origin is None else servers | {task.origin}
 
 
 def cheapest_survivable(

@@ -229,7 +229,8 @@ def test_backups_share_with_paths_that_stay() -> None:
     plan = plan_failures(instance, keep=1.0, max_loss=0.0)
     normal, survivable = plan.table("summary").records()
     assert (normal["cost"], survivable["cost"]) == (0.0, 0.0)
-    assert plan.table("backups").rows == (("a", "ta", "B0", 10.0, pytest.approx(0.8)),)
+    row = ("a", "ta", "B0", 10.0, pytest.approx(0.8), "predicted")
+    assert plan.table("backups").rows == (row,)
     assert plan.table("lost").rows == (("b", "tb"),)
     # Paid twice B0 would be too much: 10 (5 + 5 + 2) = 120.
     apart = plan_failures(without_sharing(instance), keep=1.0, max_loss=0.0)

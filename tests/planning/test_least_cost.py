@@ -28,11 +28,15 @@ EXACT = PlanSettings(gap=1e-7, time_limit=None)
 
 
 def own_paths(instance: Instance, exits: bool):
-    """Return whether a path is native (or an early exit of the own DNN)."""
+    """Return whether a path needs no coordination (or is an early exit of the own DNN)."""
+    server = {dnn.id: dnn.server for dnn in instance.dnns}
+    home = {block.id: dnn.server for dnn in instance.dnns for block in dnn.blocks}
     trunk = {dnn.id: tuple(block.id for block in dnn.blocks) for dnn in instance.dnns}
 
     def allowed(task, path) -> bool:
         native = trunk[task.dnn]
+        if path.source == "given":
+            return home[path.blocks[0]] == server[task.dnn]
         return path.blocks == native or (exits and path.blocks == native[: len(path.blocks)])
 
     return allowed
@@ -124,6 +128,12 @@ def test_units_stand_beside_what_is_there() -> None:
     assert {
         r["status"] for r in refused.table("summary").records() if r["coordination"] == "none"
     } <= {"infeasible", "unknown"}
+
+
+@pytest.mark.parametrize("seed", seeds(10, 200))
+def test_inputs_and_alternatives_cost_what_brute_force_says(seed: int) -> None:
+    options = {"alternatives": True, "inputs": seed % 2 == 0, "groups": seed % 3 == 0}
+    compare(planning_instance(seed + 8100, **options), seed)
 
 
 def compare(instance: Instance, seed: int) -> None:
