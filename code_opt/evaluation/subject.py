@@ -21,8 +21,10 @@ from code_opt.instance import Instance, load_instance
 from code_opt.networks.bundle import Bundle, TaskEntry
 from code_opt.networks.compat import torch
 from code_opt.networks.images import Images, ImageSource, load_images
+from code_opt.networks.memory import halving
 from code_opt.networks.multitask import TaskPath
 from code_opt.networks.stitching import Step
+from code_opt.networks.training import EVALUATION_BATCH
 from code_opt.result import Result
 
 _STAND_IN_INPUT = (1,)
@@ -160,6 +162,39 @@ class Subject:
     def inputs(self, task: str, images: Images) -> torch.Tensor:
         """Return images as the task's network takes them."""
         return self._needed().normalization(task)(torch.from_numpy(images.pixels)).contiguous()
+
+    def answers(
+        self,
+        module: torch.nn.Module,
+        task: str,
+        images: Images,
+        device: str,
+        dtype: torch.dtype = torch.float32,
+    ) -> npt.NDArray[np.bool_]:
+        """Return which images of a task a module answers right, shape (n,).
+
+        Images are prepared and go to the device batch by batch: a whole test split may fit into
+        neither memory. Batches are halved as often as the device's memory asks for.
+
+        Args:
+            module: a path of the task, on the device.
+            task: whose images they are.
+            images: labelled.
+            device: "cpu" or "cuda".
+            dtype: of the module's weights.
+        """
+
+        def right(batch: int) -> npt.NDArray[np.bool_]:
+            found = np.empty(len(images), dtype=np.bool_)
+            for start in range(0, len(images), batch):
+                rows = np.arange(start, min(start + batch, len(images)))
+                part = images.subset(rows)
+                outputs = module(self.inputs(task, part).to(device, dtype))
+                found[rows] = outputs.argmax(dim=1).cpu().numpy() == part.labels
+            return found
+
+        with torch.no_grad():
+            return halving(right, EVALUATION_BATCH)[0]
 
     # The edge
 

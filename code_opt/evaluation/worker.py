@@ -33,7 +33,7 @@ from code_opt.evaluation.synthetic import SyntheticPart
 from code_opt.networks.adapters import Adapter, AdapterSpec
 from code_opt.networks.bundle import Bundle
 from code_opt.networks.compat import torch
-from code_opt.networks.threads import use_threads
+from code_opt.networks.threads import use_exact_cuda, use_threads
 
 nn = torch.nn
 
@@ -126,6 +126,8 @@ def serve(
     # Ctrl-C goes to the whole group of processes; the coordinator ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_threads(spec.threads)
+    if spec.device != "cpu":
+        use_exact_cuda()
     # Where the coordinator or a neighbour is gone, it reports, not we.
     with contextlib.suppress(BrokenPipeError, EOFError, ConnectionResetError):
         _Worker(spec, inboxes, outboxes, answers).run()

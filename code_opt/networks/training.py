@@ -22,6 +22,8 @@ from code_opt.errors import InputError
 from code_opt.networks.blocks import adapt, on_meta
 from code_opt.networks.compat import torch, torchvision
 from code_opt.networks.images import Images, Normalization
+from code_opt.networks.memory import halving
+from code_opt.networks.threads import reproducible, use_exact_cuda
 
 nn = torch.nn
 functional = torch.nn.functional
@@ -238,18 +240,20 @@ def train_network(
         network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
     )
     schedule = one_cycle(optimizer, plan.learning_rate, plan.epochs * steps, warm_up=0.25)
-    pixels = torch.from_numpy(images.pixels).to(device)
-    labels = torch.from_numpy(images.labels).to(device)
+    # All images may not fit onto a GPU: each batch goes there by itself.
+    pixels = torch.from_numpy(images.pixels)
+    labels = torch.from_numpy(images.labels)
     losses: list[float] = []
-    with seeded(plan.seed):
+    with seeded(plan.seed), reproducible(device):
         for epoch in range(plan.epochs):
-            order = torch.randperm(len(images)).to(device)
+            order = torch.randperm(len(images))
             total = torch.zeros((), device=device)
             for step in range(steps):
                 rows = order[step * plan.batch : (step + 1) * plan.batch]
-                inputs = normalization(_augmented(pixels[rows], plan.augmentation))
+                batch = pixels[rows].to(device)
+                inputs = normalization(_augmented(batch, plan.augmentation))
                 with mixed_precision(device):
-                    loss = _loss(network(inputs), labels[rows], plan.label_smoothing)
+                    loss = _loss(network(inputs), labels[rows].to(device), plan.label_smoothing)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -336,14 +340,21 @@ def logits(
     device: str = "cpu",
     batch: int = EVALUATION_BATCH,
 ) -> torch.Tensor:
-    """Return the network's outputs for all images, on the CPU, shape (n, classes)."""
-    with torch.inference_mode():
+    """Return the network's outputs for all images, on the CPU, shape (n, classes).
+
+    Batches go to the device one by one, halved as often as its memory asks for.
+    """
+
+    def outputs(batch: int) -> torch.Tensor:
         return torch.cat(
             [
                 network(normalization(pixels.to(device))).float().cpu()
                 for pixels in batches(images.pixels, batch)
             ]
         )
+
+    with torch.inference_mode():
+        return halving(outputs, batch)[0]
 
 
 def accuracy(
@@ -390,7 +401,7 @@ def mixed_precision(device: str) -> Any:
 
 
 def choose_device(asked: str) -> str:
-    """Return "cpu" or "cuda" for "auto", "cpu" or "cuda".
+    """Return "cpu" or "cuda" for "auto", "cpu" or "cuda"; a GPU then computes exactly.
 
     Raises:
         InputError: another name, or "cuda" where there is none.
@@ -400,7 +411,10 @@ def choose_device(asked: str) -> str:
     there = torch.cuda.is_available()
     if asked == "cuda" and not there:
         raise InputError("no CUDA device is available here; use --device cpu")
-    return "cuda" if there and asked != "cpu" else "cpu"
+    if not there or asked == "cpu":
+        return "cpu"
+    use_exact_cuda()
+    return "cuda"
 
 
 def _first_line(error: Exception) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from code_opt.errors import InputError
 from code_opt.networks.cost import BlockCost
 from code_opt.networks.images import Images, ImageSource, Normalization, load_images
+from code_opt.networks.memory import MEMORY, ActivationMemory
 from code_opt.networks.services import load_tensors, load_weights, make_trunk, save_tensors
 from code_opt.networks.stitching import (
     Activations,
@@ -60,6 +61,8 @@ class Place:
     """Folder of the data sets."""
     device: str
     """"cpu" or "cuda"."""
+    memory: int = MEMORY
+    """Bytes of activations that a process keeps in memory, of all tasks together."""
 
     @property
     def work(self) -> Path:
@@ -67,14 +70,21 @@ class Place:
         return self.out / "work"
 
 
-def make_place(config_path: Path, out: Path, data: Path, device: str, threads: int) -> Place:
+def make_place(
+    config_path: Path,
+    out: Path,
+    data: Path,
+    device: str,
+    threads: int,
+    memory: int = MEMORY,
+) -> Place:
     """Return a place; torch uses so many threads from here on.
 
     Raises:
         InputError: there is no such device.
     """
     use_threads(threads)
-    return Place(config_path, out, data, choose_device(device))
+    return Place(config_path, out, data, choose_device(device), memory)
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,7 @@ class Preparation:
             report("services", i + 1, len(config.services))
         self.trunks = {s.config.dnn: s.trunk for s in self.services.values()}
         self._stitchers: dict[str, Stitcher] = {}
+        self._memory = ActivationMemory(place.memory, folder=place.work)
 
     def _check(self) -> None:
         """Find what only networks and data can tell, before any training.
@@ -269,7 +280,9 @@ class Preparation:
         """Return what measures the paths of a task."""
         if task not in self._stitchers:
             service = self.services[task]
-            activations = Activations(self.trunks, self.task_images(task), self.place.device)
+            activations = Activations(
+                self.trunks, self.task_images(task), self.place.device, self._memory
+            )
             self._stitchers[task] = Stitcher(service.config.dnn, activations, self.plan())
         return self._stitchers[task]
 
