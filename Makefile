@@ -24,7 +24,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-realtime gpu gpu-wheels everything wheel long lint format bench data clean
+.PHONY: help demo test test-realtime gpu gpu-wheels everything wheel docs long lint format bench data clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -56,12 +56,16 @@ gpu-wheels: $(VENV)/bin/python  ## fetch into WHEELS what make gpu installs with
 		$(addprefix --platform ,manylinux_2_28_x86_64 manylinux_2_27_x86_64 manylinux_2_17_x86_64) \
 		-d $(WHEELS) $(GPU_PACKAGES)
 
-everything: $(VENV)/.dev $(VENV)/.bench $(VENV)/.networks  ## install all that the tests can use
+everything: $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs $(VENV)/.networks  ## install all that the tests can use
 
 wheel: $(VENV)/bin/python  ## build the wheel and solve with it in a clean environment
 	.ci/wheel $(BIN)/python $(INSTANCE)
 
-long: $(VENV)/.dev $(VENV)/.bench $(VENV)/.networks  ## every test, thousands of random cases included
+docs: $(VENV)/.docs  ## build the manual as HTML in build/docs; a warning is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs/manual -b html . build/docs
+	@echo "Open build/docs/docs/manual/index.html"
+
+long: $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs $(VENV)/.networks  ## every test, thousands of random cases included
 	$(BIN)/python -m pytest -m "not realtime and not gpu" --timeout 7200 $(ARGS)
 
 lint: $(VENV)/.dev $(VENV)/.networks  ## style, format and types
@@ -104,6 +108,10 @@ $(VENV)/.bench: $(VENV)/.package
 .venv-gpu/.ready:
 	$(GPU_PYTHON) -m venv --system-site-packages .venv-gpu
 	.venv-gpu/bin/python -m pip install -qq --no-index --no-deps --find-links $(WHEELS) $(GPU_PACKAGES)
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.package
+	$(PIP) -e '.[docs]'
 	@touch $@
 
 # torch is pinned first and torchvision comes without its dependencies: resolved together

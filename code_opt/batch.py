@@ -35,6 +35,17 @@ from code_opt.store import Store, key_of
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = [
+    "Job",
+    "Outcome",
+    "Source",
+    "batch_table",
+    "find_instances",
+    "is_batch",
+    "result_file",
+    "run_batch",
+]
+
 SUFFIXES = (".json", ".yaml", ".yml")
 JOURNAL, TABLE = "batch.jsonl", "batch.csv"
 HEAD_BYTES = 4096

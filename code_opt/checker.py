@@ -45,6 +45,13 @@ from code_opt.instance.model import (
 )
 from code_opt.result import TOLERANCE, Result, TaskResult
 
+__all__ = [
+    "CHANGED",
+    "RULES",
+    "Violation",
+    "check",
+]
+
 ROUNDING = 1e-12
 """Rounding allowed in a predicted accuracy, relative to the sum of the sizes of its terms."""
 GAP_ROUNDING = 1e-9

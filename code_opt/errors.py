@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+__all__ = [
+    "CodeOptError",
+    "InputError",
+    "NotTextError",
+    "SolverError",
+]
+
 
 class CodeOptError(Exception):
     """Base of all errors of this package."""

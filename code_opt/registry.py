@@ -18,6 +18,14 @@ from typing import Any, Literal
 
 from code_opt.errors import InputError
 
+__all__ = [
+    "BUILT_IN",
+    "Method",
+    "get_method",
+    "method_names",
+    "register_method",
+]
+
 ENTRY_POINTS = "code_opt.methods"
 """Entry point group in which a distribution names its methods."""
 RESERVED = ("all", "plan")

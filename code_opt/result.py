@@ -9,9 +9,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from code_opt.errors import InputError
 from code_opt.files import read_text, write_atomically
+from code_opt.text import html_table, percent
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__all__ = [
+    "LinkResult",
+    "Objective",
+    "Result",
+    "ServerResult",
+    "Status",
+    "TaskResult",
+    "load_result",
+    "save_result",
+]
 
 TOLERANCE = 1e-6
 """Relative tolerance of every numeric comparison, unless a place states another."""
@@ -93,6 +105,37 @@ class Result(_Record):
     details: dict[str, int | Number | str | None] = Field(
         default_factory=dict, description="counts of the search (paths, nodes, rounds, ...)"
     )
+
+    def __repr__(self) -> str:
+        return f"<Result of {self.method} on {self.instance!r}: {self._summary()}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Return status, totals and paths as HTML, for notebooks."""
+        columns = ["task", "path", "rate [1/s]", "accuracy", "source", "latency [s]"]
+        rows = [
+            [t.task, " \u2192 ".join(t.path), t.rate, t.accuracy, t.accuracy_source, t.latency]
+            for t in self.tasks
+        ]
+        title = f"Result of {self.method} on {self.instance}: {self._summary()}"
+        return html_table(title, columns if rows else [], rows)
+
+    def _summary(self) -> str:
+        """Return status, totals and gap in one line."""
+        parts: list[str] = [self.status]
+        for name, value in (
+            ("reward", self.reward),
+            ("throughput", self.throughput),
+            ("accuracy", self.accuracy),
+        ):
+            if value is not None:
+                parts.append(f"{name} {value:.6g}")
+        if self.gap is not None:
+            parts.append(f"gap {percent(self.gap, up=True)}")
+        if not self.tasks and self.message:
+            parts.append(self.message.split("\n")[0])
+        return ", ".join(parts)
 
     @property
     def has_solution(self) -> bool:

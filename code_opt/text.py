@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+MOST_ROWS = 25
+"""Rows that a table in a notebook shows."""
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -90,3 +93,32 @@ def product(values: Iterable[int]) -> str:
         return "0"
     magnitude = math.fsum(map(math.log10, values))
     return count(math.prod(values)) if magnitude < 15 else f"about 1e{math.floor(magnitude)}"
+
+
+def html_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table as HTML, escaped, its first :data:`MOST_ROWS` rows, for notebooks.
+
+    Args:
+        title: stands above it.
+        columns: their headings.
+        rows: cells in the order of the columns; numbers are shortened, None is empty.
+    """
+    head = "".join(f"<th>{_escaped(column)}</th>" for column in columns)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{_escaped(_cell(cell))}</td>' for cell in row)}</tr>"
+        for row in rows[:MOST_ROWS]
+    )
+    more = len(rows) - MOST_ROWS
+    note = f"<p>... and {more:,} more rows</p>" if more > 0 else ""
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if columns else ""
+    return f"<div><p><strong>{_escaped(title)}</strong></p>{table}{note}</div>"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _escaped(text: str) -> str:
+    return html.escape(plain(text))

@@ -26,14 +26,20 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "docstrings": (set(), set()),
     "stopping": (set(), set()),
     "executors": ({"errors", "stopping"}, {"distributed"}),
-    "instance": ({"errors", "files"}, {"numpy", "pandas", "pydantic", "pydantic_core", "yaml"}),
-    "result": ({"errors", "files"}, {"pandas", "pydantic"}),
+    "instance": (
+        {"errors", "files", "text"},
+        {"numpy", "pandas", "pydantic", "pydantic_core", "yaml"},
+    ),
+    "result": ({"errors", "files", "text"}, {"pandas", "pydantic"}),
     "checker": ({"errors", "instance", "result"}, set()),
     "plan_checker": ({"checker", "instance", "result"}, set()),
     "paths": ({"errors", "instance"}, {"numpy"}),
     "registry": ({"errors"}, set()),
     "reward": ({"instance"}, {"numpy"}),
-    "solvers": ({"errors", "files", "stopping"}, {"highspy", "numpy", "pyomo", "scipy"}),
+    "solvers": (
+        {"errors", "files", "formulations", "stopping"},
+        {"highspy", "numpy", "pyomo", "scipy"},
+    ),
     "core": (
         {
             "errors",

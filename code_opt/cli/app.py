@@ -20,11 +20,13 @@ from code_opt.cli.evaluate import evaluate
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.export import export
 from code_opt.cli.generate import generate
+from code_opt.cli.help_examples import epilog_of
+from code_opt.cli.import_solution import import_solution
 from code_opt.cli.plan import plan
 from code_opt.cli.profile import profile
 from code_opt.cli.report import report
 from code_opt.cli.solve import solve
-from code_opt.cli.terminal import PROGRAM, guarded, leave, prepared_shell
+from code_opt.cli.terminal import PROGRAM, guarded, leave, prepared_shell, wants_no_style
 from code_opt.cli.validate import validate
 from code_opt.errors import InputError
 
@@ -39,6 +41,7 @@ COMMANDS = (
     evaluate,
     report,
     export,
+    import_solution,
     generate,
     plan,
 )
@@ -47,7 +50,7 @@ COMMANDS = (
 app = typer.Typer(
     name=PROGRAM,
     help="Provably best inference paths for coordinated deep neural networks at the edge.",
-    add_completion=False,
+    epilog=epilog_of("solve"),
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -77,7 +80,8 @@ def _command(function: Callable[..., ExitStatus]) -> Callable[..., None]:
 
 
 for _function in COMMANDS:
-    app.command(_function.__name__)(_command(_function))
+    _name = _function.__name__.replace("_", "-")
+    app.command(_name, epilog=epilog_of(_name))(_command(_function))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,6 +97,10 @@ def _run(arguments: list[str]) -> int:
     Raises:
         InputError: the arguments are wrong.
     """
+    if wants_no_style():
+        from typer import rich_utils
+
+        rich_utils.COLOR_SYSTEM = None  # what help and usage errors are printed with
     for place, argument in enumerate(arguments, start=1):
         # A path that is empty would be the current folder, an option's value its default.
         if re.fullmatch(r"(--[a-z-]+=)?", argument):
@@ -106,8 +114,10 @@ def _run(arguments: list[str]) -> int:
         raise InputError(message) from None
     except typer.Abort:
         raise KeyboardInterrupt from None
-    except SystemExit:  # how typer ends when the reader of a pipe leaves
-        raise BrokenPipeError from None
+    except SystemExit as end:
+        if end.code:  # how typer ends when the reader of a pipe leaves
+            raise BrokenPipeError from None
+        status = ExitStatus.DONE  # and how it ends when it has completed a word for the shell
     return status or ExitStatus.DONE
 
 

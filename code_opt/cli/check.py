@@ -9,8 +9,8 @@ import typer
 
 import code_opt
 from code_opt.cli.exits import ExitStatus
-from code_opt.cli.loading import load_result, plan_in
-from code_opt.cli.options import InstanceArgument
+from code_opt.cli.loading import load_changed, load_result, plan_in
+from code_opt.cli.options import Changes, InstanceArgument
 from code_opt.cli.terminal import Console, print_line
 from code_opt.cli.text import plain
 
@@ -20,6 +20,7 @@ def check(
         Path, typer.Argument(metavar="RESULT", help="Result file, or file of a plan.")
     ],
     instance_path: InstanceArgument,
+    changes: Changes = None,
 ) -> ExitStatus:
     """Recompute everything in a result, or a plan, from the instance alone.
 
@@ -33,7 +34,7 @@ def check(
     found: Any = plan_in(result_path)
     is_plan = found is not None
     found = found if is_plan else load_result(result_path, "check RESULT INSTANCE")
-    instance = code_opt.load_instance(instance_path)
+    instance = load_changed(instance_path, changes)
     if is_plan:
         violations = code_opt.check_plan(found.to_dict(), instance)
         kind, has_any, bound = f"plan {found.kind}", found.has_any, None

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
+from code_opt.cli.loading import load_changed
 from code_opt.cli.options import (
     AccuracyFloor,
+    Changes,
     InstanceArgument,
     MixedIntegerFormulation,
     Objective,
@@ -30,18 +31,19 @@ def export(
     objective: Annotated[Objective, typer.Option(help="What it maximises.")] = Objective.REWARD,
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
+    changes: Changes = None,
 ) -> ExitStatus:
     """Write the mixed-integer model as an MPS or LP file for any other solver.
 
-    Exit status: 0 written, 2 bad input.
+    Names say which task and path a variable stands for, and import-solution reads back what the
+    solver finds. Exit status: 0 written, 2 bad input.
     """
     if to.suffix.lower() not in {".mps", ".lp"}:
         raise InputError(f"--to: {to}: the name must end in .mps or .lp")
-    instance = code_opt.load_instance(instance_path)
+    instance = load_changed(instance_path, changes)
     make_folder(to.parent, "--to")
     from code_opt.core.settings import Settings
-    from code_opt.exact.method import build_model
-    from code_opt.solvers import write_model
+    from code_opt.exact.exchange import export_model
 
     settings = Settings(
         formulation=formulation.value,
@@ -49,6 +51,6 @@ def export(
         min_accuracy=min_accuracy,
         min_throughput=min_throughput,
     )
-    write_model(build_model(instance, settings), to)
+    export_model(instance, to, settings)
     print(f"Written: {plain(to)} ({formulation.value} formulation)")
     return ExitStatus.DONE

@@ -1,8 +1,9 @@
-"""Results and plans from files that a user may have given in the wrong order."""
+"""Instances with changes; results and plans from files given in the wrong order, perhaps."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import code_opt
@@ -11,10 +12,40 @@ from code_opt.errors import InputError
 from code_opt.files import read_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from code_opt.instance import Instance
     from code_opt.planning import Plan
     from code_opt.result import Result
+
+
+_CHANGE = re.compile(r"((?:\[.+?\](?=[.\[=])|[^\[=])+)=(.*)", re.DOTALL)
+"""Ids in brackets may hold ``=``."""
+
+
+def load_changed(path: Path, changes: Sequence[str] | None) -> Instance:
+    """Read an instance and set what ``--set PLACE=VALUE`` asks for.
+
+    A value is JSON; what is no JSON is taken as text, so that ids need no quotes.
+
+    Raises:
+        InputError: the file cannot be used, or what it says with these changes.
+    """
+    values: dict[str, object] = {}
+    for change in changes or ():
+        found = _CHANGE.fullmatch(change)
+        if found is None:
+            raise InputError(f"--set: {change!r}: expected PLACE=VALUE")
+        place, text = found[1], found[2]
+        if place in values:
+            raise InputError(f"--set: {place!r} is given twice")
+        try:
+            values[place] = json.loads(text)
+        except (ValueError, RecursionError):
+            values[place] = text
+    instance = code_opt.load_instance(path)
+    return instance.with_(values, source=f"{path} with --set") if values else instance
 
 
 def load_result(path: Path, order: str) -> Result:

@@ -33,6 +33,12 @@ def known_methods(*others: str) -> Callable[[list[str] | None], list[str] | None
     return check
 
 
+def methods_that_begin(incomplete: str) -> list[str]:
+    """Return the package's own methods that begin like this, for the shell."""
+    names = (*(method.name for method in registry.BUILT_IN), ALL)
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def methods_to_run(asked: Sequence[str]) -> list[str]:
     """Return the methods to run, each once, in the order of the table, all of them loaded.
 

@@ -55,6 +55,15 @@ ThroughputFloor = Annotated[
     float | None,
     typer.Option(min=0.0, callback=finite, help="Floor of the total rate \\[inferences/s]."),
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PLACE=VALUE",
+        help="Change a value of the instance, such as reward.accuracy.exponent=4 or "
+        "tasks\\[ID].floor=2 (ID, an index, or * for all); may be repeated.",
+    ),
+]
 DataFolder = Annotated[
     Path,
     typer.Option(metavar="FOLDER", envvar="CODE_OPT_DATA", help="Folder that holds the data sets."),

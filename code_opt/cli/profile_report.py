@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from rich.console import Console
     from rich.progress import TaskID
 
+    from code_opt.cli.terminal import Console
     from code_opt.profiling.pipeline import Profile
 
 NEXT_LINE = 10.0
@@ -38,7 +38,7 @@ class StageReport:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bars: Progress | None = None
-        if console.is_terminal and not console.is_dumb_terminal:
+        if console.can_rewrite:
             self._bars = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),

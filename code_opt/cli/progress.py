@@ -12,9 +12,9 @@ from code_opt.cli.text import number, percent, plain, seconds
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from rich.console import Console
     from rich.status import Status
 
+    from code_opt.cli.terminal import Console
     from code_opt.core.settings import Progress
 
 FIRST_LINE = 5.0
@@ -45,7 +45,7 @@ class ProgressReport:
         self._console = console
         self._method = method
         self._status: Status | None = None
-        self._living = living and console.is_terminal and not console.is_dumb_terminal
+        self._living = living and console.can_rewrite
         self._due = time.monotonic() + FIRST_LINE
 
     def __enter__(self) -> Self:
@@ -87,7 +87,7 @@ class Steps:
 
     def __enter__(self) -> Self:
         """Start the living line, if there is one."""
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
+        if self._console.can_rewrite:
             self._status = self._console.status("...")
             self._status.start()
         return self

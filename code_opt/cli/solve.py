@@ -12,11 +12,19 @@ import code_opt
 from code_opt.cli.batch import is_batch, solve_batch, tell_left_out
 from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.folders import make_folder
-from code_opt.cli.methods import ALL, OWN, known_methods, methods_to_run
+from code_opt.cli.loading import load_changed
+from code_opt.cli.methods import (
+    ALL,
+    OWN,
+    known_methods,
+    methods_that_begin,
+    methods_to_run,
+)
 from code_opt.cli.options import (
     MAX_SEED,
     MAX_THREADS,
     AccuracyFloor,
+    Changes,
     Formulation,
     Objective,
     ThroughputFloor,
@@ -53,6 +61,7 @@ def solve(
             "-m",
             metavar="NAME",
             callback=known_methods(ALL),
+            autocompletion=methods_that_begin,
             help=f"Method to run; may be repeated: {OWN}, an installed one, or {ALL}.",
             show_default=ALL,
         ),
@@ -64,6 +73,7 @@ def solve(
     objective: Annotated[Objective, typer.Option(help="What to maximise.")] = Objective.REWARD,
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
+    changes: Changes = None,
     solver: Annotated[
         str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
     ] = "highs",
@@ -118,8 +128,9 @@ def solve(
         "solver_options": _solver_options(solver_option or []),
     }
     if executor is not None or is_batch(instance_paths):
-        if solver_log:
-            raise InputError("--solver-log: for one instance only")
+        if solver_log or changes:
+            name = "--solver-log" if solver_log else "--set"
+            raise InputError(f"{name}: for one instance only")
         if out is not None:
             make_folder(out)
         methods = methods_to_run(method or [])
@@ -127,7 +138,7 @@ def solve(
     (instance_path,) = instance_paths
     if out is not None:
         make_folder(out)
-    instance = code_opt.load_instance(instance_path)
+    instance = load_changed(instance_path, changes)
     tell_left_out(instance_path)
     stderr = Console(stderr=True)
     results = []

@@ -26,8 +26,26 @@ _LEAST_COLUMNS, _MOST_COLUMNS = 20, 10_000
 """Widths that ``COLUMNS`` can state; anything else, such as 0, counts as not given."""
 
 
+def wants_no_style() -> bool:
+    """Tell whether ``NO_COLOR`` or a dumb terminal asks for text alone.
+
+    Escape sequences for bold or dim text are left out, too, and so are lines that are rewritten.
+    """
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in ("dumb", "unknown")
+
+
 class Console(rich.console.Console):
     """rich's, which would end the program itself when the reader of a pipe leaves."""
+
+    def __init__(self, **options: Any) -> None:
+        if wants_no_style():
+            options["color_system"] = None
+        super().__init__(**options)
+
+    @property
+    def can_rewrite(self) -> bool:
+        """Whether a line can be shown that changes in place."""
+        return self.is_terminal and not wants_no_style()
 
     def on_broken_pipe(self) -> NoReturn:
         """Tell the caller."""

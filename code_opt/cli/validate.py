@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import code_opt
 from code_opt.cli.exits import ExitStatus
-from code_opt.cli.options import InstanceArgument
+from code_opt.cli.loading import load_changed
+from code_opt.cli.options import Changes, InstanceArgument
 from code_opt.cli.terminal import Console, print_line
 from code_opt.cli.text import count, number, plain, product
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from code_opt.instance import Instance
 
 
-def validate(instance_path: InstanceArgument) -> ExitStatus:
+def validate(instance_path: InstanceArgument, changes: Changes = None) -> ExitStatus:
     """Check an instance and say what it holds, or list all that is wrong with it.
 
     Exit status: 0 valid, 2 not valid.
     """
-    instance = code_opt.load_instance(instance_path)
+    instance = load_changed(instance_path, changes)
     from code_opt.paths import count_paths
 
     paths = dict(zip((task.id for task in instance.tasks), count_paths(instance), strict=True))

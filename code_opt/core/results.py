@@ -76,7 +76,7 @@ def make_result(
             shown = gap = None
     rates = solution.allocation.rates
     load = evaluator.load(solution.paths, rates)
-    loads = {(r.kind, r.key): (load[i], r.capacity) for i, r in enumerate(evaluator.pool.resources)}
+    time_of = {s: float(load[i]) for s, i in evaluator.pool.topology.server_time.items()}
     return Result(
         schema="code-opt/result/1",
         **common,
@@ -99,9 +99,9 @@ def make_result(
         servers=tuple(
             ServerResult(
                 server=s.id,
-                load=float(loads["server", (s.id,)][0] * s.flops),
+                load=time_of[s.id] * s.flops,
                 capacity=s.flops,
-                utilization=float(loads["server", (s.id,)][0]),
+                utilization=time_of[s.id],
             )
             for s in instance.servers
         ),

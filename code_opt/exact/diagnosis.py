@@ -171,14 +171,13 @@ def _changes(
             if violation[start + number] > 0.0:
                 for words in _limit_changes(limited, number):
                     yield violation[start + number], words
-    units = {"server": "FLOP/s", "link": "bytes/s", "memory": "bytes"}
     for resource, used in zip(pool.resources, load.tolist(), strict=True):
-        kind = "memory" if resource.kind == "memory" else "capacity"
+        kind = "capacity" if resource.is_rate else "memory"
         if kind in elastic and used - 1.0 > _SMALLEST:
             yield (
                 used - 1.0,
                 f"{resource.name} from {resource.capacity:.6g} to {resource.capacity * used:.6g} "
-                f"{units[resource.kind]} (+{100 * (used - 1.0):.3g} %)",
+                f"{resource.unit} (+{100 * (used - 1.0):.3g} %)",
             )
     if "total" in elastic:
         allocation = evaluator.allocator.allocate(use)

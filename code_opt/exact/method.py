@@ -26,7 +26,7 @@ from code_opt.exact.colgen import ColumnGeneration
 from code_opt.exact.diagnosis import explain
 from code_opt.exact.joint_listing import joint_paths_that_matter
 from code_opt.exact.mip import TangentLoop
-from code_opt.exact.models import FlowView, ModelView, PathView, flow_resolves
+from code_opt.exact.models import ExchangeView, FlowView, PathView, flow_resolves
 from code_opt.exact.pricing import PricedPool, priced_pool
 from code_opt.heuristics.lns import search
 from code_opt.heuristics.search import SearchOutcome
@@ -99,13 +99,13 @@ def solve_exact(problem: PathProblem, settings: Settings) -> Result:
     run: TangentLoop | ColumnGeneration
     if formulation == "colgen":
         table = _complete_table(evaluator, clock, start)
-        run = ColumnGeneration(evaluator, clock, start.solution, table, start.learnt)
-        run.bound = bound
-        status = run.solve()
+        run = ColumnGeneration(
+            evaluator, clock, start.solution, table, learnt=start.learnt, bound=bound
+        )
     else:
-        run = TangentLoop(evaluator, clock, start.solution)
-        run.bound = bound
-        status = run.solve(_view(pool, evaluator.settings))
+        view = _view(pool, evaluator.settings)
+        run = TangentLoop(evaluator, view, clock, best=start.solution, bound=bound)
+    status = run.solve()
     counts |= run.details
     if status in ("infeasible", "unknown"):
         return _no_solution(evaluator, status, clock, run.message, counts)
@@ -193,7 +193,12 @@ def _solve_priced(priced: PricedPool, settings: Settings, clock: Clock) -> Resul
 
 
 def build_model(instance: Instance, settings: Settings) -> pyo.ConcreteModel:
-    """Return the Pyomo model as the exact method starts with it, first tangents included.
+    """Return the Pyomo model of :func:`build_view`."""
+    return build_view(instance, settings).model
+
+
+def build_view(instance: Instance, settings: Settings) -> ExchangeView:
+    """Return the model as the exact method starts with it, first tangents included.
 
     ``auto`` and ``colgen`` give the model of ``path``, which holds all columns.
 
@@ -205,11 +210,11 @@ def build_model(instance: Instance, settings: Settings) -> pyo.ConcreteModel:
         if len(task) == 0:
             raise InputError(f"task {task.task.id!r} has no admissible path: nothing to export")
     view = _view(pool, settings)
-    TangentLoop(Evaluator(pool, settings), Clock(settings.time_limit)).add_tangents(view)
-    return view.model
+    TangentLoop(Evaluator(pool, settings), view, Clock(None))  # gives it tangents
+    return view
 
 
-def _view(pool: PathPool, settings: Settings) -> ModelView:
+def _view(pool: PathPool, settings: Settings) -> ExchangeView:
     return FlowView(pool, settings) if settings.formulation == "flow" else PathView(pool, settings)
 
 

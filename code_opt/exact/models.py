@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,6 +45,10 @@ class ModelView(Protocol):
     model: pyo.ConcreteModel
 
     @property
+    def pool(self) -> PathPool:
+        """The paths that it is a model of."""
+
+    @property
     def goal(self) -> Goal:
         """What is maximised, and in which units."""
 
@@ -56,6 +60,20 @@ class ModelView(Protocol):
 
     def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:
         """Cut off paths that a task must not take; return the constraints."""
+
+
+Words = dict[str, Callable[[Any], Sequence[str]]]
+"""By the name of a component of a model: what one of its indices stands for."""
+
+
+class ExchangeView(ModelView, Protocol):
+    """A view whose model other solvers can be given, and whose solutions can come from them."""
+
+    def words(self) -> Words:
+        """Return the words for indices: ids of tasks, blocks, servers and links."""
+
+    def task_without_path(self) -> str | None:
+        """Return the id of a task for which the variables hold no path, None without one."""
 
 
 def path_data(pool: PathPool, goal: Goal) -> PathData:
@@ -203,6 +221,30 @@ class PathView:
             chosen.append(path_in_pool(task, int(np.argmax(values))))
         return chosen
 
+    def words(self) -> Words:
+        """See :class:`ExchangeView`."""
+        data, tasks = self.data, self.pool.tasks
+
+        def path(p: int) -> list[str]:
+            t = data.task_of[p]
+            return [data.task_names[t], *tasks[t].blocks(p - self._first[t])]
+
+        return {
+            "choose": path,
+            "extra": path,
+            "extra_rate_needs_path": path,
+            "one_path_per_task": lambda t: [data.task_names[t]],
+            **_words_of_rows(data),
+        }
+
+    def task_without_path(self) -> str | None:
+        """See :class:`ExchangeView`."""
+        for t, name in enumerate(self.data.task_names):
+            paths = range(self._first[t], self._first[t + 1])
+            if sum((self.model.choose[p].value or 0.0) > 0.5 for p in paths) != 1:
+                return name
+        return None
+
     def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:  # noqa: ARG002
         """See :class:`ModelView`; every path of the pool is admissible."""
         return []
@@ -334,19 +376,61 @@ class FlowView:
     def paths(self) -> list[ChosenPath]:
         """See :class:`ModelView`."""
         chosen = []
-        for t, (task, data) in enumerate(zip(self.pool.tasks, self.data.tasks, strict=True)):
-            first = self._first[t]
-            next_arc = {
-                data.tails[i]: i
-                for i in range(len(data.tails))
-                if (self.model.choose[first + i].value or 0.0) > 0.5
-            }
-            arcs, node = [], 0
-            while node != data.nodes - 1:
-                arcs.append(next_arc[node])
-                node = data.heads[next_arc[node]]
-            chosen.append(path_of(task, tuple(arcs)))
+        for t, task in enumerate(self.pool.tasks):
+            arcs = self._walk(t)
+            assert arcs is not None
+            chosen.append(path_of(task, arcs))
         return chosen
+
+    def _walk(self, t: int) -> tuple[int, ...] | None:
+        """Return the arcs that lead from input to output, None where they do not."""
+        first, data = self._first[t], self.data.tasks[t]
+        next_arc = {
+            data.tails[i]: i
+            for i in range(len(data.tails))
+            if (self.model.choose[first + i].value or 0.0) > 0.5
+        }
+        arcs, node = [], 0
+        while node != data.nodes - 1:
+            if node not in next_arc:
+                return None
+            arcs.append(next_arc[node])
+            node = data.heads[next_arc[node]]
+        return tuple(arcs)
+
+    def words(self) -> Words:
+        """See :class:`ExchangeView`."""
+        names = [task.name for task in self.data.tasks]
+        graphs = [task.graph for task in self.pool.tasks]
+        arcs = [[n, a.tail, a.head] for n, g in zip(names, graphs, strict=True) for a in g.arcs]
+
+        def measured(index: tuple[int, int]) -> list[str]:
+            t, m = index
+            steps = self.data.tasks[t].measured[m][0]
+            return [names[t], *(graphs[t].arcs[a].head for a in steps[:-1])]
+
+        def node(index: tuple[int, int]) -> list[str]:
+            return [names[index[0]], graphs[index[0]].nodes[index[1]]]
+
+        of_arc = ("choose", "rate", "rate_needs_choice", "following_needs_own_choice")
+        of_saved = ("saved", "saved_rate_is_walked", "saved_rate_is_followed")
+        of_last = ("choice_carries_floor", "follow", "following_needs_leader")
+        of_task = ("accuracy", "latency_limit", "predicted_accuracy_limit")
+        return {
+            **dict.fromkeys((*of_arc, *of_saved), lambda a: arcs[a]),
+            **dict.fromkeys(of_last, lambda index: arcs[index[-1]]),
+            **dict.fromkeys(of_task, lambda t: [names[t]]),
+            **dict.fromkeys(("is_measured", "measured_accuracy_limit"), measured),
+            **dict.fromkeys(("one_unit_of_choice", "rate_is_conserved"), node),
+            **_words_of_rows(self.data),
+        }
+
+    def task_without_path(self) -> str | None:
+        """See :class:`ExchangeView`."""
+        for t, task in enumerate(self.data.tasks):
+            if self._walk(t) is None:
+                return task.name
+        return None
 
     def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:
         """See :class:`ModelView`; limits are rows here, which hold within tolerances only."""
@@ -355,6 +439,13 @@ class FlowView:
             for first, task, path in zip(self._first, self.pool.tasks, paths, strict=False)
             if not is_admissible(task, path)
         ]
+
+
+def _words_of_rows(data: PathData | FlowData) -> Words:
+    return {
+        "server_and_link_capacity": lambda i: [data.rate_rows.names[i]],
+        "memory_capacity": lambda i: [data.memory_rows.names[i]],
+    }
 
 
 _COARSEST = 100.0

@@ -1,8 +1,8 @@
 """Typed, immutable instances: what a file holds, in memory.
 
 Loading never repairs: a value is taken as it stands or refused. To change an instance, make
-another one (:meth:`Instance.replace`). The names of the records and constants are those of
-:mod:`code_opt.instance.records`, offered here as well.
+another one (:meth:`Instance.with_`, :meth:`Instance.replace`). The names of the records and
+constants are those of :mod:`code_opt.instance.records`, offered here as well.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from code_opt.instance.places import changed
 from code_opt.instance.records import (
     BYTES_PER_PARAMETER,
     IDENTITY,
@@ -35,6 +36,7 @@ from code_opt.instance.records import (
 )
 from code_opt.instance.rules import parse
 from code_opt.instance.tables import from_tables, to_tables
+from code_opt.text import html_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,6 +92,49 @@ class Instance(Record):
             InstanceError: something is wrong; its ``problems`` lists everything at once.
         """
         return parse_instance(self.to_dict() | changes)
+
+    def with_(self, changes: Mapping[str, Any], source: str = "instance") -> Instance:
+        """Return a checked copy with values changed at any depth.
+
+        Args:
+            changes: values by place: ``{"reward.accuracy.exponent": 4, "tasks[faces].floor": 2,
+                "servers[*].flops": 1e10}``. Brackets hold an id, the ends of a link or connection
+                (``links[a->b]``), an index from 0, or ``*`` for all entries; an id that looks
+                like an index is taken as an id.
+            source: what is changed, for messages.
+
+        Raises:
+            InstanceError: something is wrong; its ``problems`` lists everything at once.
+        """
+        data = self.to_dict()
+        return parse(Instance, data, source, earlier=changed(data, changes))
+
+    def __repr__(self) -> str:
+        return f"<Instance {self.name!r}: {', '.join(self._counts())}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Return the tasks and servers as HTML, for notebooks."""
+        native = {dnn.id: dnn.server for dnn in self.dnns}
+        columns = ["task", "network", "server", "accuracy", "demand [1/s]", "floor [1/s]"]
+        rows = [[t.id, t.dnn, native.get(t.dnn), t.accuracy, t.demand, t.floor] for t in self.tasks]
+        title = f"Instance {self.name or 'without a name'}: {', '.join(self._counts())}"
+        return html_table(title, columns, rows)
+
+    def _counts(self) -> list[str]:
+        """Return how many servers, links, networks, tasks and connections there are."""
+        connections = sum(len(task.connections) for task in self.tasks)
+        return [
+            f"{n:,} {word if n == 1 else word + 's'}"
+            for n, word in (
+                (len(self.servers), "server"),
+                (len(self.links), "link"),
+                (len(self.dnns), "network"),
+                (len(self.tasks), "task"),
+                (connections, "connection"),
+            )
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :func:`parse_instance` turns it back into an equal instance."""

@@ -1,7 +1,7 @@
 """Task graphs and the nondominated paths through them."""
 
 from code_opt.paths.duals import Duals
-from code_opt.paths.graph import Arc, Resource, TaskGraph, Topology
+from code_opt.paths.graph import Arc, TaskGraph, Topology
 from code_opt.paths.groups import SharedPrefix, Sharing
 from code_opt.paths.labels import TooManyLabels
 from code_opt.paths.pool import (
@@ -15,6 +15,7 @@ from code_opt.paths.pool import (
     pool_of_paths,
     unite,
 )
+from code_opt.paths.resources import Resource
 
 __all__ = [
     "Arc",

@@ -3,7 +3,8 @@
 Costs are normalised so that a capacity is always 1: work on a server is given in
 seconds of that server per inference (FLOP / C[s]), bytes on a limited link in seconds
 of that link (bytes / B), adapters as a share of a server's free memory. A column of
-costs is called a *resource*; unlimited links and memories are none.
+costs is called a *resource*; unlimited links and memories are none. What kinds there are stands
+in :mod:`code_opt.paths.resources`.
 
 Visits of servers can be costs, too, for questions in which it matters where a path goes even
 if it does nothing there (a failed server): see :class:`Topology`.
@@ -11,17 +12,15 @@ if it does nothing there (a failed server): see :class:`Topology`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from code_opt.instance.model import (
-    BYTES_PER_PARAMETER,
     IDENTITY,
     INPUT,
     OUTPUT,
@@ -30,34 +29,20 @@ from code_opt.instance.model import (
     Link,
     Task,
 )
-from code_opt.instance.ranges import SMALLEST
+from code_opt.paths import resources
+from code_opt.paths.resources import (
+    SERVER_TIME,
+    VISITS,
+    LinkBudget,
+    Resource,
+    ServerBudget,
+    list_resources,
+)
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-ResourceKind = Literal["server", "link", "memory", "visit"]
 Step = tuple[str, str, str]
 """Ends and adapter of an arc: the same for tasks that can share it."""
-
-
-@dataclass(frozen=True)
-class Resource:
-    """One limited thing that paths use; its capacity is 1 in the units of this module."""
-
-    kind: ResourceKind
-    key: tuple[str, ...]
-    """``(server,)``, or ``(source, target)`` of a link."""
-    capacity: float
-    """Capacity in the units of the file [FLOP/s, bytes/s or bytes]; infinite for visits."""
-
-    @property
-    def is_rate(self) -> bool:
-        """Whether it is paid per inference (servers and links)."""
-        return self.kind in ("server", "link")
-
-    @property
-    def name(self) -> str:
-        """Name for messages."""
-        return f"{self.kind} {' -> '.join(self.key)}"
 
 
 class Arc(NamedTuple):
@@ -174,25 +159,34 @@ class Topology:
                 by going elsewhere. They take no time and no capacity.
         """
         self.instance = instance
-        self._visits = visits
         self.server_of = {b.id: d.server for d in instance.dnns for b in d.blocks}
         self.block = {b.id: b for d in instance.dnns for b in d.blocks}
         self.dnn = {d.id: d for d in instance.dnns}
-        self.capacity = {s.id: s.flops for s in instance.servers}
-        self.memory = {s.id: s.memory for s in instance.servers}
+        self.servers = {s.id: s for s in instance.servers}
         self.links = {(link.source, link.target): link for link in instance.links}
-        self.resources: tuple[Resource, ...] = tuple(self._list_resources())
+        kinds = (*resources.KINDS, VISITS) if visits else resources.KINDS
+        self.resources: tuple[Resource, ...] = tuple(list_resources(instance, kinds))
         self.is_rate_resource = np.array([r.is_rate for r in self.resources], dtype=bool)
         """Which resources are paid per inference (servers, links; not memory, not visits)."""
-        self._index = {(r.kind, r.key): i for i, r in enumerate(self.resources)}
-        self._server_index = {s.id: self._index["server", (s.id,)] for s in instance.servers}
+        self.server_time: dict[str, int] = {}
+        """Index of the time of every server among the resources."""
+        self._budgets_of: dict[str, list[tuple[int, ServerBudget]]] = {s: [] for s in self.servers}
+        self._budgets_across: dict[tuple[str, ...], list[tuple[int, LinkBudget]]] = {}
+        for number, resource in enumerate(self.resources):
+            kind = resource.kind
+            if isinstance(kind, ServerBudget):
+                self._budgets_of[resource.key[0]].append((number, kind))
+            elif isinstance(kind, LinkBudget):
+                self._budgets_across.setdefault(resource.key, []).append((number, kind))
+            if kind is SERVER_TIME:
+                self.server_time[resource.key[0]] = number
         self._native_arcs: dict[tuple[str, str], Arc] = {}
         self._next = {
             a.id: b.id
             for d in instance.dnns
             for a, b in zip(d.blocks[:-1], d.blocks[1:], strict=True)
         }
-        dnns_on = dict.fromkeys(self.capacity, 0)
+        dnns_on = dict.fromkeys(self.servers, 0)
         for dnn in instance.dnns:
             dnns_on[dnn.server] += 1
         self._dnns_on = dnns_on
@@ -208,18 +202,6 @@ class Topology:
     def graphs(self) -> tuple[TaskGraph, ...]:
         """The graph of every task, in the order of the instance."""
         return tuple(self.task_graph(task) for task in self.instance.tasks)
-
-    def _list_resources(self) -> Iterator[Resource]:
-        for server in self.instance.servers:
-            yield Resource("server", (server.id,), server.flops)
-        for link in self.instance.links:
-            if link.bandwidth is not None:
-                yield Resource("link", (link.source, link.target), link.bandwidth)
-        for server in self.instance.servers:
-            if server.memory is not None:
-                yield Resource("memory", (server.id,), server.memory)
-        for server in self.instance.servers if self._visits else ():
-            yield Resource("visit", (server.id,), math.inf)
 
     def task_graph(self, task: Task) -> TaskGraph:
         """Return the graph of one task; arcs that cannot be used (missing link) are left out."""
@@ -299,8 +281,8 @@ class Topology:
                 if total <= 0.0 or not limited.is_rate:
                     continue
                 sharers = self._users_of[dnn]
-                if limited.kind == "server":
-                    sharers *= max(1, self._dnns_on[limited.key[0]])
+                if limited.server is not None:
+                    sharers *= max(1, self._dnns_on[limited.server])
                 rate = min(rate, 1.0 / sharers / total)
         return float(rate)
 
@@ -361,17 +343,13 @@ class Topology:
             return self._native_arc(tail, head)
         use: list[tuple[int, float]] = []
         hops: list[tuple[str, str, float]] = []
-        seconds = 0.0
         place = connection.server or self.server_of[head if tail == INPUT else tail]
-        if connection.flops > 0.0:
-            seconds += self._work(use, place, connection.flops)
-        elif self._visits and connection.server is not None:
-            use.append((self._index["visit", (place,)], 1.0))
-        memory = self.memory[place]
-        if connection.params > 0.0 and memory is not None:
-            # No memory at all still needs a unit: every adapter is then larger than 1.
-            share = BYTES_PER_PARAMETER * connection.params / (memory or SMALLEST)
-            use.append((self._index["memory", (place,)], share))
+        server = self.servers[place]
+        seconds = connection.flops / server.flops
+        for resource, kind in self._budgets_of[place]:
+            amount = kind.of_adapter(server, connection)
+            if amount is not None:
+                use.append((resource, amount))
         if self.links:
             stops = [place]
             if tail != INPUT:
@@ -390,7 +368,7 @@ class Topology:
                 seconds += self._transfer(use, link, size)
                 hops.append((*hop, size))
         if head != OUTPUT:
-            seconds += self._work(use, self.server_of[head], self.block[head].flops)
+            seconds += self._run(use, head)
         return Arc(
             tail, head, connection.drop, seconds, tuple(use), tuple(hops), True, connection.share
         )
@@ -402,25 +380,26 @@ class Topology:
             use: list[tuple[int, float]] = []
             seconds = 0.0
             if head != OUTPUT:
-                seconds = self._work(use, self.server_of[head], self.block[head].flops)
+                seconds = self._run(use, head)
             arc = self._native_arcs[tail, head] = Arc(
                 tail, head, 0.0, seconds, tuple(use), (), False, IDENTITY
             )
         return arc
 
-    def _work(self, use: list[tuple[int, float]], server: str, flops: float) -> float:
-        seconds = flops / self.capacity[server]
-        use.append((self._server_index[server], seconds))
-        if self._visits and flops <= 0.0:
-            use.append((self._index["visit", (server,)], 1.0))
-        return seconds
+    def _run(self, use: list[tuple[int, float]], name: str) -> float:
+        """Add what a block uses; return its unloaded time [s]."""
+        block, server = self.block[name], self.servers[self.server_of[name]]
+        for resource, kind in self._budgets_of[server.id]:
+            amount = kind.of_block(server, block)
+            if amount is not None:
+                use.append((resource, amount))
+        return block.flops / server.flops
 
     def _transfer(self, use: list[tuple[int, float]], link: Link, size: float) -> float:
-        if link.bandwidth is None:
-            return link.latency
-        seconds = size / link.bandwidth
-        use.append((self._index["link", (link.source, link.target)], seconds))
-        return seconds + link.latency
+        """Add what a transfer uses; return its unloaded time [s]."""
+        for resource, kind in self._budgets_across.get((link.source, link.target), ()):
+            use.append((resource, kind.of_transfer(link, size)))
+        return link.latency + (0.0 if link.bandwidth is None else size / link.bandwidth)
 
 
 def _topological_order(outgoing: dict[str, list[Arc]]) -> list[str]:

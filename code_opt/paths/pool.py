@@ -15,7 +15,6 @@ from code_opt.paths.duals import Duals
 from code_opt.paths.graph import (
     FloatArray,
     IntArray,
-    Resource,
     TaskGraph,
     Topology,
     paid_steps,
@@ -27,6 +26,7 @@ from code_opt.paths.groups import (
     undominated_in_group,
 )
 from code_opt.paths.labels import Limits, PathSet, TaskPricing, Trie, label_paths
+from code_opt.paths.resources import Resource
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def build_pool(
     """
     topology = source if isinstance(source, Topology) else Topology(source, visits)
     instance, graphs = topology.instance, topology.graphs
-    is_visit = np.array([r.kind == "visit" for r in topology.resources], dtype=bool)
+    is_limited = np.array([r.is_limited for r in topology.resources], dtype=bool)
     floors, demands = topology.floors(), topology.demands()
     limits = []
     for graph, floor in zip(graphs, floors, strict=True):
@@ -269,7 +269,7 @@ def build_pool(
                 most_use=np.full(len(is_rate), np.inf)
                 if relaxed
                 else np.where(
-                    is_rate, most_rate_use, np.where(is_visit[graph.resources], np.inf, 1.0)
+                    is_rate, most_rate_use, np.where(is_limited[graph.resources], 1.0, np.inf)
                 ),
             )
         )

@@ -7,7 +7,6 @@ capacities: units that are bought can only make paths faster, so the limits hold
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +18,8 @@ from code_opt.errors import InputError
 from code_opt.heuristics.baselines import edge_early_pool, local_pool
 from code_opt.instance.model import Instance
 from code_opt.paths import PathPool, build_pool
-from code_opt.paths.graph import FloatArray, IntArray, Resource, Topology, rate_groups
+from code_opt.paths.graph import FloatArray, IntArray, Topology, rate_groups
+from code_opt.paths.resources import Resource, enlarged
 from code_opt.planning.settings import PlanSettings, check_amounts
 from code_opt.planning.sharing import (
     BoolArray,
@@ -273,34 +273,25 @@ def build_case(
     """
     ready = prepared(instance, settings)
     pool = _POOLS[coordination](_unhurried(ready), visits=visits)
-    kinds = [r.kind for r in pool.resources]
-    rate = [i for i, resource in enumerate(pool.resources) if resource.is_rate]
-    kept = [i for i, kind in enumerate(kinds) if kind == "memory"]
-    marks = [i for i, kind in enumerate(kinds) if kind == "visit"]
-    amounts = np.zeros((pool.size, len(kinds)))
+    rate = [i for i, r in enumerate(pool.resources) if r.is_rate]
+    kept = [i for i, r in enumerate(pool.resources) if not r.is_rate and r.is_limited]
+    marks = [i for i, r in enumerate(pool.resources) if not r.is_limited]
+    amounts = np.zeros((pool.size, len(pool.resources)))
     sizes = [len(task) for task in pool.tasks]
     first = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
     for t, task in enumerate(pool.tasks):
         amounts[first[t] : first[t + 1], task.resources] = task.paths.use
-    servers = {s.id: s for s in ready.servers}
-    links = {(link.source, link.target): link for link in ready.links}
-    unit, price, sold = [], [], []
-    for i in rate:
-        resource = pool.resources[i]
-        if resource.kind == "server":
-            offer = servers[resource.key[0]]
-            size, cost, most = offer.unit_flops, offer.cost, offer.max_units
-        else:
-            link = links[resource.key[0], resource.key[1]]
-            size, cost, most = link.unit_bandwidth, link.cost, link.max_units
-        unit.append(0.0 if size is None else size / resource.capacity)
-        price.append(cost)
-        sold.append(0.0 if size is None else math.inf if most is None else most)
-    offers = [pool.resources[i].name for i in rate]
-    for_sale = {n: v for n, v, s in zip(offers, price, sold, strict=True) if s > 0.0}
+    unit, price, sold, for_sale = [], [], [], {}
+    for resource in (pool.resources[i] for i in rate):
+        offer = resource.offer
+        unit.append(0.0 if offer is None else offer.size / resource.capacity)
+        price.append(resource.record.cost)
+        sold.append(0.0 if offer is None else offer.most)
+        if offer is not None and offer.most > 0.0:
+            for_sale[resource.name] = offer.price
     check_amounts("price of a unit", for_sale)
     use, memory = amounts[:, rate], amounts[:, kept]
-    visited = (use > 0.0) & np.array([kinds[i] == "server" for i in rate])
+    visited = (use > 0.0) & np.array([pool.resources[i].server is not None for i in rate])
     if marks:  # one for each server, in the order of the servers, which come first
         visited[:, : len(marks)] |= amounts[:, marks] > 0.0
     return Case(
@@ -340,23 +331,12 @@ def upgraded(
         demand: demands [inferences/s], shape (T,).
         floors: least rates [inferences/s], shape (T,); None: 0.
     """
-    bought = {r.key: float(n) for r, n in zip(case.resources, units, strict=True)}
-    instance = case.instance
-    servers = tuple(
-        s.model_copy(update={"flops": s.flops + bought[(s.id,)] * (s.unit_flops or 0.0)})
-        for s in instance.servers
-    )
-    links = tuple(
-        link
-        if link.bandwidth is None
-        else link.model_copy(
-            update={
-                "bandwidth": link.bandwidth
-                + bought[(link.source, link.target)] * (link.unit_bandwidth or 0.0)
-            }
-        )
-        for link in instance.links
-    )
+    more = [
+        (resource, float(n) * resource.offer.size)
+        for resource, n in zip(case.resources, units, strict=True)
+        if resource.offer is not None
+    ]
+    instance = enlarged(case.instance, more)
     tasks = tuple(
         task.model_copy(
             update={
@@ -366,7 +346,7 @@ def upgraded(
         )
         for t, task in enumerate(instance.tasks)
     )
-    return instance.model_copy(update={"servers": servers, "links": links, "tasks": tasks})
+    return instance.model_copy(update={"tasks": tasks})
 
 
 def _unhurried(instance: Instance) -> Instance:

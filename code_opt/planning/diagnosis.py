@@ -112,7 +112,7 @@ def _missing_capacity(
     over = load / largest
     for i in np.flatnonzero(over > 1.0 + NOISE).tolist():
         resource = case.resources[i]
-        unit = "FLOP/s" if resource.kind == "server" else "B/s"
+        unit = resource.unit.replace("bytes", "B")
         have = "no units are sold (unit_flops, unit_bandwidth)"
         if case.sold[i] > 0.0:
             most = amount(resource.capacity * largest[i], unit)

@@ -27,6 +27,7 @@ from code_opt.core.settings import SMALLEST_GAP
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.resources import SERVER_TIME
 from code_opt.planning.case import Case, Coordination, build_case
 from code_opt.planning.columns import builders
 from code_opt.planning.diagnosis import why_infeasible
@@ -110,7 +111,7 @@ def plan_failures(
     failures = [
         Failure(i, kept.tolist(), frozenset(np.flatnonzero(case.visits[:, i]).tolist()))
         for i, r in enumerate(case.resources)
-        if r.kind == "server"
+        if r.kind is SERVER_TIME
     ]
     tables = builders(
         (

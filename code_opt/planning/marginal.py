@@ -22,7 +22,8 @@ from code_opt.core.settings import Settings
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
 from code_opt.paths import PathPool, build_pool
-from code_opt.paths.graph import FloatArray, Resource, Topology
+from code_opt.paths.graph import FloatArray, Topology
+from code_opt.paths.resources import Resource, enlarged
 from code_opt.planning.case import with_demands
 from code_opt.planning.columns import TableBuilder
 from code_opt.planning.operation import finished_plan
@@ -115,7 +116,7 @@ def plan_marginal(
     gaps = [base.gap]
     if base.has_solution:
         fixed = FixedPaths.of(ready, base)
-        resources = [r for r in fixed.pool.resources if r.kind != "memory"]
+        resources = [r for r in fixed.pool.resources if r.kind.is_sold]
         jobs = [(grown(ready, resource, step), options) for resource in resources]
         if executor is None:
             solved = []
@@ -134,7 +135,7 @@ def plan_marginal(
             if again.value is not None and base.value is not None:
                 gain = again.value - base.value
             found = {"resolved_status": again.status, "resolved_gap": again.gap}
-            table = servers if resource.kind == "server" else links
+            table = servers if resource.server is not None else links
             table.add(**row, gain_resolved=gain, **found)
     return finished_plan(
         "marginal",
@@ -157,20 +158,8 @@ def grown(instance: Instance, resource: Resource, step: float) -> Instance:
         task.model_copy(update={"floor": floor})
         for task, floor in zip(instance.tasks, Topology(instance).floors(), strict=True)
     )
-    servers, links = instance.servers, instance.links
-    if resource.kind == "server":
-        servers = tuple(
-            s.model_copy(update={"flops": s.flops * (1.0 + step)}) if (s.id,) == resource.key else s
-            for s in servers
-        )
-    else:
-        links = tuple(
-            link.model_copy(update={"bandwidth": (link.bandwidth or 0.0) * (1.0 + step)})
-            if (link.source, link.target) == resource.key
-            else link
-            for link in links
-        )
-    return instance.model_copy(update={"servers": servers, "links": links, "tasks": tasks})
+    more = enlarged(instance, [(resource, step * resource.capacity)])
+    return more.model_copy(update={"tasks": tasks})
 
 
 def _solve(job: tuple[Instance, dict[str, Any]]) -> Result:
@@ -210,12 +199,10 @@ def _rows(
         factor = np.ones(len(fixed.pool.resources))
         factor[i] = 1.0 + step
         more, _ = fixed.allocate(factor)
-        is_server = resource.kind == "server"
-        unit = "flop_per_s" if is_server else "bytes_per_s"
+        unit = resource.kind.suffix
+        place = ("server",) if resource.server is not None else ("source", "target")
         row = {
-            **dict(
-                zip(("server",) if is_server else ("source", "target"), resource.key, strict=True)
-            ),
+            **dict(zip(place, resource.key, strict=True)),
             f"capacity_{unit}": resource.capacity,
             "utilization": utilization[resource.key],
             "dual": dual,

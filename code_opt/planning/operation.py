@@ -17,6 +17,7 @@ from code_opt.errors import CodeOptError
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance, Link, Server
 from code_opt.paths.graph import FloatArray, IntArray, Topology, paid_steps
+from code_opt.paths.resources import SERVER_TIME
 from code_opt.plan_checker import check_plan
 from code_opt.planning.case import Case, upgraded
 from code_opt.planning.columns import TableBuilder
@@ -123,7 +124,7 @@ def operate(
         for step in (walks[t][position] for position in paid[t]):
             for resource, amount in step.use:
                 limited = topology.resources[resource]
-                if limited.kind == "server":
+                if limited.kind is SERVER_TIME:
                     loads[limited.key[0]] += rate * amount * limited.capacity
             for source, target, size in step.hops:
                 traffic[source, target] += rate * size

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from code_opt.errors import InputError
 from code_opt.files import read_text, write_atomically
 from code_opt.result import wrong_fields
+from code_opt.text import html_table, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,6 +121,28 @@ class Plan(_Record):
         if len(set(names)) < len(names):
             raise ValueError("two tables have the same name")
         return self
+
+    def __repr__(self) -> str:
+        return f"<Plan {self.kind} of {self.instance!r}: {self._summary()}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Return status and first table as HTML, for notebooks."""
+        title = f"Plan {self.kind} of {self.instance}: {self._summary()}"
+        if not self.tables_:
+            return html_table(title, [], [])
+        first = self.tables_[0]
+        headings = [f"{c.name} [{c.unit}]" if c.unit else c.name for c in first.columns]
+        return html_table(f"{title}. {first.title}", headings, first.rows)
+
+    def _summary(self) -> str:
+        """Return status, gap and the names of the tables in one line."""
+        parts: list[str] = [self.status]
+        if self.gap is not None:
+            parts.append(f"gap {percent(self.gap, up=True)}")
+        parts += [f"{table.name} ({len(table.rows)} rows)" for table in self.tables_]
+        return ", ".join(parts)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return all tables as DataFrames, by name and in order."""

@@ -141,7 +141,7 @@ def find_prefixes(pool: PathPool, use: FloatArray, memory: FloatArray) -> Prefix
         memory: of all paths, shape (P, M).
     """
     is_rate = pool.topology.is_rate_resource
-    is_memory = np.array([r.kind == "memory" for r in pool.resources], dtype=bool)
+    is_memory = np.array([not r.is_rate and r.is_limited for r in pool.resources], dtype=bool)
     width = len(is_rate)
     first = np.concatenate(([0], np.cumsum([len(task) for task in pool.tasks]))).astype(np.int64)
     leaf = np.full(pool.size, -1, dtype=np.int64)

@@ -3,6 +3,7 @@
 from code_opt.solvers.base import MipOutcome, MipSession, SolverProgress, Termination, contradicts
 from code_opt.solvers.factory import available_solvers, open_session
 from code_opt.solvers.lp import LinearProgram, LpOutcome, Polar
+from code_opt.solvers.solution_files import SolverSolution, read_solution
 from code_opt.solvers.writing import write_model
 
 __all__ = [
@@ -12,9 +13,11 @@ __all__ = [
     "MipSession",
     "Polar",
     "SolverProgress",
+    "SolverSolution",
     "Termination",
     "available_solvers",
     "contradicts",
     "open_session",
+    "read_solution",
     "write_model",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyomo.environ as pyo
 
@@ -13,8 +14,20 @@ from code_opt.errors import InputError, SolverError
 from code_opt.files import write_atomically
 
 
-def write_model(model: pyo.ConcreteModel, path: str | Path) -> None:
+def write_model(
+    model: pyo.ConcreteModel,
+    path: str | Path,
+    *,
+    name_of: Callable[[Any], str] | None = None,
+    comment: Sequence[str] = (),
+) -> None:
     """Write a Pyomo model with readable names, whole or not at all.
+
+    Args:
+        model: what to write.
+        path: ``NAME.mps`` or ``NAME.lp``.
+        name_of: names variables, rows and the objective; by default Pyomo's own names are taken.
+        comment: lines at the top of the file, in ASCII.
 
     Raises:
         InputError: the suffix is neither ``.mps`` nor ``.lp``, or the file cannot be written.
@@ -23,10 +36,15 @@ def write_model(model: pyo.ConcreteModel, path: str | Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in (".mps", ".lp"):
         raise InputError(f"{path}: the format is told by the suffix, .mps or .lp")
+    mark = "* " if suffix == ".mps" else "\\ "
+    options: dict[str, Any] = {"symbolic_solver_labels": True}
+    if name_of is not None:
+        options = {"labeler": name_of}
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder) / f"model{suffix}"
-        model.write(str(scratch), io_options={"symbolic_solver_labels": True})
-        write_atomically(path, scratch.read_bytes())
+        model.write(str(scratch), io_options=options)
+        top = "".join(f"{mark}{line}\n" for line in comment)
+        write_atomically(path, top.encode("ascii") + scratch.read_bytes())
 
 
 def contradiction(solver: str, found: str, write: Callable[[str], object]) -> SolverError:

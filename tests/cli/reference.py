@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from code_opt.cli.app import app
+from code_opt.cli.help_examples import EXAMPLES
 from code_opt.cli.terminal import PROGRAM
 from code_opt.files import write_atomically
 
@@ -24,6 +25,12 @@ def commands() -> dict[str, Any]:
     """Return the commands of the command line by name, in the order of its help."""
     found: dict[str, Any] = typer.main.get_command(app).commands
     return found
+
+
+def program_options() -> set[str]:
+    """Return the options that the program takes without a command."""
+    program: Any = typer.main.get_command(app)
+    return {option for parameter in program.params for option in parameter.opts}
 
 
 def names(command: Any) -> list[str]:
@@ -46,8 +53,10 @@ def tables() -> str:
     for name, command in commands().items():
         usage = [p.metavar for p in command.params if p.param_type_name == "argument"]
         details = command.help.split("\n\n")[1:]
+        examples = EXAMPLES.get(name, ())
         lines += ["", f"## {name}", "", f"    {' '.join([PROGRAM, name, *usage])} [options]", ""]
         lines += [line for text in details for line in (" ".join(text.split()), "")]
+        lines += [*(["Examples:", ""] if examples else []), *(f"    {e}" for e in examples), ""]
         lines += ["| argument or option | value | default | what it does |", "|---|---|---|---|"]
         context = typer.Context(command)
         for shown, parameter in zip(names(command), command.params, strict=True):

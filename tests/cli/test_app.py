@@ -300,11 +300,11 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 def test_the_methods_are_those_that_solve_knows() -> None:
-    from code_opt import methods, registry
+    from code_opt import registry, solving
     from code_opt.cli.methods import methods_to_run
 
-    assert list(methods.METHODS) == METHODS == methods_to_run([])
-    assert set(methods._RUN) == {method.name for method in registry.BUILT_IN}
+    assert list(solving.METHODS) == METHODS == methods_to_run([])
+    assert set(solving._RUN) == {method.name for method in registry.BUILT_IN}
     assert methods_to_run(["local", "exact", "local"]) == ["exact", "local"]
 
 

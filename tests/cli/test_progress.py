@@ -3,13 +3,18 @@ from __future__ import annotations
 import io
 
 import pytest
-from rich.console import Console
 
 from code_opt.cli import progress as module
 from code_opt.cli.progress import ProgressReport, describe
+from code_opt.cli.terminal import Console
 from code_opt.core.settings import Progress
 
 STATE = Progress("tree search", 12.34, 119.5, 120.5, 1 / 119.5)
+
+
+@pytest.fixture
+def no_progress() -> None:
+    """Here progress is what is tested."""
 
 
 def test_one_line_says_how_far_it_is() -> None:

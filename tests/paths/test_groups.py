@@ -12,6 +12,7 @@ from code_opt.generate import generate
 from code_opt.instance import parse_instance
 from code_opt.paths import build_pool, groups
 from code_opt.paths.graph import Arc, paid_steps
+from code_opt.paths.resources import SERVER_TIME
 from tests.reference import reference_pool, together
 from tests.strategies import random_instance
 
@@ -100,7 +101,6 @@ def test_shared_prefixes_and_own_use_add_up_to_what_paths_cost_together(seed):
     pool = build_pool(instance)
     rng = np.random.default_rng(seed)
     able = paths_by_task(instance, pool)
-    speed = {("server", (s.id,)): s.flops for s in instance.servers}
     for group, sharing in zip(pool.groups, pool.sharing, strict=True):
         if sharing is None or any(len(pool.tasks[t]) == 0 for t in group.tasks):
             continue
@@ -124,9 +124,9 @@ def test_shared_prefixes_and_own_use_add_up_to_what_paths_cost_together(seed):
             work, _, _ = together([instance.tasks[t] for t in group.tasks], chosen)
             for resource, amount in zip(group.resources.tolist(), use.tolist(), strict=True):
                 limited = pool.resources[resource]
-                if limited.kind == "server":
+                if limited.kind is SERVER_TIME:
                     server = [s.id for s in instance.servers].index(limited.key[0])
-                    flops = amount * speed[limited.kind, limited.key]
+                    flops = amount * limited.capacity
                     assert flops == pytest.approx(work[server], rel=1e-9)
 
 

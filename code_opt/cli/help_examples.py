@@ -1,0 +1,34 @@
+"""Examples at the end of every ``--help``."""
+
+from __future__ import annotations
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "solve": (
+        "code-opt solve data/digits",
+        "code-opt solve edge.yaml -m exact -m lns --min-accuracy 0.8 --out results",
+        "code-opt solve edge.yaml -m exact --set reward.accuracy.exponent=4 --json",
+        "code-opt solve instances/ --time-limit 60 --out results",
+    ),
+    "validate": ("code-opt validate data/digits",),
+    "check": ("code-opt check results/edge.exact.json edge.yaml",),
+    "profile": ("code-opt profile data/digits/config.yaml --out profiled",),
+    "evaluate": ("code-opt evaluate data/digits results/digits.exact.json --seconds 3",),
+    "report": (
+        "code-opt report results/*.json --instance edge.yaml --out report.html --plots figures",
+    ),
+    "export": ("code-opt export data/digits --to model.mps",),
+    "import-solution": ("code-opt import-solution data/digits model.sol --out imported.json",),
+    "generate": ("code-opt generate --services 20 --seed 1 --out edge.json",),
+    "plan": (
+        "code-opt plan data/four-sites-csv --growth 1,1.5,2 --max-loss 0,2 --out plans",
+        "code-opt plan data/digits --front",
+    ),
+}
+"""Commands as they are typed, by the name of the command that they belong to."""
+
+
+def epilog_of(command: str) -> str | None:
+    """Return what stands at the end of a command's help, None where there is no example."""
+    examples = EXAMPLES.get(command)
+    # Paragraphs, since single line breaks of an epilog become spaces.
+    return "\n\n".join(["Examples:", *examples]) if examples else None
