@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -292,6 +292,7 @@ class Subject:
                 links=links[server],
                 visits=tuple(found),
                 bundle=None if self.bundle is None else self.bundle.folder.resolve(),
+                allow_code=() if self.bundle is None else self.bundle.allow_code,
                 device=device,
                 threads=threads,
                 largest_batch=largest_batch,
@@ -380,27 +381,33 @@ def _same_pictures(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> 
     return one.shape != other.shape or bool(np.array_equal(one, other))
 
 
-def load_subject(path: str | os.PathLike[str], data: str | os.PathLike[str] = "data") -> Subject:
+def load_subject(
+    path: str | os.PathLike[str],
+    data: str | os.PathLike[str] = "data",
+    allow_code: Collection[str] = (),
+) -> Subject:
     """Read an instance and the bundle that it names.
 
     Args:
         path: file (or folder of tables) of the instance.
         data: folder of the data sets.
+        allow_code: modules whose factories may be called to build the bundle's networks.
 
     Raises:
         InstanceError: the instance is wrong.
         InputError: something cannot be read, or instance and bundle do not belong together.
     """
     instance = load_instance(path)
-    return Subject(instance, bundle_of(instance, Path(path)), Path(data))
+    return Subject(instance, bundle_of(instance, Path(path), allow_code), Path(data))
 
 
-def bundle_of(instance: Instance, path: Path) -> Bundle | None:
+def bundle_of(instance: Instance, path: Path, allow_code: Collection[str] = ()) -> Bundle | None:
     """Return the bundle that an instance names, or None.
 
     Args:
         instance: the instance.
         path: its file (or folder of tables), which the bundle lies beside.
+        allow_code: modules whose factories may be called to build the bundle's networks.
 
     Raises:
         InputError: it leads out of the instance's folder, or is no bundle.
@@ -411,4 +418,4 @@ def bundle_of(instance: Instance, path: Path) -> Bundle | None:
     folder = (home / instance.bundle).resolve()
     if not folder.is_relative_to(home):
         raise InputError(f"{path}: bundle {instance.bundle!r} leads out of the instance's folder")
-    return Bundle(folder)
+    return Bundle(folder, allow_code)

@@ -98,6 +98,8 @@ class WorkerSpec:
     device: str
     threads: int
     largest_batch: int
+    allow_code: tuple[str, ...] = ()
+    """Modules whose factories build the bundle's networks."""
 
 
 class _Message(NamedTuple):
@@ -148,7 +150,7 @@ class _Worker:
         self.outboxes = dict(outboxes)
         self.answers = answers
         self.answers_lock = threading.Lock()
-        bundle = None if spec.bundle is None else Bundle(spec.bundle)
+        bundle = None if spec.bundle is None else Bundle(spec.bundle, spec.allow_code)
         self.visits = {(v.route, v.visit): v for v in spec.visits}
         self.modules = {
             key: [

@@ -7,11 +7,10 @@ from one seed, so a device gives the same network again.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +19,8 @@ import numpy.typing as npt
 
 from code_opt.errors import InputError
 from code_opt.networks.blocks import adapt, on_meta
-from code_opt.networks.compat import torch, torchvision
+from code_opt.networks.compat import torch
+from code_opt.networks.factories import call_factory, module_of
 from code_opt.networks.images import Images, Normalization
 from code_opt.networks.memory import halving
 from code_opt.networks.threads import reproducible, use_exact_cuda
@@ -42,8 +42,10 @@ _BUILDING_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    ImportError,
     LookupError,
     NotImplementedError,
+    OSError,
     RuntimeError,
     TypeError,
     ValueError,
@@ -57,10 +59,10 @@ class TrainingError(InputError):
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network of ``torchvision.models`` and what is changed about it."""
+    """A network and what is changed about it."""
 
     name: str
-    """Function in ``torchvision.models``, for instance "alexnet"."""
+    """Function in ``torchvision.models``, for instance "alexnet", or "package.module:factory"."""
     classes: int
     input_shape: tuple[int, int, int]
     options: Mapping[str, Any]
@@ -95,26 +97,22 @@ def build_network(architecture: Architecture, seed: int = 0, device: str = "cpu"
         InputError: no such network or option, or it does not run on this input shape with
             this number of classes.
     """
-    models = torchvision.models
-    if architecture.name not in models.list_models(module=models):
-        close = difflib.get_close_matches(architecture.name, models.list_models(module=models))
-        hint = f"; close: {', '.join(close)}" if close else ""
-        raise InputError(
-            f"torchvision.models has no classification network {architecture.name!r}{hint}"
-        )
-    storage = without_storage() if device == "meta" else torch.device(device)
+    own = module_of(architecture.name) is not None
+    # Code of others computes with what it makes: it is built for real, then copied without storage.
+    storage = (
+        nullcontext() if own else without_storage() if device == "meta" else torch.device(device)
+    )
     with seeded(seed), storage, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet's about its own default
         try:
-            network = models.get_model(
-                architecture.name,
-                weights=None,
-                num_classes=architecture.classes,
-                **dict(architecture.options),
-            )
+            network = call_factory(architecture.name, architecture.classes, architecture.options)
+        except InputError:
+            raise
         except _BUILDING_ERRORS as error:
             raise InputError(f"{architecture.name}: {_first_line(error)}") from None
         adapt(network, architecture.changes)
+    if own and device != "meta":
+        network = network.to(device)
     if device == "meta":
         network = on_meta(network)  # buffers that are computed from data, too
     output = _dry_run(network.eval(), architecture.name, architecture.input_shape, 2)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from code_opt.errors import InputError
 from code_opt.networks.cost import BlockCost
+from code_opt.networks.factories import code_of
+from code_opt.networks.heads import Outputs
 from code_opt.networks.images import Images, ImageSource, Normalization, load_images
 from code_opt.networks.memory import MEMORY, ActivationMemory
-from code_opt.networks.services import load_tensors, load_weights, make_trunk, save_tensors
+from code_opt.networks.services import (
+    load_state_dict,
+    load_tensors,
+    load_weights,
+    make_trunk,
+    save_tensors,
+)
 from code_opt.networks.stitching import (
     Activations,
     Stitcher,
@@ -135,9 +143,16 @@ class Preparation:
                 _check_classes(train, validation)
                 architecture = architecture_of(service, len(train.classes))
                 network = build_network(architecture, device="meta")
-                make_trunk(service.dnn, network, service.input, service.blocks, service.cuts)
+                make_trunk(
+                    service.dnn,
+                    network,
+                    service.input,
+                    service.blocks,
+                    service.cuts,
+                    outputs_of(service, train.classes),
+                )
                 if service.weights is not None:
-                    resolve_weights(self.place.config_path, service.weights)
+                    load_weights(network, *self._weights(service, network))
                 if service.training is not None:
                     check_trainable(network, architecture, min(service.training.batch, len(train)))
                 if len(train) < self.config.adapters.images:
@@ -177,17 +192,22 @@ class Preparation:
         train, _ = self.images(service)
         architecture = architecture_of(service, len(train.classes))
         seed = self.config.seed if service.seed is None else service.seed
-        normalization = Normalization(*train.statistics)
+        normalization = normalization_of(service, train)
         weights_hash = None
         if service.weights is not None:
             path = resolve_weights(self.place.config_path, service.weights)
             weights_hash = hashlib.sha256(path.read_bytes()).hexdigest()
         layers = service.model_dump(include={"architecture", "options", "changes", "input"})
+        code = code_of(service.architecture)
+        if code is not None:
+            layers["code"] = code
         key = key_of(
             "service",
             layers,
             service.model_dump(include={"dnn", "training"}),
             weights_hash,
+            service.model_dump(include={"state_dict", "head"}, exclude_none=True),
+            normalization,
             train.digest,
             seed,
             self.config.precision,
@@ -208,7 +228,16 @@ class Preparation:
         network = build_network(architecture, seed)
         load_weights(network, load_tensors(file), str(file))
         network.to(self.place.device)
-        trunk, costs = make_trunk(service.dnn, network, service.input, service.blocks, service.cuts)
+        trunk, costs = make_trunk(
+            service.dnn,
+            network,
+            service.input,
+            service.blocks,
+            service.cuts,
+            outputs_of(service, train.classes),
+        )
+        for block in trunk.blocks:  # what cutting adds, too
+            block.to(self.place.device)
         weights = fingerprint(trunk.blocks)
         return Service(
             config=service,
@@ -245,8 +274,7 @@ class Preparation:
         train, _ = self.images(service)
         losses: list[float] = []
         if service.weights is not None:
-            path = resolve_weights(self.place.config_path, service.weights)
-            load_weights(network, load_tensors(path), str(path))
+            load_weights(network, *self._weights(service, network))
         elif service.training is not None:
             options = service.training
             plan = TrainingPlan(
@@ -271,6 +299,14 @@ class Preparation:
             "seconds": time.perf_counter() - started if losses else 0.0,
             "images": len(train),
         }
+
+    def _weights(self, service: ServiceConfig, network: Any) -> tuple[dict[str, Any], str]:
+        """Return the weights that a service names, for a network, and the name of their file."""
+        assert service.weights is not None
+        path = resolve_weights(self.place.config_path, service.weights)
+        how = service.state_dict
+        options = {} if how is None else how.model_dump()
+        return load_state_dict(path, network, **options), str(path)
 
     def state(self, task: str) -> dict[str, Any]:
         """Return the frozen weights and statistics of a service, by name."""
@@ -320,11 +356,41 @@ def architecture_of(service: ServiceConfig, classes: int) -> Architecture:
     """Return the network that a service asks for."""
     return Architecture(
         name=service.architecture,
-        classes=classes,
+        classes=classes if service.head is None else service.head.outputs,
         input_shape=service.input,
         options=service.options,
         changes=service.changes,
     )
+
+
+def normalization_of(service: ServiceConfig, train: Images) -> Normalization:
+    """Return how a service's images are normalised: as it says, else as its training images."""
+    said = service.normalization
+    return (
+        Normalization(*train.statistics)
+        if said is None
+        else Normalization(said.mean, said.deviation)
+    )
+
+
+def outputs_of(service: ServiceConfig, classes: Sequence[str]) -> Outputs | None:
+    """Return the outputs that stand for every class, None where each class has one.
+
+    Raises:
+        InputError: the head's classes are not these.
+    """
+    if service.head is None:
+        return None
+    known = service.head.classes
+    if set(known) != set(classes):
+        missing = ", ".join(sorted(set(classes) - set(known))[:5])
+        unknown = ", ".join(sorted(set(known) - set(classes))[:5])
+        raise InputError(
+            "head.classes must name the classes of the data set"
+            + f"; missing: {missing}" * bool(missing)
+            + f"; unknown: {unknown}" * bool(unknown)
+        )
+    return tuple(tuple(known[name]) for name in classes)
 
 
 def source_of(config: ProfileConfig, service: ServiceConfig, data: Path) -> ImageSource:
