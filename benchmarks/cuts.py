@@ -13,7 +13,8 @@ import importlib.metadata
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.profiling.own import Patches
 
 nn = torch.nn
 BLOCKS = 3
+UNFINISHED = "\nThe run was interrupted here: networks that are not listed were not tried.\n"
 Made = Callable[[], tuple[Any, tuple[int, int, int]]]
 SIDES = {"inception_v3": 299, "maxvit_t": 224, "vit_h_14": 56}
 TIMM = (
@@ -195,42 +197,51 @@ def main() -> None:
     asked = parser.parse_args()
     use_threads(1)
     warnings.simplefilter("ignore")
-    versions = library_versions()
-    lines = ["# Which networks can be cut\n", ""]
+    pages: dict[str, str] = {}
     for source in asked.only:
         try:
-            networks = list(SOURCES[source]())
+            networks = SOURCES[source]()
+            rows: list[tuple[str, str, str]] = []
+            for name, made in networks:
+                started = time.perf_counter()
+                way, outcome = tried(made)
+                rows.append((name, way, outcome))
+                said = f"{source} {name}: {way} {outcome}"
+                print(f"{said} ({time.perf_counter() - started:.0f} s)", file=sys.stderr)
+                pages[source] = table(source, rows)
+                # Kept at once: trying all of them takes a while.
+                write_atomically(asked.out / "cuts.md", page(asked.only, pages) + UNFINISHED)
         except ImportError as error:
-            lines += [f"## {source}\n", f"Not tried: {error}.\n"]
-            continue
-        rows, right = [], 0
-        for name, made in networks:
-            started = time.perf_counter()
-            way, outcome = tried(made)
-            right += outcome.startswith("ok")
-            seconds = time.perf_counter() - started
-            print(
-                f"{source} {name}: {way} {outcome} ({seconds:.0f} s)", file=sys.stderr, flush=True
-            )
-            rows.append(f"| {name} | {way} | {outcome.replace('|', '/')} |")
-        if source in ("timm", "transformers"):
-            versions[source] = importlib.metadata.version(source)
-        lines += [
-            f"## {source}: {right} of {len(rows)}\n",
-            "| network | traced by | outcome |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
+            pages[source] = f"## {source}\n\nNot tried: {error}.\n"
+    write_atomically(asked.out / "cuts.md", page(asked.only, pages))
+
+
+def table(source: str, rows: Sequence[tuple[str, str, str]]) -> str:
+    """Return the networks of one source in Markdown."""
+    right = sum(outcome == "ok" for *_, outcome in rows)
+    lines = [f"| {name} | {way} | {outcome.replace('|', '/')} |" for name, way, outcome in rows]
+    head = ["| network | traced by | outcome |", "|---|---|---|"]
+    return "\n".join([f"## {source}: {right} of {len(rows)}\n", *head, *lines, ""])
+
+
+def page(only: Sequence[str], tables: Mapping[str, str]) -> str:
+    """Return the whole page."""
+    versions = library_versions()
+    for source in ("timm", "transformers"):
+        if source in tables:
+            with suppress(importlib.metadata.PackageNotFoundError):
+                versions[source] = importlib.metadata.version(source)
     said = ", ".join(f"{name} {version}" for name, version in versions.items())
-    only = "" if asked.only == list(SOURCES) else f" --only {' '.join(asked.only)}"
-    lines[1] = (
-        f"`python -m benchmarks.cuts{only}`, {said}. Random weights; inputs of torchvision's "
+    command = "python -m benchmarks.cuts"
+    if list(only) != list(SOURCES):
+        command += f" --only {' '.join(only)}"
+    first = (
+        f"`{command}`, {said}. Random weights; inputs of torchvision's "
         "networks are 64 x 64 where they run on that, all others of the size that they are made "
         "for. *ok*: the chain of blocks gives the network's outputs bit for bit, for batches of 1 "
         "and 3.\n"
     )
-    write_atomically(asked.out / "cuts.md", "\n".join(lines))
+    return "\n".join(["# Which networks can be cut\n", first, *tables.values()])
 
 
 if __name__ == "__main__":
