@@ -15,9 +15,9 @@ import numpy as np
 from code_opt.networks.compat import torch
 
 Value = TypeVar("Value")
-MEMORY = 2 * 2**30
+MOST_IN_MEMORY = 2 * 2**30
 """Bytes of activations that a process keeps in memory (a GPU's, where networks run there)."""
-DISK = 64 * 2**30
+MOST_ON_DISK = 64 * 2**30
 """Bytes of activations that a process keeps in files."""
 _LARGE = 4
 """An activation of more than a quarter of the memory lies in a file."""
@@ -63,7 +63,9 @@ class ActivationMemory:
             system's temporary files.
     """
 
-    def __init__(self, memory: int = MEMORY, disk: int = DISK, folder: Path | None = None) -> None:
+    def __init__(
+        self, memory: int = MOST_IN_MEMORY, disk: int = MOST_ON_DISK, folder: Path | None = None
+    ) -> None:
         self.most = {False: memory, True: disk}
         """Bytes at most, in memory (False) and in files (True)."""
         self.folder = folder

@@ -14,7 +14,7 @@ from code_opt.networks.cost import BlockCost
 from code_opt.networks.factories import code_of
 from code_opt.networks.heads import Outputs
 from code_opt.networks.images import Images, ImageSource, Normalization, load_images
-from code_opt.networks.memory import MEMORY, ActivationMemory
+from code_opt.networks.memory import MOST_IN_MEMORY, ActivationMemory
 from code_opt.networks.services import (
     load_state_dict,
     load_tensors,
@@ -69,7 +69,7 @@ class Place:
     """Folder of the data sets."""
     device: str
     """"cpu" or "cuda"."""
-    memory: int = MEMORY
+    memory: int = MOST_IN_MEMORY
     """Bytes of activations that a process keeps in memory, of all tasks together."""
 
     @property
@@ -84,7 +84,7 @@ def make_place(
     data: Path,
     device: str,
     threads: int,
-    memory: int = MEMORY,
+    memory: int = MOST_IN_MEMORY,
 ) -> Place:
     """Return a place; torch uses so many threads from here on.
 
