@@ -1,4 +1,4 @@
-"""Memory that runs out: batches halved until they fit, activations that need not fit."""
+"""What to do where memory runs out: halve batches, keep activations under a ceiling."""
 
 from __future__ import annotations
 
