@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from code_opt.checker import CHANGED, check
@@ -28,13 +26,11 @@ from code_opt.instance import Instance, save_instance
 from code_opt.instance.digest import changed_parts
 from code_opt.networks.compat import torch
 from code_opt.networks.multitask import MultiTaskNetwork
-from code_opt.networks.stitching import run
 from code_opt.networks.threads import device_name, library_versions, use_threads
 from code_opt.networks.training import choose_device
 from code_opt.result import Result
 
 Report = Callable[[str, int, int], None]
-Answers = npt.NDArray[np.bool_]
 FEEDS: tuple[Feed, ...] = ("rates", "saturated", "overloaded")
 MOST_IMAGES = 512
 """Test images of a task that go round on the edge (accuracy is measured on all of them)."""
@@ -238,18 +234,12 @@ def _accuracies(
     found = []
     for row in result.tasks:
         images = subject.images(row.task, "test")
-        inputs = subject.inputs(row.task, images).to(options.device)
-
-        labels = torch.from_numpy(images.labels)
-
-        def right(chain: torch.nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> Answers:
-            found: Answers = (run(chain, inputs).argmax(dim=1).cpu() == labels).numpy()
-            return found
-
-        answers = right(network.path(row.task), inputs, labels)
+        answers = subject.answers(network.path(row.task), row.task, images, options.device)
         reduced = None
         if rounded is not None:
-            reduced = share_of(right(rounded.path(row.task), inputs.to(kind), labels))
+            reduced = share_of(
+                subject.answers(rounded.path(row.task), row.task, images, options.device, kind)
+            )
         dataset = bundle.tasks[row.task].dataset
         found.append(
             TaskAccuracy(

@@ -33,7 +33,7 @@ from code_opt.evaluation.synthetic import SyntheticPart
 from code_opt.networks.adapters import Adapter, AdapterSpec
 from code_opt.networks.bundle import Bundle
 from code_opt.networks.compat import torch
-from code_opt.networks.threads import use_threads
+from code_opt.networks.threads import use_exact_cuda, use_threads
 
 nn = torch.nn
 
@@ -100,6 +100,8 @@ class WorkerSpec:
     device: str
     threads: int
     largest_batch: int
+    allow_code: tuple[str, ...] = ()
+    """Modules whose factories build the bundle's networks."""
 
 
 class _Message(NamedTuple):
@@ -130,6 +132,8 @@ def serve(
     # Ctrl-C goes to the whole group of processes; the coordinator ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_threads(spec.threads)
+    if spec.device != "cpu":
+        use_exact_cuda()
     # Where the coordinator or a neighbour is gone, it reports, not we.
     with contextlib.suppress(BrokenPipeError, EOFError, ConnectionResetError):
         _Worker(spec, inboxes, outboxes, answers).run()
@@ -150,7 +154,7 @@ class _Worker:
         self.outboxes = dict(outboxes)
         self.answers = answers
         self.answers_lock = threading.Lock()
-        bundle = None if spec.bundle is None else Bundle(spec.bundle)
+        bundle = None if spec.bundle is None else Bundle(spec.bundle, spec.allow_code)
         self.visits = {(v.route, v.visit): v for v in spec.visits}
         self.modules = {
             key: [

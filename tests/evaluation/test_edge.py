@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,28 @@ def test_slow_motion_leaves_room_for_computing():
     assert slow < 0.05
     edge.seconds = dict.fromkeys(visits, 2.0)
     assert edge.slow_motion(0, streams) == pytest.approx(slow / 2.0, rel=0.01)
+
+
+def test_slow_motion_budgets_the_one_gpu_that_all_servers_share(monkeypatch):
+    subject, streams = prepared(two_servers())
+    edge = edge_of(subject, streams)
+    visits = [
+        (k, v) for k, stream in enumerate(streams) for v in stream.route.visits()
+    ]  # fmt: skip
+    edge.seconds = dict.fromkeys(visits, 1.0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    apart = edge.slow_motion(0, streams)
+    edge.specs = {server: replace(spec, device="cuda") for server, spec in edge.specs.items()}
+    together = edge.slow_motion(0, streams)
+    rates = dict.fromkeys(edge.specs, 0.0)
+    for stream in streams:
+        for visit in stream.route.visits():
+            rates[stream.route.segments[visit].server] += stream.route.rate
+    assert len(rates) == 2
+    # Apart, the fuller server limits the pace; on one GPU both together do.
+    expected = max(rates.values()) / sum(rates.values())
+    assert together / apart == pytest.approx(expected, rel=0.01)
+    assert expected < 0.95
 
 
 # What dies
