@@ -55,8 +55,9 @@ def build_flow_model(data: FlowData) -> pyo.ConcreteModel:
 def flow_variables(model: pyo.ConcreteModel, data: FlowData) -> None:
     """z[a] in {0, 1}: arc a is on the task's path; g[a] in [0, 1]: rate on it / R[a].
 
-    A[t] in [min_accuracy, 1]: accuracy of the task, in its unit; q[t, m] in {0, 1}: its path
-    is exactly the measured path m.
+    A[t] in [min_accuracy, a]: accuracy of the task, in units of a, the most that any path of t has;
+    a wider range than that of the values shrinks, beside it, what a solver's tolerance can tell
+    apart. q[t, m] in {0, 1}: the path of t is exactly the measured path m.
     """
     arcs = [a for _, _, a in _arcs(data)]
     model.choose = pyo.Var(arcs, domain=pyo.Binary)
@@ -64,8 +65,8 @@ def flow_variables(model: pyo.ConcreteModel, data: FlowData) -> None:
     model.accuracy = pyo.Var(
         range(len(data.tasks)),
         bounds=lambda _, t: (
-            data.tasks[t].min_accuracy / data.tasks[t].accuracy_unit,
-            1.0 / data.tasks[t].accuracy_unit,
+            min(data.tasks[t].min_accuracy / data.tasks[t].accuracy_unit, 1.0),
+            1.0,
         ),
     )
     model.is_measured = pyo.Var(

@@ -16,7 +16,7 @@ from code_opt.instance import Instance, InstanceError, parse_instance
 from code_opt.instance.ranges import LARGEST, SMALLEST
 
 Data = dict[str, Any]
-_DRAW_AGAIN = "nothing limits the rate", "weights of all", "which is not listed"
+_DRAW_AGAIN = "nothing limits the rate", "weights of all", "which is not listed", "every weight"
 
 
 def extreme_instance(seed: int) -> Instance:
@@ -26,7 +26,7 @@ def extreme_instance(seed: int) -> Instance:
         try:
             return parse_instance(_Draw(rng).instance(f"extreme-{seed}"))
         except InstanceError as error:
-            # A measured path without a link, or nothing that limits a rate: draw again.
+            # A measured path without a link, nothing that limits a rate, a weight far above 1.
             if not all(any(m in p.message for m in _DRAW_AGAIN) for p in error.problems):
                 raise
 

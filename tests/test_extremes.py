@@ -81,9 +81,10 @@ def forgiving(instance: Instance) -> Instance:
     return parse_instance(data)
 
 
-@pytest.mark.parametrize("seed", [105352, 105847, 108841])
+@pytest.mark.parametrize("seed", [105352, 105847, 108224, 108841])
 def test_extreme_instances_that_were_wrong_once(seed):
-    """Floors that hold within the tolerance alone; a reward of exp(-3148)."""
+    """Floors that hold within the tolerance alone; accuracies of 1e-9 beside 0.3 (flow); a reward
+    of exp(-3148)."""
     agree(seed)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from code_opt.instance.problems import Issue, Locate, Location, shown
+from code_opt.instance.records import DEFAULT_PRICE, DEFAULT_WEIGHT
 
 SMALLEST, LARGEST = 1e-12, 1e18
 MOST_RATIO = 1e12
@@ -21,7 +22,6 @@ LARGEST_DROP = 1e3
 STEEPEST = 1e6
 """Largest exponent of a reward, and largest steepness and rate of its accuracy: over the whole
 range of accuracies, 0 to 1, an even steeper reward is a threshold."""
-
 Data = Mapping[str, Any]
 Found = tuple[Location, Any]
 
@@ -108,21 +108,26 @@ def _quantities(data: Data) -> dict[Kind, list[Found]]:
             if isinstance(value, (int, float)):
                 found.setdefault(kind, []).append(((*location, field), float(value)))
 
+    def add_price(location: Location, record: Data) -> None:
+        # The price of what nobody priced says nothing about the currency.
+        if record.get("cost") != DEFAULT_PRICE:
+            add(PRICE, location, record, "cost")
+
     for location, server in _each(data, "servers"):
         add(CAPACITY, location, server, "flops", "unit_flops")
         add(MEMORY, location, server, "memory")
-        add(PRICE, location, server, "cost")
+        add_price(location, server)
     for location, link in _each(data, "links"):
         add(BANDWIDTH, location, link, "bandwidth", "unit_bandwidth")
         add(TIME, location, link, "latency")
-        add(PRICE, location, link, "cost")
+        add_price(location, link)
     for outer, dnn in _each(data, "dnns"):
         for location, block in _each(dnn, "blocks", outer):
             add(WORK, location, block, "flops")
             add(SIZE, location, block, "output_bytes")
     for outer, task in _each(data, "tasks"):
         add(RATE, outer, task, "demand", "floor")
-        add(WEIGHT, outer, task, "weight")
+        add(WEIGHT, outer, {"weight": DEFAULT_WEIGHT} | dict(task), "weight")
         add(TIME, outer, task, "max_latency")
         for location, connection in _each(task, "connections", outer):
             add(WORK, location, connection, "flops")

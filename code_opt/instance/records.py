@@ -27,6 +27,10 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Whole = Annotated[float, Field(ge=0.0, le=1e6, multiple_of=1.0, allow_inf_nan=False)]
 
 
+DEFAULT_PRICE = 1.0
+DEFAULT_WEIGHT = 1.0
+
+
 class Record(BaseModel):
     """Base of everything in an instance: frozen, no unknown fields, no coercion of types.
 
@@ -44,7 +48,9 @@ class Server(Record):
     memory: NonNegative | None = Field(
         None, description="free memory for adapters [bytes]; null is unlimited"
     )
-    cost: NonNegative = Field(1.0, description="price of one unit of capacity (capacity planning)")
+    cost: NonNegative = Field(
+        DEFAULT_PRICE, description="price of one unit of capacity (capacity planning)"
+    )
     unit_flops: Positive | None = Field(
         None, description="size of one unit of capacity that can be bought [FLOP/s]"
     )
@@ -60,7 +66,9 @@ class Link(Record):
     target: Identifier
     bandwidth: Positive | None = Field(None, description="B[s,s'] [bytes/s]; null is unlimited")
     latency: NonNegative = Field(0.0, description="delay of one transfer [s]")
-    cost: NonNegative = Field(1.0, description="price of one unit of bandwidth (capacity planning)")
+    cost: NonNegative = Field(
+        DEFAULT_PRICE, description="price of one unit of bandwidth (capacity planning)"
+    )
     unit_bandwidth: Positive | None = Field(
         None, description="size of one unit of bandwidth that can be bought [bytes/s]"
     )
@@ -127,7 +135,7 @@ class Task(Record):
     floor: NonNegative | Literal["standalone"] = Field(
         0.0, description="least rate [inferences/s], or 'standalone': its rate without coordination"
     )
-    weight: NonNegative = Field(1.0, description="weight w[t] in the average accuracy")
+    weight: NonNegative = Field(DEFAULT_WEIGHT, description="weight w[t] in the average accuracy")
     min_accuracy: Fraction = Field(0.0, description="least accuracy of the task's path")
     max_latency: Positive | None = Field(None, description="latency limit L[t], unloaded [s]")
     input_group: Identifier | None = Field(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import code_opt
+from code_opt.cli import progress
 from tests.cli.examples import make_instance
 
 if TYPE_CHECKING:
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
     from code_opt.instance.model import Instance
     from code_opt.result import Result
+
+
+@pytest.fixture(autouse=True)
+def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show no lines of progress, however slow the machine is."""
+    monkeypatch.setattr(progress, "FIRST_LINE", float("inf"))
 
 
 @pytest.fixture

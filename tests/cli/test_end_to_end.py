@@ -1,4 +1,8 @@
-"""The program on files, with the real methods, as a user runs it."""
+"""The program on files, with the real methods, as a user runs it.
+
+Two tests start the program as a process of its own; the others call what it calls, since every
+start loads Pyomo and the solver anew.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,27 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from code_opt import load_result
+from code_opt.cli.app import main
 from tests.cli.examples import make_instance
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
+
+
+def start(*command: str | Path, **environment: str) -> Done:
+    """Run Python with these arguments, as a process of its own."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "solve.py"), *map(str, arguments)]
-        if str(arguments[0]).endswith(".json")
-        else [sys.executable, "-m", "code_opt", *map(str, arguments)],
+        [sys.executable, *map(str, command)],
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "80", **environment},
         stdin=subprocess.DEVNULL,
@@ -29,6 +38,18 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
         text=True,
         check=False,
     )
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return what runs the program on arguments, within this process."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*arguments: str | Path) -> Done:
+        status = main(list(map(str, arguments)))
+        return Done(arguments, status, *capfd.readouterr())
+
+    return call
 
 
 def write(path: Path, **changes: Any) -> Path:
@@ -44,10 +65,10 @@ def instance(tmp_path: Path) -> Path:
 
 
 def test_solve_py_prints_the_tables_and_writes_results_that_check_confirms(
-    instance: Path, tmp_path: Path
+    instance: Path, tmp_path: Path, run: Run
 ) -> None:
     out = tmp_path / "out"
-    done = run(instance, "--out", out)
+    done = start(ROOT / "solve.py", instance, "--out", out)
     assert (done.returncode, done.stderr) == (0, "")
     assert "exact is proven" in done.stdout
     assert "\x1b" not in done.stdout
@@ -59,16 +80,16 @@ def test_solve_py_prints_the_tables_and_writes_results_that_check_confirms(
         assert "confirmed" in checked.stdout
 
 
-def test_json_alone_goes_to_stdout_even_with_a_solver_log(instance: Path) -> None:
-    done = run(instance, "-m", "exact", "--formulation", "flow", "--json", "--solver-log")
+def test_json_alone_goes_to_stdout_even_with_a_solver_log(instance: Path, run: Run) -> None:
+    done = run("solve", instance, "-m", "exact", "--formulation", "flow", "--json", "--solver-log")
     assert done.returncode == 0
     (result,) = json.loads(done.stdout)
     assert (result["method"], result["formulation"]) == ("exact", "flow")
     assert "HiGHS" in done.stderr
 
 
-def test_check_names_what_was_tampered_with(instance: Path, tmp_path: Path) -> None:
-    run(instance, "-m", "exact", "--out", tmp_path)
+def test_check_names_what_was_tampered_with(instance: Path, tmp_path: Path, run: Run) -> None:
+    run("solve", instance, "-m", "exact", "--out", tmp_path)
     path = tmp_path / "two-services.exact.json"
     result = load_result(path)
     wrong = result.tasks[0].model_copy(update={"rate": result.tasks[0].rate * 2})
@@ -80,14 +101,14 @@ def test_check_names_what_was_tampered_with(instance: Path, tmp_path: Path) -> N
     assert "not confirmed" in done.stdout
 
 
-def test_infeasible_names_the_requirement(instance: Path) -> None:
-    done = run(instance, "--min-accuracy", "0.99")
+def test_infeasible_names_the_requirement(instance: Path, run: Run) -> None:
+    done = run("solve", instance, "--min-accuracy", "0.99")
     assert done.returncode == 3
     assert done.stderr.startswith("code-opt: infeasible: ")
     assert "accuracy" in done.stderr
 
 
-def test_validate_counts_and_complains(instance: Path, tmp_path: Path) -> None:
+def test_validate_counts_and_complains(instance: Path, tmp_path: Path, run: Run) -> None:
     done = run("validate", instance)
     assert (done.returncode, done.stderr) == (0, "")
     assert "2 servers, 0 links, 2 DNNs, 10 blocks, 2 tasks, 2 connections" in done.stdout
@@ -106,7 +127,7 @@ def test_validate_counts_and_complains(instance: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["mps", "lp"])
 @pytest.mark.parametrize("formulation", ["path", "flow"])
 def test_export_writes_a_model_that_reads_back(
-    instance: Path, tmp_path: Path, suffix: str, formulation: str
+    instance: Path, tmp_path: Path, run: Run, suffix: str, formulation: str
 ) -> None:
     import highspy
 
@@ -123,7 +144,7 @@ def test_export_writes_a_model_that_reads_back(
 
 
 def test_a_solution_of_an_exported_model_becomes_a_checked_result(
-    instance: Path, tmp_path: Path
+    instance: Path, tmp_path: Path, run: Run
 ) -> None:
     import highspy
 
@@ -131,6 +152,7 @@ def test_a_solution_of_an_exported_model_becomes_a_checked_result(
     assert run("export", instance, "--to", model).returncode == 0
     highs = highspy.Highs()
     highs.setOptionValue("output_flag", False)
+    highs.setOptionValue("threads", 1)  # as in the package: HiGHS keeps its first threads
     highs.readModel(str(model))
     highs.run()
     highs.writeSolution(str(solution), 0)
@@ -151,7 +173,7 @@ def test_a_solution_of_an_exported_model_becomes_a_checked_result(
     assert "instance.json" in done.stderr or str(instance) in done.stderr
 
 
-def test_export_makes_a_missing_folder(instance: Path, tmp_path: Path) -> None:
+def test_export_makes_a_missing_folder(instance: Path, tmp_path: Path, run: Run) -> None:
     model = tmp_path / "none" / "below" / "model.lp"
     assert run("export", instance, "--to", model).returncode == 0
     assert model.stat().st_size > 0
@@ -163,8 +185,10 @@ def test_export_makes_a_missing_folder(instance: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [["--solver", "nosuchsolver"], ["--solver-option", "no_such_option=1"]]
 )
-def test_what_the_solver_does_not_know_is_refused(instance: Path, arguments: list[str]) -> None:
-    done = run(instance, "-m", "exact", *arguments)
+def test_what_the_solver_does_not_know_is_refused(
+    instance: Path, run: Run, arguments: list[str]
+) -> None:
+    done = run("solve", instance, "-m", "exact", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert arguments[1].split("=")[0] in done.stderr
     assert "Traceback" not in done.stderr
@@ -173,14 +197,15 @@ def test_what_the_solver_does_not_know_is_refused(instance: Path, arguments: lis
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[1]", b"\xff\xfe\x00", b"[" * 100_000, b'{"schema": NaN}']
 )
-def test_rubbish_ends_with_one_clear_message(tmp_path: Path, content: bytes) -> None:
+def test_rubbish_ends_with_one_clear_message(tmp_path: Path, run: Run, content: bytes) -> None:
     path = tmp_path / "rubbish.json"
     path.write_bytes(content)
-    done = run(path)
+    done = run("solve", path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"code-opt: {path}")
     assert "Traceback" not in done.stderr
 
 
 def test_colour_only_on_request(instance: Path) -> None:
-    assert "\x1b[" in run(instance, "-m", "local", FORCE_COLOR="1").stdout
+    done = start("-m", "code_opt", "solve", instance, "-m", "local", FORCE_COLOR="1")
+    assert "\x1b[" in done.stdout

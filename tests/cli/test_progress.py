@@ -12,6 +12,11 @@ from code_opt.core.settings import Progress
 STATE = Progress("tree search", 12.34, 119.5, 120.5, 1 / 119.5)
 
 
+@pytest.fixture
+def no_progress() -> None:
+    """Here progress is what is tested."""
+
+
 def test_one_line_says_how_far_it_is() -> None:
     line = "exact 12.3 s, incumbent 119.500, bound 120.500, gap 0.837 %, tree search"
     assert describe("exact", STATE) == line

@@ -41,6 +41,22 @@ def native(name: str) -> list[str]:
 # Accepted
 
 
+@pytest.mark.parametrize("price", [2e12, 1e-12])
+def test_what_nobody_priced_is_compared_with_no_price(price: float) -> None:
+    data = small()
+    data["servers"][0]["cost"] = price
+    assert parse_instance(parse_instance(data).to_dict()) == parse_instance(data)
+
+
+def test_a_weight_that_is_left_out_is_compared_as_1() -> None:
+    data = small()
+    data["tasks"].append({**data["tasks"][0], "id": "heavy", "weight": 6e12})
+    data["tasks"][0].pop("weight", None)
+    (found,) = problems(data)
+    assert "tasks[0].weight = 1.0" in found
+    assert "tasks[1].weight = 6000000000000.0 is more than 1e+12 times as large" in found
+
+
 def test_a_small_instance_is_accepted() -> None:
     instance = parse_instance(small())
     assert instance.tasks[0].floor == 0.0

@@ -17,6 +17,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from code_opt import check, evaluate_paths, load_instance, solve
+from code_opt.cli.app import main
 from code_opt.errors import InputError
 from code_opt.executors import executor_of
 from code_opt.heuristics.staged_search import Starts
@@ -260,6 +261,10 @@ def test_a_killed_run_goes_on_where_it_was(done, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps(small_config(search={"method": "exhaustive"})))
     out = tmp_path / "out"
+    resumed(done, out)  # with networks and connections, and without paths
+    lines = out / "work" / "measurements.jsonl"
+    known = lines.read_text().splitlines(keepends=True)
+    lines.write_text("".join(line for line in known if json.loads(line)["kind"] != "path"))
     mortal = """
 import os, signal, sys
 from code_opt.cli.app import run
@@ -277,11 +282,8 @@ run()
 """
     arguments = ["profile", str(config), "--out", str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    lines = out / "work" / "measurements.jsonl"
 
     def measured() -> list[dict]:
-        if not lines.exists():
-            return []
         whole = [line for line in lines.read_text().splitlines(keepends=True) if line[-1] == "\n"]
         return [json.loads(line) for line in whole]
 
@@ -297,8 +299,7 @@ run()
         stream.write('{"key": "cut off in the mid')
     before = measured()
     assert sum(record["kind"] == "path" for record in before) == 3
-    command = [sys.executable, "-m", "code_opt", *arguments]
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert main(arguments) == 0
     after = measured()
     assert after[: len(before)] == before
     keys = [record["key"] for record in after]
@@ -307,18 +308,28 @@ run()
     assert load_instance(out / "instance.json") == done[0].instance
 
 
-@pytest.mark.parametrize("name", ["processes:2", "dask"])
-def test_executors_measure_the_same(done, config, tmp_path: Path, name: str) -> None:
-    if name == "dask":
-        pytest.importorskip("distributed")
-    place = resumed(done, tmp_path)
+def assert_measures_the_same(done, config, folder: Path, executor: str) -> None:
+    """Measure four paths of the exhaustive profile again, elsewhere."""
+    place = resumed(done, folder)
     lines = (place.work / "measurements.jsonl").read_text().splitlines()
     paths = [line for line in lines if json.loads(line)["kind"] == "path"]
     kept = [line for line in lines if line not in paths[-4:]]
     (place.work / "measurements.jsonl").write_text("\n".join(kept) + "\n")
-    with executor_of(name) as executor:
-        found = profile(config, place, executor=executor)
+    with executor_of(executor) as pool:
+        found = profile(config, place, executor=pool)
     assert found.instance == done[0].instance
+
+
+def test_a_process_measures_the_same(done, config, tmp_path: Path) -> None:
+    assert_measures_the_same(done, config, tmp_path, "processes:1")
+
+
+def test_a_dask_worker_measures_the_same(done, config, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp"
+    ) as cluster:
+        assert_measures_the_same(done, config, tmp_path, f"dask:{cluster.scheduler_address}")
 
 
 @pytest.mark.parametrize("name", ["threads", "processes:0", "processes:x", "serial:2"])
