@@ -286,10 +286,15 @@ def _plan(
                 seconds=point.seconds,
             )
             continue
-        gaps = [r.gap for r in (point.throughput, best) if r is not None and r.gap is not None]
-        if best is None or best.gap is None:
-            # Without a second assignment the first one's accuracy may be less than it could be.
-            gaps += [bound / result.accuracy - 1.0] if bound and result.accuracy > 0.0 else []
+        # Of what is shown: a second program that a limit stopped may find more throughput, too.
+        gaps = [
+            max(most / value - 1.0, 0.0)
+            for most, value in (
+                (point.throughput.bound, result.throughput),
+                (bound, result.accuracy),
+            )
+            if most is not None and value > 0.0
+        ]
         table.add(
             point=number,
             throughput_per_s=result.throughput,
@@ -298,7 +303,7 @@ def _plan(
             reward=result.reward,
             throughput_bound_per_s=point.throughput.bound,
             accuracy_bound=None if bound is None else max(bound, result.accuracy),
-            gap=max((0.0, *gaps)) if gaps else None,
+            gap=max(gaps) if gaps else None,
             supported=next(hull),
             status=point.status,
             seconds=point.seconds,

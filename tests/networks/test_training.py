@@ -57,7 +57,7 @@ def trained(digits, seed: int = 0, epochs: int = 1, batch: int = 64, **changes):
 
 
 def test_training_learns(digits):
-    network, losses = trained(digits, epochs=4, batch=32, augmentation=("crop",))
+    network, losses = trained(digits, epochs=8, batch=32, augmentation=("crop",))
     _, validation, normalization = digits
     assert losses[-1] < 0.5 * losses[0]
     assert accuracy(network, validation, normalization) > 0.6  # chance: 0.1
