@@ -53,7 +53,7 @@ def without_start() -> Iterator[dict[str, Any]]:
 @contextlib.contextmanager
 def without_fixing() -> Iterator[dict[str, Any]]:
     """No binaries fixed by reduced costs."""
-    with mock.patch.object(HighsSession, "tighten", return_value=0):
+    with mock.patch.object(HighsSession, "tighten", return_value=(0, 0)):
         yield {}
 
 

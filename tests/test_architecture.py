@@ -36,7 +36,10 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "paths": ({"errors", "instance"}, {"numpy"}),
     "registry": ({"errors"}, set()),
     "reward": ({"instance"}, {"numpy"}),
-    "solvers": ({"errors", "files", "stopping"}, {"highspy", "numpy", "pyomo", "scipy"}),
+    "solvers": (
+        {"errors", "files", "formulations", "stopping"},
+        {"highspy", "numpy", "pyomo", "scipy"},
+    ),
     "core": (
         {
             "errors",

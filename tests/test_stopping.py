@@ -19,6 +19,7 @@ from code_opt.generate import generate
 from code_opt.solvers import LinearProgram
 from code_opt.solvers import highs as highs_module
 from code_opt.stopping import is_stop_requested, request_stop, stop_on_interrupt, told_to_stop
+from formulations.arrays import ArrayProgram
 
 ROOT = Path(__file__).resolve().parents[1]
 TWO = str(ROOT / "data" / "two-services.json")
@@ -96,15 +97,10 @@ def test_a_listener_hears_of_it_early_and_late() -> None:
 
 def test_only_programs_with_a_limit_of_time_are_cancelled() -> None:
     """Without one nobody reckons with a program that has no answer."""
-    program = LinearProgram(
-        np.ones(2),
-        np.zeros(2),
-        np.ones(2),
-        np.array([0, 1, 2]),
-        np.array([0, 0]),
-        np.ones(2),
-        np.array([1.5]),
-    )
+    arrays = ArrayProgram()
+    columns = arrays.variables("x", 2, upper=1.0, cost=1.0)
+    arrays.add(arrays.constraints("capacity", 1, -np.inf, 1.5), columns, 1.0)
+    program = LinearProgram(arrays.arrays())
     with stop_on_interrupt():
         interrupt()
         outcome = program.solve()

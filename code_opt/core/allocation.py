@@ -115,7 +115,7 @@ class RateAllocator:
         self._most = np.maximum(groups.demand, groups.floor)
         # Every use starts at 1 / unit: solvers drop explicit zeros.
         use = np.where(groups.is_rate, 1.0 / self._unit[:, None], 0.0)
-        self._lp = LinearProgram(*build_rate_program(self._data(self._unit, use)))
+        self._lp = LinearProgram(build_rate_program(self._data(self._unit, use)))
         self._current = np.full(groups.resource.shape, np.nan)
         """Coefficients that the program holds now, shape (G, K)."""
 

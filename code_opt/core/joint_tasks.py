@@ -74,7 +74,7 @@ class JointTask:
         """Use of the resources when all tasks make one inference, shape (n, k)."""
         if self.sharing is None:
             return self.tasks[0].paths.use
-        return _use(self.sharing, self.paths)
+        return self.sharing.use_of(self.paths)
 
     @property
     def use_per_inference(self) -> FloatArray:
@@ -362,16 +362,6 @@ def draw_joint_paths(
         parameters: how many duals are drawn.
     """
     return np.unique(_sampled(tasks, sharing, weights, parameters), axis=0)
-
-
-def _use(sharing: Sharing, paths: IntArray) -> FloatArray:
-    """Return what combinations of paths use, shared prefixes once, shape (n, k)."""
-    paid = np.zeros((len(paths), len(sharing.prefixes)), dtype=bool)
-    total = np.zeros((len(paths), sharing.own_use[0].shape[1]))
-    for own, through, rows in zip(sharing.own_use, sharing.through, paths.T, strict=True):
-        total += own[rows]
-        paid |= through[rows]
-    return np.asarray(total + paid @ sharing.prefix_use)
 
 
 def has_few_joint_paths(

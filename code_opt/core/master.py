@@ -85,7 +85,7 @@ class RestrictedMaster:
         )
         arrays = self._program.arrays()
         self._cost, self._bounds = arrays.cost, (arrays.lower, arrays.upper)
-        self._lp = LinearProgram(*arrays)
+        self._lp = LinearProgram(arrays)
         self._low = np.full(len(table), -1)
         self._high = np.full(len(table), -1)
         """Columns of the program of each column of the table, at its floor and at R; -1: none."""

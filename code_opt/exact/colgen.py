@@ -47,7 +47,9 @@ class ColumnGeneration:
         clock: Clock,
         best: Solution | None,
         table: ColumnTable,
+        *,
         learnt: LearntColumns | None = None,
+        bound: float = math.inf,
     ) -> None:
         """Take what to start from.
 
@@ -57,12 +59,13 @@ class ColumnGeneration:
             best: an assignment, if there is one; the table lists its columns.
             table: every column that can be part of an optimum.
             learnt: columns that an earlier master held.
+            bound: a proven bound of the objective.
         """
         self.evaluator, self.clock, self.best = evaluator, clock, best
         self.settings, self.objective = evaluator.settings, evaluator.objective
         self.parameters = self.settings.parameters.column_generation
         self.gap = max(self.settings.gap, SMALLEST_GAP)
-        self.bound = math.inf
+        self.bound = bound
         self.message: str | None = None
         self.details: dict[str, Any] = {}
         self.table = table
@@ -215,8 +218,8 @@ class ColumnGeneration:
         left = self.clock.left
         limit = None if left is None else max(parameters.share_of_time * left, 1.0)
         # Its bound holds for these columns alone: nothing that could be told as progress.
-        view, loop = self._program(keep, gap, Clock(limit), progress=None)
-        loop.solve(view)
+        loop = self._program(keep, gap, Clock(limit), progress=None)
+        loop.solve()
         self._take(loop.best)
 
     def _rank_of(self, reduced_cost: FloatArray) -> IntArray:
@@ -262,11 +265,10 @@ class ColumnGeneration:
             if self.best is None:
                 self.message += " before any assignment was found"
             return "unknown" if self.best is None else "feasible"
-        view, loop = self._program(
-            self.relaxation.alive, self.gap, self.clock, self.settings.progress
+        loop = self._program(
+            self.relaxation.alive, self.gap, self.clock, self.settings.progress, bound=self.bound
         )
-        loop.bound = self.bound
-        status = loop.solve(view)
+        status = loop.solve()
         self.best, self.message = loop.best, loop.message
         self.bound = max(loop.bound, -math.inf if self.best is None else self.best.value)
         self.details["paths_left"] = int(self.relaxation.alive.sum())
@@ -280,7 +282,8 @@ class ColumnGeneration:
         gap: float,
         clock: Clock,
         progress: Callable[[Progress], None] | None,
-    ) -> tuple[JointPathView, TangentLoop]:
+        bound: float = math.inf,
+    ) -> TangentLoop:
         """Prepare the path formulation over some of the paths, with the present cuts."""
         table, keep = self.table, keep.copy()
         if self.best is not None:
@@ -305,7 +308,8 @@ class ColumnGeneration:
                 cut.limit,
             )
         left_out = int((~self.relaxation.alive).sum())
-        return view, TangentLoop(Evaluator(pool, settings), clock, self.best, left_out)
+        evaluator = Evaluator(pool, settings)
+        return TangentLoop(evaluator, view, clock, best=self.best, bound=bound, left_out=left_out)
 
     def _take(self, found: Solution | None) -> None:
         """Keep a better assignment, and leave out what can no longer be part of a better one."""

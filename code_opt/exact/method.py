@@ -99,13 +99,13 @@ def solve_exact(problem: PathProblem, settings: Settings) -> Result:
     run: TangentLoop | ColumnGeneration
     if formulation == "colgen":
         table = _complete_table(evaluator, clock, start)
-        run = ColumnGeneration(evaluator, clock, start.solution, table, start.learnt)
-        run.bound = bound
-        status = run.solve()
+        run = ColumnGeneration(
+            evaluator, clock, start.solution, table, learnt=start.learnt, bound=bound
+        )
     else:
-        run = TangentLoop(evaluator, clock, start.solution)
-        run.bound = bound
-        status = run.solve(_view(pool, evaluator.settings))
+        view = _view(pool, evaluator.settings)
+        run = TangentLoop(evaluator, view, clock, best=start.solution, bound=bound)
+    status = run.solve()
     counts |= run.details
     if status in ("infeasible", "unknown"):
         return _no_solution(evaluator, status, clock, run.message, counts)
@@ -210,7 +210,7 @@ def build_view(instance: Instance, settings: Settings) -> ExchangeView:
         if len(task) == 0:
             raise InputError(f"task {task.task.id!r} has no admissible path: nothing to export")
     view = _view(pool, settings)
-    TangentLoop(Evaluator(pool, settings), Clock(settings.time_limit)).add_tangents(view)
+    TangentLoop(Evaluator(pool, settings), view, Clock(None))  # gives it tangents
     return view
 
 

@@ -27,16 +27,33 @@ from code_opt.solvers import (
     open_session,
 )
 
+_NEAR_OPTIMAL = 0.05
+"""Share of the binaries that the value of an assignment fixes from which it counts as near the
+optimum."""
+
 
 class TangentLoop:
     """State of one mixed-integer solve over a pool: best assignment, bound, counts."""
 
     def __init__(
-        self, evaluator: Evaluator, clock: Clock, best: Solution | None = None, left_out: int = 0
+        self,
+        evaluator: Evaluator,
+        view: ModelView,
+        clock: Clock,
+        *,
+        best: Solution | None = None,
+        bound: float = math.inf,
+        left_out: int = 0,
     ) -> None:
-        """Take an assignment to start from, if there is one.
+        """Give the model its first tangents, dense around the best known assignment.
 
-        ``left_out`` counts the paths that its value has already kept out of the pool.
+        Args:
+            evaluator: pool, objective and floors.
+            view: the model, without tangents.
+            clock: ends the solve early.
+            best: an assignment to start from, if there is one.
+            bound: a proven bound of the objective.
+            left_out: paths that the value of ``best`` has already kept out of the pool.
         """
         self.evaluator, self.objective = evaluator, evaluator.objective
         self.settings = evaluator.settings
@@ -50,44 +67,43 @@ class TangentLoop:
         )
         self.best = best
         self._left_out = left_out
-        self.bound = math.inf
+        self.bound = bound
+        self._view = view
+        program = ModelTangents(view.model, view.goal)
+        self._tangents = Tangents(self.objective.reward, program, self.gap)
+        ranges = ranges_of(evaluator.pool)
+        if self.is_log and not self._tangents.spread(*ranges, best):
+            self.bound = -math.inf
         self.message: str | None = None
         self.details: dict[str, Any] = {"rounds": 0, "nodes": 0, "lp_iterations": 0}
 
-    def add_tangents(self, view: ModelView) -> None:
-        """Give a new model its first tangents, dense around the best known solution."""
-        program = ModelTangents(view.model, view.goal)
-        self.tangents = Tangents(self.objective.reward, program, self.gap)
-        ranges = ranges_of(self.evaluator.pool)
-        if self.is_log and not self.tangents.spread(*ranges, self.best):
-            self.bound = -math.inf
-
-    def solve(self, view: ModelView) -> Status:
+    def solve(self) -> Status:
         """Run to the gap, the time limit or a proof; return the status."""
         settings = self.settings
-        self.add_tangents(view)
         session = open_session(
-            view.model,
+            self._view.model,
             settings.solver,
             threads=settings.threads,
             seed=settings.seed,
             options=settings.solver_options,
             log=settings.solver_log,
         )
-        fixed = 0
+        fixed = binaries = 0
         if self._known is not None:
-            fixed = session.tighten(self._known, self.clock.left, self._left_out)
+            fixed, binaries = session.tighten(self._known, self.clock.left)
         self.details["binaries_fixed"] = fixed
+        is_near = fixed + self._left_out >= _NEAR_OPTIMAL * max(binaries + self._left_out, 1)
         precision = 0.7
         while True:
-            status = self._round(view, session, precision)
+            status = self._round(session, precision, is_near)
             if status is not None:
-                self.details["tangents"] = len(self.tangents)
+                self.details["tangents"] = len(self._tangents)
                 return status
             precision = max(precision / 2, 0.2)
 
-    def _round(self, view: ModelView, session: MipSession, precision: float) -> Status | None:
+    def _round(self, session: MipSession, precision: float, is_near: bool) -> Status | None:
         """Solve once; return the final status, or None to go on."""
+        view = self._view
         if self.best is not None:
             view.start_at(self.best)
         try:
@@ -96,6 +112,7 @@ class TangentLoop:
                 absolute_gap=precision * self.gap if self.is_log else 0.0,
                 relative_gap=0.0 if self.is_log else precision * self.gap,
                 start=self.best is not None,
+                is_near_optimal=is_near,
                 known=self._known,
                 progress=self._report if self.settings.progress else None,
             )
@@ -127,7 +144,7 @@ class TangentLoop:
                     )
                 self.best = found
             if self.is_log:
-                new_rows += self._cut(view, session)
+                new_rows += self._cut(session)
         self.bound = min(self.bound, outcome.bound * self.unit)
         self.bound = max(self.bound, self.best_value)
         gap = self.objective.gap(self.best_value, self.bound)
@@ -159,12 +176,12 @@ class TangentLoop:
             return "unknown"
         return "feasible"
 
-    def _cut(self, view: ModelView, session: MipSession) -> int:
+    def _cut(self, session: MipSession) -> int:
         """Add tangents at the program's solution, to the model and to the living session."""
-        model = view.model
-        added = self.tangents.add_at(
-            float(pyo.value(model.average_accuracy)) * view.goal.accuracy_unit,
-            float(pyo.value(model.throughput)) * view.goal.throughput_unit,
+        model, goal = self._view.model, self._view.goal
+        added = self._tangents.add_at(
+            float(pyo.value(model.average_accuracy)) * goal.accuracy_unit,
+            float(pyo.value(model.throughput)) * goal.throughput_unit,
             (float(pyo.value(model.log_accuracy)), float(pyo.value(model.log_throughput))),
         )
         session.add_constraints(added)

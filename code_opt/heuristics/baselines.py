@@ -12,7 +12,7 @@ import numpy as np
 
 from code_opt.core.evaluator import LEAST_GAIN, Evaluator
 from code_opt.core.settings import Clock, Settings
-from code_opt.heuristics.incremental import IncrementalEvaluator
+from code_opt.heuristics.incremental import PoolEvaluator
 from code_opt.heuristics.lns import search
 from code_opt.heuristics.search import SearchOutcome
 from code_opt.instance.model import INPUT, OUTPUT, Connection, Instance, Task
@@ -74,10 +74,10 @@ def solve_greedy(evaluator: Evaluator, clock: Clock) -> SearchOutcome:
 
     In file order each task takes its best path given the others, until none changes. Its paths
     are tried in the order of a bound on their merit
-    (:meth:`IncrementalEvaluator.most_merits`), which ends when the bound of the next is no better
+    (:meth:`PoolEvaluator.most_merits`), which ends when the bound of the next is no better
     than the best one tried.
     """
-    work = IncrementalEvaluator(evaluator)
+    work = PoolEvaluator(evaluator)
     best, merit = work.most_accurate(), -np.inf
     improved = True
     while improved and not clock.is_over:
@@ -112,7 +112,7 @@ def solve_random(evaluator: Evaluator, clock: Clock, seed: int, assignments: int
         assignments: how many to draw, at least the default of the parameters; what ``lns``
             evaluated, for a fair comparison.
     """
-    work = IncrementalEvaluator(evaluator)
+    work = PoolEvaluator(evaluator)
     rng = np.random.default_rng(seed)
     sizes = [len(task) for task in evaluator.pool.tasks]
     best = rng.integers(sizes)

@@ -1,50 +1,132 @@
-"""Incremental evaluation: assignments of which successive ones differ in few paths.
+"""Incremental evaluation: one task changes its path while all others keep theirs.
 
-What the other tasks use is kept, and the rate program stays warm. The duals of the last one bound
-the merit that any other path could bring (weak duality), so that a search need not solve a linear
-program for each.
+What the groups use is kept, and the rate program (:mod:`code_opt.core.allocation`) stays warm. It
+is solved for a path only where bounds leave it open: weak duality at the duals of the last programs
+solved (:meth:`code_opt.core.allocation.GroupArrays.profit`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from code_opt.core.evaluator import VIOLATION_WEIGHT, Evaluator
-from code_opt.core.joint_tasks import JointTask
+from code_opt.core.evaluator import FIT_TOLERANCE, VIOLATION_WEIGHT, Evaluator
 from code_opt.heuristics.estimates import expected_accuracies
 from code_opt.heuristics.search import SearchOutcome
 from code_opt.paths.graph import FloatArray, IntArray
 
+_MOST_DUALS = 12
+"""Duals that are kept, those of the last programs."""
 _ROUNDING = 1e-9
-"""Added to bounds on merits, so that rounding never hides a better path."""
+"""Excess of bounds, so that rounding hides no better path."""
 
 
 class IncrementalEvaluator:
-    """Evaluates assignments of T tasks in G groups; a choice is the number of each task's path."""
+    """The present assignment of T tasks in G groups over I resources, and changes of one path.
+
+    Uses are padded to the K resources that a group has at most, as in
+    :class:`code_opt.core.allocation.GroupArrays`.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        """Start with no use and no accuracy at all; :meth:`take` sets those of each task."""
+        self._allocator, self._groups = evaluator.allocator, evaluator.groups
+        self._objective = evaluator.objective.for_search
+        self._weights = evaluator.pool.weights
+        self._use = np.zeros(self._groups.resource.shape)
+        """What one inference of each group uses, shape (G, K)."""
+        self._accuracy = np.zeros(len(self._weights))
+        self._missed = np.zeros(len(self._weights))
+        self._duals: list[FloatArray] = [np.zeros(self._groups.resources)]
+        self.least = float(self._groups.size @ self._groups.floor)
+        """Throughput when every task runs at its floor [inferences/s]."""
+        self.solves = 0
+        """Rate programs solved."""
+
+    def take(self, task: int, use: FloatArray, accuracy: float, missed: float = 0.0) -> None:
+        """Let a task take a path.
+
+        Args:
+            task: which one.
+            use: of one inference of its group, shape (K,).
+            accuracy: of the path.
+            missed: by how much the task's own limits are missed, relative.
+        """
+        self._use[self._groups.of_task[task]] = use
+        self._accuracy[task], self._missed[task] = accuracy, missed
+
+    def overload(self, group: int, uses: FloatArray) -> FloatArray:
+        """Return by how much floors and adapters exceed capacities, summed, for each use.
+
+        Args:
+            group: whose use changes.
+            uses: n of them, shape (n, K).
+        """
+        groups = self._groups
+        others = self._use.copy()
+        others[group] = 0.0
+        rest = groups.load(others, groups.floor)
+        mine = rest[groups.resource[group]]
+        own = uses * np.where(groups.is_rate[group], groups.floor[group], 1.0)
+        more = _excess(mine + own) - _excess(mine)  # 0 for padding
+        return np.asarray(_excess(rest).sum() + more.sum(axis=1))
+
+    def throughput(self, group: int, use: FloatArray) -> float | None:
+        """Return the best throughput for one use of a group, None where the floors do not fit."""
+        uses = self._use.copy()
+        uses[group] = use
+        self.solves += 1
+        allocation = self._allocator.allocate(uses)
+        if allocation is None:
+            return None
+        self._duals.append(np.maximum(allocation.dual, 0.0))
+        del self._duals[:-_MOST_DUALS]
+        return allocation.throughput
+
+    def most(self, group: int, uses: FloatArray, last: int = _MOST_DUALS) -> FloatArray:
+        """Return an upper bound on the throughput for each use, shape (n,).
+
+        Args:
+            group: whose use changes.
+            uses: n of them, shape (n, K).
+            last: the duals of so many programs, the last ones, are tried.
+        """
+        duals = np.array(self._duals[-last:])
+        of_all = self._groups.profit(duals, np.arange(len(self._use)), self._use)
+        of_all[:, group] = 0.0
+        others = duals.sum(axis=1) + of_all.sum(axis=1)
+        mine = self._groups.profit(duals, np.full(len(uses), group), uses)
+        bound = (others[:, None] + mine).min(axis=0)
+        return np.asarray(np.maximum(bound, self.least) * (1.0 + _ROUNDING))
+
+    def merits(
+        self, task: int, accuracy: FloatArray, throughput: FloatArray, missed: FloatArray
+    ) -> FloatArray:
+        """Return the objective less a high cost of what is missed, if a task changes its path.
+
+        Args:
+            task: whose path changes.
+            accuracy: of its path, shape (n,).
+            throughput: of the whole edge [inferences/s], shape (n,).
+            missed: what the path makes the edge miss, relative, shape (n,).
+        """
+        weights = self._weights
+        others = float(weights @ self._accuracy) - weights[task] * self._accuracy[task]
+        average = others + weights[task] * accuracy
+        missed = missed + (self._missed.sum() - self._missed[task])
+        missed = missed + self._objective.floors_missed(average, throughput)
+        return self._objective.log_values(average, throughput) - VIOLATION_WEIGHT * missed
+
+
+class PoolEvaluator:
+    """Evaluates assignments of a pool; a choice is the number of each task's path, shape (T,)."""
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator, self._pool = evaluator, evaluator.pool
-        self._objective, self._groups = evaluator.objective.for_search, evaluator.groups
-        pool = evaluator.pool
-        self._joint_tasks = [
-            JointTask(
-                group,
-                tuple(pool.tasks[t] for t in group.tasks),
-                sharing,
-                pool.weights[list(group.tasks)],
-                np.empty((0, len(group.tasks)), dtype=np.int64),
-            )
-            for group, sharing in zip(pool.groups, pool.sharing, strict=True)
-        ]
-        """Of every group; joint paths are made as they are asked for."""
-        self._is_measured = [np.zeros(len(task), dtype=bool) for task in pool.tasks]
-        self._duals = np.zeros(len(pool.resources))
-        """Duals of the capacities where rates were allocated last."""
-        # The assignment evaluated last: paths, accuracies, and what groups use, shape (G, K).
-        self._choice: IntArray = np.full(len(pool.tasks), -1)
-        self._accuracy = np.zeros(len(pool.tasks))
-        self._use = np.zeros(self._groups.resource.shape)
-        self._least = float(self._groups.size @ self._groups.floor)
+        self._group_of = evaluator.groups.of_task.tolist()
+        self._present = IncrementalEvaluator(evaluator)
+        self._choice: IntArray = np.full(len(self._pool.tasks), -1)
+        """The assignment evaluated last."""
+        self._is_measured = [np.zeros(len(task), dtype=bool) for task in self._pool.tasks]
         self.assignments = self.moves = 0
 
     def most_accurate(self) -> IntArray:
@@ -52,30 +134,19 @@ class IncrementalEvaluator:
         return np.array([int(np.argmax(expected_accuracies(t))) for t in self._pool.tasks])
 
     def merit(self, choice: IntArray) -> float:
-        """Return the value of an assignment, less a high cost of what it violates.
-
-        Args:
-            choice: number of each task's path, shape (T,).
-        """
+        """Return the value of an assignment, less a high cost of what it violates."""
         self.assignments += 1
         self._take(choice)
-        violation = Evaluator.overload(self._groups.load(self._use, self._groups.floor))
-        allocation = None
-        if violation == 0.0:
-            allocation = self._evaluator.allocator.allocate(self._use)
-            if allocation is not None:
-                self._duals = np.maximum(allocation.dual, 0.0)
-        accuracy = np.array(float(self._pool.weights @ self._accuracy))
-        throughput = np.array(self._least if allocation is None else allocation.throughput)
-        violation += float(self._objective.floors_missed(accuracy, throughput))
-        value = float(self._objective.log_values(accuracy, throughput))
-        return value - VIOLATION_WEIGHT * violation
+        present, path = self._present, choice[:1]
+        use = self._uses(choice, 0, path)
+        missed = present.overload(self._group_of[0], use)
+        fits = missed[0] == 0.0
+        throughput = present.throughput(self._group_of[0], use[0]) if fits else None
+        most = np.array([present.least if throughput is None else throughput])
+        return float(present.merits(0, self._pool.tasks[0].paths.accuracy[path], most, missed)[0])
 
     def most_merits(self, choice: IntArray, task: int) -> FloatArray:
         """Return an upper bound on the merit of each path of a task, the others given.
-
-        The throughput is bounded at the duals of the last allocation, see
-        :meth:`code_opt.core.allocation.GroupArrays.profit`.
 
         Args:
             choice: number of each task's path, shape (T,).
@@ -85,20 +156,10 @@ class IncrementalEvaluator:
             Shape (number of its paths,).
         """
         self._take(choice)
-        group, own = int(self._groups.of_task[task]), self._pool.tasks[task].paths
-        duals = self._duals[None, :]
-        others = self._groups.profit(duals, np.arange(len(self._use)), self._use)[0]
-        use = self._alternatives(choice, task)
-        throughput = self._duals.sum() + others.sum() - others[group]
-        throughput = throughput + self._groups.profit(duals, np.full(len(use), group), use)[0]
-        # An assignment whose floors do not fit is valued at them.
-        throughput = np.maximum(throughput, self._least) * (1.0 + _ROUNDING)
-        weights = self._pool.weights
-        accuracy = float(weights @ self._accuracy) - weights[task] * self._accuracy[task]
-        accuracy = accuracy + weights[task] * own.accuracy
-        violation = self._objective.floors_missed(accuracy, throughput)
-        value = self._objective.log_values(accuracy, throughput)
-        return np.asarray(value - VIOLATION_WEIGHT * violation) + _ROUNDING
+        accuracy = self._pool.tasks[task].paths.accuracy
+        uses = self._uses(choice, task, np.arange(len(accuracy)))
+        most = self._present.most(self._group_of[task], uses, last=1)
+        return self._present.merits(task, accuracy, most, np.zeros(len(most))) + _ROUNDING
 
     def outcome(self, choice: IntArray) -> SearchOutcome:
         """Return an assignment as the outcome of a search."""
@@ -113,31 +174,28 @@ class IncrementalEvaluator:
 
     def _take(self, choice: IntArray) -> None:
         """Go from the assignment evaluated last to another one."""
-        changed = np.flatnonzero(choice != self._choice)
-        for task in changed.tolist():
-            path = int(choice[task])
+        for task in np.flatnonzero(choice != self._choice).tolist():
+            path = choice[task : task + 1]
             self._is_measured[task][path] = True
-            self._accuracy[task] = self._pool.tasks[task].paths.accuracy[path]
+            accuracy = float(self._pool.tasks[task].paths.accuracy[path[0]])
+            self._present.take(task, self._uses(choice, task, path)[0], accuracy)
         self._choice = choice.copy()
-        for g in np.unique(self._groups.of_task[changed]).tolist():
-            tasks = list(self._joint_tasks[g].group.tasks)
-            self._use[g] = self._use_of(g, choice[tasks][None, :])[0]
 
-    def _alternatives(self, choice: IntArray, task: int) -> FloatArray:
-        """Return what the group of a task uses with each of its paths, shape (n, K)."""
-        group = int(self._groups.of_task[task])
-        tasks = self._joint_tasks[group].group.tasks
-        paths = np.tile(choice[list(tasks)], (len(self._pool.tasks[task]), 1))
-        paths[:, tasks.index(task)] = np.arange(len(paths))
-        return self._use_of(group, paths)
-
-    def _use_of(self, group: int, paths: IntArray) -> FloatArray:
-        """Return what a group uses by joint paths, shape (n, K); paths has shape (n, m)."""
-        joint_task = self._joint_tasks[group]
-        padded = np.zeros((len(paths), self._use.shape[1]))
-        if joint_task.sharing is None:
-            use = joint_task.tasks[0].paths.use[paths[:, 0]]
+    def _uses(self, choice: IntArray, task: int, paths: IntArray) -> FloatArray:
+        """Return what the group of a task uses with some of its paths, shape (n, K)."""
+        number = self._group_of[task]
+        group, sharing = self._pool.groups[number], self._pool.sharing[number]
+        padded = np.zeros((len(paths), self._evaluator.groups.resource.shape[1]))
+        if sharing is None:
+            use = self._pool.tasks[task].paths.use[paths]
         else:
-            use = joint_task.having(paths).use
+            joint = np.tile(choice[list(group.tasks)], (len(paths), 1))
+            joint[:, group.tasks.index(task)] = paths
+            use = sharing.use_of(joint)
         padded[:, : use.shape[1]] = use
         return padded
+
+
+def _excess(load: FloatArray) -> FloatArray:
+    """Return by how much loads exceed their capacities, as shares of these, elementwise."""
+    return np.asarray(np.maximum(load - 1.0 - FIT_TOLERANCE, 0.0))

@@ -68,7 +68,7 @@ def search(
     if iterations is None:
         iterations = max(parameters.iterations_per_task * tasks, parameters.least_iterations)
         iterations = min(iterations, parameters.most_iterations)
-    solver = LinearProgram.empty()
+    solver = LinearProgram()
     non_improving = 0
     patience = parameters.patience + tasks // parameters.tasks_per_patience
     nodes = parameters.nodes

@@ -98,7 +98,7 @@ class Neighbourhood:
                 self._filter()
         self._owner = np.searchsorted(freed, table.task[self._paths])
         """Which of the freed tasks each column belongs to."""
-        self._program = LinearProgram.empty() if solver is None else solver
+        self._program = LinearProgram() if solver is None else solver
         self._scale = self._load_program()
         """Costs of the program per unit of the objective."""
         self._is_open = np.ones(len(self._paths), dtype=bool)
@@ -202,7 +202,7 @@ class Neighbourhood:
         gains = arrays.cost[: 2 * len(paths) + len(self._near)]
         largest = float(np.abs(gains).max(initial=0.0))
         scale = 1.0 / min(max(largest, _LEAST_COST), 1.0 / _LEAST_COST)
-        self._program.load(*arrays._replace(cost=arrays.cost * scale))
+        self._program.load(arrays._replace(cost=arrays.cost * scale))
         return scale
 
     def search(self, most_nodes: int) -> State | None:

@@ -32,92 +32,26 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from code_opt.core.evaluator import (
     LEAST_GAIN,
-    VIOLATION_WEIGHT,
     ChosenPath,
     Evaluator,
-    measured_paths,
     path_of,
 )
 from code_opt.core.fixed_paths import nothing_found, why_not
 from code_opt.core.results import make_result
 from code_opt.core.settings import Clock, Settings
 from code_opt.heuristics.detours import Arcs, Detours
-from code_opt.heuristics.edge_rates import EdgeRates
-from code_opt.paths import PathPool, PathProblem, TaskPaths, pool_of_paths
+from code_opt.heuristics.estimates import InstanceMeasurements, Measurements
+from code_opt.heuristics.incremental import IncrementalEvaluator
+from code_opt.paths import PathPool, PathProblem, pool_of_paths
 from code_opt.paths.graph import FloatArray
 from code_opt.paths.labels import ADMISSION_TOLERANCE, BoolArray
 from code_opt.result import Result
-
-
-class Measurements(Protocol):
-    """What is known of the accuracies of paths, and how to learn more."""
-
-    def expected(self, task: int, paths: Sequence[Arcs]) -> FloatArray:
-        """Return the accuracies of paths: the measured ones, the others as predicted by now."""
-
-    def measure(self, task: int, path: Arcs) -> bool:
-        """Measure a path; return False where no more paths can be measured."""
-
-
-class InstanceMeasurements:
-    """Measurements are the instance's measured paths, known only once they are asked for.
-
-    A path that was not asked for has the accuracy predicted from the drops, corrected by the
-    errors of the predictions of those that were, each weighted by the share of connections in
-    common (Jaccard), so that a measurement says most about paths like it. A path for which the
-    instance has no measurement keeps the accuracy predicted from the drops.
-    """
-
-    def __init__(self, tasks: Sequence[TaskPaths]) -> None:
-        self._tasks = tasks
-        self._measured = [dict(measured_paths(task)) for task in tasks]
-        self._known: list[dict[Arcs, float]] = [{} for _ in tasks]
-        """Accuracies of the paths asked for, by task."""
-        self._errors: list[dict[frozenset[int], float]] = [{} for _ in tasks]
-        """Measured less predicted accuracy, by task and the connections of the path."""
-        self._description: list[dict[Arcs, tuple[float, frozenset[int]]]] = [{} for _ in tasks]
-
-    def expected(self, task: int, paths: Sequence[Arcs]) -> FloatArray:
-        """Return the accuracies of paths: the measured ones, the others as predicted by now."""
-        known = self._known[task]
-        found = [known[p] if p in known else self._predicted(task, p) for p in paths]
-        return np.array(found)
-
-    def measure(self, task: int, path: Arcs) -> bool:
-        """Learn the accuracy that the instance gives a path."""
-        if path not in self._known[task]:
-            chosen = path_of(self._tasks[task], path)
-            # A prediction below 0 is no accuracy: such a path cannot be taken.
-            self._known[task][path] = chosen.accuracy if chosen.is_measured else chosen.predicted
-            used = self._described(task, path)[1]
-            if chosen.is_measured and used:
-                self._errors[task][used] = chosen.accuracy - chosen.predicted
-        return True
-
-    def _predicted(self, task: int, path: Arcs) -> float:
-        estimate, used = self._described(task, path)
-        errors = self._errors[task]
-        if not errors or not used:
-            return estimate
-        alike = [len(used & other) / len(used | other) for other in errors]
-        correction = sum(a * e for a, e in zip(alike, errors.values(), strict=True))
-        return min(max(estimate + correction / max(sum(alike), 1.0), 0.0), 1.0)
-
-    def _described(self, task: int, path: Arcs) -> tuple[float, frozenset[int]]:
-        """Return the accuracy predicted from the drops alone, and the connections of a path."""
-        found = self._description[task].get(path)
-        if found is None:
-            graph, native = self._tasks[task].graph, self._tasks[task].task.accuracy
-            predicted = min(1.0, native - float(graph.drop[list(path)].sum()))
-            used = frozenset(a for a in path if graph.arcs[a].is_connection)
-            found = self._description[task][path] = (predicted, used)
-        return found
 
 
 @dataclass(frozen=True)
@@ -241,15 +175,15 @@ class _Stage:
         self._paths = [search.known[task].paths[i] for i in numbers]
         self._uses = search.uses(task, numbers)
         self._group = search.group_of[task]
-        rates = search.rates
-        self._overload = rates.overload(self._group, self._uses)
+        present = search.present
+        self._overload = present.overload(self._group, self._uses)
         self.taken = search.known[task].taken(numbers)
         """What an inference takes of servers and links, as a sum of shares, shape (n,)."""
         self._late = search.lateness(task, search.known[task].seconds(numbers))
         # Where floors or adapters do not fit, all tasks are valued at their floors.
         self._is_exact = self._overload > 0.0
-        most = rates.most(self._group, self._uses)
-        self._throughput = np.where(self._is_exact, rates.least, most)
+        most = present.most(self._group, self._uses)
+        self._throughput = np.where(self._is_exact, present.least, most)
         self.is_settled = np.zeros(len(numbers), dtype=bool)
         """Which of the paths are measured."""
         self._accuracy = search.measurements.expected(task, self._paths)
@@ -265,18 +199,18 @@ class _Stage:
         """Return what all paths promise by the accuracies and throughputs known now."""
         missed = self._overload + self._late
         missed = missed + self._search.shortfall(self._task, self._accuracy)
-        return self._search.merits(self._task, self._accuracy, self._throughput, missed)
+        return self._search.present.merits(self._task, self._accuracy, self._throughput, missed)
 
     def work_out(self, i: int) -> bool:
         """Work out the throughput of a path; return False where it was known."""
         if self._is_exact[i]:
             return False
         self._search.check_clock()
-        rates = self._search.rates
-        found = rates.throughput(self._group, self._uses[i])
-        self._throughput[i] = rates.least if found is None else found
+        present = self._search.present
+        found = present.throughput(self._group, self._uses[i])
+        self._throughput[i] = present.least if found is None else found
         self._is_exact[i] = True
-        most = rates.most(self._group, self._uses, last=1)
+        most = present.most(self._group, self._uses, last=1)
         self._throughput = np.where(
             self._is_exact, self._throughput, np.minimum(self._throughput, most)
         )
@@ -344,14 +278,13 @@ class StagedSearch:
         first = [path or () for path in starts.first]
         pool = pool_of_paths(starts.topology, first)
         self.evaluator = Evaluator(pool, settings)
-        self._objective = self.evaluator.objective.for_search
         self.measurements = measurements or InstanceMeasurements(pool.tasks)
         self.known = [
             _TaskPaths(detours, task.is_rate_resource)
             for detours, task in zip(starts.detours, pool.tasks, strict=True)
         ]
         self.group_of = self.evaluator.groups.of_task.tolist()
-        self.rates = EdgeRates(self.evaluator.allocator)
+        self.present = IncrementalEvaluator(self.evaluator)
         self._pool: PathPool = pool
         self._clock = clock or Clock(None)
         self._now = [known.number(path) for known, path in zip(self.known, first, strict=True)]
@@ -363,14 +296,9 @@ class StagedSearch:
         self._turns = self._moves = 0
         self._throughput_now: float | None = None
         """Throughput of the present paths, None where it is to be worked out."""
-        self._accuracy = np.zeros(len(first))
-        self._missed = np.zeros(len(first))
-        """By how much the limits of each task are missed at present, relative."""
         for t, number in enumerate(self._now):
             self._measure(t, number, 0)
             self._settle(t, number)
-        for g, group in enumerate(pool.groups):
-            self.rates.take(g, self.uses(group.tasks[0], [self._now[group.tasks[0]]])[0])
 
     def run(self) -> StagedOutcome:
         """Let the services take turns until nobody improves."""
@@ -393,7 +321,7 @@ class StagedSearch:
             measured=self._measured,
             turns=self._turns,
             moves=self._moves,
-            programs=self.rates.solves,
+            programs=self.present.solves,
             is_complete=is_complete,
         )
 
@@ -440,24 +368,6 @@ class StagedSearch:
             missed += np.maximum(1.0 - accuracy / least - ADMISSION_TOLERANCE, 0.0)
         return np.asarray(missed)
 
-    def merits(
-        self, task: int, accuracy: FloatArray, throughput: FloatArray, missed: FloatArray
-    ) -> FloatArray:
-        """Return the objective less a high cost of what is missed, if a task changes its path.
-
-        Args:
-            task: whose path changes.
-            accuracy: of its path, shape (n,).
-            throughput: of the whole edge [inferences/s], shape (n,).
-            missed: what the path makes the edge miss, relative, shape (n,).
-        """
-        weights = self._pool.weights
-        others = float(weights @ self._accuracy) - weights[task] * self._accuracy[task]
-        average = others + weights[task] * accuracy
-        missed = missed + (self._missed.sum() - self._missed[task])
-        missed = missed + self._objective.floors_missed(average, throughput)
-        return self._objective.log_values(average, throughput) - VIOLATION_WEIGHT * missed
-
     def _turn(self, task: int) -> bool:
         """Search the paths of one service; tell whether it takes another one."""
         self._turns += 1
@@ -472,7 +382,6 @@ class StagedSearch:
                 self._now[task] = best.number
                 self._throughput_now = None
                 self._settle(task, best.number)
-                self.rates.take(self.group_of[task], self.uses(task, [best.number])[0])
         return is_better
 
     def _search(self, task: int, best: _Best) -> None:
@@ -520,12 +429,12 @@ class StagedSearch:
             self._measured[self._stage_of[task].setdefault(number, stage)] += 1
 
     def _settle(self, task: int, number: int) -> None:
-        """Note what the present path of a task brings and misses."""
+        """Let a task take a path: note what it uses, brings and misses."""
         path = self.known[task].paths[number]
         accuracy = self.measurements.expected(task, [path])
         late = self.lateness(task, self.known[task].seconds([number]))
-        self._accuracy[task] = accuracy[0]
-        self._missed[task] = float(late[0] + self.shortfall(task, accuracy)[0])
+        missed = float(late[0] + self.shortfall(task, accuracy)[0])
+        self.present.take(task, self.uses(task, [number])[0], float(accuracy[0]), missed)
 
 
 def solve_code(problem: PathProblem, settings: Settings) -> Result:

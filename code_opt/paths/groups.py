@@ -105,6 +105,19 @@ class Sharing:
                 found[t][rows, v] = True
         return tuple(found)
 
+    def use_of(self, paths: IntArray) -> FloatArray:
+        """Return what combinations of paths use, shared prefixes once, shape (n, k).
+
+        Args:
+            paths: number of each task's path, shape (n, m).
+        """
+        paid = np.zeros((len(paths), len(self.prefixes)), dtype=bool)
+        total = np.zeros((len(paths), self.own_use[0].shape[1]))
+        for own, through, rows in zip(self.own_use, self.through, paths.T, strict=True):
+            total += own[rows]
+            paid |= through[rows]
+        return np.asarray(total + paid @ self.prefix_use)
+
 
 def find_sharing(
     graphs: Sequence[TaskGraph], sets: Sequence[PathSet], columns: Sequence[IntArray], width: int

@@ -37,6 +37,7 @@ from code_opt.planning.programs import Start, plan_data, solve_on_few
 from code_opt.planning.tolerances import NOISE, ROW
 from code_opt.solvers import LinearProgram
 from formulations import Situation
+from formulations.arrays import LinearArrays
 
 _FRACTION = 0.5
 """Weight of fractional units beside whole ones."""
@@ -307,7 +308,9 @@ class _Search:
                 if turn == 1:
                     zero = np.zeros(matrix.shape[1])
                     program = LinearProgram(
-                        cost(fair, free), zero, upper, indptr, indices, data, rhs, row_lower=least
+                        LinearArrays(
+                            cost(fair, free), zero, upper, indptr, indices, data, rhs, least
+                        )
                     )
                 outcome = program.solve()
             except SolverError:

@@ -74,7 +74,7 @@ def _most(use: FloatArray, demand: FloatArray, floor: FloatArray, sizes: FloatAr
         use=use[group, resource],
         resources=use.shape[1],
     )
-    program = LinearProgram(*build_rate_program(data))
+    program = LinearProgram(build_rate_program(data))
     for slack in (0.0, *_FLOOR_SLACKS):
         for row in range(use.shape[1]):
             program.set_row_bounds(row, -np.inf, 1.0 + slack)

@@ -59,6 +59,7 @@ class MipSession(Protocol):
         relative_gap: float = 0.0,
         tolerance: float | None = None,
         start: bool = False,
+        is_near_optimal: bool = False,
         known: float | None = None,
         progress: Callable[[SolverProgress], None] | None = None,
     ) -> MipOutcome:
@@ -74,6 +75,8 @@ class MipSession(Protocol):
             tolerance: most that rows and integers may be missed by, absolute; None: the
                 solver's own, or less where a small gap needs it.
             start: the variables' values are a solution to start from.
+            is_near_optimal: whether the start is likely to be so good that searching for better
+                solutions costs more than it brings.
             known: value of a known solution of the model; a proof that contradicts it is none.
             progress: called now and then while the solver runs.
 
@@ -89,16 +92,15 @@ class MipSession(Protocol):
             found: what contradicts what.
         """
 
-    def tighten(self, cutoff: float, time_limit: float | None = None, left_out: int = 0) -> int:
+    def tighten(self, cutoff: float, time_limit: float | None = None) -> tuple[int, int]:
         """Fix binaries that no solution with a value of at least ``cutoff`` can use.
 
         Args:
             cutoff: value of a known solution.
             time_limit: seconds, None for no limit.
-            left_out: binaries that the model does not even hold because of ``cutoff``: what
-                they say of how near it is to the optimum counts, too.
 
-        Returns the number of variables fixed; 0 where the solver offers no such thing.
+        Returns:
+            Number of binaries fixed, and of all; both 0 where the solver offers no such thing.
         """
 
 

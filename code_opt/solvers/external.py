@@ -114,10 +114,9 @@ class PyomoSession:
         self,
         cutoff: float,  # noqa: ARG002
         time_limit: float | None = None,  # noqa: ARG002
-        left_out: int = 0,  # noqa: ARG002
-    ) -> int:
+    ) -> tuple[int, int]:
         """Not offered: Pyomo gives no reduced costs of a MIP's relaxation."""
-        return 0
+        return 0, 0
 
     def solve(
         self,
@@ -127,6 +126,7 @@ class PyomoSession:
         relative_gap: float = 0.0,
         tolerance: float | None = None,  # noqa: ARG002
         start: bool = False,
+        is_near_optimal: bool = False,  # noqa: ARG002
         known: float | None = None,
         progress: Callable[[SolverProgress], None] | None = None,  # noqa: ARG002
     ) -> MipOutcome:

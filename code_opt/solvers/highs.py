@@ -43,9 +43,7 @@ _LAST_WAIT = 1.0
 """Seconds that a cancelled run gets to end by itself before nobody waits for it any more."""
 _OWN_OPTIONS = ("time_limit", "mip_rel_gap", "mip_abs_gap", "threads", "output_flag")
 # With a start that is near the optimum, HiGHS' searches for solutions and the restarts that
-# they trigger cost more than they bring (`python -m benchmarks.ablation` measures it). That
-# it is near shows in the share of binaries that its value fixes.
-_NEAR_OPTIMAL = 0.05
+# they trigger cost more than they bring (`python -m benchmarks.ablation` measures it).
 _TRUST_START = {
     "mip_heuristic_effort": 0.0,
     "mip_heuristic_run_rins": False,
@@ -75,7 +73,6 @@ class HighsSession:
         """
         self._compiled = CompiledModel(model)
         self._user_options = frozenset(options or {})
-        self._trusts_start = False
         self._new = partial(new_highs, threads=threads, seed=seed, options=options, log=log)
         self._highs = self._new()
         self._highs.passModel(self._compiled.lp)
@@ -86,7 +83,7 @@ class HighsSession:
             lower, upper, index, value = self._compiled.row(constraint)
             self._highs.addRow(lower, upper, len(index), index, value)
 
-    def tighten(self, cutoff: float, time_limit: float | None = None, left_out: int = 0) -> int:
+    def tighten(self, cutoff: float, time_limit: float | None = None) -> tuple[int, int]:
         """Fix binaries by reduced costs at the LP relaxation (Dantzig, Fulkerson, Johnson 1954).
 
         A binary at 0 whose reduced cost lowers the LP bound below ``cutoff`` is 0 in
@@ -113,11 +110,10 @@ class HighsSession:
                 highs.changeColBounds(column, 0.0, 0.0)
             for column in columns[to_one].tolist():
                 highs.changeColBounds(column, 1.0, 1.0)
-        self._trusts_start = fixed + left_out >= _NEAR_OPTIMAL * (len(columns) + left_out)
         integer = np.full(len(columns), highspy.HighsVarType.kInteger)
         highs.changeColsIntegrality(len(columns), columns, integer)
         highs.clearSolver()
-        return fixed
+        return fixed, len(columns)
 
     def solve(
         self,
@@ -127,6 +123,7 @@ class HighsSession:
         relative_gap: float = 0.0,
         tolerance: float | None = None,
         start: bool = False,
+        is_near_optimal: bool = False,
         known: float | None = None,
         progress: Callable[[SolverProgress], None] | None = None,
     ) -> MipOutcome:
@@ -139,7 +136,7 @@ class HighsSession:
         if tolerance is None:
             tolerance = min(_FEASIBILITY_TOLERANCE, 0.1 * max(absolute_gap, relative_gap))
         tolerance = max(tolerance, _TIGHTEST_TOLERANCE)
-        for name, setting in (_TRUST_START if start and self._trusts_start else {}).items():
+        for name, setting in (_TRUST_START if start and is_near_optimal else {}).items():
             if name not in self._user_options:
                 highs.setOptionValue(name, setting)
         start_values = self._compiled.values().tolist() if start else None
@@ -183,7 +180,7 @@ class HighsSession:
         lp, own = self._highs.getLp(), self._compiled.lp
         lp.col_lower_, lp.col_upper_ = own.col_lower_, own.col_upper_
         lp.integrality_ = own.integrality_
-        self._highs, self._trusts_start = self._new(), False
+        self._highs = self._new()
         self._highs.setOptionValue("presolve", "off")
         self._highs.passModel(lp)
         self._limit_time(time_limit)

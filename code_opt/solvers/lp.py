@@ -11,6 +11,7 @@ from highspy import HighsModelStatus as Status
 
 from code_opt.errors import SolverError
 from code_opt.solvers.highs import new_highs, run_interruptible
+from formulations.arrays import LinearArrays
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -19,10 +20,6 @@ IntArray = npt.NDArray[np.int64]
 _SOLVED = (Status.kOptimal, Status.kModelEmpty)
 _INFEASIBLE = (Status.kInfeasible, Status.kUnboundedOrInfeasible)
 _STOPPED = (Status.kTimeLimit, Status.kInterrupt)
-_TOLERANCE = 1e-9
-"""Primal feasibility, far inside the tolerance that results are checked with."""
-
-
 _LARGEST = 1e14
 """HiGHS refuses coefficients from 1e15 on. In a row whose other numbers are near 1 a column with
 such a coefficient is 0 within any tolerance, so what is larger is taken as this."""
@@ -47,68 +44,41 @@ class LpOutcome:
 class LinearProgram:
     """max c x subject to A x <= b, lower <= x <= upper; columns can be replaced in place."""
 
-    def __init__(
-        self,
-        cost: FloatArray,
-        lower: FloatArray,
-        upper: FloatArray,
-        indptr: IntArray,
-        indices: IntArray,
-        data: FloatArray,
-        rhs: FloatArray,
-        row_lower: FloatArray | None = None,
-    ) -> None:
-        """Set up a solver and hand a program to it, see :meth:`load`."""
+    def __init__(self, program: LinearArrays | None = None) -> None:
+        """Set up a solver and hand a program to it, see :meth:`load` (default: one of nothing)."""
         self._highs = new_highs()
         self._highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
         self._highs.setOptionValue("presolve", "off")
         self._is_stoppable = False
         self._scale = 1.0
-        self.load(cost, lower, upper, indptr, indices, data, rhs, row_lower)
+        if program is not None:
+            self.load(program)
 
-    @classmethod
-    def empty(cls) -> LinearProgram:
-        """Return a program of nothing, into which others are loaded one after the other."""
-        nothing, none = np.zeros(0), np.zeros(0, dtype=np.int64)
-        return cls(nothing, nothing, nothing, np.zeros(1, dtype=np.int64), none, nothing, nothing)
+    def load(self, program: LinearArrays) -> None:
+        """Replace the program by another one.
 
-    def load(
-        self,
-        cost: FloatArray,
-        lower: FloatArray,
-        upper: FloatArray,
-        indptr: IntArray,
-        indices: IntArray,
-        data: FloatArray,
-        rhs: FloatArray,
-        row_lower: FloatArray | None = None,
-    ) -> None:
-        """Replace the program by another one; the matrix is given by columns.
-
-        Rows are ``A x <= rhs``; with ``row_lower``, ``row_lower <= A x <= rhs``. Where many small
-        programs are solved, setting up a solver for each costs as much as solving.
+        Where many small programs are solved, setting up a solver for each costs as much as solving.
 
         Raises:
             SolverError: HiGHS refuses the numbers (infinite, or beyond what it can hold).
         """
         lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = len(cost), len(rhs)
-        self._scale = _scale_of(np.asarray(cost))
-        lp.col_cost_ = -np.asarray(cost, dtype=float) / self._scale
-        lp.col_lower_, lp.col_upper_ = _finite(np.array(lower)), _finite(np.array(upper))
-        lp.row_lower_ = np.full(len(rhs), -np.inf) if row_lower is None else row_lower
-        lp.row_upper_ = rhs
+        lp.num_col_, lp.num_row_ = len(program.cost), len(program.row_upper)
+        self._scale = _scale_of(program.cost)
+        lp.col_cost_ = -program.cost / self._scale
+        lp.col_lower_, lp.col_upper_ = _finite(program.lower), _finite(program.upper)
+        lp.row_lower_, lp.row_upper_ = program.row_lower, program.row_upper
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_ = np.asarray(indptr, dtype=np.int32)
-        lp.a_matrix_.index_ = np.asarray(indices, dtype=np.int32)
-        lp.a_matrix_.value_ = np.clip(data, -_LARGEST, _LARGEST)
+        lp.a_matrix_.start_ = np.asarray(program.indptr, dtype=np.int32)
+        lp.a_matrix_.index_ = np.asarray(program.indices, dtype=np.int32)
+        lp.a_matrix_.value_ = np.clip(program.data, -_LARGEST, _LARGEST)
         if self._highs.passModel(lp) == highspy.HighsStatus.kError:
             raise SolverError("HiGHS refuses the numbers of a linear program")
 
     def set_cost(self, cost: FloatArray) -> None:
         """Replace the objective."""
         columns = np.arange(len(cost), dtype=np.int32)
-        self._scale = _scale_of(np.asarray(cost))
+        self._scale = _scale_of(cost)
         self._highs.changeColsCost(len(cost), columns, -np.asarray(cost, dtype=float) / self._scale)
 
     def add_columns(

@@ -295,10 +295,10 @@ def test_restricted_programs_tell_no_bound_as_progress(monkeypatch):
         improve(self, keep)
         inside.pop()
 
-    def loop(self, view):
+    def loop(self):
         if inside:
             told.append(self.settings.progress is not None)
-        return solve_loop(self, view)
+        return solve_loop(self)
 
     monkeypatch.setattr(ColumnGeneration, "_improve", watched)
     monkeypatch.setattr(TangentLoop, "solve", loop)

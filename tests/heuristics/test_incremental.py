@@ -9,7 +9,7 @@ from code_opt.core.evaluator import LEAST_GAIN, Evaluator
 from code_opt.core.settings import Clock, Settings
 from code_opt.generate import generate
 from code_opt.heuristics.baselines import solve_greedy
-from code_opt.heuristics.incremental import IncrementalEvaluator
+from code_opt.heuristics.incremental import PoolEvaluator
 from code_opt.paths import build_pool
 from tests.strategies import random_instance
 
@@ -33,7 +33,7 @@ def test_no_path_is_better_than_its_bound():
     tight = total = 0
     for seed, evaluator in evaluators(120):
         rng = np.random.default_rng(seed)
-        work, fresh = IncrementalEvaluator(evaluator), IncrementalEvaluator(evaluator)
+        work, fresh = PoolEvaluator(evaluator), PoolEvaluator(evaluator)
         sizes = [len(task) for task in evaluator.pool.tasks]
         for _ in range(3):
             choice = rng.integers(sizes)
@@ -55,19 +55,19 @@ def test_no_path_is_better_than_its_bound():
 def test_values_do_not_depend_on_what_was_tried_before():
     for seed, evaluator in evaluators(20):
         rng = np.random.default_rng(seed)
-        work = IncrementalEvaluator(evaluator)
+        work = PoolEvaluator(evaluator)
         sizes = [len(task) for task in evaluator.pool.tasks]
         for _ in range(20):
             choice = rng.integers(sizes)
             assert work.merit(choice) == pytest.approx(
-                IncrementalEvaluator(evaluator).merit(choice), abs=1e-9
+                PoolEvaluator(evaluator).merit(choice), abs=1e-9
             )
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_greedy_finds_what_it_finds_by_trying_every_path(seed):
     evaluator = Evaluator(build_pool(generate(4 + 3 * seed, seed=seed)), Settings())
-    work = IncrementalEvaluator(evaluator)
+    work = PoolEvaluator(evaluator)
     best = work.most_accurate()
     merit = work.merit(best)
     improved = True

@@ -8,19 +8,19 @@ from highspy import HighsModelStatus as Status
 
 from code_opt.errors import SolverError
 from code_opt.solvers import LinearProgram
+from formulations.arrays import ArrayProgram
+
+
+def arrays(capacity=1.0):
+    """max x + 2 y, x + y <= capacity, both in [0, 1]; at 1 the optimum is 2 at (0, 1)."""
+    program = ArrayProgram()
+    columns = program.variables("x", 2, upper=1.0, cost=np.array([1.0, 2.0]))
+    program.add(program.constraints("capacity", 1, -np.inf, capacity), columns, 1.0)
+    return program.arrays()
 
 
 def program():
-    """max x + 2 y, x + y <= 1, both in [0, 1]: optimum 2 at (0, 1)."""
-    return LinearProgram(
-        cost=np.array([1.0, 2.0]),
-        lower=np.zeros(2),
-        upper=np.ones(2),
-        indptr=np.array([0, 1, 2]),
-        indices=np.array([0, 0]),
-        data=np.ones(2),
-        rhs=np.ones(1),
-    )
+    return LinearProgram(arrays())
 
 
 def test_value_solution_and_duals():
@@ -51,8 +51,7 @@ def test_columns_can_be_added():
 def test_another_program_can_be_loaded_into_the_same_solver():
     lp = program()
     lp.solve()
-    two, rows = np.array([1.0, 2.0]), np.array([0, 0])
-    lp.load(two, np.zeros(2), np.ones(2), np.array([0, 1, 2]), rows, np.ones(2), np.array([1.5]))
+    lp.load(arrays(capacity=1.5))
     assert lp.solve().value == pytest.approx(2.5)
 
 
