@@ -164,9 +164,9 @@ def _drops(data: Data) -> Iterator[Found]:
 
 def _reward_issues(reward: Any) -> Iterator[Issue]:
     """Yield the parameters of a reward that are beyond the range."""
-    for part, least, most in (
-        ("accuracy", 1.0 / MOST_RATIO, STEEPEST),
-        ("throughput", 1.0 / LARGEST, 1.0 / SMALLEST),
+    for part, least, most, farthest in (
+        ("accuracy", 1.0 / MOST_RATIO, STEEPEST, MOST_RATIO),
+        ("throughput", 1.0 / LARGEST, 1.0 / SMALLEST, LARGEST),
     ):
         shape = _plain(_plain(reward).get(part))
         location = ("reward", part)
@@ -180,8 +180,8 @@ def _reward_issues(reward: Any) -> Iterator[Issue]:
                     text = f"must be 0 or between {smallest:g} and {largest:g}"
                     yield Issue(place, text, shown(value))
         for place, value in _numbers(location, shape, "midpoint"):
-            if abs(value) > 1.0 / least:
-                text = f"must lie between -{1.0 / least:g} and {1.0 / least:g}"
+            if abs(value) > farthest:
+                text = f"must lie between -{farthest:g} and {farthest:g}"
                 yield Issue(place, text, shown(value))
 
 

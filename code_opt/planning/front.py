@@ -311,7 +311,7 @@ def _add_points(
                 "reward": result.reward,
                 "throughput_bound_per_s": point.throughput.bound,
                 "accuracy_bound": None if bound is None else max(bound, result.accuracy),
-                "gap": _gap(point, bound, result.accuracy),
+                "gap": _gap(point, bound, result),
                 "supported": next(hull),
             }
         analysis.prove(point.status, cells.get("gap"))
@@ -319,11 +319,18 @@ def _add_points(
         analysis.tables["paths"].add_fitting(path_rows(result), point=number)
 
 
-def _gap(point: FrontPoint, bound: float | None, accuracy: float) -> float | None:
-    """Return the largest gap of a point's programs, None where nothing is proven."""
-    best = point.accuracy
-    gaps = [r.gap for r in (point.throughput, best) if r is not None and r.gap is not None]
-    if best is None or best.gap is None:
-        # Without a second assignment the first one's accuracy may be less than it could be.
-        gaps += [bound / accuracy - 1.0] if bound and accuracy > 0.0 else []
-    return max((0.0, *gaps)) if gaps else None
+def _gap(point: FrontPoint, bound: float | None, shown: Result) -> float | None:
+    """Return the larger gap of what is shown, None where nothing is proven.
+
+    The second program of a point that a limit stopped may find more throughput, too: the gaps are
+    those of the assignment that is shown.
+    """
+    gaps = [
+        max(most / value - 1.0, 0.0)
+        for most, value in (
+            (point.throughput.bound, shown.throughput),
+            (bound, shown.accuracy),
+        )
+        if most is not None and value
+    ]
+    return max(gaps) if gaps else None

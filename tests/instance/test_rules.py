@@ -41,6 +41,16 @@ def native(name: str) -> list[str]:
 # Accepted
 
 
+@pytest.mark.parametrize(("part", "farthest"), [("accuracy", 1e12), ("throughput", 1e18)])
+def test_a_midpoint_at_the_end_of_its_range_is_accepted(part: str, farthest: float) -> None:
+    shape = {"kind": "logistic", "steepness": 1.0}
+    data = small() | {"reward": {part: shape | {"midpoint": farthest}}}
+    assert parse_instance(data)
+    data["reward"][part] = shape | {"midpoint": -1.01 * farthest}
+    (found,) = problems(data)
+    assert f"must lie between -{farthest:g} and {farthest:g}" in found
+
+
 @pytest.mark.parametrize("price", [2e12, 1e-12])
 def test_what_nobody_priced_is_compared_with_no_price(price: float) -> None:
     data = small()

@@ -54,7 +54,7 @@ def test_chain_is_the_network_bit_for_bit(name):
     x = torch.randn(3, *shape)
     with torch.no_grad():
         expected = whole(x)
-    for count in range(3, 7):
+    for count in (3, 6):
         blocks = cut(whole, shape, count)
         assert len(blocks) == count
         assert torch.equal(run(blocks, x), expected)
