@@ -36,7 +36,6 @@ from formulations import (
     build_path_model,
     exclude_path,
 )
-from formulations.path import prefix_most
 
 
 class ModelView(Protocol):
@@ -205,7 +204,7 @@ class PathView:
                 continue
             if prefix in model.prefix_rate:
                 rate = float(solution.allocation.rates[task_of[taken[0]]])
-                share = min(rate / prefix_most(self.data, prefix), 1.0)
+                share = min(rate / self.data.most_of_prefix[prefix], 1.0)
                 model.prefix_rate[prefix].set_value(share, skip_validation=True)
             if prefix in model.prefix_in_use:
                 model.prefix_in_use[prefix].set_value(1.0, skip_validation=True)
