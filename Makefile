@@ -14,7 +14,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-realtime everything wheel long lint format bench data clean
+.PHONY: help demo test test-realtime everything wheel docs long lint format bench data clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -32,12 +32,16 @@ test: $(VENV)/.dev $(VENV)/.networks  ## all tests but the long ones
 test-realtime: $(VENV)/.dev $(VENV)/.networks  ## what only this machine's clock tells; nothing else should run
 	$(BIN)/python -m pytest -m realtime $(ARGS)
 
-everything: $(VENV)/.dev $(VENV)/.bench $(VENV)/.networks  ## install all that the tests can use
+everything: $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs $(VENV)/.networks  ## install all that the tests can use
 
 wheel: $(VENV)/bin/python  ## build the wheel and solve with it in a clean environment
 	.ci/wheel $(BIN)/python $(INSTANCE)
 
-long: $(VENV)/.dev $(VENV)/.bench $(VENV)/.networks  ## every test, thousands of random cases included
+docs: $(VENV)/.docs  ## build the manual as HTML in build/docs; a warning is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs/manual -b html . build/docs
+	@echo "Open build/docs/docs/manual/index.html"
+
+long: $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs $(VENV)/.networks  ## every test, thousands of random cases included
 	$(BIN)/python -m pytest -m "not realtime" --timeout 7200 $(ARGS)
 
 lint: $(VENV)/.dev $(VENV)/.networks  ## style, format and types
@@ -74,6 +78,10 @@ $(VENV)/.dev: $(VENV)/.package
 
 $(VENV)/.bench: $(VENV)/.package
 	$(PIP) -e '.[bench]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.package
+	$(PIP) -e '.[docs]'
 	@touch $@
 
 # torch is pinned first and torchvision comes without its dependencies: resolved together

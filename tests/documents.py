@@ -61,10 +61,15 @@ def blocks(page: str, language: str) -> list[str]:
 def code(page: str) -> list[str]:
     """Return what stands in backticks on a page, and every line of its blocks of commands."""
     inline = [t.content for t in tokens(page) if t.type == "code_inline"]
-    return inline + [
+    return inline + commands(page)
+
+
+def commands(page: str) -> list[str]:
+    """Return every line of a page's blocks of commands, without its comment."""
+    return [
         line.partition(" #")[0].strip()
         for t in tokens(page)
-        if t.type == "code_block"
+        if t.type == "code_block" or (t.type == "fence" and t.info == "console")
         for line in t.content.replace("\\\n", " ").splitlines()
     ]
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
+import shutil
 import sys
+import tomllib
 from pathlib import Path
 
+import highspy
 import numpy as np
 import pandas as pd
 import pytest
 
 from code_opt import registry
+from code_opt.cli.app import main
 from code_opt.cli.exits import ExitStatus
+from code_opt.instance import load_instance, save_instance
 from tests.cli import reference
 from tests.documents import (
     FOLDERS,
@@ -26,13 +32,34 @@ from tests.documents import (
     anchors,
     blocks,
     code,
+    commands,
     file_of,
     is_defined,
     is_known_in,
     links,
     prose,
     read,
+    tokens,
 )
+
+NEEDS_NETWORKS = ("evaluate", "profile")
+PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b|\[|\.\.\.")
+
+
+def documented_commands(page: str) -> list[str]:
+    """Return the commands of `code-opt` in a page's blocks, without the program's name."""
+    programs = re.compile(r"(?:\.venv/bin/)?code-opt |python solve\.py (?=\S)")
+    return [
+        programs.sub(lambda m: "solve " if "solve" in m[0] else "", line, count=1)
+        for line in commands(page)
+        if programs.match(line)
+    ]
+
+
+def is_solving(command: str) -> bool:
+    """Whether a command can be run as it stands, and needs no network to train or execute."""
+    return not PLACEHOLDER.search(command) and command.split()[0] not in NEEDS_NETWORKS
+
 
 EXAMPLES = [
     pytest.param(page, number, id=f"{page}-{number}")
@@ -208,6 +235,70 @@ def test_the_examples_run(
     with contextlib.redirect_stdout(printed):
         exec(compile(source, f"{page}, block {number}", "exec"), {})
     assert printed.getvalue().strip() or "assert " in source
+
+
+RUNS_ELSEWHERE = ("docs/planning.md", "docs/profiling.md", "benchmarks/README.md")
+"""tests/planning and tests/profiling run what these pages say; benchmarks take hours."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page",
+    [
+        page
+        for page in PAGES
+        if page not in RUNS_ELSEWHERE and any(map(is_solving, documented_commands(page)))
+    ],
+)
+def test_the_commands_of_a_page_run_in_their_order(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but those that train or execute networks, which tests/evaluation and others run."""
+    make_world(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    ran = 0
+    for text in filter(is_solving, documented_commands(page)):
+        words = [
+            found
+            for word in shlex.split(text)
+            for found in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
+        ]
+        if "model.sol" in words:
+            solve_elsewhere(Path("model.mps"), Path("model.sol"))
+        assert main(words) == 0, text
+        ran += 1
+    assert ran > 0
+
+
+def make_world(folder: Path) -> None:
+    """Put there what the examples name: the shipped data, and instances of a reader's own."""
+    (folder / "data").symlink_to(ROOT / "data")
+    own = load_instance(ROOT / "data" / "two-services.json").replace(name="edge")
+    (folder / "instances").mkdir()
+    for name in ("edge.yaml", "a.json", "b.yaml", "instances/c.json", "instances/d.json", "tables"):
+        save_instance(own, folder / name)
+    for name in ("out/digits", "next"):  # what `profile` and `evaluate --write-back` leave
+        (folder / name).mkdir(parents=True)
+        shutil.copy(ROOT / "data" / "digits" / "instance.json", folder / name)
+
+
+def solve_elsewhere(model: Path, solution: Path) -> None:
+    solver = highspy.Highs()
+    solver.setOptionValue("output_flag", False)
+    solver.readModel(str(model))
+    solver.run()
+    solver.writeSolution(str(solution), 0)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_of_data_are_well_formed(page: str) -> None:
+    for text in blocks(page, "json"):
+        assert json.loads(text)
+    for text in blocks(page, "toml"):
+        assert tomllib.loads(text)
+    known = {"", "python", "json", "toml", "text", "console", "mermaid"}
+    assert {t.info for t in tokens(page) if t.type == "fence"} <= known
 
 
 def test_the_command_line_page_is_in_step() -> None:
