@@ -8,7 +8,7 @@ bytes/s, seconds, inferences/s) and accuracies lie in [0, 1]. A fused multiply-a
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -168,6 +168,12 @@ class Exponential(Record):
 
 
 Shape = Annotated[Power | Logistic | Exponential, Field(discriminator="kind")]
+SHAPES: dict[str, type[Record]] = {
+    kind: shape
+    for shape in get_args(get_args(Shape)[0])
+    for kind in get_args(shape.model_fields["kind"].annotation)
+}
+"""The record of each kind of shape."""
 
 
 class Reward(Record):

@@ -20,14 +20,12 @@ from code_opt.instance.problems import (
 )
 from code_opt.instance.records import (
     SCHEMA,
+    SHAPES,
     Block,
     Connection,
     Dnn,
-    Exponential,
     Link,
-    Logistic,
     MeasuredPath,
-    Power,
     Server,
     Task,
 )
@@ -52,7 +50,7 @@ _RECORDS: dict[str, tuple[tuple[str, ...], type[BaseModel]]] = {
     "connections": (("task",), Connection),
     "measured_paths": (("task",), MeasuredPath),
 }
-_SHAPES = [name for shape in (Power, Logistic, Exponential) for name in shape.model_fields]
+_SHAPES = [name for shape in SHAPES.values() for name in shape.model_fields]
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "instance": ("schema", "name", "description", "bundle"),
