@@ -13,6 +13,7 @@ from code_opt.checker import RULES, check
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.result import LinkResult, Result, ServerResult, TaskResult
+from tests.instances import dnn
 
 Data = dict[str, Any]
 
@@ -34,24 +35,8 @@ INSTANCE: Data = {
         {"source": "c", "target": "b", "latency": 0.005},
     ],
     "dnns": [
-        {
-            "id": "A",
-            "server": "a",
-            "blocks": [
-                {"id": "A0", "flops": 2.0, "output_bytes": 10.0},
-                {"id": "A1", "flops": 4.0, "output_bytes": 8.0},
-                {"id": "A2", "flops": 6.0, "output_bytes": 4.0},
-            ],
-        },
-        {
-            "id": "B",
-            "server": "b",
-            "blocks": [
-                {"id": "B0", "flops": 10.0, "output_bytes": 20.0},
-                {"id": "B1", "flops": 10.0, "output_bytes": 10.0},
-                {"id": "B2", "flops": 20.0, "output_bytes": 5.0},
-            ],
-        },
+        dnn("A", "a", [2.0, 4.0, 6.0], [10.0, 8.0, 4.0]),
+        dnn("B", "b", [10.0, 10.0, 20.0], [20.0, 10.0, 5.0]),
     ],
     "tasks": [
         {
@@ -973,23 +958,8 @@ GROUPED: Data = {
         {"source": "q", "target": "p", "bandwidth": 1000.0},
     ],
     "dnns": [
-        {
-            "id": "P",
-            "server": "p",
-            "blocks": [
-                {"id": "P0", "flops": 5.0, "output_bytes": 50.0},
-                {"id": "P1", "flops": 7.0, "output_bytes": 30.0},
-                {"id": "P2", "flops": 4.0},
-            ],
-        },
-        {
-            "id": "Q",
-            "server": "q",
-            "blocks": [
-                {"id": "Q0", "flops": 6.0, "output_bytes": 20.0},
-                {"id": "Q1", "flops": 8.0, "output_bytes": 10.0},
-            ],
-        },
+        dnn("P", "p", [5.0, 7.0, 4.0], [50.0, 30.0]),
+        dnn("Q", "q", [6.0, 8.0], [20.0, 10.0]),
     ],
     "tasks": [
         {
@@ -1191,9 +1161,7 @@ def test_a_shared_prefix_can_overload() -> None:
         ),
         # another server hosts no more than before, but p now hosts two DNNs
         (
-            lambda i: i["dnns"].append(
-                {"id": "R", "server": "p", "blocks": [{"id": "R0", "flops": 1.0}]}
-            ),
+            lambda i: i["dnns"].append(dnn("R", "p", [1.0])),
             12.5,
         ),
     ],

@@ -24,6 +24,7 @@ from code_opt.planning import (
     plan_scenarios,
     plan_sweep,
 )
+from tests.instances import dnn
 
 DATA: dict[str, Any] = {
     "schema": "code-opt/instance/1",
@@ -51,19 +52,8 @@ DATA: dict[str, Any] = {
         {"source": "b", "target": "a"},
     ],
     "dnns": [
-        {
-            "id": "A",
-            "server": "a",
-            "blocks": [
-                {"id": "A0", "flops": 6.0, "output_bytes": 2.0},
-                {"id": "A1", "flops": 4.0},
-            ],
-        },
-        {
-            "id": "B",
-            "server": "b",
-            "blocks": [{"id": "B0", "flops": 10.0}, {"id": "B1", "flops": 5.0}],
-        },
+        dnn("A", "a", [6.0, 4.0], [2.0]),
+        dnn("B", "b", [10.0, 5.0]),
     ],
     "tasks": [
         {

@@ -41,7 +41,7 @@ from code_opt.files import file_stem
 from code_opt.stopping import stop_on_interrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from code_opt.instance import Instance
     from code_opt.result import Result
@@ -147,37 +147,45 @@ def solve(
         make_folder(out)
     instance = load_changed(instance_path, changes)
     tell_left_out(instance_path)
-    stderr = Console(stderr=True)
-    results = []
     methods = methods_to_run(method or [])
     with stop_on_interrupt(STOPPING) as was_interrupted:
-        for name in methods:
-            if was_interrupted():
-                break
-            with ProgressReport(stderr, name, living=not solver_log) as report:
-                results.append(
-                    code_opt.solve(
-                        instance,
-                        method=name,
-                        **options,
-                        solver_log=solver_log,
-                        progress=report,
-                    )
-                )
+        results = _solve_by_each(instance, methods, options, solver_log, was_interrupted)
     if out is not None:
         stem = file_stem(instance.name or instance_path.resolve().stem)
         for result in results:
             code_opt.save_result(result, out / f"{stem}.{file_stem(result.method)}.json")
-    status = status_of(results)
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False))
     elif results:
         _show(results, instance)
+    status = status_of(results)
     if status is not ExitStatus.DONE:
         complain(why_nothing(results, status))
     if was_interrupted():
         return complain_of_interrupt(methods[len(results) :])
     return status
+
+
+def _solve_by_each(
+    instance: Instance,
+    methods: Sequence[str],
+    options: dict[str, Any],
+    solver_log: bool,
+    was_interrupted: Callable[[], bool],
+) -> list[Result]:
+    """Return the results of the methods, up to an interrupt."""
+    stderr = Console(stderr=True)
+    results: list[Result] = []
+    for name in methods:
+        if was_interrupted():
+            break
+        with ProgressReport(stderr, name, living=not solver_log) as report:
+            results.append(
+                code_opt.solve(
+                    instance, method=name, **options, solver_log=solver_log, progress=report
+                )
+            )
+    return results
 
 
 def _solver_options(texts: Sequence[str]) -> dict[str, str]:

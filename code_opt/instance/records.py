@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -318,6 +318,12 @@ class Exponential(Record):
 
 
 Shape = Annotated[Power | Logistic | Exponential, Field(discriminator="kind")]
+SHAPES: dict[str, type[Record]] = {
+    kind: shape
+    for shape in get_args(get_args(Shape)[0])
+    for kind in get_args(shape.model_fields["kind"].annotation)
+}
+"""The record of each kind of shape."""
 
 
 class Reward(Record):

@@ -21,15 +21,13 @@ from code_opt.instance.problems import (
 )
 from code_opt.instance.records import (
     SCHEMA,
+    SHAPES,
     Alternative,
     Block,
     Connection,
     Dnn,
-    Exponential,
     Link,
-    Logistic,
     MeasuredPath,
-    Power,
     Server,
     Task,
 )
@@ -55,7 +53,7 @@ _RECORDS: dict[str, tuple[tuple[str, ...], type[BaseModel]]] = {
     "measured_paths": (("task",), MeasuredPath),
     "alternatives": (("task",), Alternative),
 }
-_SHAPES = [name for shape in (Power, Logistic, Exponential) for name in shape.model_fields]
+_SHAPES = [name for shape in SHAPES.values() for name in shape.model_fields]
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "instance": ("schema", "name", "description", "bundle"),

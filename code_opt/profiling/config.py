@@ -20,6 +20,7 @@ from code_opt.files import read_text
 from code_opt.instance import InstanceError, Link, Problem, Reward, Server
 from code_opt.instance.model import INPUT, OUTPUT, Identifier, Record
 from code_opt.instance.problems import Issue, hint, place_of, shown
+from code_opt.instance.records import SHAPES
 from code_opt.instance.structure import field_issue
 from code_opt.instance.yaml_text import YamlError, read_yaml
 
@@ -301,7 +302,7 @@ def parse_config(
     return config
 
 
-_TAGS = {"power", "logistic", "exponential", "constrained-float", "float", "literal['standalone']"}
+_TAGS = {*SHAPES, "constrained-float", "float", "literal['standalone']"}
 """Parts of pydantic's locations that name an alternative, not a field."""
 
 

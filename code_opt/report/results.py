@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from code_opt.instance import Instance
 from code_opt.instance.model import OUTPUT
@@ -35,7 +35,7 @@ from code_opt.report.drawing import Drawing
 from code_opt.report.edge import draw_edge
 from code_opt.report.material import Material, Shown
 from code_opt.report.numbers import figure, gap, points, relative, server_amount, short
-from code_opt.result import TOLERANCE, TaskResult
+from code_opt.result import TOLERANCE, Result, TaskResult
 from code_opt.text import amount, duration, number, percent, plain, seconds, si
 from code_opt.wording import PathWords, after_change, chosen, reading
 
@@ -75,122 +75,116 @@ def results_sections(material: Material) -> list[Section]:
 
 def introduction(material: Material) -> list[Block]:
     """Return what a reader in a hurry should see: warnings, large figures, sentences."""
-    blocks: list[Block] = []
+    results = [shown.result for shown in material.results]
+    best = chosen(results)
+    blocks = [*_stale_or_wrong(material), *_stale_plans(material), *_without_digest(material)]
+    if best is not None:
+        blocks.append(Tiles((*_totals(best, results), *_compared(best, results))))
+    if results:
+        blocks.append(Items(tuple(reading(results, material.confirmed))))
+    return [*blocks, *_messages(material)]
+
+
+_FEW_VIOLATIONS = 12
+"""Violations of a result that are shown."""
+
+
+def _stale_or_wrong(material: Material) -> Iterator[Block]:
+    """Yield warnings of results whose instance changed, or that fail the check."""
     for shown in material.results:
+        result = shown.result
         if shown.is_stale:
             holds, lost = after_change(
-                shown.result.status,
-                shown.result.bound,
-                shown.result.gap,
-                holds_anything=shown.result.has_solution,
+                result.status,
+                result.bound,
+                result.gap,
+                holds_anything=result.has_solution,
                 is_else_confirmed=True,
             )
-            blocks.append(
-                Callout(
-                    f"{shown.label} ({shown.file}) was found before the instance changed "
-                    f"({', '.join(shown.changed or ())})",
-                    (f"Still holds: {holds}.", f"Not confirmed: {lost}."),
-                )
+            yield Callout(
+                f"{shown.label} ({shown.file}) was found before the instance changed "
+                f"({', '.join(shown.changed or ())})",
+                (f"Still holds: {holds}.", f"Not confirmed: {lost}."),
             )
         elif shown.violations:
             texts = [plain(violation) for violation in shown.violations]
-            few = 12
-            if len(texts) > few:
-                texts = [*texts[:few], f"and {len(texts) - few} more"]
-            blocks.append(
-                Callout(
-                    f"{shown.label} ({shown.file}) does not pass the independent check: do not "
-                    "act on it",
-                    tuple(texts),
-                )
+            if len(texts) > _FEW_VIOLATIONS:
+                more = len(texts) - _FEW_VIOLATIONS
+                texts = [*texts[:_FEW_VIOLATIONS], f"and {more} more"]
+            yield Callout(
+                f"{shown.label} ({shown.file}) does not pass the independent check: do not "
+                "act on it",
+                tuple(texts),
             )
-    blocks += [
-        Callout(
-            f"The plan {plain(one.path.name)} was made before the instance changed "
-            f"({', '.join(one.changed)})",
-            ("Nothing in it is confirmed for the instance as it is now; plan it again.",),
-        )
-        for one in material.plans
-        if one.changed
-    ]
+
+
+def _stale_plans(material: Material) -> Iterator[Block]:
+    """Yield warnings of plans whose instance changed."""
+    for one in material.plans:
+        if one.changed:
+            yield Callout(
+                f"The plan {plain(one.path.name)} was made before the instance changed "
+                f"({', '.join(one.changed)})",
+                ("Nothing in it is confirmed for the instance as it is now; plan it again.",),
+            )
+
+
+def _without_digest(material: Material) -> Iterator[Block]:
+    """Yield a note on files that do not say for which instance they were made."""
     unknown = [s.file for s in material.results if s.changed is None]
     unknown += [plain(one.path.name) for one in material.plans if one.changed is None]
     if unknown:
         text = "Whether the instance changed since cannot be told: they keep no digest of it."
-        blocks.append(Callout(f"Written by an older version: {_few(unknown)}", (text,), "note"))
-    results = [shown.result for shown in material.results]
-    best = chosen(results)
+        yield Callout(f"Written by an older version: {_few(unknown)}", (text,), "note")
+
+
+def _totals(best: Result, results: Sequence[Result]) -> Iterator[Tile]:
+    """Yield the totals of the best result, beside those without coordination."""
     local = next((r for r in results if r.method == "local" and r.has_solution), None)
-    if best is not None:
-        tiles = []
-        if best.reward is not None:
-            proof = (
-                "proven optimal"
-                if best.status == "optimal"
-                else "not proven"
-                if best.gap is None
-                else f"at most {percent(best.gap, up=True)} below the best"
-            )
-            value = {"reward": best.reward, "throughput": best.throughput}.get(best.objective)
-            tiles.append(
-                Tile(
-                    short(value if value is not None else best.accuracy or 0.0),
-                    f"{best.objective} of {best.method}",
-                    proof,
-                )
-            )
-        if best.throughput is not None:
-            tiles.append(
-                Tile(
-                    f"{short(best.throughput)}/s",
-                    "throughput",
-                    f"{relative(best.throughput, local.throughput)} against no coordination"
-                    if local is not None and local is not best and local.throughput
-                    else "inferences per second, all tasks",
-                )
-            )
-        if best.accuracy is not None:
-            tiles.append(
-                Tile(
-                    f"{best.accuracy:.4f}",
-                    "average accuracy",
-                    f"{points(best.accuracy, local.accuracy)} points against no coordination"
-                    if local is not None and local is not best and local.accuracy is not None
-                    else "weighted over the tasks",
-                )
-            )
-        for heuristic in results:
-            if role_of(heuristic.method) != "heuristic" or heuristic is best:
-                continue
-            if heuristic.value is None or not heuristic.has_solution or not best.value:
-                continue
-            off = 1.0 - heuristic.value / best.value
-            tiles.append(
-                Tile(
-                    "same" if abs(off) <= TOLERANCE else f"−{percent(off)}",
-                    f"{best.objective} of {heuristic.method}",
-                    f"against {best.method}, in {seconds(heuristic.seconds)} s "
-                    f"instead of {seconds(best.seconds)} s",
-                )
-            )
-        blocks.append(Tiles(tuple(tiles)))
-    if results:
-        blocks.append(Items(tuple(reading(results, material.confirmed))))
-        messages = [
-            (shown.label, line)
-            for shown in material.results
-            if shown.result.message
-            for line in [shown.result.message]
-        ]
-        if messages:
-            blocks.append(
-                Callout(
-                    "What the methods say",
-                    tuple(f"{label}: {text}" for label, text in dict(messages).items()),
-                    "note",
-                )
-            )
-    return blocks
+    other = None if local is best else local
+    if best.reward is not None:
+        proof = "not proven"
+        if best.status == "optimal":
+            proof = "proven optimal"
+        elif best.gap is not None:
+            proof = f"at most {percent(best.gap, up=True)} below the best"
+        value = {"reward": best.reward, "throughput": best.throughput}.get(best.objective)
+        shown = value if value is not None else best.accuracy or 0.0
+        yield Tile(short(shown), f"{best.objective} of {best.method}", proof)
+    if best.throughput is not None:
+        meaning = "inferences per second, all tasks"
+        if other is not None and other.throughput:
+            meaning = f"{relative(best.throughput, other.throughput)} against no coordination"
+        yield Tile(f"{short(best.throughput)}/s", "throughput", meaning)
+    if best.accuracy is not None:
+        meaning = "weighted over the tasks"
+        if other is not None and other.accuracy is not None:
+            meaning = f"{points(best.accuracy, other.accuracy)} points against no coordination"
+        yield Tile(f"{best.accuracy:.4f}", "average accuracy", meaning)
+
+
+def _compared(best: Result, results: Sequence[Result]) -> Iterator[Tile]:
+    """Yield how far the heuristics stayed behind the best result, and how long each took."""
+    for heuristic in results:
+        if role_of(heuristic.method) != "heuristic" or heuristic is best:
+            continue
+        if heuristic.value is None or not heuristic.has_solution or not best.value:
+            continue
+        off = 1.0 - heuristic.value / best.value
+        yield Tile(
+            "same" if abs(off) <= TOLERANCE else f"−{percent(off)}",
+            f"{best.objective} of {heuristic.method}",
+            f"against {best.method}, in {seconds(heuristic.seconds)} s "
+            f"instead of {seconds(best.seconds)} s",
+        )
+
+
+def _messages(material: Material) -> Iterator[Block]:
+    """Yield what the methods say."""
+    messages = {s.label: s.result.message for s in material.results if s.result.message}
+    if messages:
+        texts = tuple(f"{label}: {text}" for label, text in messages.items())
+        yield Callout("What the methods say", texts, "note")
 
 
 # ---- the edge --------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from formulations.arrays import ArrayProgram
 from formulations.master import MasterColumns, MasterData, MasterProgram
 from formulations.neighbourhood import NeighbourhoodData
 from formulations.rates import RateData
+from tests.instances import dnn
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -49,15 +50,8 @@ def rich_instance():
             "servers": [{"id": "s", "flops": 100.0, "memory": 1000.0}, {"id": "r", "flops": 50.0}],
             "links": [{"source": "s", "target": "r", "bandwidth": 200.0, "latency": 0.01}],
             "dnns": [
-                {
-                    "id": "d",
-                    "server": "s",
-                    "blocks": [
-                        {"id": "d0", "flops": 4.0, "output_bytes": 8.0},
-                        {"id": "d1", "flops": 6.0},
-                    ],
-                },
-                {"id": "e", "server": "r", "blocks": [{"id": "e0", "flops": 2.0}]},
+                dnn("d", "s", [4.0, 6.0], [8.0]),
+                dnn("e", "r", [2.0]),
             ],
             "tasks": [
                 {
@@ -103,12 +97,8 @@ def grouped_instance():
             "name": "golden-grouped",
             "servers": [{"id": "s", "flops": 100.0, "memory": 1000.0}],
             "dnns": [
-                {
-                    "id": "d",
-                    "server": "s",
-                    "blocks": [{"id": "d0", "flops": 4.0}, {"id": "d1", "flops": 6.0}],
-                },
-                {"id": "e", "server": "s", "blocks": [{"id": "e0", "flops": 2.0}]},
+                dnn("d", "s", [4.0, 6.0]),
+                dnn("e", "s", [2.0]),
             ],
             "tasks": [
                 {

@@ -18,6 +18,7 @@ from code_opt.heuristics.detours import Detours
 from code_opt.heuristics.staged_search import StagedSearch, Starts
 from code_opt.instance import parse_instance
 from code_opt.paths import PathProblem, Topology
+from tests.instances import dnn
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 
@@ -275,10 +276,6 @@ def test_equal_to_the_plain_statement(options, beam):
 
 def pair(**task):
     """Own network of 3 blocks of 2, 2 and 6 FLOP; the host's of 1, 1, 4; 12 and 20 FLOP/s."""
-
-    def dnn(name, server, flops):
-        blocks = [{"id": f"{name}{i}", "flops": f} for i, f in enumerate(flops)]
-        return {"id": name, "server": server, "blocks": blocks}
 
     def connection(source, target, drop):
         return {"source": source, "target": target, "drop": drop}
