@@ -7,6 +7,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq -c constraints.txt
 INSTANCE ?= data/digits/instance.json
 DATA ?= data
+# For `make gpu`: a machine with its own torch and torchvision, and no network.
+DEVICE ?= cuda
+GPU_PYTHON ?= python3.12
+GPU_DATA ?= datasets
+WHEELS ?= wheels
+# Beside torch and torchvision, and numpy and pillow that come with them. pyarrow only reads cifar10.
+GPU_PACKAGES := annotated-doc annotated-types click highspy iniconfig joblib markdown-it-py mdurl \
+	packaging pandas pluggy pyarrow pydantic pydantic_core Pygments pyomo pytest pytest-timeout \
+	python-dateutil PyYAML rich safetensors scikit-learn scipy shellingham six threadpoolctl typer \
+	typing-inspection typing_extensions tzdata
 
 # The solver and the tests bring their own parallelism; nested threads only slow them down.
 export OMP_NUM_THREADS ?= 1
@@ -14,7 +24,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-realtime everything wheel docs long lint format bench data clean
+.PHONY: help demo test test-realtime gpu gpu-wheels everything wheel docs long lint format bench data clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -27,10 +37,24 @@ demo: $(VENV)/.networks  ## solve a shipped instance and run what comes out (INS
 		--data $(DATA) --seconds 3 --out out/demo/evaluation || [ $$? -eq 1 ]  # 1: not confirmed
 
 test: $(VENV)/.dev $(VENV)/.networks  ## all tests but the long ones
-	$(BIN)/python -m pytest -m "not long and not realtime" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not long and not realtime and not gpu" -n 2 --dist loadfile $(ARGS)
 
 test-realtime: $(VENV)/.dev $(VENV)/.networks  ## what only this machine's clock tells; nothing else should run
 	$(BIN)/python -m pytest -m realtime $(ARGS)
+
+ifeq ($(DEVICE),cpu)
+gpu: $(VENV)/.dev $(VENV)/.networks
+else
+gpu: .venv-gpu/.ready
+endif
+gpu:  ## run on a GPU what needs one, tables into out/gpu (DEVICE=cpu: dry run)
+	$(if $(filter cpu,$(DEVICE)),$(BIN),.venv-gpu/bin)/python -m benchmarks.gpu \
+		--device $(DEVICE) --data $(GPU_DATA) --out out/gpu
+
+gpu-wheels: $(VENV)/bin/python  ## fetch into WHEELS what make gpu installs without a network
+	$(BIN)/python -m pip download -qq -c constraints.txt --no-deps --only-binary=:all: --python-version 3.12 \
+		$(addprefix --platform ,manylinux_2_28_x86_64 manylinux_2_27_x86_64 manylinux_2_17_x86_64) \
+		-d $(WHEELS) $(GPU_PACKAGES)
 
 everything: $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs $(VENV)/.networks  ## install all that the tests can use
 
@@ -42,7 +66,7 @@ docs: $(VENV)/.docs  ## build the manual as HTML in build/docs; a warning is an 
 	@echo "Open build/docs/docs/manual/index.html"
 
 long: $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs $(VENV)/.networks  ## every test, thousands of random cases included
-	$(BIN)/python -m pytest -m "not realtime" --timeout 7200 $(ARGS)
+	$(BIN)/python -m pytest -m "not realtime and not gpu" --timeout 7200 $(ARGS)
 
 lint: $(VENV)/.dev $(VENV)/.networks  ## style, format and types
 	$(BIN)/ruff check .
@@ -61,7 +85,7 @@ data: $(VENV)/.networks  ## rebuild the instances in data/, and what generate dr
 	$(BIN)/python data/make_catalogue.py
 
 clean:  ## remove the environment, caches and outputs
-	rm -rf $(VENV) build out .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-gpu build out .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -78,6 +102,12 @@ $(VENV)/.dev: $(VENV)/.package
 
 $(VENV)/.bench: $(VENV)/.package
 	$(PIP) -e '.[bench]'
+	@touch $@
+
+# torch and torchvision are the machine's own; everything else comes from wheels carried there.
+.venv-gpu/.ready:
+	$(GPU_PYTHON) -m venv --system-site-packages .venv-gpu
+	.venv-gpu/bin/python -m pip install -qq --no-index --no-deps --find-links $(WHEELS) $(GPU_PACKAGES)
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.package

@@ -28,6 +28,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from code_opt.instance.digest import changed_parts
@@ -36,15 +37,18 @@ from code_opt.instance.model import (
     IDENTITY,
     INPUT,
     OUTPUT,
+    Alternative,
+    Block,
     Connection,
     Exponential,
+    GivenPath,
     Instance,
     Logistic,
     Power,
     Task,
 )
 from code_opt.promise_checker import Place, Recomputed, Stay, Walk, recompute
-from code_opt.result import TOLERANCE, Result, TaskResult
+from code_opt.result import TOLERANCE, Result, ServerResult, TaskResult
 
 __all__ = [
     "CHANGED",
@@ -73,9 +77,12 @@ RULES: dict[str, str] = {
     "path-step": "each step of a path is a trunk arc or a connection of its task",
     "path-end": "a path ends at its own DNN's last block or with an exit of its task",
     "path-links": "every transfer of a path has its link, where the instance lists links",
+    "path-devices": "a server on which a path has work has devices",
     "path-accuracy": "a path without a measured accuracy is not predicted below 0",
-    "task-accuracy": "a task's accuracy is the measured one of its path, else the predicted one",
-    "accuracy-source": "a task's accuracy is called measured or predicted as it is",
+    "task-accuracy": "a task's accuracy is that of its path: measured, given, or else predicted",
+    "accuracy-source": "a task's accuracy is called measured, given or predicted as it is",
+    "accuracy-interval": "an interval is Wilson's 95 % one of what the samples tell, else null",
+    "measured-only": "no accuracy is predicted, where only known ones were asked for",
     "min-accuracy": "a task's accuracy is at least its min_accuracy",
     "latency": "a task's latency is that of its path on unloaded servers and links",
     "max-latency": "a task's latency is at most its max_latency",
@@ -90,10 +97,12 @@ RULES: dict[str, str] = {
     "demand": "a task's rate is at most its demand",
     "group-rate": "the tasks of an input group have the same rate",
     "servers": "every server is listed exactly once, and no other",
-    "server-load": "a server's load is the sum of rate times work over the tasks, shared once",
-    "server-capacity": "a server's capacity is that of the instance",
-    "server-utilization": "a server's utilization is its load over its capacity",
-    "server-overload": "a server's load is at most its capacity",
+    "server-busy": "a server's busy devices are rate times device time over the tasks, shared once",
+    "server-load": "a server's load is its busy devices in FLOP/s, null where it has none",
+    "server-devices": "a server's devices are those of the instance",
+    "server-capacity": "a server's capacity is its FLOP/s in the instance, null where it has none",
+    "server-utilization": "a server's utilization is its busy devices over its devices",
+    "server-overload": "a server's busy devices are at most the share of its devices that is sold",
     "memory": "the adapters placed on a server, shared ones once, fit its memory",
     "links": "every link is listed exactly once, and no other",
     "link-load": "a link's load is the sum of rate times bytes over the tasks, shared once",
@@ -103,6 +112,7 @@ RULES: dict[str, str] = {
     "throughput": "the throughput is the sum of the rates",
     "average-accuracy": "the accuracy is the weighted average over the tasks",
     "reward": "the reward is xi(average accuracy) * zeta(throughput)",
+    "asked-utilization": "the share of their time that servers sell is above 0 and at most 1",
     "asked-accuracy": "the average accuracy is at least the floor asked for",
     "asked-throughput": "the throughput is at least the floor asked for",
     "bound-and-gap": "bound and gap are both given or both null (value 0 has no gap to a bound)",
@@ -134,18 +144,26 @@ class Violation:
         return f"{self.place}: {self.message} ({self.rule})"
 
 
-def check(result: Result, instance: Instance, tolerance: float = TOLERANCE) -> list[Violation]:
+def check(
+    result: Result,
+    instance: Instance,
+    tolerance: float = TOLERANCE,
+    *,
+    present: Instance | None = None,
+) -> list[Violation]:
     """Recompute a result from its instance and name every requirement that does not hold.
 
     Args:
         result: what a method found.
         instance: the problem; its cross-references must be right (``load_instance`` sees to it).
         tolerance: relative tolerance of the comparisons.
+        present: the instance before capacity was added to it, if that is so: what is added stands
+            beside what was there, so latencies are those of the instance before.
 
     Returns:
         The violations in the order of the result's fields; an empty list confirms the result.
     """
-    return list(_Check(result, instance, tolerance).violations())
+    return list(_Check(result, instance, tolerance, present).violations())
 
 
 # ---- comparisons: false for infinite and undefined numbers ---------------------------------
@@ -173,24 +191,28 @@ class _Figures:
     """Figures of one inference along one path, or of one step of it."""
 
     latency: float = 0.0
-    work: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    busy: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Device seconds on each server."""
     memory: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     traffic: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
     missing: list[tuple[str, str]] = field(default_factory=list)
     """Transfers between servers without a listed link."""
     stays: list[Stay] = field(default_factory=list)
     """Servers, and links with a bandwidth, in the order of the work there."""
+    deviceless: list[str] = field(default_factory=list)
+    """Servers without a device that have work to do."""
 
     def add(self, other: _Figures) -> None:
         self.latency += other.latency
-        for server, work in other.work.items():
-            self.work[server] += work
+        for server, time in other.busy.items():
+            self.busy[server] += time
         for server, size in other.memory.items():
             self.memory[server] += size
         for ends, size in other.traffic.items():
             self.traffic[ends] += size
         self.missing += other.missing
         self.stays += other.stays
+        self.deviceless += other.deviceless
 
 
 @dataclass(frozen=True)
@@ -208,9 +230,13 @@ class InstanceIndex:
     The checker of plans reads instances by it, too.
     """
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, present: Instance | None = None) -> None:
+        """Index an instance; ``present`` is what it was before capacity was added."""
         self.instance = instance
-        self.capacity = {server.id: server.flops for server in instance.servers}
+        present = present or instance
+        self._pace = {server.id: server for server in present.servers}
+        self._width = {(link.source, link.target): link.bandwidth for link in present.links}
+        self.servers = {server.id: server for server in instance.servers}
         self.links = {(link.source, link.target): link for link in instance.links}
         self.dnns = {dnn.id: dnn for dnn in instance.dnns}
         self.tasks = {task.id: task for task in instance.tasks}
@@ -241,7 +267,26 @@ class InstanceIndex:
         """Return the blocks of a task's own DNN, in order."""
         return tuple(block.id for block in self.dnns[task.dnn].blocks)
 
+    def alternative(self, task: Task, path: Sequence[str]) -> Alternative | None:
+        """Return the alternative whose whole DNN a path is, None where it is none.
+
+        Where connections of the task lead along the same blocks, only a
+        :class:`code_opt.instance.model.GivenPath` is the alternative.
+        """
+        for one in task.alternatives:
+            blocks = tuple(block.id for block in self.dnns[one.dnn].blocks)
+            if blocks == tuple(path) and (
+                isinstance(path, GivenPath) or any(self._faults(task, path))
+            ):
+                return one
+        return None
+
     def path_faults(self, task: Task, path: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield (rule, message) for everything that keeps ``path`` from being one of the task."""
+        if self.alternative(task, path) is None:
+            yield from self._faults(task, path)
+
+    def _faults(self, task: Task, path: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield (rule, message) for everything that keeps ``path`` out of the task's graph."""
         if not path:
             yield "path-blocks", "the path is empty, expected at least one block"
@@ -262,13 +307,15 @@ class InstanceIndex:
 
     def used(self, task: Task, path: Sequence[str]) -> list[Connection]:
         """Connections on a path; one with the ends of a native arc replaces that arc."""
+        if self.alternative(task, path) is not None:
+            return []
         connections = self.connections(task)
         chain = [INPUT, *path, OUTPUT]
         steps = zip(chain, chain[1:], strict=False)
         return [connections[step] for step in steps if step in connections]
 
     def figures(self, task: Task, path: Sequence[str]) -> _Figures:
-        """Work [FLOP], memory [bytes], traffic [bytes] and unloaded latency [s] of a path."""
+        """Device time [s], memory [bytes], traffic [bytes] and unloaded latency [s] of a path."""
         total = _Figures()
         for _, step in self.steps(task, path):
             total.add(step)
@@ -277,14 +324,27 @@ class InstanceIndex:
     def steps(self, task: Task, path: Sequence[str]) -> Iterator[tuple[tuple[str, ...], _Figures]]:
         """Yield each step of a path: from which on it is the same as which others, its figures.
 
-        A step is the way into a block (or to the output), with its adapter, and the block. Two
+        A step is the way into a block (or to the output), with its adapter, and the block; before
+        it comes the way of an input to the server of the first one, if it is sent there. Two
         steps of tasks of an input group are the same if they and all steps before them have the
-        same names: ends and adapter, or the task where the adapter is the task's own. A
-        trunk arc stays on one server; so only connections can cross links.
+        same names: ends and adapter, or the task where the adapter is the task's own; of an input
+        its size and the servers. A trunk arc stays on one server; so only connections and inputs
+        can cross links.
         """
-        connections = self.connections(task)
+        is_alternative = self.alternative(task, path) is not None
+        connections = {} if is_alternative else self.connections(task)
         prefix: tuple[str, ...] = ()
         chain = [INPUT, *path, OUTPUT]
+        origin = self.origin(task)
+        if origin is not None:
+            entry = connections.get((INPUT, path[0]))
+            first = self.host[path[0]] if entry is None else self._place(entry)
+            size = self._size(task, entry)
+            if first != origin:
+                sent = _Figures()
+                self._transfer(sent, origin, first, size)
+                prefix = (repr(size), origin, first)
+                yield prefix, sent
         for source, target in zip(chain, chain[1:], strict=False):
             figures = _Figures()
             connection = connections.get((source, target))
@@ -292,31 +352,63 @@ class InstanceIndex:
             own = f"of {task.id}" if adapter is None else f"shared {adapter}"
             prefix = (*prefix, source, target, own)
             if connection is not None:
-                self._adapt(figures, connection)
+                self._adapt(task, figures, connection)
             if target != OUTPUT:
-                self._run(figures, self.host[target], self.blocks[target].flops)
+                self._run(figures, self.host[target], self.blocks[target])
             yield prefix, figures
 
-    def _adapt(self, figures: _Figures, connection: Connection) -> None:
-        """Add the adapter of a connection and what it receives and hands on."""
-        source, target = connection.source, connection.target
-        adapter = connection.server
-        if adapter is None:
-            adapter = self.host[target if source == INPUT else source]
-        size = connection.bytes
-        if size is None:
-            size = 0.0 if source == INPUT else self.blocks[source].output_bytes
-        if source != INPUT:
-            self._transfer(figures, self.host[source], adapter, size)
-        self._run(figures, adapter, connection.flops)
-        figures.memory[adapter] += BYTES_PER_PARAMETER * connection.params
-        if target != OUTPUT:
-            self._transfer(figures, adapter, self.host[target], size)
+    @staticmethod
+    def is_sent(task: Task) -> bool:
+        """Whether inputs of a task are sent from a server; else they are everywhere at once."""
+        return task.origin is not None or task.input_bytes > 0
 
-    def _run(self, figures: _Figures, server: str, flops: float) -> None:
-        figures.work[server] += flops
-        figures.latency += flops / self.capacity[server]
-        figures.stays.append((("server", server), flops / self.capacity[server]))
+    def origin(self, task: Task) -> str | None:
+        """Return the server from which inputs of a task are sent, None where they are not."""
+        if not self.is_sent(task):
+            return None
+        return self.dnns[task.dnn].server if task.origin is None else task.origin
+
+    def _place(self, connection: Connection) -> str:
+        """Return the server of an adapter: its own, else where its source is (or it enters)."""
+        if connection.server is not None:
+            return connection.server
+        return self.host[connection.target if connection.source == INPUT else connection.source]
+
+    def _size(self, task: Task, connection: Connection | None) -> float:
+        """Return the bytes of a connection, or of the native entry (None)."""
+        if connection is not None and connection.bytes is not None:
+            return connection.bytes
+        if connection is None or connection.source == INPUT:
+            return task.input_bytes
+        return self.blocks[connection.source].output_bytes
+
+    def _adapt(self, task: Task, figures: _Figures, connection: Connection) -> None:
+        """Add the adapter of a connection and what it receives from a block and hands on."""
+        adapter, size = self._place(connection), self._size(task, connection)
+        if connection.source != INPUT:
+            self._transfer(figures, self.host[connection.source], adapter, size)
+        self._run(figures, adapter, connection)
+        figures.memory[adapter] += BYTES_PER_PARAMETER * connection.params
+        if connection.target != OUTPUT:
+            self._transfer(figures, adapter, self.host[connection.target], size)
+
+    def _run(self, figures: _Figures, name: str, work: Block | Connection) -> None:
+        """Add a block or an adapter: one of a batch, whose whole time the inference waits for."""
+        server = self._pace[name]
+        size = int(server.batch)
+        if work.seconds is not None:
+            whole = work.seconds[str(size)]
+            part = whole / size
+        elif server.flops is None or work.flops == 0.0:
+            whole = part = 0.0
+        else:
+            whole = part = work.flops * server.devices / server.flops
+        figures.busy[name] += part
+        figures.stays.append((("server", name), part))
+        if part > 0.0 and self.servers[name].devices == 0.0:
+            figures.deviceless.append(name)
+        # Less than one device is one slower device.
+        figures.latency += whole / min(1.0, server.devices) if server.devices > 0.0 else whole
 
     def _transfer(self, figures: _Figures, source: str, target: str, size: float) -> None:
         if source == target or not self.links:
@@ -327,16 +419,22 @@ class InstanceIndex:
             return
         figures.traffic[source, target] += size
         figures.latency += link.latency
-        if link.bandwidth is not None:
-            figures.latency += size / link.bandwidth
-            figures.stays.append((("link", source, target), size / link.bandwidth))
+        width = self._width[source, target]
+        if width is not None:
+            figures.latency += size / width
+            figures.stays.append((("link", source, target), size / width))
 
     def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
-        """Return the accuracy of a path, measured or predicted, and whether it is admissible."""
+        """Return the accuracy of a path, where it is from, and whether it is admissible."""
+        alternative = self.alternative(task, path)
+        if alternative is not None:
+            return _Accuracy(alternative.accuracy, "given", 0.0, True)
         for measured in task.measured_paths:
             if measured.blocks == tuple(path):
                 return _Accuracy(measured.accuracy, "measured", 0.0, True)
         drops = [connection.drop for connection in self.used(task, path)]
+        if not drops:
+            return _Accuracy(task.accuracy, "given", 0.0, True)
         predicted = task.accuracy - sum(drops)
         size = task.accuracy + sum(map(abs, drops))
         return _Accuracy(
@@ -346,11 +444,41 @@ class InstanceIndex:
             admissible=math.isfinite(size) and predicted >= -tolerance * size,
         )
 
-    def standalone(self, task: Task) -> float:
+    def samples(self, task: Task, path: Sequence[str]) -> float | None:
+        """Return the images that the accuracy of a path was measured on, None where unknown."""
+        alternative = self.alternative(task, path)
+        if alternative is not None:
+            return alternative.samples
+        for measured in task.measured_paths:
+            if measured.blocks == tuple(path):
+                return measured.samples
+        return None if self.used(task, path) else task.samples
+
+    def sources(self, task: Task, path: Sequence[str], source: str) -> tuple[str, ...]:
+        """Return what the accuracy of a path may be called; the first is right.
+
+        Older versions called that of a native path predicted, from no drops at all.
+        """
+        is_native = source == "given" and self.alternative(task, path) is None
+        return (source, "predicted") if is_native else (source,)
+
+    def sold(self, name: str, asked: float | None) -> float:
+        """Device seconds per second of a server that can be sold.
+
+        Args:
+            name: of the server.
+            asked: share that is sold where the server says nothing; None for all.
+        """
+        server = self.servers[name]
+        share = server.max_utilization if server.max_utilization is not None else asked
+        return server.devices * (1.0 if share is None else share)
+
+    def standalone(self, task: Task, asked: float | None = None) -> float:
         """Rate of a task, or of its input group, without coordination [inferences/s].
 
         The native paths with an equal share of everything: of a server among the DNNs that
-        it hosts, of a DNN's share and of a link among the DNN's users (single tasks and
+        it hosts, of a link that native inputs cross among the DNNs whose native paths cross it,
+        of a DNN's share and of a link among the DNN's users (single tasks and
         groups). What native paths of a group have in common is computed once. Native
         paths whose transfers have no link run at rate 0.
         """
@@ -365,18 +493,51 @@ class InstanceIndex:
             figures = _Figures()
             for step in together.values():
                 figures.add(step)
-            if figures.missing:
+            if figures.missing or figures.deviceless:
                 return 0.0
             users = self.users[dnn]
-            for server, work in figures.work.items():
-                if work > 0:
-                    share = self.capacity[server] / (max(1, self.hosted[server]) * users)
-                    rates.append(share / work)
+            for name, time in figures.busy.items():
+                if time > 0:
+                    share = self.sold(name, asked) / (max(1, self.hosted[name]) * users)
+                    rates.append(share / time)
             for ends, size in figures.traffic.items():
                 bandwidth = self.links[ends].bandwidth
                 if bandwidth is not None and size > 0:
-                    rates.append(bandwidth / users / size)
+                    rates.append(bandwidth / (self.crossing[ends] * users) / size)
         return min(rates, default=math.inf)
+
+    @cached_property
+    def crossing(self) -> dict[tuple[str, str], int]:
+        """Number of DNNs that share each link without coordination.
+
+        Where a native path sends its input over a link, these are all whose native paths put
+        bytes on it; else a DNN has it to itself.
+        """
+        dnns: dict[tuple[str, str], set[str]] = defaultdict(set)
+        sent = set()
+        for task in self.instance.tasks:
+            native = self.native_blocks(task)
+            steps = [step for _, step in self.steps(task, native)]
+            if any(step.missing for step in steps):
+                continue
+            for number, step in enumerate(steps):
+                crossed = {ends for ends, size in step.traffic.items() if size > 0}
+                for ends in crossed:
+                    dnns[ends].add(task.dnn)
+                if self.is_sent(task) and number < len(steps) - len(native):  # up to a block
+                    sent |= crossed
+        return {ends: len(dnns[ends]) if ends in sent else 1 for ends in self.links}
+
+
+def _wilson(share: float, samples: float | None) -> tuple[float, float] | None:
+    """Return the ends of the 95 % score interval: where the normal test of the share just fails."""
+    if samples is None:
+        return None
+    # Roots p of (share - p)^2 = z^2 p (1 - p) / n.
+    z2 = 1.959963984540054**2 / samples
+    a, b, c = 1.0 + z2, -(2.0 * share + z2), share * share
+    root = math.sqrt(max(b * b - 4.0 * a * c, 0.0))
+    return max(0.0, (-b - root) / (2.0 * a)), min(1.0, (-b + root) / (2.0 * a))
 
 
 def _log_shape(shape: Power | Logistic | Exponential, x: float) -> float:
@@ -419,6 +580,7 @@ class _Line:
     index: int
     row: TaskResult
     task: Task
+    path: tuple[str, ...]
     figures: _Figures | None
     """None where the path is not one of the task graph."""
     accuracy: _Accuracy | None
@@ -432,11 +594,13 @@ class _Line:
 class _Check:
     """One run of the checker; every method yields the violations of a few rules."""
 
-    def __init__(self, result: Result, instance: Instance, tolerance: float) -> None:
+    def __init__(
+        self, result: Result, instance: Instance, tolerance: float, present: Instance | None
+    ) -> None:
         self.result = result
         self.instance = instance
         self.tolerance = tolerance
-        self.network = InstanceIndex(instance)
+        self.network = InstanceIndex(instance, present)
 
     def violations(self) -> Iterator[Violation]:
         # Either of the first two makes everything after it meaningless.
@@ -478,8 +642,9 @@ class _Check:
         def numbers(place: str, record: Any) -> Iterator[Violation]:
             for name in type(record).model_fields:
                 value = getattr(record, name)
-                if isinstance(value, int | float) and not math.isfinite(value):
-                    yield Violation("finite", f"{place}{name}", f"{value} is not a finite number")
+                for one in value if name == "accuracy_interval" and value else (value,):
+                    if isinstance(one, int | float) and not math.isfinite(one):
+                        yield Violation("finite", f"{place}{name}", f"{one} is not a finite number")
 
         yield from numbers("", self.result)
         for group in ("tasks", "servers", "links"):
@@ -500,6 +665,10 @@ class _Check:
             yield Violation(CHANGED, "instance_digest", message)
         if result.seconds < 0:
             yield Violation("seconds", "seconds", f"{result.seconds} is negative")
+        share = result.max_utilization
+        if share is not None and not 0.0 < share <= 1.0:
+            message = f"{share} is no share: it must be above 0 and at most 1"
+            yield Violation("asked-utilization", "max_utilization", message)
 
     def status(self) -> Iterator[Violation]:
         result = self.result
@@ -531,18 +700,22 @@ class _Check:
                 yield Violation("tasks", "tasks", message)
 
     def line(self, index: int, row: TaskResult, task: Task) -> _Line:
-        if any(self.network.path_faults(task, row.path)):
-            return _Line(index, row, task, figures=None, accuracy=None)
-        accuracy = self.network.accuracy(task, row.path, self.tolerance)
-        figures = self.network.figures(task, row.path)
-        return _Line(index, row, task, figures, accuracy if accuracy.admissible else None)
+        path = GivenPath.of(row.path, row.accuracy_source)
+        if any(self.network.path_faults(task, path)):
+            return _Line(index, row, task, path, figures=None, accuracy=None)
+        accuracy = self.network.accuracy(task, path, self.tolerance)
+        figures = self.network.figures(task, path)
+        return _Line(index, row, task, path, figures, accuracy if accuracy.admissible else None)
 
     def path(self, line: _Line) -> Iterator[Violation]:
         place = f"{line.place}.path"
-        for rule, message in self.network.path_faults(line.task, line.row.path):
+        for rule, message in self.network.path_faults(line.task, line.path):
             yield Violation(rule, place, f"task {line.task.id!r}: {message}")
         if line.figures is None:
             return
+        for name in dict.fromkeys(line.figures.deviceless):
+            message = f"task {line.task.id!r} has work on server {name!r}, which has no device"
+            yield Violation("path-devices", place, message)
         for source, target in line.figures.missing:
             message = f"task {line.task.id!r} needs a link {source!r} -> {target!r}, none is listed"
             yield Violation("path-links", place, message)
@@ -558,9 +731,20 @@ class _Check:
                 yield self._differs(
                     "task-accuracy", f"{line.place}.accuracy", row.accuracy, accuracy.value
                 )
-            if row.accuracy_source != accuracy.source:
+            if row.accuracy_source not in self.network.sources(task, line.path, accuracy.source):
                 message = f"called {row.accuracy_source!r}, but it is {accuracy.source!r}"
                 yield Violation("accuracy-source", f"{line.place}.accuracy_source", message)
+            if self.result.measured_only and accuracy.source == "predicted":
+                message = f"task {task.id!r}: the accuracy of its path is predicted"
+                yield Violation("measured-only", f"{line.place}.path", message)
+            interval = _wilson(accuracy.value, self.network.samples(task, line.path))
+            shown = row.accuracy_interval
+            if (interval is None) != (shown is None) or not all(
+                _close(a, b, tolerance, GAP_ROUNDING)
+                for a, b in zip(shown or (), interval or (), strict=True)
+            ):
+                message = f"{shown} is reported, expected {interval}"
+                yield Violation("accuracy-interval", f"{line.place}.accuracy_interval", message)
             if not _at_least(accuracy.value + accuracy.slack, task.min_accuracy, tolerance):
                 message = (
                     f"task {task.id!r}: accuracy {accuracy.value:.9g} is below its "
@@ -584,7 +768,8 @@ class _Check:
             yield Violation("rate", place, f"task {task.id!r}: rate {rate:.9g} is negative")
             return
         if task.floor == "standalone":
-            floor, name = self.network.standalone(task), "standalone floor"
+            floor = self.network.standalone(task, self.result.max_utilization)
+            name = "standalone floor"
         else:
             floor, name = task.floor, "floor"
         if not _at_least(rate, floor, self.tolerance):
@@ -699,7 +884,7 @@ class _Check:
         paid: dict[tuple[Any, ...], tuple[float, _Figures]] = {}
         for line in lines:
             group = self.network.group(line.task)
-            for prefix, figures in self.network.steps(line.task, line.row.path):
+            for prefix, figures in self.network.steps(line.task, line.path):
                 rate, _ = paid.get((group, prefix), (line.row.rate, figures))
                 paid[group, prefix] = (max(rate, line.row.rate), figures)
         return list(paid.values())
@@ -708,36 +893,47 @@ class _Check:
 
     def servers(self, paid: list[tuple[float, _Figures]] | None) -> Iterator[Violation]:
         """Check the server list; loads only where every task's path is known (``paid``)."""
-        result, capacities = self.result, self.network.capacity
+        result, known = self.result, self.network.servers
         names = [row.server for row in result.servers]
-        yield from self._listed("servers", names, capacities)
-        load: dict[str, float] = defaultdict(float)
+        yield from self._listed("servers", names, known)
+        busy: dict[str, float] = defaultdict(float)
         for rate, figures in paid or ():
-            for server, work in figures.work.items():
-                load[server] += rate * work
+            for server, time in figures.busy.items():
+                busy[server] += rate * time
         for index, row in enumerate(result.servers):
-            if row.server not in capacities:
-                continue
-            place, capacity = f"servers[{index}]", capacities[row.server]
-            if not _close(row.capacity, capacity, self.tolerance):
-                yield self._differs("server-capacity", f"{place}.capacity", row.capacity, capacity)
-            if paid is None:
-                continue
-            found, utilization = load[row.server], load[row.server] / capacity
-            if not _close(row.load, found, self.tolerance):
-                yield self._differs("server-load", f"{place}.load", row.load, found)
-            if not _close(row.utilization, utilization, self.tolerance):
-                yield self._differs(
-                    "server-utilization", f"{place}.utilization", row.utilization, utilization
-                )
+            if row.server in known:
+                place = f"servers[{index}]"
+                yield from self._server(place, row, None if paid is None else busy[row.server])
         if paid is not None:
-            for server, capacity in capacities.items():
-                if not _at_most(load[server], capacity, self.tolerance):
+            for server in known:
+                most = self.network.sold(server, result.max_utilization)
+                if not _at_most(busy[server], most, self.tolerance):
                     message = (
-                        f"server {server!r}: load {load[server]:.9g} FLOP/s is above its "
-                        f"capacity {capacity:.9g}"
+                        f"server {server!r}: {busy[server]:.9g} devices are busy, "
+                        f"at most {most:.9g} can be"
                     )
                     yield Violation("server-overload", "servers", message)
+
+    def _server(self, place: str, row: ServerResult, busy: float | None) -> Iterator[Violation]:
+        """Check one server's figures; those of its load only where its busy devices are known."""
+        server = self.network.servers[row.server]
+        if not self._same(row.capacity, server.flops):
+            yield self._differs("server-capacity", f"{place}.capacity", row.capacity, server.flops)
+        # Results of older versions do not hold these two.
+        if row.devices is not None and not self._same(row.devices, server.devices):
+            yield self._differs("server-devices", f"{place}.devices", row.devices, server.devices)
+        if busy is None:
+            return
+        if row.busy_devices is not None and not self._same(row.busy_devices, busy):
+            yield self._differs("server-busy", f"{place}.busy_devices", row.busy_devices, busy)
+        share = busy / server.devices if server.devices > 0.0 else 0.0
+        load = None if server.flops is None else share * server.flops
+        if not self._same(row.load, load):
+            yield self._differs("server-load", f"{place}.load", row.load, load)
+        if not self._same(row.utilization, share):
+            yield self._differs(
+                "server-utilization", f"{place}.utilization", row.utilization, share
+            )
 
     def links(self, paid: list[tuple[float, _Figures]] | None) -> Iterator[Violation]:
         """Check the link list; loads only where every task's path is known (``paid``)."""

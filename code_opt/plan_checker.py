@@ -24,7 +24,7 @@ from typing import Any
 
 from code_opt.checker import CHANGED, InstanceIndex, Violation
 from code_opt.instance.digest import changed_parts
-from code_opt.instance.model import Instance, Task
+from code_opt.instance.model import GivenPath, Instance, Server, Task
 from code_opt.result import TOLERANCE
 
 RULES: dict[str, str] = {
@@ -52,8 +52,9 @@ RULES: dict[str, str] = {
     "memory": "the adapters in use fit the memories, shared ones once",
     "path": "a path is one of its task's graph, with all links that it needs",
     "coordination": "a path is one that the plan's coordination allows",
-    "accuracy": "an accuracy is the measured one of the path, else the predicted one",
-    "accuracy-source": "an accuracy is called measured or predicted as it is",
+    "accuracy": "an accuracy is that of the path: measured, given, or else predicted",
+    "accuracy-source": "an accuracy is called measured, given or predicted as it is",
+    "measured-only": "no accuracy is predicted, where only known ones were asked for",
     "min-accuracy": "no accuracy is below the task's min_accuracy",
     "latency": "a latency is that of the path on unloaded servers and links with the units",
     "max-latency": "no latency at the present capacities is above the task's max_latency",
@@ -180,16 +181,22 @@ class _Site:
     """The instance as it is planned for: demands, floors and offers of the plan's settings."""
 
     def __init__(self, instance: Instance, settings: Mapping[str, Any]) -> None:
+        self.given = instance
+        instance = instance.with_max_utilization(settings.get("max_utilization"))
+        servers = instance.servers
         self.instance = instance
         self.network = InstanceIndex(instance)
         self.tasks = self.network.tasks
         self.groups: dict[tuple[str, str], list[Task]] = defaultdict(list)
         for task in instance.tasks:
             self.groups[self.network.group(task)].append(task)
+        self.speeds = {s.id: 1.0 if s.flops is None else s.flops / s.devices for s in servers}
+        """What a busy device is in the unit of its server's capacity: FLOP/s, else devices."""
+        self.share: dict[Key, float] = {(s.id,): s.max_utilization or 1.0 for s in servers}
+        """What can be sold of a server's time."""
         self.offers: dict[Key, _Offer] = {}
         for server in instance.servers:
-            size = server.unit_flops or settings.get("unit_flops")
-            self.offers[server.id,] = _offer(server.flops, size, server.cost, server.max_units)
+            self.offers[server.id,] = self._offer_of(server, settings)
         for link in instance.links:
             size = link.unit_bandwidth or settings.get("unit_bandwidth")
             key = (link.source, link.target)
@@ -234,19 +241,25 @@ class _Site:
         total = math.fsum(self._weights[task] * value for task, value in accuracy.items())
         return total / self._total
 
-    def with_units(self, units: Mapping[Key, float]) -> InstanceIndex:
-        """Return the network with units bought."""
-        servers, links = [], []
-        for server in self.instance.servers:
-            more = units.get((server.id,), 0.0) * self.offers[server.id,].unit
-            servers.append(server.model_copy(update={"flops": server.flops + more}))
-        for link in self.instance.links:
-            key = (link.source, link.target)
-            more = units.get(key, 0.0) * self.offers[key].unit
-            width = None if link.bandwidth is None else link.bandwidth + more
-            links.append(link.model_copy(update={"bandwidth": width}))
-        changed = {"servers": tuple(servers), "links": tuple(links)}
-        return InstanceIndex(self.instance.model_copy(update=changed))
+    def _offer_of(self, server: Server, settings: Mapping[str, Any]) -> _Offer:
+        """Return the offer of a server, in the unit of its capacity."""
+        flops, devices = server.unit_flops, server.unit_devices
+        if flops is None and devices is None:
+            flops, devices = settings.get("unit_flops"), settings.get("unit_devices")
+            if server.flops is None:
+                flops = None
+        size = flops
+        if flops is None and devices is not None:
+            size = devices * self.speeds[server.id]
+        present = server.devices if server.flops is None else server.flops
+        return _offer(present, size, server.cost, server.max_units)
+
+    def measures(self, key: Key) -> list[tuple[str, float | None]]:
+        """Return the units that capacities are told in, each with its number per own unit."""
+        if len(key) > 1:
+            return [("bytes_per_s", 1.0)]
+        has_flops = self.network.servers[key[0]].flops is not None
+        return [("flop_per_s", 1.0 if has_flops else None), ("devices", 1.0 / self.speeds[key[0]])]
 
     def capacity(self, key: Key, units: float) -> float | None:
         """Return a capacity with units, None where it is unlimited."""
@@ -263,8 +276,8 @@ class _Site:
                 paid[key] = (max(paid.get(key, (0.0, step))[0], rates[name]), step)
         load = _Load(defaultdict(float), defaultdict(float))
         for rate, step in paid.values():
-            for server, work in step.work.items():
-                load.rate[server,] += rate * work
+            for server, time in step.busy.items():
+                load.rate[server,] += rate * time * self.speeds[server]
             for ends, size in step.traffic.items():
                 load.rate[ends] += rate * size
             for server, size in step.memory.items():
@@ -272,10 +285,13 @@ class _Site:
         return load
 
     def visited(self, task: Task, path: Sequence[str]) -> set[str]:
-        """Return the servers that a path visits, those of its adapters included."""
+        """Return the servers without which a path is gone, those of its adapters included.
+
+        Inputs are lost with a server only where the task says that they arrive there.
+        """
         servers = {self.network.host[block] for block in path}
-        used = self.network.used(task, path)
-        return servers | {c.server for c in used if c.server is not None}
+        servers |= {c.server for c in self.network.used(task, path) if c.server is not None}
+        return servers if task.origin is None else servers | {task.origin}
 
 
 def _offer(present: float | None, unit: float | None, price: float, most: float | None) -> _Offer:
@@ -320,7 +336,7 @@ class _Check:
                 self.say("tables", name, f"a plan of kind {kind!r} needs: {', '.join(missing)}")
         if self.found:
             return self.found
-        changed = changed_parts(self.plan.get("instance_digest"), self.site.instance)
+        changed = changed_parts(self.plan.get("instance_digest"), self.site.given)
         if changed:
             message = f"the instance changed since the plan was made: {', '.join(changed)}"
             self.say(CHANGED, "instance_digest", message)
@@ -423,28 +439,25 @@ class _Check:
             if count > offer.most:
                 self.say("sold", f"{row['#']}.units", f"{count} units, {offer.most:g} are sold")
             self.same("unit-cost", row, "cost", count * offer.price)
-            if "present_flop_per_s" in row or "present_bytes_per_s" in row:
-                column = "present_flop_per_s" if len(key) == 1 else "present_bytes_per_s"
-                self.same("capacity", row, column, offer.present)
-            column = "capacity_flop_per_s" if len(key) == 1 else "capacity_bytes_per_s"
-            self.same("capacity", row, column, self.site.capacity(key, count))
+            self.told("capacity", row, "present", key, offer.present)
+            self.told("capacity", row, "capacity", key, self.site.capacity(key, count))
         return {key: float(count) for key, count in units.items()}
 
     def routes(
-        self, rows: Sequence[Row], place: str, coordination: str, units: Mapping[Key, float]
+        self, rows: Sequence[Row], place: str, coordination: str
     ) -> dict[str, tuple[str, ...]] | None:
         """Check the paths of a plan; return them by task, None where they are not paths."""
         if not self.listed("tasks", place, (r["task"] for r in rows), list(self.site.tasks)):
             return None
-        network, planned = self.site.network, self.site.with_units(units)
+        network = self.site.network
         paths = {}
         for row in rows:
-            task, path = self.site.tasks[row["task"]], _blocks(row["path"])
+            task, path = self.site.tasks[row["task"]], _path(row)
             if not self.is_path(row, task, path, coordination):
                 return None
             paths[task.id] = path
             if "latency_s" in row:
-                self.same("latency", row, "latency_s", planned.figures(task, path).latency)
+                self.same("latency", row, "latency_s", network.figures(task, path).latency)
             seconds, most = network.figures(task, path).latency, task.max_latency
             if most is not None and self.exceeds(seconds, most):
                 self.say("max-latency", f"{row['#']}.path", f"{seconds:.9g} s, at most {most:.9g}")
@@ -462,12 +475,19 @@ class _Check:
         if faults:
             return False
         native = network.native_blocks(task)
-        is_allowed = {"none": path == native, "exits": path == native[: len(path)]}
+        alternative = network.alternative(task, path)
+        is_own = path == native
+        if alternative is not None:
+            is_own = network.dnns[alternative.dnn].server == network.dnns[task.dnn].server
+        is_allowed = {"none": is_own, "exits": is_own or path == native[: len(path)]}
         if not is_allowed.get(coordination, True):
             self.say("coordination", place, f"not a path of coordination {coordination!r}")
         accuracy = network.accuracy(task, path, self.tolerance)
         self.same("accuracy", row, "accuracy", accuracy.value, accuracy.slack)
-        if row.get("accuracy_source", accuracy.source) != accuracy.source:
+        if self.settings.get("measured_only") and accuracy.source == "predicted":
+            self.say("measured-only", place, f"task {task.id!r}: its accuracy is predicted")
+        named = row.get("accuracy_source", accuracy.source)
+        if named not in network.sources(task, path, accuracy.source):
             self.say("accuracy-source", f"{row['#']}.accuracy_source", f"it is {accuracy.source}")
         value = accuracy.value + accuracy.slack
         if not accuracy.admissible or self.exceeds(task.min_accuracy, value):
@@ -481,9 +501,11 @@ class _Check:
         """Check that loads fit the capacities with units, and adapters the memories."""
         for key, value in load.rate.items():
             most = self.site.capacity(key, units[key])
+            if most is not None:
+                most *= self.site.share.get(key, 1.0)
             if most is not None and key != (without,) and self.exceeds(value, most):
                 name = " -> ".join(key)
-                self.say("overload", place, f"{name}: load {value:.9g}, capacity {most:.9g}")
+                self.say("overload", place, f"{name}: load {value:.9g}, at most {most:.9g}")
         for server in self.site.instance.servers:
             filled = load.memory.get(server.id, 0.0)
             if server.memory is not None and self.exceeds(filled, server.memory):
@@ -492,16 +514,21 @@ class _Check:
 
     def loads_shown(self, loads: Sequence[_Load], units: Mapping[Key, float], keys: Row) -> None:
         """Compare the loads of a plan's rows (the largest of some) and their utilizations."""
-        for table, key_of, column in (
-            ("servers", _server, "load_flop_per_s"),
-            ("links", _link, "load_bytes_per_s"),
-        ):
+        for table, key_of in (("servers", _server), ("links", _link)):
             for row in self.rows(table, keys):
                 key = key_of(row)
                 value = max(load.rate.get(key, 0.0) for load in loads)
-                self.same("load", row, column, value)
+                self.told("load", row, "load", key, value)
                 most = self.site.capacity(key, units[key])
-                self.same("utilization", row, "utilization", None if most is None else value / most)
+                share = None if most is None else value / most if most > 0.0 else 0.0
+                self.same("utilization", row, "utilization", share)
+
+    def told(self, rule: str, row: Row, what: str, key: Key, amount: float | None) -> None:
+        """Compare what a row tells, in all units that it has, with an amount of a capacity."""
+        for suffix, factor in self.site.measures(key):
+            if f"{what}_{suffix}" in row:
+                value = None if amount is None or factor is None else amount * factor
+                self.same(rule, row, f"{what}_{suffix}", value)
 
     def rates_of_groups(self, place: str, rates: Mapping[str, float]) -> None:
         """Check that the tasks of each input group have one rate."""
@@ -553,7 +580,7 @@ class _Check:
         units = self.standing(place, keys)
         if units is None:
             return None
-        paths = self.routes(rows, place, coordination, units)
+        paths = self.routes(rows, place, coordination)
         if paths is None:
             return None
         rates = {}
@@ -669,7 +696,7 @@ class _Check:
                 continue
             self.totals(row, units)
             rows = self.rows("paths", {"variant": name})
-            paths = self.routes(rows, row["#"], self.settings["coordination"], units)
+            paths = self.routes(rows, row["#"], self.settings["coordination"])
             if paths is None:
                 continue
             self.accuracy_of(row, paths, self.settings["max_loss_points"])
@@ -804,7 +831,7 @@ class _Check:
         then = {name: path for name, path in paths.items() if name not in hit}
         backups = self.rows("backups", {"failed_server": gone})
         for row in backups:
-            task, path = self.site.tasks.get(row["task"]), _blocks(row["path"])
+            task, path = self.site.tasks.get(row["task"]), _path(row)
             if task is None or task.id not in hit:
                 self.say("backup", row["#"], f"task {row['task']!r} is not hit by {gone!r}")
                 continue
@@ -847,7 +874,7 @@ class _Check:
                 self.say("front", row["#"], f"dominated by point {before['point']}, or it by this")
             before = row
             rows = self.rows("paths", {"point": row["point"]})
-            paths = self.routes(rows, row["#"], "full", present)
+            paths = self.routes(rows, row["#"], "full")
             if paths is None:
                 continue
             self.accuracy_of(row, paths, None)
@@ -897,11 +924,11 @@ class _Check:
         for row in servers:
             if _server(row) in self.site.offers:
                 present = self.site.offers[_server(row)].present
-                self.same("capacity", row, "capacity_flop_per_s", present)
+                self.told("capacity", row, "capacity", _server(row), present)
         for row in links:
             if _link(row) in self.site.offers:
                 present = self.site.offers[_link(row)].present
-                self.same("capacity", row, "capacity_bytes_per_s", present)
+                self.told("capacity", row, "capacity", _link(row), present)
 
     def sweep(self) -> None:
         rows = self.tables["sweep"]
@@ -936,6 +963,6 @@ def _link(row: Row) -> Key:
     return (row["source"], row["target"])
 
 
-def _blocks(path: str) -> tuple[str, ...]:
-    """Return the blocks of a path as tables write it."""
-    return tuple(path.split(" > "))
+def _path(row: Row) -> tuple[str, ...]:
+    """Return the path of a row; where it does not say, its accuracy may come from anywhere."""
+    return GivenPath.of(row["path"].split(" > "), row.get("accuracy_source"))

@@ -47,7 +47,9 @@ class TaskResult(_Record):
     path: tuple[str, ...] = Field(description="block ids in order", strict=False)
     rate: Number = Field(description="[inferences/s]")
     accuracy: Number
-    accuracy_source: Literal["measured", "predicted"]
+    accuracy_source: Literal["measured", "given", "predicted"] = Field(
+        description="given: of the native path, or of an alternative"
+    )
     latency: Number = Field(description="unloaded [s]")
     latency_percentile: Number | None = Field(
         default=None, description="quantile q that is promised; null: none"
@@ -59,15 +61,20 @@ class TaskResult(_Record):
     latency_basis: Literal["theorem", "model"] | None = Field(
         default=None, description="what the promise rests on"
     )
+    accuracy_interval: Annotated[tuple[Number, Number], Field(strict=False)] | None = Field(
+        default=None, description="95 % interval (Wilson) where the instance tells the samples"
+    )
 
 
 class ServerResult(_Record):
-    """Load of one server [FLOP/s]."""
+    """Load of one server, in devices and, where the instance gives its FLOP/s, in FLOP/s."""
 
     server: str
-    load: Number
-    capacity: Number
+    load: Number | None = Field(description="busy devices in FLOP/s; null where flops are")
+    capacity: Number | None = Field(description="flops of the server [FLOP/s]")
     utilization: Number
+    devices: Number | None = Field(None, description="null: an older version wrote the file")
+    busy_devices: Number | None = Field(None, description="device seconds per second in use")
     wait_scale: Number | None = Field(
         default=None, description="g of its waits [s]; null: no promise"
     )
@@ -120,6 +127,12 @@ class Result(_Record):
     latency_percentile: Number | None = Field(
         default=None,
         description="quantile asked of tasks with max_latency and no percentile of their own",
+    )
+    max_utilization: Number | None = Field(
+        None, description="share of their time that servers sell that say nothing themselves"
+    )
+    measured_only: bool = Field(
+        default=False, description="whether only paths of known accuracy were used"
     )
     message: str | None = Field(None, description="why there is no solution, or why it stopped")
     details: dict[str, int | Number | str | None] = Field(

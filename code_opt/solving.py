@@ -60,6 +60,8 @@ def solve(
     min_accuracy: float | None = None,
     min_throughput: float | None = None,
     latency_percentile: float | None = None,
+    max_utilization: float | None = None,
+    measured_only: bool = False,
     time_limit: float | None = None,
     gap: float = 1e-4,
     seed: int = 0,
@@ -85,6 +87,10 @@ def solve(
         min_throughput: floor of the total throughput [inferences/s]; None for none.
         latency_percentile: quantile, in (0, 1), that limits of latency hold for under load where
             a task has ``max_latency`` and no percentile of its own; None: unloaded.
+        max_utilization: share of its time that a server sells at most, in (0, 1], where it has no
+            ``max_utilization`` of its own; None for all of it.
+        measured_only: use only native paths, alternatives and measured paths: none whose accuracy
+            is predicted.
         time_limit: wall-clock time after which the method ends with what it has [s]; None for
             none.
         gap: relative gap at which ``exact`` ends, in [0, 1); below 1e-7 it is taken as 1e-7.
@@ -108,6 +114,8 @@ def solve(
         min_accuracy=min_accuracy,
         min_throughput=min_throughput,
         latency_percentile=latency_percentile,
+        max_utilization=max_utilization,
+        measured_only=measured_only,
         time_limit=time_limit,
         gap=gap,
         seed=seed,
@@ -120,14 +128,10 @@ def solve(
         parameters=parameters or Parameters(),
     )
     chosen = get_method(method)
-    problem = _problem_of(problem)
-    under_load = _with_percentile(problem, latency_percentile)
+    instance, problem = _problem_of(problem, settings)
     run = _RUN.get(method)
-    if run is None:
-        result = _run_registered(under_load, chosen, settings)
-    else:
-        result = run(under_load, settings)
-    return _checked(result, problem.instance)
+    result = _run_registered(problem, chosen, settings) if run is None else run(problem, settings)
+    return _checked(result, instance, settings)
 
 
 def evaluate_paths(
@@ -138,6 +142,7 @@ def evaluate_paths(
     min_accuracy: float | None = None,
     min_throughput: float | None = None,
     latency_percentile: float | None = None,
+    max_utilization: float | None = None,
     method: str = "paths",
 ) -> Result:
     """Return what given paths are worth: their best rates, loads, figures, all checked.
@@ -154,6 +159,7 @@ def evaluate_paths(
         min_accuracy: floor of the average accuracy, in [0, 1]; None for none.
         min_throughput: floor of the total throughput [inferences/s]; None for none.
         latency_percentile: see :func:`solve`.
+        max_utilization: share of its time that a server sells at most, as for :func:`solve`.
         method: what the result calls its method.
 
     Raises:
@@ -166,23 +172,27 @@ def evaluate_paths(
         min_accuracy=min_accuracy,
         min_throughput=min_throughput,
         latency_percentile=latency_percentile,
+        max_utilization=max_utilization,
     )
-    problem = _problem_of(problem)
-    under_load = _with_percentile(problem, latency_percentile)
-    return _checked(paths_result(under_load, paths, settings, method), problem.instance)
+    instance, problem = _problem_of(problem, settings)
+    return _checked(paths_result(problem, paths, settings, method), instance, settings)
 
 
-def _problem_of(source: Instance | PathProblem) -> PathProblem:
-    return PathProblem(source) if isinstance(source, Instance) else source
+def _problem_of(source: Instance | PathProblem, settings: Settings) -> tuple[Instance, PathProblem]:
+    """Return the instance as it was given, and the problem as the settings narrow it."""
+    problem = PathProblem(source) if isinstance(source, Instance) else source
+    instance = problem.instance
+    measured_only = settings.measured_only or problem.measured_only
+    asked = with_percentile(instance, settings.latency_percentile)
+    if settings.max_utilization is not None:
+        asked = asked.with_max_utilization(settings.max_utilization)
+    if asked is not instance or measured_only != problem.measured_only:
+        problem = PathProblem(asked, measured_only)
+    return instance, problem
 
 
-def _with_percentile(problem: PathProblem, percentile: float | None) -> PathProblem:
-    """Return the problem whose limits of latency hold under load where nothing else is said."""
-    instance = with_percentile(problem.instance, percentile)
-    return problem if instance is problem.instance else PathProblem(instance)
-
-
-def _checked(result: Result, instance: Instance) -> Result:
+def _checked(result: Result, instance: Instance, settings: Settings) -> Result:
+    result = result.model_copy(update={"max_utilization": settings.max_utilization})
     violations = check(result, instance)
     if violations:
         found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:5])
@@ -209,19 +219,26 @@ def _run_registered(problem: PathProblem, method: Method, settings: Settings) ->
 def _local(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
     return _result(
-        "local", *solve_restricted([local_pool(problem.instance)], settings, clock), clock
+        "local",
+        *solve_restricted(
+            [local_pool(problem.instance, measured_only=problem.measured_only)], settings, clock
+        ),
+        clock,
     )
 
 
 def _edge_early(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
-    pools = [edge_early_pool(problem.instance)]
+    pools = [edge_early_pool(problem.instance, measured_only=problem.measured_only)]
     return _result("edge-early", *solve_restricted(pools, settings, clock), clock)
 
 
 def _host(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
-    pools = [host_pool(problem.instance, native_allowed=allowed) for allowed in (False, True)]
+    pools = [
+        host_pool(problem.instance, native_allowed=allowed, measured_only=problem.measured_only)
+        for allowed in (False, True)
+    ]
     return _result("host", *solve_restricted(pools, settings, clock), clock)
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from code_opt.instance.model import IDENTITY, INPUT, OUTPUT
+from code_opt.instance.model import IDENTITY, INPUT, OUTPUT, GivenPath
 from code_opt.registry import role_of
 from code_opt.result import TOLERANCE
 from code_opt.text import count, percent, plain
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from code_opt.instance.model import Instance
-    from code_opt.result import Result
+    from code_opt.result import Result, TaskResult
 
 UNKNOWN_CHANGE = (
     "it keeps no digest of its instance, so whether the instance changed since cannot be told"
@@ -185,11 +185,13 @@ class PathWords:
         }
 
     def __call__(self, task: str, path: Sequence[str]) -> list[Run]:
-        """Return the runs of a task's path; a single one is the native path.
+        """Return the runs of a task's path; a single one is the native path or an alternative.
 
         ``input`` and ``output`` stand where a connection (an entry or an exit) starts or
         ends there.
         """
+        if isinstance(path, GivenPath):
+            return [Run(tuple(path), self._text(list(path)))]
         runs: list[list[str]] = []
         for block in path:
             if runs and (runs[-1][-1], block) in self._trunk:
@@ -208,6 +210,15 @@ class PathWords:
         if path and path[-1] != last:
             found.append(Run((), OUTPUT, (task, before, OUTPUT) not in self._given))
         return found
+
+    def of(self, row: TaskResult) -> list[Run]:
+        """Return the runs of the path of a result's task."""
+        return self(row.task, GivenPath.of(row.path, row.accuracy_source))
+
+    def name(self, task: str, path: Sequence[str]) -> str:
+        """Return what a path without connections is called."""
+        first, _ = self._ends.get(task, (None, None))
+        return "native" if not path or path[0] == first else "alternative"
 
     def _text(self, run: list[str]) -> str:
         if len(run) == 1:

@@ -4,7 +4,8 @@ In Pyomo: ``path`` and ``flow`` are two exact formulations of the same problem; 
 the least change that makes an infeasible one feasible; ``plan`` buys capacity. In arrays, since
 they are built or extended thousands of times (:mod:`formulations.arrays`): ``master`` is the
 relaxation of ``path`` as column generation holds it, ``neighbourhood`` what a few tasks can
-change, ``rates`` the rates for fixed paths. See ``MODEL.md`` for the table of symbols. No file
+change, ``rates`` the rates for fixed paths, ``fractional_plan`` the plan whose units are bought in
+fractions. See ``MODEL.md`` for the table of symbols. No file
 format, no solver and no neural network is known here.
 """
 
@@ -23,6 +24,7 @@ from formulations.data import (
 )
 from formulations.elastic import build_elastic_model
 from formulations.flow import build_flow_model, exclude_path
+from formulations.fractional_plan import FractionalPlan, FractionalPlanData
 from formulations.master import MasterProgram
 from formulations.neighbourhood import build_neighbourhood_program
 from formulations.parts import add_tangent
@@ -46,6 +48,8 @@ __all__ = [
     "FlowData",
     "FlowPair",
     "FlowTask",
+    "FractionalPlan",
+    "FractionalPlanData",
     "Goal",
     "LimitedPath",
     "MasterProgram",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 Objective = Literal["reward", "throughput", "accuracy"]
@@ -143,6 +144,35 @@ class PathData:
     waiting: WaitingData | None = None
     """Where percentiles are limited."""
 
+    @cached_property
+    def paths_of(self) -> list[list[int]]:
+        """The paths p of each task t."""
+        found: list[list[int]] = [[] for _ in self.task_names]
+        for path, task in enumerate(self.task_of):
+            found[task].append(path)
+        return found
+
+    @cached_property
+    def extra_rate(self) -> list[float]:
+        """R[p] - f[t(p)], what each path can do beyond the floor [inferences/s]."""
+        return [most - self.floor[t] for most, t in zip(self.most_rate, self.task_of, strict=True)]
+
+    @cached_property
+    def most_of_prefix(self) -> list[float]:
+        """R[v], the largest R[p] of each shared prefix's paths [inferences/s].
+
+        At least the floor, which no capacity may allow where capacities can give way.
+        """
+        rates = [
+            max(
+                max(self.most_rate[p], self.floor[self.task_of[p]])
+                for paths in members
+                for p in paths
+            )
+            for members in self.prefixes
+        ]
+        return [rate if rate > 0.0 else 1.0 for rate in rates]
+
 
 @dataclass(frozen=True)
 class ElasticData:
@@ -193,7 +223,8 @@ class FlowPair:
     leader: int
     """An earlier task of the group."""
     arcs: Sequence[tuple[int, int]]
-    """(arc of the task, the same arc of the leader), each by its number within the task."""
+    """(arc of the task, an arc of the leader that is the same), each by its number within the
+    task. An arc may be the same as several ones, of which a path takes one at most."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import pyomo.environ as pyo
 
 from formulations.data import ElasticData, Rows
-from formulations.parts import weighted
+from formulations.parts import Terms, equal_rates, linear, load_of
 from formulations.path import (
     average_accuracy_definition,
     extra_rate_needs_path,
@@ -81,40 +81,28 @@ def elastic_variables(model: pyo.ConcreteModel, data: ElasticData) -> None:
 def kept_floor_needs_path(model: pyo.ConcreteModel) -> None:
     """kept[p] <= x[p]."""
     model.kept_floor_needs_path = pyo.Constraint(
-        list(model.kept),
-        rule=lambda m, p: (None, weighted([1.0, -1.0], [m.kept[p], m.choose[p]]), 0.0),
+        list(model.kept), rule=lambda m, p: m.kept[p] <= m.choose[p]
     )
 
 
 def elastic_rate_per_group(model: pyo.ConcreteModel, data: ElasticData) -> None:
     """sum over p of t: (g kept + (R - f) u) is the same for all tasks of a group."""
-    paths = data.paths
-    of_task: dict[int, list[tuple[float, Any]]] = {}
-    for path, task in enumerate(paths.task_of):
-        of_task.setdefault(task, []).extend(elastic_rate(model, data, path))
-    model.elastic_rate_per_group = pyo.ConstraintList()
-    for first, *others in paths.groups:
-        for task in others:
-            pairs = of_task.get(task, []) + [(-c, v) for c, v in of_task.get(first, [])]
-            if pairs:
-                unit = max(abs(c) for c, _ in pairs)
-                model.elastic_rate_per_group.add(
-                    (0.0, weighted([c / unit for c, _ in pairs], [v for _, v in pairs]), 0.0)
-                )
+
+    def rate(task: int) -> Terms:
+        paths = data.paths.paths_of[task]
+        return [term for p in paths for term in elastic_rate(model, data, p)]
+
+    equal_rates(model, "elastic_rate_per_group", data.paths.groups, rate)
 
 
 def elastic_prefix_rate(model: pyo.ConcreteModel, data: ElasticData) -> None:
-    """R[v] phi[v] >= sum over p of t through v: (g kept + (R - f) u)."""
+    """phi[v] >= sum over p of t through v: (g kept + (R - f) u) / R[v]."""
     model.elastic_prefix_rate = pyo.ConstraintList()
-    for prefix in model.prefix_rate:
-        unit = _prefix_most(model, data, prefix)
+    for prefix, carried in model.prefix_rate.items():
+        most = _prefix_most(model, data, prefix)
         for paths in data.paths.prefixes[prefix]:
-            pairs = [(-1.0, model.prefix_rate[prefix])]
-            for path in paths:
-                pairs += [(c / unit, v) for c, v in elastic_rate(model, data, path)]
-            model.elastic_prefix_rate.add(
-                (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), 0.0)
-            )
+            rates = [(c / most, v) for p in paths for c, v in elastic_rate(model, data, p)]
+            model.elastic_prefix_rate.add(linear(rates) <= carried)
 
 
 def elastic_capacity(model: pyo.ConcreteModel, data: ElasticData) -> None:
@@ -150,23 +138,20 @@ def elastic_totals(model: pyo.ConcreteModel, data: ElasticData) -> None:
     model.throughput_within_reach = 0.0
     if goal.min_accuracy:
         unit = max(goal.accuracy_unit, goal.min_accuracy)
-        pairs = [
-            (goal.accuracy_unit / unit, model.average_accuracy),
-            (goal.min_accuracy / unit, model.less_accuracy),
-        ]
-        model.elastic_accuracy = pyo.Constraint(expr=_at_least(pairs, goal.min_accuracy / unit))
+        asked = goal.min_accuracy / unit
+        average = goal.accuracy_unit / unit * model.average_accuracy
+        model.elastic_accuracy = pyo.Constraint(expr=average + asked * model.less_accuracy >= asked)
     if goal.min_throughput:
         rates = [elastic_rate(model, data, path) for path in range(len(paths.task_of))]
-        most = [0.0] * len(paths.task_names)
-        for task, terms in zip(paths.task_of, rates, strict=True):
-            most[task] = max(most[task], sum(c for c, _ in terms))
+        most = sum(
+            max(sum(c for c, _ in rates[p]) for p in of_t) for of_t in paths.paths_of if of_t
+        )
         asked = goal.min_throughput
-        reach = min(asked, sum(most)) if "total" in data.elastic else asked
+        reach = min(asked, most) if "total" in data.elastic else asked
         reach = reach if reach > 0.0 else asked
         model.throughput_within_reach = reach
-        pairs = [(1.0, model.less_throughput)]
-        pairs += [(c / reach, v) for terms in rates for c, v in terms]
-        model.elastic_throughput = pyo.Constraint(expr=_at_least(pairs, 1.0))
+        share = linear((c / reach, v) for terms in rates for c, v in terms)
+        model.elastic_throughput = pyo.Constraint(expr=model.less_throughput + share >= 1.0)
 
 
 def least_change(model: pyo.ConcreteModel, data: ElasticData) -> None:
@@ -179,7 +164,7 @@ def least_change(model: pyo.ConcreteModel, data: ElasticData) -> None:
     """
     paths = data.paths
     size = {task: len(group) for group in paths.groups for task in group}
-    pairs: list[tuple[float, Any]] = []
+    pairs: Terms = []
     for path, kept in model.kept.items():
         task = paths.task_of[path]
         share = kept_rate(data, path) / paths.floor[task]
@@ -205,9 +190,7 @@ def least_change(model: pyo.ConcreteModel, data: ElasticData) -> None:
     else:
         unit = max(1.0, _least_needed(data)) if used else 1.0
     pairs = pairs or [(0.0, model.less_accuracy)]
-    model.goal = pyo.Objective(
-        expr=weighted([c / unit for c, _ in pairs], [v for _, v in pairs]), sense=pyo.maximize
-    )
+    model.goal = pyo.Objective(expr=linear((c / unit, v) for c, v in pairs), sense=pyo.maximize)
 
 
 def kept_rate(data: ElasticData, path: int) -> float:
@@ -220,8 +203,8 @@ def kept_rate(data: ElasticData, path: int) -> float:
     return min(floor, data.paths.most_rate[path]) if "floor" in data.elastic else floor
 
 
-def elastic_rate(model: pyo.ConcreteModel, data: ElasticData, path: int) -> list[tuple[float, Any]]:
-    """Return the rate g kept + (R - f) u of a path as pairs of coefficient and variable."""
+def elastic_rate(model: pyo.ConcreteModel, data: ElasticData, path: int) -> Terms:
+    """Return the rate g kept + (R - f) u of a path."""
     pairs = rate_terms(model, data.paths, path)
     if path in model.kept:
         pairs[0] = (kept_rate(data, path), model.kept[path])
@@ -253,10 +236,6 @@ def _least_needed(data: ElasticData) -> float:
     return max((b for b in best if math.isfinite(b)), default=0.0)
 
 
-def _at_least(pairs: list[tuple[float, Any]], least: float) -> tuple[float, Any, None]:
-    return (least, weighted([c for c, _ in pairs], [v for _, v in pairs]), None)
-
-
 def _prefix_most(model: pyo.ConcreteModel, data: ElasticData, prefix: int) -> float:
     """Return the largest rate of a shared prefix's paths [inferences/s]."""
     paths = [p for members in data.paths.prefixes[prefix] for p in members]
@@ -276,13 +255,11 @@ def _elastic_rows(
     units = [1.0] * len(rows.entries)
 
     def rule(_: pyo.ConcreteModel, i: int) -> Any:
-        pairs = [pair for user, amount in rows.entries[i] for pair in terms(user, amount)]
-        pairs += [pair for v, amount in rows.shared_of(i) for pair in shared_terms(v, amount)]
-        if not pairs:
+        load = load_of(rows, i, terms, shared_terms)
+        if not load:
             return pyo.Constraint.Skip
-        unit = units[i] = max(1.0, *(c for c, _ in pairs))
-        pairs = [(c / unit, v) for c, v in pairs] + [(-1.0, change[i])]
-        return (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), 1.0 / unit)
+        unit = units[i] = max(1.0, *(c for c, _ in load))
+        return linear((c / unit, v) for c, v in load) - change[i] <= 1.0 / unit
 
     model.add_component(name, pyo.Constraint(range(len(rows.entries)), rule=rule))
     return units

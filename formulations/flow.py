@@ -17,7 +17,15 @@ from typing import Any
 import pyomo.environ as pyo
 
 from formulations.data import FlowData, FlowTask
-from formulations.parts import capacity, floors_on_totals, objective, totals, weighted
+from formulations.parts import (
+    Terms,
+    capacity,
+    equal_rates,
+    floors_on_totals,
+    linear,
+    objective,
+    totals,
+)
 
 
 def build_flow_model(data: FlowData) -> pyo.ConcreteModel:
@@ -81,7 +89,11 @@ def following_variables(model: pyo.ConcreteModel, data: FlowData) -> None:
     s[a] in [0, 1]: rate on arc a that costs nothing, since a leader pays / R[a].
     """
     first = _first_arc(data)
-    follows = [(k, first[pair.task] + i) for k, pair in enumerate(data.pairs) for i, _ in pair.arcs]
+    follows = [
+        (k, first[pair.task] + i)
+        for k, pair in enumerate(data.pairs)
+        for i in dict.fromkeys(i for i, _ in pair.arcs)
+    ]
     model.follow = pyo.Var(follows, bounds=(0.0, 1.0))
     model.saved = pyo.Var(sorted({a for _, a in follows}), bounds=(0.0, 1.0))
 
@@ -94,9 +106,8 @@ def one_unit_of_choice(model: pyo.ConcreteModel, data: FlowData) -> None:
     balance = _balances(data)
 
     def rule(m: pyo.ConcreteModel, t: int, node: int) -> Any:
-        pairs = balance[t, node]
-        right = 1.0 if node == 0 else 0.0
-        return (right, weighted([s for s, _ in pairs], [m.choose[a] for _, a in pairs]), right)
+        out = pyo.quicksum(sign * m.choose[a] for sign, a in balance[t, node])
+        return out == (1.0 if node == 0 else 0.0)
 
     model.one_unit_of_choice = pyo.Constraint(_inner_nodes(data, first=0), rule=rule)
 
@@ -107,10 +118,9 @@ def rate_is_conserved(model: pyo.ConcreteModel, data: FlowData) -> None:
     most = [data.tasks[t].most_rate[i] for t, i, _ in _arcs(data)]
 
     def rule(m: pyo.ConcreteModel, t: int, node: int) -> Any:
-        pairs = balance[t, node]
-        largest = max(most[a] for _, a in pairs) or 1.0
-        coefficients = [sign * most[a] / largest for sign, a in pairs]
-        return (0.0, weighted(coefficients, [m.rate[a] for _, a in pairs]), 0.0)
+        arcs = balance[t, node]
+        largest = max(most[a] for _, a in arcs) or 1.0
+        return linear((sign * most[a] / largest, m.rate[a]) for sign, a in arcs) == 0.0
 
     model.rate_is_conserved = pyo.Constraint(_inner_nodes(data, first=1), rule=rule)
 
@@ -122,8 +132,7 @@ def rate_needs_choice(model: pyo.ConcreteModel, data: FlowData) -> None:
     of any path through arc a, and the demand: no path through a can be faster.
     """
     model.rate_needs_choice = pyo.Constraint(
-        [a for _, _, a in _arcs(data)],
-        rule=lambda m, a: (None, weighted([1.0, -1.0], [m.rate[a], m.choose[a]]), 0.0),
+        [a for _, _, a in _arcs(data)], rule=lambda m, a: m.rate[a] <= m.choose[a]
     )
 
 
@@ -135,56 +144,38 @@ def choice_carries_floor(model: pyo.ConcreteModel, data: FlowData) -> None:
         if task.floor <= 0.0:
             return pyo.Constraint.Skip
         unit = max(task.most_rate[i], task.floor)
-        pairs = weighted([task.most_rate[i] / unit, -task.floor / unit], [m.rate[a], m.choose[a]])
-        return (0.0, pairs, None)
+        return task.most_rate[i] / unit * m.rate[a] - task.floor / unit * m.choose[a] >= 0.0
 
     model.choice_carries_floor = pyo.Constraint(list(_arcs(data)), rule=rule)
 
 
 def one_rate_per_group(model: pyo.ConcreteModel, data: FlowData) -> None:
     """sum of R g out of the input is the same for all tasks of a group."""
-    leaving: dict[int, list[tuple[float, Any]]] = {}
+    leaving: dict[int, Terms] = {}
     for t, i, a in _arcs(data):
         if data.tasks[t].tails[i] == 0:
             leaving.setdefault(t, []).append((data.tasks[t].most_rate[i], model.rate[a]))
-    model.one_rate_per_group = pyo.ConstraintList()
-    for head, *others in data.groups:
-        for task in others:
-            pairs = leaving[task] + [(-c, v) for c, v in leaving[head]]
-            unit = max(abs(c) for c, _ in pairs) or 1.0
-            model.one_rate_per_group.add(
-                (0.0, weighted([c / unit for c, _ in pairs], [v for _, v in pairs]), 0.0)
-            )
+    equal_rates(model, "one_rate_per_group", data.groups, lambda t: leaving[t])
 
 
 def following_needs_own_choice(model: pyo.ConcreteModel) -> None:
     """sum over pairs k: m[k,a] <= z[a]."""
     followed = _followed(model)
     model.following_needs_own_choice = pyo.Constraint(
-        list(followed),
-        rule=lambda m, a: (
-            None,
-            weighted([*[1.0] * len(followed[a]), -1.0], [*followed[a], m.choose[a]]),
-            0.0,
-        ),
+        list(followed), rule=lambda m, a: pyo.quicksum(followed[a]) <= m.choose[a]
     )
 
 
 def following_needs_leader(model: pyo.ConcreteModel, data: FlowData) -> None:
-    """m[k,a] <= z of the leader's arc that is the same as a."""
+    """m[k,a] <= sum of z over the leader's arcs that are the same as a."""
     first = _first_arc(data)
-    same = {
-        (k, first[pair.task] + i): first[pair.leader] + j
-        for k, pair in enumerate(data.pairs)
-        for i, j in pair.arcs
-    }
+    same: dict[tuple[int, int], list[int]] = {}
+    for k, pair in enumerate(data.pairs):
+        for i, j in pair.arcs:
+            same.setdefault((k, first[pair.task] + i), []).append(first[pair.leader] + j)
     model.following_needs_leader = pyo.Constraint(
         list(same),
-        rule=lambda m, k, a: (
-            None,
-            weighted([1.0, -1.0], [m.follow[k, a], m.choose[same[k, a]]]),
-            0.0,
-        ),
+        rule=lambda m, k, a: m.follow[k, a] <= pyo.quicksum(m.choose[j] for j in same[k, a]),
     )
 
 
@@ -198,32 +189,24 @@ def common_prefix_is_unbroken(model: pyo.ConcreteModel, data: FlowData) -> None:
     model.common_prefix_is_unbroken = pyo.ConstraintList()
     for k, pair in enumerate(data.pairs):
         task = data.tasks[pair.task]
-        balance: dict[int, list[tuple[float, Any]]] = {}
-        for i, _ in pair.arcs:
+        balance: dict[int, Terms] = {}
+        for i in dict.fromkeys(i for i, _ in pair.arcs):
             variable = model.follow[k, first[pair.task] + i]
             balance.setdefault(task.tails[i], []).append((1.0, variable))
             balance.setdefault(task.heads[i], []).append((-1.0, variable))
-        for node, pairs in balance.items():
-            if node != 0 and any(sign > 0.0 for sign, _ in pairs):
-                model.common_prefix_is_unbroken.add(
-                    (None, weighted([s for s, _ in pairs], [v for _, v in pairs]), 0.0)
-                )
+        for node, terms in balance.items():
+            if node != 0 and any(sign > 0.0 for sign, _ in terms):
+                model.common_prefix_is_unbroken.add(linear(terms) <= 0.0)
 
 
 def saved_rate_is_followed(model: pyo.ConcreteModel) -> None:
     """s[a] <= g[a] and s[a] <= sum over pairs k: m[k,a] (both times R[a])."""
     followed = _followed(model)
     model.saved_rate_is_walked = pyo.Constraint(
-        list(followed),
-        rule=lambda m, a: (None, weighted([1.0, -1.0], [m.saved[a], m.rate[a]]), 0.0),
+        list(followed), rule=lambda m, a: m.saved[a] <= m.rate[a]
     )
     model.saved_rate_is_followed = pyo.Constraint(
-        list(followed),
-        rule=lambda m, a: (
-            None,
-            weighted([1.0, *[-1.0] * len(followed[a])], [m.saved[a], *followed[a]]),
-            0.0,
-        ),
+        list(followed), rule=lambda m, a: m.saved[a] <= pyo.quicksum(followed[a])
     )
 
 
@@ -231,11 +214,11 @@ def server_and_link_capacity(model: pyo.ConcreteModel, data: FlowData) -> None:
     """sum over a: use[a,i] R[a] (g[a] - s[a]) <= 1 for every server and link."""
     most = [data.tasks[t].most_rate[i] for t, i, _ in _arcs(data)]
 
-    def terms(arc: int, amount: float) -> list[tuple[float, Any]]:
-        pairs = [(amount * most[arc], model.rate[arc])]
+    def terms(arc: int, amount: float) -> Terms:
+        paid = [(amount * most[arc], model.rate[arc])]
         if arc in model.saved:
-            pairs.append((-amount * most[arc], model.saved[arc]))
-        return pairs
+            paid.append((-amount * most[arc], model.saved[arc]))
+        return paid
 
     capacity(model, "server_and_link_capacity", data.rate_rows, terms)
 
@@ -244,9 +227,8 @@ def memory_capacity(model: pyo.ConcreteModel, data: FlowData) -> None:
     """sum over a: mem[a,i] (z[a] - sum over pairs k: m[k,a]) <= 1 for every limited memory."""
     followed = _followed(model)
 
-    def terms(arc: int, amount: float) -> list[tuple[float, Any]]:
-        pairs = [(amount, model.choose[arc])]
-        return pairs + [(-amount, variable) for variable in followed.get(arc, [])]
+    def terms(arc: int, amount: float) -> Terms:
+        return [(amount, model.choose[arc]), *((-amount, m) for m in followed.get(arc, []))]
 
     capacity(model, "memory_capacity", data.memory_rows, terms)
 
@@ -259,8 +241,8 @@ def latency_limit(model: pyo.ConcreteModel, data: FlowData) -> None:
         task, start = data.tasks[t], first[t]
         if task.max_latency is None:
             return pyo.Constraint.Skip
-        pairs = [(s / task.max_latency, m.choose[start + i]) for i, s in enumerate(task.seconds)]
-        return (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), 1.0)
+        shares = ((s / task.max_latency, m.choose[start + i]) for i, s in enumerate(task.seconds))
+        return linear(shares) <= 1.0
 
     model.latency_limit = pyo.Constraint(range(len(data.tasks)), rule=rule)
 
@@ -273,13 +255,9 @@ def measured_path_is_recognised(model: pyo.ConcreteModel, data: FlowData) -> Non
         arcs = [first[t] + i for i in data.tasks[t].measured[m][0]]
         q = model.is_measured[t, m]
         for a in arcs:
-            model.measured_path_is_recognised.add(
-                (None, weighted([1.0, -1.0], [q, model.choose[a]]), 0.0)
-            )
-        chosen = [model.choose[a] for a in arcs]
-        model.measured_path_is_recognised.add(
-            (None, weighted([*[1.0] * len(arcs), -1.0], [*chosen, q]), len(arcs) - 1.0)
-        )
+            model.measured_path_is_recognised.add(q <= model.choose[a])
+        chosen = pyo.quicksum(model.choose[a] for a in arcs)
+        model.measured_path_is_recognised.add(chosen - q <= len(arcs) - 1.0)
 
 
 def predicted_accuracy_limit(model: pyo.ConcreteModel, data: FlowData) -> None:
@@ -292,13 +270,13 @@ def predicted_accuracy_limit(model: pyo.ConcreteModel, data: FlowData) -> None:
 
     def rule(m: pyo.ConcreteModel, t: int) -> Any:
         task, start = data.tasks[t], first[t]
-        pairs = [(task.accuracy_unit, m.accuracy[t])]
-        pairs += [(d, m.choose[start + i]) for i, d in enumerate(task.drop) if d != 0.0]
-        pairs += [
+        terms = [(task.accuracy_unit, m.accuracy[t])]
+        terms += [(d, m.choose[start + i]) for i, d in enumerate(task.drop) if d != 0.0]
+        terms += [
             (-max(0.0, value - _predicted(task, arcs)), m.is_measured[t, k])
             for k, (arcs, value) in enumerate(task.measured)
         ]
-        return _at_most(pairs, task.accuracy)
+        return _at_most(terms, task.accuracy)
 
     model.predicted_accuracy_limit = pyo.Constraint(range(len(data.tasks)), rule=rule)
 
@@ -308,8 +286,8 @@ def measured_accuracy_limit(model: pyo.ConcreteModel, data: FlowData) -> None:
 
     def rule(m: pyo.ConcreteModel, t: int, k: int) -> Any:
         unit, value = data.tasks[t].accuracy_unit, data.tasks[t].measured[k][1]
-        pairs = [(unit, m.accuracy[t]), (unit - value, m.is_measured[t, k])]
-        return _at_most(pairs, unit)
+        terms = [(unit, m.accuracy[t]), (unit - value, m.is_measured[t, k])]
+        return _at_most(terms, unit)
 
     model.measured_accuracy_limit = pyo.Constraint(list(model.is_measured), rule=rule)
 
@@ -320,12 +298,12 @@ def predicted_accuracy_is_not_negative(model: pyo.ConcreteModel, data: FlowData)
 
     def rule(m: pyo.ConcreteModel, t: int) -> Any:
         task, start = data.tasks[t], first[t]
-        pairs = [(d, m.choose[start + i]) for i, d in enumerate(task.drop) if d != 0.0]
-        pairs += [
+        terms = [(d, m.choose[start + i]) for i, d in enumerate(task.drop) if d != 0.0]
+        terms += [
             (min(0.0, _predicted(task, arcs)), m.is_measured[t, k])
             for k, (arcs, _) in enumerate(task.measured)
         ]
-        return _at_most(pairs, task.accuracy) if pairs else pyo.Constraint.Skip
+        return _at_most(terms, task.accuracy) if terms else pyo.Constraint.Skip
 
     model.predicted_accuracy_is_not_negative = pyo.Constraint(range(len(data.tasks)), rule=rule)
 
@@ -333,39 +311,27 @@ def predicted_accuracy_is_not_negative(model: pyo.ConcreteModel, data: FlowData)
 def average_accuracy_definition(model: pyo.ConcreteModel, data: FlowData) -> None:
     """A = sum over t: w[t] A[t]."""
     unit = data.goal.accuracy_unit
+    shares = [task.weight * task.accuracy_unit / unit for task in data.tasks]
     model.average_accuracy_definition = pyo.Constraint(
-        expr=(
-            0.0,
-            weighted(
-                [*(t.weight * t.accuracy_unit / unit for t in data.tasks), -1.0],
-                [*model.accuracy.values(), model.average_accuracy],
-            ),
-            0.0,
-        )
+        expr=linear(zip(shares, model.accuracy.values(), strict=True)) == model.average_accuracy
     )
 
 
 def throughput_definition(model: pyo.ConcreteModel, data: FlowData) -> None:
     """Th = sum over t, over arcs a out of the input: R[a] g[a]."""
     unit = data.goal.throughput_unit
-    pairs = [
+    leaving = [
         (data.tasks[t].most_rate[i] / unit, model.rate[a])
         for t, i, a in _arcs(data)
         if data.tasks[t].tails[i] == 0
     ]
-    model.throughput_definition = pyo.Constraint(
-        expr=(
-            0.0,
-            weighted([*(c for c, _ in pairs), -1.0], [*(v for _, v in pairs), model.throughput]),
-            0.0,
-        )
-    )
+    model.throughput_definition = pyo.Constraint(expr=linear(leaving) == model.throughput)
 
 
-def _at_most(pairs: list[tuple[float, Any]], most: float) -> Any:
-    """sum of pairs <= most, divided by the largest coefficient of it all."""
-    unit = max(most, *(abs(c) for c, _ in pairs)) or 1.0
-    return (None, weighted([c / unit for c, _ in pairs], [v for _, v in pairs]), most / unit)
+def _at_most(terms: Terms, most: float) -> Any:
+    """sum of terms <= most, divided by the largest coefficient of it all."""
+    unit = max(most, *(abs(c) for c, _ in terms)) or 1.0
+    return linear((c / unit, v) for c, v in terms) <= most / unit
 
 
 def exclude_path(model: pyo.ConcreteModel, arcs: Sequence[int]) -> Any:
@@ -383,8 +349,7 @@ def exclude_path(model: pyo.ConcreteModel, arcs: Sequence[int]) -> Any:
     """
     if not hasattr(model, "excluded"):
         model.excluded = pyo.ConstraintList()
-    chosen = [model.choose[a] for a in arcs]
-    return model.excluded.add((None, weighted([1.0] * len(arcs), chosen), len(arcs) - 1.0))
+    return model.excluded.add(linear((1.0, model.choose[a]) for a in arcs) <= len(arcs) - 1.0)
 
 
 def _predicted(task: FlowTask, arcs: tuple[int, ...]) -> float:

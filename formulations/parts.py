@@ -6,7 +6,7 @@ A model that uses them has the variables ``average_accuracy`` (A in units of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyomo.environ as pyo
@@ -14,9 +14,22 @@ from pyomo.core.expr.numeric_expr import LinearExpression
 
 from formulations.data import Goal, Rows
 
+Terms = list[tuple[float, Any]]
+"""A linear expression as pairs of coefficient and variable: multiplied out, as solvers want it."""
+
+
+def linear(terms: Iterable[tuple[float, Any]]) -> LinearExpression:
+    """Return sum of coefficient * variable.
+
+    Pyomo's own sums drop what is 0 and may come out as numbers, which make no constraint; and a
+    solver takes rows that are added later as they are, without a walk through an expression.
+    """
+    terms = list(terms)
+    return weighted([c for c, _ in terms], [v for _, v in terms])
+
 
 def weighted(coefficients: Sequence[float], variables: Sequence[Any]) -> LinearExpression:
-    """Return sum of coefficient * variable, built without an expression tree."""
+    """Return sum of coefficient * variable, given as two lists."""
     return LinearExpression(linear_coefs=list(coefficients), linear_vars=list(variables))
 
 
@@ -40,7 +53,11 @@ def floors_on_totals(model: pyo.ConcreteModel, goal: Goal) -> None:
 
 
 def capacity(
-    model: pyo.ConcreteModel, name: str, rows: Rows, terms: Any, shared_terms: Any = None
+    model: pyo.ConcreteModel,
+    name: str,
+    rows: Rows,
+    terms: Callable[[int, float], Terms],
+    shared_terms: Callable[[int, float], Terms] | None = None,
 ) -> None:
     """sum over users of use * rate <= 1 for every server and link.
 
@@ -48,18 +65,55 @@ def capacity(
         model: gets the constraint ``name``.
         name: name of the constraint.
         rows: use per inference.
-        terms: function (index, amount) -> list of (coefficient, variable).
+        terms: what an index that uses an amount adds to the load.
         shared_terms: the same for the shared prefixes of the rows, if there are any.
     """
 
     def rule(_: pyo.ConcreteModel, i: int) -> Any:
-        pairs = [pair for user, amount in rows.entries[i] for pair in terms(user, amount)]
-        pairs += [pair for v, amount in rows.shared_of(i) for pair in shared_terms(v, amount)]
-        if not pairs:
-            return pyo.Constraint.Skip
-        return (None, weighted(*_split(pairs)), 1.0)
+        load = load_of(rows, i, terms, shared_terms)
+        return linear(load) <= 1.0 if load else pyo.Constraint.Skip
 
     model.add_component(name, pyo.Constraint(range(len(rows.entries)), rule=rule))
+
+
+def load_of(
+    rows: Rows,
+    resource: int,
+    terms: Callable[[int, float], Terms],
+    shared_terms: Callable[[int, float], Terms] | None = None,
+) -> Terms:
+    """Return the load of a resource, see :func:`capacity`."""
+    load = [term for user, amount in rows.entries[resource] for term in terms(user, amount)]
+    if shared_terms is not None:
+        shared = rows.shared_of(resource)
+        load += [term for v, amount in shared for term in shared_terms(v, amount)]
+    return load
+
+
+def equal_rates(
+    model: pyo.ConcreteModel,
+    name: str,
+    groups: Sequence[Sequence[int]],
+    rate: Callable[[int], Terms],
+) -> None:
+    """rate of t = rate of the group's first task, for every other t of it.
+
+    Rows are divided by their largest coefficients.
+
+    Args:
+        model: gets the constraint ``name``.
+        name: name of the constraint.
+        groups: their tasks.
+        rate: of a task, without what is the same for all tasks of its group.
+    """
+    rows = pyo.ConstraintList()
+    model.add_component(name, rows)
+    for first, *others in groups:
+        for task in others:
+            terms = rate(task) + [(-c, v) for c, v in rate(first)]
+            if terms:
+                unit = max(abs(c) for c, _ in terms) or 1.0
+                rows.add(linear((c / unit, v) for c, v in terms) == 0.0)
 
 
 def objective(model: pyo.ConcreteModel, goal: Goal) -> None:
@@ -100,9 +154,4 @@ def add_tangent(
     x = model.average_accuracy if term == "accuracy" else model.throughput
     y = getattr(model, f"log_{term}")
     tangents: pyo.ConstraintList = getattr(model, f"{term}_tangents")
-    return tangents.add((None, weighted([1.0, -log_slope], [y, x]), log_value - log_slope * at))
-
-
-def _split(pairs: Iterable[tuple[float, Any]]) -> tuple[list[float], list[Any]]:
-    coefficients, variables = zip(*pairs, strict=True)
-    return list(coefficients), list(variables)
+    return tangents.add(linear([(1.0, y), (-log_slope, x)]) <= log_value - log_slope * at)

@@ -16,7 +16,15 @@ from typing import Any
 import pyomo.environ as pyo
 
 from formulations.data import PathData
-from formulations.parts import capacity, carries, floors_on_totals, objective, totals, weighted
+from formulations.parts import (
+    Terms,
+    capacity,
+    equal_rates,
+    floors_on_totals,
+    linear,
+    objective,
+    totals,
+)
 from formulations.waiting import waiting
 
 
@@ -24,8 +32,8 @@ def build_path_model(data: PathData) -> pyo.ConcreteModel:
     """Return the path formulation of ``data`` (symbols: MODEL.md)."""
     model = pyo.ConcreteModel("path")
     path_variables(model, data)
-    totals(model, data.goal, sum(_most_by_task(data)) / data.goal.throughput_unit)
-
+    most = (max((data.most_rate[p] for p in paths), default=0.0) for paths in data.paths_of)
+    totals(model, data.goal, sum(most) / data.goal.throughput_unit)
     shared_prefix_variables(model, data)
 
     one_path_per_task(model, data)
@@ -52,7 +60,7 @@ def path_variables(model: pyo.ConcreteModel, data: PathData) -> None:
     """
     paths = range(len(data.task_of))
     model.choose = pyo.Var(paths, domain=pyo.Binary)
-    model.extra = pyo.Var([p for p in paths if extra_rate(data, p) > 0.0], bounds=(0.0, 1.0))
+    model.extra = pyo.Var([p for p in paths if data.extra_rate[p] > 0.0], bounds=(0.0, 1.0))
 
 
 def shared_prefix_variables(model: pyo.ConcreteModel, data: PathData) -> None:
@@ -67,14 +75,12 @@ def shared_prefix_variables(model: pyo.ConcreteModel, data: PathData) -> None:
 
 def one_path_per_task(model: pyo.ConcreteModel, data: PathData) -> None:
     """sum over p of t: x[p] = 1."""
-    of_task: list[list[Any]] = [[] for _ in data.task_names]
-    for path, task in enumerate(data.task_of):
-        of_task[task].append(model.choose[path])
 
-    def rule(_: pyo.ConcreteModel, task: int) -> Any:
-        if not of_task[task]:
+    def rule(m: pyo.ConcreteModel, task: int) -> Any:
+        paths = data.paths_of[task]
+        if not paths:
             return pyo.Constraint.Infeasible
-        return (1.0, weighted([1.0] * len(of_task[task]), of_task[task]), 1.0)
+        return pyo.quicksum(m.choose[p] for p in paths) == 1.0
 
     model.one_path_per_task = pyo.Constraint(range(len(data.task_names)), rule=rule)
 
@@ -85,11 +91,9 @@ def extra_rate_needs_path(model: pyo.ConcreteModel) -> None:
     With r[p] = f x[p] + (R - f) u[p] this is r[p] <= R[p] x[p]; its big-M R[p] is the
     largest rate that the servers, links and demand allow on path p, hence tight.
     """
-
-    def rule(m: pyo.ConcreteModel, path: int) -> Any:
-        return (None, weighted([1.0, -1.0], [m.extra[path], m.choose[path]]), 0.0)
-
-    model.extra_rate_needs_path = pyo.Constraint(list(model.extra), rule=rule)
+    model.extra_rate_needs_path = pyo.Constraint(
+        list(model.extra), rule=lambda m, p: m.extra[p] <= m.choose[p]
+    )
 
 
 def one_rate_per_group(model: pyo.ConcreteModel, data: PathData) -> None:
@@ -97,46 +101,34 @@ def one_rate_per_group(model: pyo.ConcreteModel, data: PathData) -> None:
 
     Their floors are the same, too, so this is sum over p: r[p].
     """
-    extra: dict[int, list[tuple[float, Any]]] = {}
-    for path in model.extra:
-        task = data.task_of[path]
-        extra.setdefault(task, []).append((extra_rate(data, path), model.extra[path]))
-    model.one_rate_per_group = pyo.ConstraintList()
-    for first, *others in data.groups:
-        for task in others:
-            pairs = extra.get(task, []) + [(-c, v) for c, v in extra.get(first, [])]
-            if pairs:
-                unit = max(abs(c) for c, _ in pairs)
-                model.one_rate_per_group.add(
-                    (0.0, weighted([c / unit for c, _ in pairs], [v for _, v in pairs]), 0.0)
-                )
+
+    def rate(task: int) -> Terms:
+        paths = [p for p in data.paths_of[task] if p in model.extra]
+        return [(data.extra_rate[p], model.extra[p]) for p in paths]
+
+    equal_rates(model, "one_rate_per_group", data.groups, rate)
 
 
 def prefix_carries_rate(model: pyo.ConcreteModel, data: PathData) -> None:
-    """R[v] phi[v] >= sum over p of t through v: r[p], for every task t that can walk v.
+    """phi[v] >= sum over p of t through v: r[p] / R[v], for every task t that can walk v.
 
     The tasks of a group run at one rate, so phi[v] is this rate as soon as one of them goes
     through v. There is no big-M beside the R[p] in r[p].
     """
     model.prefix_carries_rate = pyo.ConstraintList()
-    for prefix in model.prefix_rate:
-        unit = prefix_most(data, prefix)
+    for prefix, carried in model.prefix_rate.items():
+        most = data.most_of_prefix[prefix]
         for paths in data.prefixes[prefix]:
-            pairs = [(-1.0, model.prefix_rate[prefix])]
-            for path in paths:
-                pairs += [(c / unit, v) for c, v in rate_terms(model, data, path)]
-            model.prefix_carries_rate.add(
-                (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), 0.0)
-            )
+            rates = [(c / most, v) for p in paths for c, v in rate_terms(model, data, p)]
+            model.prefix_carries_rate.add(linear(rates) <= carried)
 
 
 def prefix_is_in_use(model: pyo.ConcreteModel, data: PathData) -> None:
     """y[v] >= sum over p of t through v: x[p], for every task t that can walk v."""
     model.prefix_is_in_use = pyo.ConstraintList()
-    for prefix in model.prefix_in_use:
+    for prefix, in_use in model.prefix_in_use.items():
         for paths in data.prefixes[prefix]:
-            users = [model.choose[p] for p in paths]
-            model.prefix_is_in_use.add(carries(model.prefix_in_use[prefix], users))
+            model.prefix_is_in_use.add(pyo.quicksum(model.choose[p] for p in paths) <= in_use)
 
 
 def server_and_link_capacity(model: pyo.ConcreteModel, data: PathData) -> None:
@@ -146,7 +138,7 @@ def server_and_link_capacity(model: pyo.ConcreteModel, data: PathData) -> None:
         "server_and_link_capacity",
         data.rate_rows,
         lambda path, amount: [(amount * c, v) for c, v in rate_terms(model, data, path)],
-        lambda v, amount: [(amount * prefix_most(data, v), model.prefix_rate[v])],
+        lambda v, amount: [(amount * data.most_of_prefix[v], model.prefix_rate[v])],
     )
 
 
@@ -163,16 +155,13 @@ def memory_capacity(model: pyo.ConcreteModel, data: PathData) -> None:
 
 def average_accuracy_definition(model: pyo.ConcreteModel, data: PathData) -> None:
     """A = sum over p: w[t(p)] A[p] x[p]."""
-    coefficients = [
-        data.weight[task] * accuracy / data.goal.accuracy_unit
-        for task, accuracy in zip(data.task_of, data.accuracy, strict=True)
+    unit = data.goal.accuracy_unit
+    share = [
+        data.weight[t] * accuracy / unit
+        for t, accuracy in zip(data.task_of, data.accuracy, strict=True)
     ]
     model.average_accuracy_definition = pyo.Constraint(
-        expr=(
-            0.0,
-            weighted([*coefficients, -1.0], [*model.choose.values(), model.average_accuracy]),
-            0.0,
-        )
+        expr=linear(zip(share, model.choose.values(), strict=True)) == model.average_accuracy
     )
 
 
@@ -182,13 +171,9 @@ def throughput_definition(model: pyo.ConcreteModel, data: PathData) -> None:
     The floors are constant because every task takes exactly one path.
     """
     unit = data.goal.throughput_unit
-    coefficients = [extra_rate(data, p) / unit for p in model.extra]
+    beyond = linear((data.extra_rate[p] / unit, u) for p, u in model.extra.items())
     model.throughput_definition = pyo.Constraint(
-        expr=(
-            -sum(data.floor) / unit,
-            weighted([*coefficients, -1.0], [*model.extra.values(), model.throughput]),
-            -sum(data.floor) / unit,
-        )
+        expr=beyond - model.throughput == -sum(data.floor) / unit
     )
 
 
@@ -210,35 +195,13 @@ def add_cut(
     ]
     if not pairs:
         return None
-    return model.cuts.add((None, weighted([c for c, _ in pairs], [v for _, v in pairs]), limit))
+    return model.cuts.add(linear(pairs) <= limit)
 
 
-def extra_rate(data: PathData, path: int) -> float:
-    """Return R[p] - f[t(p)], what path p can do beyond the floor [inferences/s]."""
-    return data.most_rate[path] - data.floor[data.task_of[path]]
-
-
-def rate_terms(model: pyo.ConcreteModel, data: PathData, path: int) -> list[tuple[float, Any]]:
-    """Return r[p] = f x[p] + (R[p] - f) u[p] as pairs of coefficient and variable."""
+def rate_terms(model: pyo.ConcreteModel, data: PathData, path: int) -> Terms:
+    """Return r[p] = f x[p] + (R[p] - f) u[p]."""
     floor = data.floor[data.task_of[path]]
-    pairs = [(floor, model.choose[path])] if floor > 0.0 else []
+    terms = [(floor, model.choose[path])] if floor > 0.0 else []
     if path in model.extra:
-        pairs.append((extra_rate(data, path), model.extra[path]))
-    return pairs
-
-
-def prefix_most(data: PathData, prefix: int) -> float:
-    """Return R[v], the largest R[p] of a shared prefix's paths [inferences/s].
-
-    At least the floor, which no capacity may allow where capacities can give way.
-    """
-    paths = [p for members in data.prefixes[prefix] for p in members]
-    most = max(max(data.most_rate[p], data.floor[data.task_of[p]]) for p in paths)
-    return most if most > 0.0 else 1.0
-
-
-def _most_by_task(data: PathData) -> list[float]:
-    most = [0.0] * len(data.task_names)
-    for path, task in enumerate(data.task_of):
-        most[task] = max(most[task], data.most_rate[path])
-    return most
+        terms.append((data.extra_rate[path], model.extra[path]))
+    return terms

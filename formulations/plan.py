@@ -13,14 +13,14 @@ paid once. A task that does not run under a failure is out of its group.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyomo.environ as pyo
 
 from formulations.data import Rows
-from formulations.parts import carries, weighted
+from formulations.parts import carries, linear, weighted
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ class PlanData:
     """Least share of the expected demand that is served."""
     failures: Sequence[Failure] = ()
     """Of choice 0, in period 0."""
+    given_paths: Sequence[int] = ()
+    """Path of each task in choice 0, where that is decided already."""
     cost_unit: float = 1.0
     """The cost is modelled in this unit, so that numbers stay near 1."""
     groups: Sequence[Sequence[int]] = ()
@@ -165,6 +167,8 @@ def plan_variables(model: pyo.ConcreteModel, data: PlanData) -> None:
     """
     paths = range(len(data.task_of))
     model.choose = pyo.Var(range(len(data.min_accuracy)), paths, domain=pyo.Binary)
+    for path in set(paths) - set(data.given_paths) if data.given_paths else ():
+        model.choose[0, path].setub(0)
     model.units = pyo.Var(
         range(len(data.factor)),
         range(len(data.unit)),
@@ -219,19 +223,16 @@ def one_path_per_task_and_choice(model: pyo.ConcreteModel, data: PlanData) -> No
     def rule(m: pyo.ConcreteModel, c: int, t: int) -> Any:
         if not of_task[t]:
             return pyo.Constraint.Infeasible
-        return (1.0, weighted([1.0] * len(of_task[t]), [m.choose[c, p] for p in of_task[t]]), 1.0)
+        return (1.0, linear((1.0, m.choose[c, p]) for p in of_task[t]), 1.0)
 
-    model.one_path_per_task_and_choice = pyo.Constraint(
-        range(len(data.min_accuracy)), range(len(data.task_names)), rule=rule
-    )
+    model.one_path_per_task_and_choice = pyo.Constraint(*_choices_and_tasks(data), rule=rule)
 
 
 def at_most_one_path(model: pyo.ConcreteModel, data: PlanData) -> None:
     """sum over p of t: x[c,p] <= 1: a task that has lost all paths is not served."""
     of_task = _paths_by_task(data)
     model.at_most_one_path = pyo.Constraint(
-        range(len(data.min_accuracy)),
-        range(len(data.task_names)),
+        *_choices_and_tasks(data),
         rule=lambda m, c, t: _at_most([(1.0, m.choose[c, p]) for p in of_task[t]], 1.0),
     )
 
@@ -240,8 +241,8 @@ def served_share_needs_path(model: pyo.ConcreteModel, data: PlanData) -> None:
     """s[k,p] <= x[c(k),p]: its big-M is 1, since a share is at most all of the demand."""
 
     def rule(m: pyo.ConcreteModel, k: int, p: int) -> Any:
-        choice = data.situations[k].choice
-        return (None, weighted([1.0, -1.0], [m.serve[k, p], m.choose[choice, p]]), 0.0)
+        chosen = m.choose[data.situations[k].choice, p]
+        return (None, linear([(1.0, m.serve[k, p]), (-1.0, chosen)]), 0.0)
 
     model.served_share_needs_path = pyo.Constraint(list(model.serve), rule=rule)
 
@@ -251,7 +252,7 @@ def units_are_kept(model: pyo.ConcreteModel, data: PlanData) -> None:
     model.units_are_kept = pyo.Constraint(
         range(1, len(data.factor)),
         range(len(data.unit)),
-        rule=lambda m, h, i: (0.0, weighted([1.0, -1.0], [m.units[h, i], m.units[h - 1, i]]), None),
+        rule=lambda m, h, i: (0.0, linear([(1.0, m.units[h, i]), (-1.0, m.units[h - 1, i])]), None),
     )
 
 
@@ -265,22 +266,17 @@ def capacity_in_situations(model: pyo.ConcreteModel, data: PlanData) -> None:
 
     def rule(m: pyo.ConcreteModel, k: int, i: int) -> Any:
         situation = data.situations[k]
-        pairs = []
-        for p, amount in data.rate_rows.entries[i]:
-            load = amount * situation.demand[data.task_of[p]]
-            if load > 0.0:
-                served = m.serve[k, p] if situation.adapts else m.choose[situation.choice, p]
-                pairs.append((load, served))
-        for v, amount in data.rate_rows.shared_of(i):
-            load = amount * _of_group(data, v, situation.demand)
-            if load > 0.0:
-                carried = (
-                    m.prefix_share[k, v]
-                    if situation.adapts
-                    else m.prefix_in_use[situation.choice, v]
-                )
-                pairs.append((load, carried))
-        return _within_capacity(m, data, i, situation.period, pairs)
+        served, carried, number = m.choose, m.prefix_in_use, situation.choice
+        if situation.adapts:
+            served, carried, number = m.serve, m.prefix_share, k
+        load = _load(
+            data,
+            (data.rate_rows, i),
+            situation.demand,
+            lambda p: [served[number, p]],
+            lambda v: [carried[number, v]],
+        )
+        return _within_capacity(m, data, i, situation.period, load)
 
     model.capacity_in_situations = pyo.Constraint(
         range(len(data.situations)), range(len(data.unit)), rule=rule
@@ -291,9 +287,14 @@ def memory_of_choices(model: pyo.ConcreteModel, data: PlanData) -> None:
     """sum over p: mem[p,i] x[c,p] + sum over v: mem[v,i] z[c,v] <= 1."""
 
     def rule(m: pyo.ConcreteModel, c: int, i: int) -> Any:
-        pairs = [(amount, m.choose[c, p]) for p, amount in data.memory_rows.entries[i]]
-        pairs += [(amount, m.prefix_in_use[c, v]) for v, amount in data.memory_rows.shared_of(i)]
-        return _at_most(pairs, 1.0 + data.rounding)
+        load = _load(
+            data,
+            (data.memory_rows, i),
+            [1.0] * len(data.task_names),
+            lambda p: [m.choose[c, p]],
+            lambda v: [m.prefix_in_use[c, v]],
+        )
+        return _at_most(load, 1.0 + data.rounding)
 
     model.memory_of_choices = pyo.Constraint(
         range(len(data.min_accuracy)), range(len(data.memory_rows.entries)), rule=rule
@@ -302,19 +303,16 @@ def memory_of_choices(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 def accuracy_of_choices(model: pyo.ConcreteModel, data: PlanData) -> None:
     """sum over p: w[t(p)] A[p] x[c,p] >= the floor of choice c on the average accuracy."""
-    coefficients = [
-        data.weight[task] * accuracy
-        for task, accuracy in zip(data.task_of, data.accuracy, strict=True)
-    ]
+    gain = [data.weight[t] * a for t, a in zip(data.task_of, data.accuracy, strict=True)]
 
     def rule(m: pyo.ConcreteModel, c: int) -> Any:
         floor = data.min_accuracy[c]
         if floor is None or floor <= data.rounding:
             return pyo.Constraint.Skip
-        if not any(coefficients):
+        if not any(gain):
             return pyo.Constraint.Infeasible
-        chosen = [m.choose[c, p] for p in range(len(coefficients))]
-        return (floor - data.rounding, weighted(coefficients, chosen), None)
+        total = linear((g, m.choose[c, p]) for p, g in enumerate(gain))
+        return (floor - data.rounding, total, None)
 
     model.accuracy_of_choices = pyo.Constraint(range(len(data.min_accuracy)), rule=rule)
 
@@ -331,8 +329,7 @@ def floors_are_served(model: pyo.ConcreteModel, data: PlanData) -> None:
     def rule(m: pyo.ConcreteModel, k: int, t: int) -> Any:
         if not data.situations[k].adapts or least[k][t] <= 0.0 or not of_task[t]:
             return pyo.Constraint.Skip
-        served = [m.serve[k, p] for p in of_task[t]]
-        return (least[k][t], weighted([1.0] * len(served), served), None)
+        return (least[k][t], linear((1.0, m.serve[k, p]) for p in of_task[t]), None)
 
     model.floors_are_served = pyo.Constraint(
         range(len(data.situations)), range(len(data.task_names)), rule=rule
@@ -346,10 +343,9 @@ def one_share_per_group(model: pyo.ConcreteModel, data: PlanData) -> None:
     for k, situation in enumerate(data.situations):
         for first, *others in data.groups if situation.adapts else ():
             for task in others:
-                served = [model.serve[k, p] for p in of_task[task]]
-                like = [model.serve[k, p] for p in of_task[first]]
-                signs = [1.0] * len(served) + [-1.0] * len(like)
-                model.one_share_per_group.add((0.0, weighted(signs, served + like), 0.0))
+                served = [(1.0, model.serve[k, p]) for p in of_task[task]]
+                like = [(-1.0, model.serve[k, p]) for p in of_task[first]]
+                model.one_share_per_group.add((0.0, linear(served + like), 0.0))
 
 
 def one_share_of_those_that_run(model: pyo.ConcreteModel, data: PlanData) -> None:
@@ -360,52 +356,34 @@ def one_share_of_those_that_run(model: pyo.ConcreteModel, data: PlanData) -> Non
     """
     of_task = _paths_by_task(data)
     model.group_share = pyo.Var(range(len(data.groups)), bounds=(0.0, 1.0))
-    model.one_share_of_those_that_run = pyo.ConstraintList()
+    model.one_share_of_those_that_run = rows = pyo.ConstraintList()
     for g, tasks in enumerate(data.groups):
+        share = model.group_share[g]
         for task in tasks:
-            served = [model.serve[0, p] for p in of_task[task]]
-            chosen = [model.choose[0, p] for p in of_task[task]]
-            share = [model.group_share[g]]
-            minus = [-1.0] * len(served)
-            model.one_share_of_those_that_run.add(
-                (None, weighted([1.0] * len(served) + [-1.0], served + share), 0.0)
-            )
-            model.one_share_of_those_that_run.add(
-                (
-                    None,
-                    weighted([1.0] + [1.0] * len(chosen) + minus, share + chosen + served),
-                    1.0,
-                )
-            )
+            served = [(1.0, model.serve[0, p]) for p in of_task[task]]
+            short = [(-1.0, variable) for _, variable in served]
+            chosen = [(1.0, model.choose[0, p]) for p in of_task[task]]
+            rows.add((None, linear([*served, (-1.0, share)]), 0.0))
+            rows.add((None, linear([(1.0, share), *chosen, *short]), 1.0))
 
 
 def prefix_is_in_use(model: pyo.ConcreteModel, data: PlanData) -> None:
     """z[c,v] >= sum over p of t through v: x[c,p], for every task t that can walk v."""
-    model.prefix_is_in_use = pyo.ConstraintList()
-    for (c, v), used in model.prefix_in_use.items():
-        for paths in data.prefixes[v]:
-            model.prefix_is_in_use.add(carries(used, [model.choose[c, p] for p in paths]))
+    model.prefix_is_in_use = _carrying(data, model.prefix_in_use, lambda c, p: [model.choose[c, p]])
 
 
 def prefix_carries_share(model: pyo.ConcreteModel, data: PlanData) -> None:
     """phi[k,v] >= sum over p of t through v: s[k,p], for every task t that can walk v."""
-    model.prefix_carries_share = pyo.ConstraintList()
-    for (k, v), share in model.prefix_share.items():
-        for paths in data.prefixes[v]:
-            model.prefix_carries_share.add(carries(share, [model.serve[k, p] for p in paths]))
+    model.prefix_carries_share = _carrying(
+        data, model.prefix_share, lambda k, p: [model.serve[k, p]]
+    )
 
 
 def prefix_is_in_use_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
     """z[f,v] >= sum over p of t through v avoiding f: x[0,p] + y[f,p], for every t."""
-    stays = [avoiding(data, f) for f in range(len(data.failures))]
-    model.prefix_is_in_use_under_failure = pyo.ConstraintList()
-    for (f, v), used in model.prefix_in_failure.items():
-        for paths in data.prefixes[v]:
-            running = [p for p in paths if p in stays[f]]
-            variables = [model.choose[0, p] for p in running]
-            variables += [model.backup[f, p] for p in running if (f, p) in model.backup]
-            if variables:
-                model.prefix_is_in_use_under_failure.add(carries(used, variables))
+    model.prefix_is_in_use_under_failure = _carrying(
+        data, model.prefix_in_failure, lambda f, p: running_in_failure(model, data, f, p)
+    )
 
 
 def share_of_each_situation(model: pyo.ConcreteModel, data: PlanData) -> None:
@@ -439,13 +417,11 @@ def backup_where_hit(model: pyo.ConcreteModel, data: PlanData) -> None:
     backups: dict[tuple[int, int], list[int]] = {}
     for f, p in model.backup:
         backups.setdefault((f, data.task_of[p]), []).append(p)
-    visits = [failure.visiting for failure in data.failures]
 
     def rule(m: pyo.ConcreteModel, f: int, t: int) -> Any:
-        hit = [p for p in sorted(visits[f]) if data.task_of[p] == t]
-        signs = [1.0] * len(backups[f, t]) + [-1.0] * len(hit)
-        variables = [m.backup[f, p] for p in backups[f, t]] + [m.choose[0, p] for p in hit]
-        return (0.0, weighted(signs, variables), 0.0)
+        hit = [p for p in sorted(data.failures[f].visiting) if data.task_of[p] == t]
+        moved = [(1.0, m.backup[f, p]) for p in backups[f, t]]
+        return (0.0, linear(moved + [(-1.0, m.choose[0, p]) for p in hit]), 0.0)
 
     model.backup_where_hit = pyo.Constraint(list(backups), rule=rule)
 
@@ -457,28 +433,17 @@ def capacity_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
     out where no backup uses server or link i: the load is then part of the load without a
     failure, since no task keeps more than its demand.
     """
-    visits = [failure.visiting for failure in data.failures]
 
     def rule(m: pyo.ConcreteModel, f: int, i: int) -> Any:
-        failure = data.failures[f]
-        backups, others = [], []
-        for p, amount in data.rate_rows.entries[i]:
-            load = amount * failure.keep[data.task_of[p]]
-            if load <= 0.0 or p in visits[f]:
-                continue
-            others.append((load, m.choose[0, p]))
-            if (f, p) in m.backup:
-                backups.append((load, m.backup[f, p]))
-        for v, amount in data.rate_rows.shared_of(i):
-            load = amount * _of_group(data, v, failure.keep)
-            running = [p for paths in data.prefixes[v] for p in paths if p not in visits[f]]
-            if load <= 0.0 or not running:
-                continue
-            is_backup = any((f, p) in m.backup for p in running)
-            (backups if is_backup else others).append((load, m.prefix_in_failure[f, v]))
-        if not backups or i == failure.server:
+        failure, rows = data.failures[f], data.rate_rows
+        users = {p for p, _ in rows.entries[i]}
+        users.update(p for v, _ in rows.shared_of(i) for paths in data.prefixes[v] for p in paths)
+        moves = any((f, p) in m.backup and failure.keep[data.task_of[p]] > 0.0 for p in users)
+        if not moves or i == failure.server:
             return pyo.Constraint.Skip
-        return _within_capacity(m, data, i, 0, backups + others)
+        return _within_capacity(
+            m, data, i, 0, _load_in_failure(m, data, (rows, i), f, failure.keep)
+        )
 
     model.capacity_under_failure = pyo.Constraint(
         range(len(data.failures)), range(len(data.unit)), rule=rule
@@ -490,19 +455,11 @@ def memory_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
 
     These are the adapters in use then.
     """
-    visits = [failure.visiting for failure in data.failures]
+    once = [1.0] * len(data.task_names)
 
     def rule(m: pyo.ConcreteModel, f: int, i: int) -> Any:
-        pairs = []
-        for p, amount in data.memory_rows.entries[i]:
-            if p not in visits[f]:
-                pairs.append((amount, m.choose[0, p]))
-                if (f, p) in m.backup:
-                    pairs.append((amount, m.backup[f, p]))
-        pairs += [
-            (amount, m.prefix_in_failure[f, v]) for v, amount in data.memory_rows.shared_of(i)
-        ]
-        return _at_most(pairs, 1.0 + data.rounding)
+        load = _load_in_failure(m, data, (data.memory_rows, i), f, once)
+        return _at_most(load, 1.0 + data.rounding)
 
     model.memory_under_failure = pyo.Constraint(
         range(len(data.failures)), range(len(data.memory_rows.entries)), rule=rule
@@ -511,14 +468,14 @@ def memory_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 def least_cost(model: pyo.ConcreteModel, data: PlanData) -> None:
     """Maximise -(sum over h, i: f[h] c[i] (n[h,i] - n[h-1,i])), in units of ``cost_unit``."""
-    pairs = []
-    last = len(data.factor) - 1
-    for h, i in model.units:
-        # n[h,i] is bought at f[h] and stands against what f[h+1] would have paid for it.
-        factor = data.factor[h] - (data.factor[h + 1] if h < last else 0.0)
-        pairs.append((-factor * data.price[i] / data.cost_unit, model.units[h, i]))
+    # n[h,i] is bought at f[h] and stands against what f[h+1] would have paid for it.
+    later = [*data.factor[1:], 0.0]
     model.goal = pyo.Objective(
-        expr=weighted([c for c, _ in pairs], [v for _, v in pairs]), sense=pyo.maximize
+        expr=linear(
+            ((later[h] - data.factor[h]) * data.price[i] / data.cost_unit, units)
+            for (h, i), units in model.units.items()
+        ),
+        sense=pyo.maximize,
     )
 
 
@@ -528,9 +485,11 @@ def most_served(model: pyo.ConcreteModel, data: PlanData) -> None:
     model.goal = pyo.Objective(expr=_served_share(model, data, {0: 1.0}, total), sense=pyo.maximize)
 
 
-def avoiding(data: PlanData, failure: int) -> frozenset[int]:
-    """Return the paths that do not visit the server of a failure."""
-    return frozenset(range(len(data.task_of))) - data.failures[failure].visiting
+def running_in_failure(model: pyo.ConcreteModel, data: PlanData, f: int, p: int) -> list[Any]:
+    """Return x[0,p] and y[f,p] as far as path p can run under failure f."""
+    if p in data.failures[f].visiting:
+        return []
+    return [model.choose[0, p], *([model.backup[f, p]] if (f, p) in model.backup else [])]
 
 
 def needs_units(
@@ -584,14 +543,12 @@ def prefer(model: pyo.ConcreteModel, data: PlanData, most_cost: float) -> None:
     kept = weighted([c / scale for c in goal.linear_coefs], list(goal.linear_vars))
     model.cost_is_kept = pyo.Constraint(expr=(-most_cost / data.cost_unit / scale, kept, None))
     model.goal.deactivate()
-    pairs = [(-data.price[i] / data.cost_unit, n) for (_, i), n in model.units.items()]
-    pairs += [
+    bought = [(-data.price[i] / data.cost_unit, n) for (_, i), n in model.units.items()]
+    accurate = [
         (_TIE * data.weight[data.task_of[p]] * data.accuracy[p], x)
         for (_, p), x in model.choose.items()
     ]
-    model.preference = pyo.Objective(
-        expr=weighted([c for c, _ in pairs], [v for _, v in pairs]), sense=pyo.maximize
-    )
+    model.preference = pyo.Objective(expr=linear(bought + accurate), sense=pyo.maximize)
 
 
 SMALLEST_UNIT = 1e-8
@@ -622,6 +579,10 @@ _SPARE = 1e-6
 """A solver's tolerance, so that what it lets pass elsewhere is not cut off here."""
 
 
+def _choices_and_tasks(data: PlanData) -> tuple[range, range]:
+    return range(len(data.min_accuracy)), range(len(data.task_names))
+
+
 def _paths_by_task(data: PlanData) -> list[list[int]]:
     found: list[list[int]] = [[] for _ in data.task_names]
     for path, task in enumerate(data.task_of):
@@ -629,37 +590,89 @@ def _paths_by_task(data: PlanData) -> list[list[int]]:
     return found
 
 
-def _of_group(data: PlanData, prefix: int, values: Sequence[float]) -> float:
-    """Return the value of the tasks (all have the same one) that can walk a prefix."""
-    return max((values[data.task_of[paths[0]]] for paths in data.prefixes[prefix]), default=0.0)
+Variables = Callable[[int], list[Any]]
+"""The variables whose sum says how much of a path, or of a prefix, runs; none where it cannot."""
+
+
+def _load(
+    data: PlanData,
+    row: tuple[Rows, int],
+    rate: Sequence[float],
+    running: Variables,
+    carried: Variables,
+) -> list[tuple[float, Any]]:
+    """Return sum over p: use[p,i] rate[t(p)] running(p) + sum over v: use[v,i] rate[t] carried(v).
+
+    t being any of the tasks that can walk v: all have one rate.
+    """
+    rows, i = row
+    task_of, pairs = data.task_of, []
+    for p, amount in rows.entries[i]:
+        load = amount * rate[task_of[p]]
+        if load > 0.0:
+            for variable in running(p):
+                pairs.append((load, variable))  # noqa: PERF401 (mostly one: a list takes longer)
+    for v, amount in rows.shared_of(i):
+        load = amount * max((rate[task_of[paths[0]]] for paths in data.prefixes[v]), default=0.0)
+        if load > 0.0:
+            pairs += [(load, variable) for variable in carried(v)]
+    return pairs
+
+
+def _load_in_failure(
+    model: pyo.ConcreteModel,
+    data: PlanData,
+    row: tuple[Rows, int],
+    f: int,
+    rate: Sequence[float],
+) -> list[tuple[float, Any]]:
+    """Return the load of a row under a failure; what nobody can walk then loads nothing."""
+
+    def carried(v: int) -> list[Any]:
+        paths = {p for paths in data.prefixes[v] for p in paths}
+        is_gone = paths <= data.failures[f].visiting
+        return [] if is_gone else [model.prefix_in_failure[f, v]]
+
+    return _load(data, row, rate, lambda p: running_in_failure(model, data, f, p), carried)
+
+
+def _carrying(
+    data: PlanData, prefixes: Any, running: Callable[[int, int], list[Any]]
+) -> pyo.ConstraintList:
+    """prefix[n,v] >= sum over p of t through v: running(n, p), for every task t that can walk v."""
+    rows = [
+        carries(prefix, users)
+        for (n, v), prefix in prefixes.items()
+        for paths in data.prefixes[v]
+        if (users := [variable for p in paths for variable in running(n, p)])
+    ]
+    return pyo.ConstraintList(rule=rows)
 
 
 def _within_capacity(
-    model: pyo.ConcreteModel, data: PlanData, i: int, period: int, pairs: list[tuple[float, Any]]
+    model: pyo.ConcreteModel, data: PlanData, i: int, period: int, load: list[tuple[float, Any]]
 ) -> Any:
-    if not pairs:
+    """Load <= 1 + v[i] n[h,i], divided by L[i]; without any load there is no row."""
+    if not load:
         return pyo.Constraint.Skip
     scale = data.load_unit[i] if data.load_unit else 1.0
     capacity = 1.0
     if data.unit[i] / scale >= SMALLEST_UNIT:
-        pairs = [*pairs, (-data.unit[i], model.units[period, i])]
+        load = [*load, (-data.unit[i], model.units[period, i])]
     else:
         capacity += data.unit[i] * data.most_units[i]
-    return _at_most([(c / scale, v) for c, v in pairs], capacity / scale + data.rounding)
+    return _at_most([(c / scale, v) for c, v in load], capacity / scale + data.rounding)
 
 
 def _at_most(pairs: list[tuple[float, Any]], most: float) -> Any:
-    if not pairs:
-        return pyo.Constraint.Skip
-    return (None, weighted([c for c, _ in pairs], [v for _, v in pairs]), most)
+    return (None, linear(pairs), most) if pairs else pyo.Constraint.Skip
 
 
 def _served_share(
     model: pyo.ConcreteModel, data: PlanData, factor: dict[int, float], total: float
 ) -> Any:
-    pairs = [
-        (factor[k] * data.situations[k].demand[data.task_of[p]] / total, model.serve[k, p])
-        for k, p in model.serve
+    return linear(
+        (factor[k] * data.situations[k].demand[data.task_of[p]] / total, share)
+        for (k, p), share in model.serve.items()
         if k in factor
-    ]
-    return weighted([c for c, _ in pairs], [v for _, v in pairs])
+    )

@@ -21,12 +21,13 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from code_opt.instance.model import Connection, Instance, Task
+from code_opt.instance.model import Alternative, Block, Connection, Instance, Task
 
 SLACK = 1e-9
 """Relative slack of every limit, for rounding; far below the tolerance of results."""
@@ -41,7 +42,7 @@ class ReferencePath:
 
     blocks: tuple[str, ...]
     work: Array
-    """[FLOP], one per server of the instance"""
+    """[FLOP], or device seconds where a server has no FLOP/s; one per server of the instance"""
     traffic: Array
     """[bytes], one per link of the instance"""
     memory: Array
@@ -51,7 +52,10 @@ class ReferencePath:
     """NaN where the path is not measured and predicted below 0."""
     measured: bool
     steps: tuple[tuple[tuple[str | None, ...], Array, Array, Array], ...]
-    """Tail, head and adapter of each step (None: the task's own), its work, traffic, memory."""
+    """Name of each step, its work, traffic and memory. A name is that of an input's way to a
+    server, or tail, head and adapter (None: the task's own)."""
+    source: str = "predicted"
+    """Where the accuracy comes from."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,13 @@ class _Tables:
         self.servers = {server.id: i for i, server in enumerate(instance.servers)}
         self.links = {(link.source, link.target): i for i, link in enumerate(instance.links)}
         self.instance = instance
-        self.speed = np.array([server.flops for server in instance.servers])
+        # What a server sells per second, in the unit of the work there; nothing where all is idle.
+        sold = [
+            (s.devices if s.flops is None else s.flops)
+            * (1.0 if s.max_utilization is None else s.max_utilization)
+            for s in instance.servers
+        ]
+        self.speed = np.array([one or 1.0 for one in sold])
         self.delay = np.array([link.latency for link in instance.links])
         self.bandwidth = np.array(
             [np.inf if link.bandwidth is None else link.bandwidth for link in instance.links]
@@ -96,13 +106,31 @@ class _Tables:
             arcs[connection.source][connection.target] = connection
         return arcs
 
-    def describe(self, task: Task, blocks: tuple[str, ...]) -> ReferencePath | None:
+    def describe(
+        self, task: Task, blocks: tuple[str, ...], alternative: Alternative | None = None
+    ) -> ReferencePath | None:
         """Add up one path; None where a transfer has no link."""
         arcs = self.arcs(task)
+        if alternative is not None:  # nothing but the blocks of its DNN
+            arcs = {tail: {head: None} for tail, head in pairwise(("input", *blocks, "output"))}
         hops = np.zeros(len(self.links))
-        drops, sizes = 0.0, task.accuracy
+        drops, sizes, changed, waited = 0.0, task.accuracy, False, 0.0
         nodes = ["input", *blocks, "output"]
         steps = []
+        sent = self.sent(task, arcs["input"][blocks[0]], self.home[blocks[0]])
+        if sent is not None:
+            start, stop, size = sent
+            ends = (self.instance.servers[start].id, self.instance.servers[stop].id)
+            if start != stop and self.links:
+                if ends not in self.links:
+                    return None
+                traffic = np.zeros(len(self.links))
+                traffic[self.links[ends]] += size
+                hops[self.links[ends]] += 1
+                name = ("sent", *ends, str(size))
+                steps.append(
+                    (name, np.zeros(len(self.servers)), traffic, np.zeros_like(self.speed))
+                )
         for tail, head in zip(nodes[:-1], nodes[1:], strict=True):
             connection = arcs[tail][head]
             work = np.zeros(len(self.servers))
@@ -110,19 +138,29 @@ class _Tables:
             traffic = np.zeros(len(self.links))
             adapter = "identity" if connection is None else connection.share
             steps.append(((tail, head, adapter), work, traffic, memory))
-            if head != "output":
-                work[self.home[head]] += self.block[head].flops
+            running = [] if head == "output" else [(self.home[head], self.block[head])]
+            if connection is not None:
+                near = self.home[head if tail == "input" else tail]
+                running.append((self.servers.get(connection.server or "", near), connection))
+            for place, what in running:
+                amount, time = self.run(place, what)
+                if amount > 0.0 and self.instance.servers[place].devices == 0.0:
+                    return None
+                work[place] += amount
+                waited += time
             if connection is None:
                 continue
+            changed = True
             drops += connection.drop
             sizes += abs(connection.drop)
             at_tail, at_head = self.home.get(tail), self.home.get(head)
             source = tail if tail != "input" else head
             middle = self.servers.get(connection.server or "", self.home[source])
-            work[middle] += connection.flops
             memory[middle] += 4.0 * connection.params
             if connection.bytes is not None:
                 size = connection.bytes
+            elif tail == "input":
+                size = task.input_bytes
             else:
                 size = self.block[tail].output_bytes if tail in self.block else 0.0
             for start, stop in ((at_tail, middle), (middle, at_head)):
@@ -134,13 +172,18 @@ class _Tables:
                 traffic[self.links[ends]] += size
                 hops[self.links[ends]] += 1
         measured = {path.blocks: path.accuracy for path in task.measured_paths}
-        if blocks in measured:
+        is_measured = blocks in measured and alternative is None
+        if alternative is not None:
+            accuracy = alternative.accuracy
+        elif is_measured:
             accuracy = measured[blocks]
         else:
             accuracy = min(1.0, task.accuracy - drops)
             accuracy = max(accuracy, 0.0) if accuracy >= -ROUNDING * sizes else math.nan
+        source = "predicted" if changed else "given"
+        source = "measured" if is_measured else source
         work, traffic, memory = (np.sum([step[k] for step in steps], axis=0) for k in (1, 2, 3))
-        latency = (work / self.speed).sum() + (traffic / self.bandwidth).sum() + hops @ self.delay
+        latency = waited + (traffic / self.bandwidth).sum() + hops @ self.delay
         return ReferencePath(
             blocks,
             work,
@@ -148,9 +191,35 @@ class _Tables:
             memory,
             float(latency),
             accuracy,
-            blocks in measured,
+            is_measured,
             tuple(steps),
+            source,
         )
+
+    def run(self, place: int, what: Block | Connection) -> tuple[float, float]:
+        """Return the work of a block or adapter on a server, and the time that it takes [s]."""
+        server = self.instance.servers[place]
+        n, batch = server.devices, round(server.batch)
+        if what.seconds is not None:
+            time = what.seconds[str(batch)]
+            amount = time / batch * (1.0 if server.flops is None else server.flops / n)
+        elif server.flops is None:
+            return 0.0, 0.0
+        else:
+            amount, time = what.flops, what.flops / (server.flops / n)
+        return amount, time / n if 0.0 < n < 1.0 else time
+
+    def sent(
+        self, task: Task, entry: Connection | None, home: int
+    ) -> tuple[int, int, float] | None:
+        """Return between which servers an input is sent, and its bytes; None: it is not."""
+        if task.origin is None and not task.input_bytes:
+            return None
+        start = self.servers[task.origin or self.dnn[task.dnn].server]
+        if entry is None:
+            return start, home, task.input_bytes
+        stop = home if entry.server is None else self.servers[entry.server]
+        return start, stop, task.input_bytes if entry.bytes is None else entry.bytes
 
     def paths(self, task: Task) -> Iterator[tuple[str, ...]]:
         arcs = self.arcs(task)
@@ -200,8 +269,25 @@ class _Tables:
                     rate = min(rate, self.speed[index] / (hosted * sharing) / work[index])
             for index in range(len(self.links)):
                 if traffic[index] > 0:
-                    rate = min(rate, self.bandwidth[index] / sharing / traffic[index])
+                    split = sharing * self.crossing()[index]
+                    rate = min(rate, self.bandwidth[index] / split / traffic[index])
         return rate
+
+    def crossing(self) -> list[int]:
+        """Return by how many DNNs each link is divided without coordination."""
+        crossed: list[set[str]] = [set() for _ in self.links]
+        by_inputs: set[int] = set()
+        for task in self.instance.tasks:
+            path = self.describe(task, tuple(block.id for block in self.dnn[task.dnn].blocks))
+            if path is None:
+                continue
+            for index in np.flatnonzero(path.traffic > 0).tolist():
+                crossed[index].add(task.dnn)
+            if task.origin is not None or task.input_bytes:
+                ways = 2 if path.steps[0][0][0] == "sent" else 1
+                traffic = np.sum([step[2] for step in path.steps[:ways]], axis=0)
+                by_inputs.update(np.flatnonzero(traffic > 0).tolist())
+        return [len(names) if i in by_inputs else 1 for i, names in enumerate(crossed)]
 
 
 def together(tasks: list[Task], paths: list[ReferencePath]) -> list[Array]:
@@ -209,9 +295,9 @@ def together(tasks: list[Task], paths: list[ReferencePath]) -> list[Array]:
     found: dict[tuple[object, ...], tuple[Array, Array, Array]] = {}
     for task, path in zip(tasks, paths, strict=True):
         walked: tuple[object, ...] = ()
-        for (tail, head, adapter), *costs in path.steps:
-            own = task.id if adapter is None else None
-            walked = (*walked, (tail, head, adapter, own))
+        for name, *costs in path.steps:
+            own = task.id if name[-1] is None else None
+            walked = (*walked, (*name, own))
             found[walked] = tuple(costs)
     return [np.sum([costs[k] for costs in found.values()], axis=0) for k in range(3)]
 
@@ -219,7 +305,9 @@ def together(tasks: list[Task], paths: list[ReferencePath]) -> list[Array]:
 def count_paths(instance: Instance) -> int:
     """Return the number of combinations of paths, inadmissible ones included."""
     tables = _Tables(instance)
-    return math.prod(sum(1 for _ in tables.paths(task)) for task in instance.tasks)
+    return math.prod(
+        sum(1 for _ in tables.paths(task)) + len(task.alternatives) for task in instance.tasks
+    )
 
 
 def reference_pool(instance: Instance, limits: bool = True) -> dict[str, list[ReferencePath]]:
@@ -234,8 +322,12 @@ def reference_pool(instance: Instance, limits: bool = True) -> dict[str, list[Re
     for task in instance.tasks:
         latency = math.inf if task.max_latency is None else task.max_latency
         pool[task.id] = []
-        for blocks in tables.paths(task):
-            path = tables.describe(task, blocks)
+        ways: list[tuple[tuple[str, ...], Alternative | None]] = [
+            (blocks, None) for blocks in tables.paths(task)
+        ]
+        ways += [(tuple(b.id for b in tables.dnn[a.dnn].blocks), a) for a in task.alternatives]
+        for blocks, alternative in ways:
+            path = tables.describe(task, blocks, alternative)
             if path is None or math.isnan(path.accuracy):
                 continue
             if limits and (
@@ -265,6 +357,7 @@ def solve_reference(
     objective: str = "reward",
     min_accuracy: float | None = None,
     min_throughput: float | None = None,
+    measured_only: bool = False,
     most: int = 20_000,
 ) -> Reference | None:
     """Return the best assignment, or None where there is none.
@@ -274,12 +367,15 @@ def solve_reference(
         objective: ``reward``, ``throughput`` or ``accuracy``.
         min_accuracy: floor of the average accuracy.
         min_throughput: floor of the total throughput [inferences/s].
+        measured_only: leave out paths whose accuracy is predicted.
         most: combinations that are tried at most.
 
     Raises:
         ValueError: too many combinations, or an unlimited rate.
     """
     pool = reference_pool(instance)
+    if measured_only:
+        pool = {t: [p for p in paths if p.source != "predicted"] for t, paths in pool.items()}
     combinations = math.prod(map(len, pool.values()))
     if combinations > most:
         raise ValueError(f"{combinations} combinations, more than {most}")

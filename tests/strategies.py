@@ -34,6 +34,8 @@ def instances(draw: st.DrawFn, /, **options: Any) -> Instance:
         "limits": st.booleans(),
         "rates": st.booleans(),
         "measured": st.booleans(),
+        "inputs": st.booleans(),
+        "alternatives": st.booleans(),
     }
     chosen = {name: options.get(name, draw(choice)) for name, choice in choices.items()}
     return random_instance(draw(st.integers(0, 2**32 - 1)), **{**options, **chosen})
@@ -48,6 +50,9 @@ def random_data(
     rates: bool = True,
     measured: bool = True,
     groups: bool = False,
+    devices: bool = False,
+    inputs: bool = False,
+    alternatives: bool = False,
     max_combinations: int = MAX_COMBINATIONS,
 ) -> Data:
     """Return a random instance as plain data; the same for the same seed and options.
@@ -61,11 +66,19 @@ def random_data(
         measured: whether there may be measured paths.
         groups: whether tasks look at the same input and share adapters; then more of them do
             than not, and there are at least two tasks.
+        devices: whether servers have several devices, or none, run batches and sell a part of their
+            time, and work has measured times, on some servers nothing else.
+        alternatives: whether other DNNs may answer tasks all by themselves.
+        inputs: whether inputs of tasks may be sent, from the server of their DNN or another one.
         max_combinations: most combinations of paths; connections are left out until it holds.
     """
-    return _Draw(np.random.default_rng(seed), limits, rates, measured).instance(
-        f"random-{seed}", services, links, groups, max_combinations
+    draw = _Draw(np.random.default_rng(seed), limits, rates, measured)
+    data = draw.instance(
+        f"random-{seed}", services, links, groups, inputs, alternatives, max_combinations
     )
+    if devices:
+        draw.draw_devices(data)
+    return data
 
 
 class _Draw:
@@ -102,6 +115,8 @@ class _Draw:
         services: int | None,
         links: Links | None,
         groups: bool,
+        inputs: bool,
+        alternatives: bool,
         max_combinations: int,
     ) -> Data:
         count = self.integer(2, 4) if services is None else services
@@ -130,6 +145,11 @@ class _Draw:
             tasks[0]["weight"] = 1.0
         if groups:
             self.group(tasks)
+        if inputs:
+            self.draw_inputs(tasks)
+        if alternatives:
+            for task in tasks:
+                task["alternatives"] = self.draw_alternatives(task)
         self.thin_out(tasks, max_combinations)
         if self.measured:
             for task in tasks:
@@ -292,6 +312,43 @@ class _Draw:
                 if most is None or self.chance(0.5):
                     task["floor"] = 0.0  # the group has the largest floor of its tasks
 
+    def draw_inputs(self, tasks: list[Data]) -> None:
+        """Let inputs of most tasks be sent, of those of an input group all or none."""
+        drawn: dict[str, Data] = {}
+        for task in tasks:
+            keys = {
+                "input_bytes": 0.0 if self.chance(0.2) else self.power(3.0, 5.0),
+                "origin": self.one_of(self.speed) if self.chance(0.5) else None,
+            }
+            if self.chance(0.2):
+                keys = {}
+            task |= drawn.setdefault(task.get("input_group") or task["id"], keys)
+            for connection in task["connections"]:
+                if connection["source"] == "input" and self.chance(0.3):
+                    common = connection.get("share") is not None
+                    connection["bytes"] = None if common else self.power(2.0, 4.5)
+        # The same adapter has the same size, for whichever task it was drawn.
+        for task in tasks:
+            for connection in task["connections"]:
+                if connection["source"] == "input" and connection.get("share") is not None:
+                    connection["bytes"] = None
+
+    def draw_alternatives(self, task: Data) -> list[Data]:
+        """Let some other DNNs answer a task; connections may lead along the same blocks."""
+        found = []
+        for name, trunk in self.trunks.items():
+            if name == task["dnn"] or not self.chance(0.5):
+                continue
+            accuracy = task["accuracy"] + self.uniform(-0.2, 0.1)
+            samples = float(self.integer(50, 5000)) if self.chance(0.5) else None
+            accuracy = min(1.0, max(0.0, accuracy))
+            found.append({"dnn": name, "accuracy": accuracy, "samples": samples})
+            ends = {(c["source"], c["target"]) for c in task["connections"]}
+            for pair in (("input", trunk[0]), (trunk[-1], "output")):
+                if pair not in ends and self.chance(0.3):
+                    task["connections"].append(self.draw_connection(*pair))
+        return found
+
     def let_share(self, group: list[Data]) -> None:
         """Draw the connections of a group anew, many of them common to several tasks."""
         place: dict[str, float] = {}
@@ -350,6 +407,62 @@ class _Draw:
             "server": self.one_of(self.speed) if self.chance(0.2) else None,
         }
 
+    def draw_devices(self, data: Data) -> None:
+        """Give servers devices, batches and headroom, and work measured times."""
+        servers = {server["id"]: server for server in data["servers"]}
+        for server in servers.values():
+            server["devices"] = self.one_of([1, 1, 2, 3, 0.5, 1.5])
+            server["batch"] = self.one_of([1, 1, 1, 4, 8])
+            server["max_utilization"] = None if self.chance(0.5) else self.uniform(0.4, 1.0)
+        timed = [name for name in servers if self.chance(0.4)]
+        adapters: dict[tuple[Any, ...], Any] = {}
+        for dnn in data["dnns"]:
+            for block in dnn["blocks"]:
+                self.draw_seconds(block, servers[dnn["server"]], dnn["server"] in timed)
+        for task in data["tasks"]:
+            for c in task["connections"]:
+                if c.get("share") == "identity":
+                    continue
+                near = c["target"] if c["source"] == "input" else c["source"]
+                name = c["server"] or self.home[near]
+                self.draw_seconds(c, servers[name], name in timed)
+                if c.get("share") is not None:  # the same adapter takes the same time
+                    ends = (task.get("input_group"), c["source"], c["target"])
+                    c["seconds"] = adapters.setdefault(ends, c["seconds"])
+            (home,) = (d for d in self.dnns if d["id"] == task["dnn"])
+            native = sum(b["flops"] for b in home["blocks"]) / self.speed[home["server"]]
+            if task["max_latency"] is not None:  # as many times the native one as before
+                server = servers[home["server"]]
+                time = sum(self.batch_seconds(block, server) for block in home["blocks"])
+                task["max_latency"] *= max(time, 1e-6) / (native or 1e-3)
+            if task["floor"] != "standalone":
+                task["floor"] *= 0.5
+        for name in timed:
+            servers[name]["flops"] = None
+            if self.chance(0.1):
+                servers[name]["devices"] = 0
+
+    def draw_seconds(self, work: Data, server: Data, is_needed: bool) -> None:
+        work["seconds"] = None
+        if work["flops"] == 0.0 or not (is_needed or self.chance(0.3)):
+            return
+        batch = server["batch"]
+        time = work["flops"] * server["devices"] / server["flops"] * self.power(-0.5, 0.5)
+        if batch == 1 and self.chance(0.5):
+            work["seconds"] = time
+        else:
+            work["seconds"] = {"1": time, "2": 1.5 * time, str(batch): time * batch**0.7}
+
+    @staticmethod
+    def batch_seconds(work: Data, server: Data) -> float:
+        """Return the time of a batch of some work, before FLOP/s are taken away [s]."""
+        times, devices = work["seconds"], server["devices"]
+        if times is None:
+            time = work["flops"] * devices / server["flops"]
+        else:
+            time = times[str(server["batch"])] if isinstance(times, dict) else times
+        return float(time / min(1.0, devices))
+
     # -- paths --
 
     def paths(self, task: Data) -> Iterator[tuple[str, ...]]:
@@ -370,17 +483,28 @@ class _Draw:
                 stack += [(*path, head) for head in sorted(heads[path[-1]])]
 
     def thin_out(self, tasks: list[Data], most: int) -> None:
-        counts = [sum(1 for _ in self.paths(task)) for task in tasks]
+        more = [len(task.get("alternatives", ())) for task in tasks]
+        counts = [sum(1 for _ in self.paths(t)) + n for t, n in zip(tasks, more, strict=True)]
         while math.prod(counts) > most:
             t = int(np.argmax(counts))
             connections = tasks[t]["connections"]
-            del connections[self.integer(0, len(connections) - 1)]
-            counts[t] = sum(1 for _ in self.paths(tasks[t]))
+            if not connections:
+                tasks[t]["alternatives"].pop()
+                more[t] -= 1
+            else:
+                del connections[self.integer(0, len(connections) - 1)]
+            counts[t] = sum(1 for _ in self.paths(tasks[t])) + more[t]
 
-    def linked(self, connection: Data) -> bool:
-        """Whether all transfers of a connection have a link."""
-        source, target = connection["source"], connection["target"]
-        stops = [self.home.get(source), connection["server"], self.home.get(target)]
+    def linked(self, task: Data, source: str, target: str, connection: Data | None) -> bool:
+        """Whether all transfers of a step have a link."""
+        start = self.home.get(source)
+        if source == "input" and (task.get("input_bytes") or task.get("origin")):
+            start = task["origin"] or self.home[self.trunks[task["dnn"]][0]]
+            at = connection["server"] if connection and connection["server"] else None
+            stops = [start, at or self.home[target], self.home[target]]
+        else:
+            at = connection["server"] if connection else None
+            stops = [start, at, self.home.get(target)]
         stops = [stop for stop in stops if stop is not None]
         pairs = {(link["source"], link["target"]) for link in self.links}
         hops = zip(stops, stops[1:], strict=False)
@@ -393,8 +517,9 @@ class _Draw:
         by_ends = {(c["source"], c["target"]): c for c in task["connections"]}
         usable = []
         for path in self.paths(task):
-            used = [by_ends[s] for s in zip(path, path[1:], strict=False) if s in by_ends]
-            if all(map(self.linked, used)):
+            steps = list(zip(path, path[1:], strict=False))
+            used = [by_ends[s] for s in steps if s in by_ends]
+            if all(self.linked(task, *s, by_ends.get(s)) for s in steps):
                 usable.append((path[1:-1], sum(c["drop"] for c in used)))
         order = self.rng.permutation(len(usable))[: self.integer(1, 3)]
         measured = []

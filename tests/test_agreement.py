@@ -52,7 +52,10 @@ def agree(seed: int, **options) -> str:
         local = solve(instance, "local")
         if local.has_solution:
             floors["min_throughput"] = float(local.throughput * rng.uniform(0.8, 1.2))
-    expected = solve_reference(instance, objective=objective, **floors)
+    share = float(rng.uniform(0.3, 1.0)) if options.get("devices") and rng.random() < 0.4 else None
+    sold = instance.with_max_utilization(share)
+    expected = solve_reference(sold, objective=objective, **floors)
+    floors["max_utilization"] = share
     for formulation in ("path", "flow", "colgen"):
         # A proof must not lean on the heuristic's luck: start well, badly and not at all.
         start = [search, no_start, poor_start][int(rng.integers(3))]
@@ -90,6 +93,33 @@ def test_hundreds_of_random_instances_with_shared_inputs(block):
     assert "feasible" in statuses
 
 
+@pytest.mark.parametrize("block", range(25))
+def test_hundreds_of_random_instances_in_device_time(block):
+    """With several devices, batches, headroom, measured times, and groups in every third one."""
+    seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
+    statuses = {
+        agree(500_000 + seed, devices=True, groups=seed % 3 == 0, max_combinations=1500)
+        for seed in seeds
+    }
+    assert "feasible" in statuses
+
+
+@pytest.mark.parametrize("block", range(20))
+def test_hundreds_of_random_instances_whose_inputs_are_sent(block):
+    seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
+    options = {"links": "all" if block % 2 else "some", "inputs": True, "groups": block % 4 > 1}
+    statuses = {agree(300_000 + seed, max_combinations=1500, **options) for seed in seeds}
+    assert "feasible" in statuses
+
+
+@pytest.mark.parametrize("block", range(20))
+def test_hundreds_of_random_instances_with_alternatives(block):
+    seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
+    options = {"alternatives": True, "inputs": block % 2 == 0, "groups": block % 4 > 1}
+    statuses = {agree(500_000 + seed, max_combinations=1500, **options) for seed in seeds}
+    assert "feasible" in statuses
+
+
 @pytest.mark.long
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("block", range(100))
@@ -104,3 +134,27 @@ def test_thousands_of_random_instances(block):
 def test_thousands_of_random_instances_with_shared_inputs(block):
     for i in range(50):
         agree(200_000 + 50 * block + i, groups=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("block", range(100))
+def test_thousands_of_random_instances_in_device_time(block):
+    for i in range(50):
+        agree(600_000 + 50 * block + i, devices=True, groups=i % 3 == 0)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("block", range(100))
+def test_thousands_of_random_instances_whose_inputs_are_sent(block):
+    for i in range(50):
+        agree(400_000 + 50 * block + i, inputs=True, groups=bool(i % 2))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("block", range(100))
+def test_thousands_of_random_instances_with_alternatives(block):
+    for i in range(50):
+        agree(600_000 + 50 * block + i, alternatives=True, inputs=i % 3 == 0, groups=bool(i % 2))

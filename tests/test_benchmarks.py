@@ -239,7 +239,7 @@ def test_times_stand_beside_the_floor_under_them(runs):
 
 @pytest.mark.parametrize("formulation", ["path", "colgen"])
 def test_modelling_is_measured_as_a_part_of_the_solve(formulation):
-    meter, whole = building.measure(8, 1000, formulation, 30.0, memory=True)
+    meter, whole = building.measure(5, 1000, formulation, 30.0, memory=True)
     assert set(meter.seconds) == {"building", "handing over"}
     assert 0.0 < sum(meter.seconds.values()) < whole
     assert meter.peak > 0.01

@@ -13,6 +13,7 @@ from code_opt.checker import RULES, check
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.result import LinkResult, Result, ServerResult, TaskResult
+from tests.instances import dnn
 from tests.test_promises import PROMISE_RULES
 
 Data = dict[str, Any]
@@ -35,24 +36,8 @@ INSTANCE: Data = {
         {"source": "c", "target": "b", "latency": 0.005},
     ],
     "dnns": [
-        {
-            "id": "A",
-            "server": "a",
-            "blocks": [
-                {"id": "A0", "flops": 2.0, "output_bytes": 10.0},
-                {"id": "A1", "flops": 4.0, "output_bytes": 8.0},
-                {"id": "A2", "flops": 6.0, "output_bytes": 4.0},
-            ],
-        },
-        {
-            "id": "B",
-            "server": "b",
-            "blocks": [
-                {"id": "B0", "flops": 10.0, "output_bytes": 20.0},
-                {"id": "B1", "flops": 10.0, "output_bytes": 10.0},
-                {"id": "B2", "flops": 20.0, "output_bytes": 5.0},
-            ],
-        },
+        dnn("A", "a", [2.0, 4.0, 6.0], [10.0, 8.0, 4.0]),
+        dnn("B", "b", [10.0, 10.0, 20.0], [20.0, 10.0, 5.0]),
     ],
     "tasks": [
         {
@@ -325,6 +310,7 @@ reported("task-accuracy", 0.85, "tasks", 1, "accuracy")  # the prediction, but i
 reported("task-accuracy", 0.49, "tasks", 3, "accuracy")  # a native path can be measured as well
 reported("accuracy-source", "measured", "tasks", 0, "accuracy_source")
 reported("accuracy-source", "predicted", "tasks", 3, "accuracy_source")
+reported("accuracy-interval", (0.4, 0.9), "tasks", 3, "accuracy_interval")
 reported("latency", 0.02, "tasks", 0, "latency")
 reported("latency", 0.0, "tasks", 1, "latency")
 reported("server-load", 623.0, "servers", 0, "load")
@@ -466,6 +452,11 @@ def path_predicted_below_zero(instance: Data, result: Data) -> None:
     instance["tasks"][0]["connections"][0]["drop"] = 0.79
 
 
+@breaks("measured-only")
+def predicted_though_known_ones_were_asked_for(instance: Data, result: Data) -> None:
+    result["measured_only"] = True
+
+
 @breaks("min-accuracy")
 def accuracy_below_the_least(instance: Data, result: Data) -> None:
     instance["tasks"][0]["min_accuracy"] = 0.751
@@ -512,6 +503,27 @@ def instance_was_another(instance: Data, result: Data) -> None:
     before = {**instance, "description": "does not count"}
     result["instance_digest"] = digest_of(build_instance(before))
     instance["tasks"][0]["demand"] = 1e6
+
+
+reported("server-busy", 0.7, "servers", 0, "busy_devices")
+reported("server-devices", 2.0, "servers", 0, "devices")
+reported("asked-utilization", 1.0005, "max_utilization")
+reported("server-overload", 0.6, "max_utilization")  # a sells 0.622
+
+
+@breaks("server-overload")
+def server_without_headroom(instance: Data, result: Data) -> None:
+    instance["servers"][0]["max_utilization"] = 0.6
+
+
+@breaks("path-devices")
+def server_without_devices(instance: Data, result: Data) -> None:
+    result["min_throughput"] = None
+    set_rate(result, "cross", 0.0)  # so that nothing is overloaded
+    instance["tasks"][0]["floor"] = 0.0
+    instance["servers"][2].update(flops=None, devices=0.0)
+    instance["tasks"][0]["connections"][0]["seconds"] = {"1": 0.002}
+    result["servers"][2].update(load=None, capacity=None)
 
 
 @breaks("servers")
@@ -947,23 +959,8 @@ GROUPED: Data = {
         {"source": "q", "target": "p", "bandwidth": 1000.0},
     ],
     "dnns": [
-        {
-            "id": "P",
-            "server": "p",
-            "blocks": [
-                {"id": "P0", "flops": 5.0, "output_bytes": 50.0},
-                {"id": "P1", "flops": 7.0, "output_bytes": 30.0},
-                {"id": "P2", "flops": 4.0},
-            ],
-        },
-        {
-            "id": "Q",
-            "server": "q",
-            "blocks": [
-                {"id": "Q0", "flops": 6.0, "output_bytes": 20.0},
-                {"id": "Q1", "flops": 8.0, "output_bytes": 10.0},
-            ],
-        },
+        dnn("P", "p", [5.0, 7.0, 4.0], [50.0, 30.0]),
+        dnn("Q", "q", [6.0, 8.0], [20.0, 10.0]),
     ],
     "tasks": [
         {
@@ -1165,9 +1162,7 @@ def test_a_shared_prefix_can_overload() -> None:
         ),
         # another server hosts no more than before, but p now hosts two DNNs
         (
-            lambda i: i["dnns"].append(
-                {"id": "R", "server": "p", "blocks": [{"id": "R0", "flops": 1.0}]}
-            ),
+            lambda i: i["dnns"].append(dnn("R", "p", [1.0])),
             12.5,
         ),
     ],
@@ -1286,3 +1281,113 @@ def test_floors_of_accuracy_allow_for_the_rounding_of_the_prediction() -> None:
     result.update(accuracy=predicted, min_accuracy=1.01e-12)
     set_value(result, predicted**2 * 80)
     assert fired(instance, result) == []
+
+
+# Inputs that are sent
+
+
+def sent() -> tuple[Instance, Result]:
+    """A camera at `gate`, the networks of its two tasks at `hall`; the input crosses once."""
+    task: Data = {
+        "dnn": "d",
+        "accuracy": 0.9,
+        "input_group": "camera",
+        "input_bytes": 100.0,
+        "origin": "gate",
+    }
+    instance = Instance.model_validate(
+        {
+            "schema": "code-opt/instance/1",
+            "servers": [{"id": "gate", "flops": 1000.0}, {"id": "hall", "flops": 1000.0}],
+            "links": [
+                {"source": "gate", "target": "hall", "bandwidth": 2000.0, "latency": 0.01},
+                {"source": "hall", "target": "gate"},
+            ],
+            "dnns": [
+                {"id": "d", "server": "hall", "blocks": [{"id": "d/0", "flops": 20.0}]},
+                {"id": "e", "server": "hall", "blocks": [{"id": "e/0", "flops": 30.0}]},
+            ],
+            "tasks": [{**task, "id": "t"}, {**task, "id": "u", "dnn": "e"}],
+        }
+    )
+    rows = [
+        TaskResult(
+            task=name,
+            path=(block,),
+            rate=10.0,
+            accuracy=0.9,
+            accuracy_source="predicted",
+            latency=0.06 + work / 1000.0,  # 50 ms on the link, 10 ms of way
+        )
+        for name, block, work in (("t", "d/0", 20.0), ("u", "e/0", 30.0))
+    ]
+    result = Result(
+        instance="",
+        method="lns",
+        status="feasible",
+        reward=18.0,
+        throughput=20.0,
+        accuracy=0.9,
+        tasks=tuple(rows),
+        servers=(
+            ServerResult(server="gate", load=0.0, capacity=1000.0, utilization=0.0),
+            ServerResult(server="hall", load=500.0, capacity=1000.0, utilization=0.5),
+        ),
+        links=(
+            LinkResult(source="gate", target="hall", load=1e3, capacity=2e3, utilization=0.5),
+            LinkResult(source="hall", target="gate", load=0.0, capacity=None, utilization=None),
+        ),
+    )
+    return instance, result
+
+
+def rules_broken(instance: Instance, result: Result) -> set[str]:
+    return {violation.rule for violation in check(result, instance)}
+
+
+def test_an_input_crosses_once_for_its_group() -> None:
+    instance, result = sent()
+    assert rules_broken(instance, result) == set()
+    # Two inputs of 50 bytes are not one of 100, if they are not the same.
+    apart = tuple(t.model_copy(update={"input_group": None}) for t in instance.tasks)
+    own = instance.model_copy(update={"tasks": apart})
+    assert rules_broken(own, result) == {"link-load", "link-utilization"}
+
+
+@pytest.mark.parametrize(
+    ("change", "rules"),
+    [
+        ({"input_bytes": 99.0}, {"latency", "link-load", "link-utilization"}),
+        ({"input_bytes": 300.0}, {"latency", "link-load", "link-utilization", "link-overload"}),
+        ({"origin": None}, {"latency", "link-load", "link-utilization"}),
+        ({"origin": "hall"}, {"latency", "link-load", "link-utilization"}),
+        ({"floor": "standalone"}, set()),
+        ({"max_latency": 0.07}, {"max-latency"}),
+    ],
+)
+def test_what_inputs_take_is_recomputed(change: Data, rules: set[str]) -> None:
+    instance, result = sent()
+    tasks = tuple(task.model_copy(update=change) for task in instance.tasks)
+    assert rules_broken(instance.model_copy(update={"tasks": tasks}), result) == rules
+
+
+def test_inputs_need_their_links() -> None:
+    instance, result = sent()
+    back = instance.model_copy(update={"links": instance.links[1:]})
+    result = result.model_copy(update={"links": result.links[1:]})
+    assert rules_broken(back, result) == {"path-links"}
+
+
+def test_a_link_that_native_inputs_cross_is_divided_by_their_networks() -> None:
+    """Each network has half of the link: 10 inputs a second, that is what each task runs at."""
+    instance, result = sent()
+    tasks = tuple(
+        task.model_copy(update={"input_group": None, "floor": "standalone"})
+        for task in instance.tasks
+    )
+    alone = instance.model_copy(update={"tasks": tasks})
+    link = result.links[0].model_copy(update={"load": 2e3, "utilization": 1.0})
+    result = result.model_copy(update={"links": (link, result.links[1])})
+    assert rules_broken(alone, result) == set()
+    less = tuple(row.model_copy(update={"rate": 9.9}) for row in result.tasks)
+    assert "floor" in rules_broken(alone, result.model_copy(update={"tasks": less}))

@@ -376,6 +376,13 @@ def test_the_readme_says_what_was_measured() -> None:
     more, less = claim.throughput_percent, -claim.accuracy_points
     assert f"{more:.0f} % more throughput at {less:.1f} points" in text
 
+    published = {"set": "sn-net", "way": "exact"}
+    (best,) = stored("published", goal="highest reward", **published).itertuples()
+    (lossless,) = stored("published", goal="no accuracy lost", **published).itertuples()
+    more, less = best.throughput_percent, -best.accuracy_points
+    assert f"{more:.1f} % more throughput at {less:.1f} points less; " in text
+    assert f"{lossless.throughput_percent:.1f} % more at no loss" in text
+
     saving = {"edge": "pair", "growth": 1.5, "max_loss_points": 2, "method": "exact"}
     (least,) = stored("savings", **saving, coordination="full")["units"]
     (native,) = stored("savings", **saving, coordination="none")["units"]

@@ -24,6 +24,7 @@ from code_opt.planning import (
     plan_scenarios,
     plan_sweep,
 )
+from tests.instances import dnn
 
 DATA: dict[str, Any] = {
     "schema": "code-opt/instance/1",
@@ -51,19 +52,8 @@ DATA: dict[str, Any] = {
         {"source": "b", "target": "a"},
     ],
     "dnns": [
-        {
-            "id": "A",
-            "server": "a",
-            "blocks": [
-                {"id": "A0", "flops": 6.0, "output_bytes": 2.0},
-                {"id": "A1", "flops": 4.0},
-            ],
-        },
-        {
-            "id": "B",
-            "server": "b",
-            "blocks": [{"id": "B0", "flops": 10.0}, {"id": "B1", "flops": 5.0}],
-        },
+        dnn("A", "a", [6.0, 4.0], [2.0]),
+        dnn("B", "b", [10.0, 5.0]),
     ],
     "tasks": [
         {
@@ -258,6 +248,10 @@ BROKEN: list[tuple[str, str, str, Callable[[Draft], Any]]] = [
         lambda d: d.set("links", "capacity_bytes_per_s", twice, source="a"),
     ),
     ("load", "scenarios", "server", lambda d: d.set("servers", "load_flop_per_s", twice)),
+    ("capacity", "failures", "devices", lambda d: d.set("servers", "present_devices", twice)),
+    ("capacity", "marginal", "devices", lambda d: d.set("servers", "capacity_devices", twice)),
+    ("load", "growth", "devices", lambda d: d.set("servers", "load_devices", twice)),
+    ("overload", "failures", "headroom", lambda d: d.asks("servers", 0, max_utilization=0.01)),
     (
         "load",
         "least-cost",
@@ -378,6 +372,12 @@ BROKEN: list[tuple[str, str, str, Callable[[Draft], Any]]] = [
     ("sold", "growth", "too many", lambda d: d.asks("servers", 0, max_units=1.0)),
     ("memory", "failures", "too little", lambda d: d.asks("servers", 0, memory=10.0)),
     ("min-accuracy", "front", "too much", lambda d: d.asks("tasks", 1, min_accuracy=0.95)),
+    (
+        "measured-only",
+        "front",
+        "not asked for",
+        lambda d: d.data["settings"].update(measured_only=True),
+    ),
     ("max-latency", "growth", "too short", lambda d: d.asks("tasks", 0, max_latency=0.01)),
     ("rate", "front", "a floor", lambda d: d.asks("tasks", 0, floor=25.0)),
     ("rate", "front", "a demand", lambda d: d.asks("tasks", 0, demand=4.0)),

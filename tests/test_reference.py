@@ -16,6 +16,7 @@ from code_opt.checker import check
 from code_opt.instance import Instance, parse_instance
 from code_opt.instance.model import Exponential, Logistic, Power
 from code_opt.result import Result
+from tests.instances import dnn
 from tests.reference import Reference, count_paths, reference_pool, solve_reference
 from tests.strategies import MAX_COMBINATIONS, instances, random_data, random_instance
 
@@ -29,19 +30,8 @@ TWO: Data = {
     "name": "two",
     "servers": [{"id": "a", "flops": 100.0}, {"id": "b", "flops": 300.0}],
     "dnns": [
-        {
-            "id": "A",
-            "server": "a",
-            "blocks": [
-                {"id": "A0", "flops": 10.0, "output_bytes": 10.0},
-                {"id": "A1", "flops": 10.0},
-            ],
-        },
-        {
-            "id": "B",
-            "server": "b",
-            "blocks": [{"id": "B0", "flops": 10.0}, {"id": "B1", "flops": 5.0}],
-        },
+        dnn("A", "a", [10.0, 10.0], [10.0]),
+        dnn("B", "b", [10.0, 5.0]),
     ],
     "tasks": [
         {
@@ -266,7 +256,7 @@ def as_result(instance: Instance, best: Reference, objective: str, asked: Data) 
                     "path": path.blocks,
                     "rate": rate,
                     "accuracy": path.accuracy,
-                    "accuracy_source": "measured" if path.measured else "predicted",
+                    "accuracy_source": path.source,
                     "latency": path.latency,
                 }
                 for task, path, rate in zip(instance.tasks, paths, rates, strict=True)

@@ -216,8 +216,14 @@ def test_a_broken_installed_method_is_told(tmp_path, points, asked, message):
     done = run(tmp_path, "solve", "data/two-services.json", "--method", asked)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
-    own = run(tmp_path, "solve", "data/two-services.json", "--method", "exact")
-    assert (own.returncode, own.stderr) == (0, "")
+
+
+def test_the_own_methods_run_beside_broken_ones(tmp_path):
+    points = {"gone": "no_such_module:f", "odd": "their_methods:number"}
+    distribution(tmp_path, **points, exact="their_methods:plain", other="their_methods:stays")
+    done = run(tmp_path, "solve", "data/two-services.json", "--method", "exact")
+    assert done.returncode == 0, done.stderr
+    assert "their" not in done.stdout + done.stderr
 
 
 # --- Given paths --------------------------------------------------------------------------

@@ -83,6 +83,14 @@ def evaluate(
     threads: Annotated[
         int, typer.Option(min=1, max=MAX_THREADS, help="Threads of torch per process.")
     ] = 1,
+    allow_code: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE",
+            help="Let the bundle call factories of this module to build its networks; may be "
+            "repeated.",
+        ),
+    ] = None,
 ) -> ExitStatus:
     """Run results for real and check what they promise: throughput, latency, accuracy.
 
@@ -120,7 +128,7 @@ def evaluate(
         threads=threads,
         seed=seed,
     )
-    subject = Subject(instance, bundle_of(instance, instance_path), data)
+    subject = Subject(instance, bundle_of(instance, instance_path, allow_code or ()), data)
     with StageReport(Console(stderr=True)) as report:
         found = run_evaluation(subject, results, options, write_back=write_back, report=report)
     if out is not None:

@@ -14,6 +14,8 @@ from code_opt.cli.options import (
     AccuracyFloor,
     Changes,
     InstanceArgument,
+    MaxUtilization,
+    MeasuredOnly,
     MixedIntegerFormulation,
     Objective,
     ThroughputFloor,
@@ -31,6 +33,8 @@ def export(
     objective: Annotated[Objective, typer.Option(help="What it maximises.")] = Objective.REWARD,
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
+    max_utilization: MaxUtilization = None,
+    measured_only: MeasuredOnly = False,
     changes: Changes = None,
 ) -> ExitStatus:
     """Write the mixed-integer model as an MPS or LP file for any other solver.
@@ -50,6 +54,8 @@ def export(
         objective=objective.value,
         min_accuracy=min_accuracy,
         min_throughput=min_throughput,
+        max_utilization=max_utilization,
+        measured_only=measured_only,
     )
     export_model(instance, to, settings)
     print(f"Written: {plain(to)} ({formulation.value} formulation)")

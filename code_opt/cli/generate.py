@@ -78,6 +78,16 @@ def generate(
             min=0.0, max=1.0, help="Share of tasks that share an input.", show_default="0.0"
         ),
     ] = None,
+    in_seconds: Annotated[
+        bool,
+        typer.Option("--seconds", help="Give the times of all work, and servers no FLOP/s."),
+    ] = False,
+    alternatives: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Networks that may answer a task alone, at most.", show_default="0"
+        ),
+    ] = None,
 ) -> ExitStatus:
     """Make a random instance that resembles a real edge; the same options, the same file.
 
@@ -96,6 +106,8 @@ def generate(
             "zipf": zipf,
             "saturated": saturated,
             "groups": groups,
+            "seconds": in_seconds or None,
+            "alternatives": alternatives,
         }.items()
         if value is not None
     }

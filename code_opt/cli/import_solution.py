@@ -15,6 +15,7 @@ from code_opt.cli.options import (
     AccuracyFloor,
     Changes,
     InstanceArgument,
+    MaxUtilization,
     MixedIntegerFormulation,
     Objective,
     ThroughputFloor,
@@ -40,6 +41,7 @@ def import_solution(
     objective: Annotated[Objective, typer.Option(help="The one of the export.")] = Objective.REWARD,
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
+    max_utilization: MaxUtilization = None,
     changes: Changes = None,
 ) -> ExitStatus:
     """Turn a solution of an exported model into a checked result.
@@ -59,6 +61,7 @@ def import_solution(
         objective=objective.value,
         min_accuracy=min_accuracy,
         min_throughput=min_throughput,
+        max_utilization=max_utilization,
     )
     found = import_paths(instance, solution_path, settings)
     result = code_opt.evaluate_paths(
@@ -67,6 +70,7 @@ def import_solution(
         objective=objective.value,
         min_accuracy=min_accuracy,
         min_throughput=min_throughput,
+        max_utilization=max_utilization,
         method="imported",
     )
     if out is not None:

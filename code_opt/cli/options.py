@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from code_opt.cli.values import finite, share
+from code_opt.cli.values import finite, positive, share
 
 MAX_SEED = 2**31 - 1
 """The greatest seed that solvers take."""
@@ -51,6 +51,13 @@ AccuracyFloor = Annotated[
     float | None,
     typer.Option(min=0.0, max=1.0, callback=finite, help="Floor of the average accuracy."),
 ]
+MeasuredOnly = Annotated[
+    bool,
+    typer.Option(
+        "--measured-only",
+        help="Only native paths, alternatives and measured paths: no accuracy is predicted.",
+    ),
+]
 ThroughputFloor = Annotated[
     float | None,
     typer.Option(min=0.0, callback=finite, help="Floor of the total rate \\[inferences/s]."),
@@ -62,6 +69,15 @@ LatencyPercentile = Annotated[
         metavar="Q",
         help="Let limits of latency hold for this quantile under load, above 0 and below 1, where "
         "a task has a limit and no percentile of its own.",
+    ),
+]
+MaxUtilization = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        callback=positive,
+        help="Largest share of its time that a server sells, where the instance gives it none.",
     ),
 ]
 Changes = Annotated[

@@ -253,9 +253,12 @@ def _settings(
 
     return PlanSettings(
         min_accuracy=demand.min_accuracy,
+        measured_only=demand.measured_only,
         demand=demand.demand,
         unit_flops=how.unit_flops,
+        unit_devices=how.unit_devices,
         unit_bandwidth=how.unit_bandwidth,
+        max_utilization=how.max_utilization,
         gap=how.gap,
         time_limit=how.time_limit,
         solver=how.solver,

@@ -12,7 +12,7 @@ import typer
 
 from code_opt.cli.methods import known_methods
 from code_opt.cli.options import MAX_SEED, MAX_THREADS
-from code_opt.cli.values import below_1
+from code_opt.cli.values import below_1, positive
 
 _analysis = partial(typer.Option, rich_help_panel="What to answer (default: --least-cost)")
 _demand = partial(typer.Option, rich_help_panel="Demand and floors")
@@ -95,6 +95,13 @@ class DemandOptions:
     min_accuracy: Annotated[
         float | None, _demand(min=0.0, max=1.0, help="Floor of the average accuracy.")
     ] = None
+    measured_only: Annotated[
+        bool,
+        _demand(
+            "--measured-only",
+            help="Only native paths, alternatives and measured paths: no accuracy is predicted.",
+        ),
+    ] = False
     demand: Annotated[
         float | None,
         _demand(min=0.0, help="Demand of tasks that have none, nor has their input group [1/s]."),
@@ -119,8 +126,21 @@ class ComputationOptions:
     unit_flops: Annotated[
         float | None, _how(help="Unit of servers that have none in the instance [FLOP/s].")
     ] = None
+    unit_devices: Annotated[
+        float | None,
+        _how(help="Devices in a unit of servers that have none, nor a unit in FLOP/s."),
+    ] = None
     unit_bandwidth: Annotated[
         float | None, _how(help="Unit of links that have none \\[bytes/s].")
+    ] = None
+    max_utilization: Annotated[
+        float | None,
+        _how(
+            min=0.0,
+            max=1.0,
+            callback=positive,
+            help="Largest share of its time that a server sells, where the instance gives it none.",
+        ),
     ] = None
     discount: Annotated[
         float, _how(min=0.0, help="Discount rate of a period of the growth path.")

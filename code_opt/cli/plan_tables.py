@@ -431,9 +431,13 @@ _PLACE = ShownColumn("server or link", _place_of, is_text=True)
 
 def _capacity(row: Row, what: str) -> str:
     """Return a capacity with its unit; without one a link is unlimited."""
-    name = f"{what}_flop_per_s" if "server" in row else f"{what}_bytes_per_s"
-    value = row[name]
-    return "unlimited" if value is None else f"{_text(name, value)} {SCHEMA[name].unit}"
+    names = [f"{what}_flop_per_s", f"{what}_devices"]
+    if "server" not in row:
+        names = [f"{what}_bytes_per_s"]
+    for name in names:
+        if row[name] is not None:
+            return f"{_text(name, row[name])} {SCHEMA[name].unit}"
+    return "unlimited"
 
 
 def _outcome(row: Row) -> str:

@@ -43,6 +43,15 @@ def profile(
     threads: Annotated[
         int, typer.Option(min=1, max=MAX_THREADS, help="Threads of torch on a CPU.")
     ] = 1,
+    memory: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            max=65536.0,
+            metavar="GIB",
+            help="Activations kept in memory, per process; larger ones lie in files of DIR.",
+        ),
+    ] = 2.0,
 ) -> ExitStatus:
     """Profile real networks: train services and adapters, measure, write an instance.
 
@@ -59,7 +68,7 @@ def profile(
     from code_opt.profiling.pipeline import profile as run_profile
     from code_opt.profiling.preparation import make_place
 
-    place = make_place(config_path, out, data, device, threads)
+    place = make_place(config_path, out, data, device, threads, round(memory * 2**30))
     with executor_of(executor) as pool, StageReport(stderr) as report:
         found = run_profile(
             config,

@@ -37,13 +37,12 @@ def describe(method: str, progress: Progress) -> str:
     return ", ".join(parts)
 
 
-class ProgressReport:
-    """Shows one method's progress: a living line on a terminal, else a line now and then."""
+class _Line:
+    """A living line on a terminal, else a line now and then."""
 
-    def __init__(self, console: Console, method: str, living: bool) -> None:
-        """Report on ``console``; ``living`` allows a line that is rewritten in place."""
-        self._console = console
-        self._method = method
+    def __init__(self, console: Console, first: str, living: bool) -> None:
+        """Begin with a text on ``console``; ``living`` allows that it is rewritten in place."""
+        self._console, self._first = console, first
         self._status: Status | None = None
         self._living = living and console.can_rewrite
         self._due = time.monotonic() + FIRST_LINE
@@ -51,7 +50,7 @@ class ProgressReport:
     def __enter__(self) -> Self:
         """Start the living line, if there is one."""
         if self._living:
-            self._status = self._console.status(f"{self._method} ...")
+            self._status = self._console.status(self._first)
             self._status.start()
         return self
 
@@ -64,50 +63,37 @@ class ProgressReport:
         """Remove the living line."""
         if self._status is not None:
             self._status.stop()
+
+    def _show(self, line: str) -> None:
+        if self._status is not None:
+            self._status.update(Text(line))
+            return
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + NEXT_LINE
+            self._console.print(line, markup=False, highlight=False)
+
+
+class ProgressReport(_Line):
+    """Shows one method's progress."""
+
+    def __init__(self, console: Console, method: str, living: bool) -> None:
+        """Report on ``console``; ``living`` allows a line that is rewritten in place."""
+        super().__init__(console, f"{method} ...", living)
+        self._method = method
 
     def __call__(self, progress: Progress) -> None:
         """Show the latest state."""
-        if self._status is not None:
-            self._status.update(Text(describe(self._method, progress)))
-            return
-        now = time.monotonic()
-        if now >= self._due:
-            self._due = now + NEXT_LINE
-            self._console.print(describe(self._method, progress), markup=False, highlight=False)
+        self._show(describe(self._method, progress))
 
 
-class Steps:
-    """Shows what is being done now, in the same way as :class:`ProgressReport`."""
+class Steps(_Line):
+    """Shows what is being done now."""
 
     def __init__(self, console: Console) -> None:
         """Report on ``console``."""
-        self._console = console
-        self._status: Status | None = None
-        self._due = time.monotonic() + FIRST_LINE
-
-    def __enter__(self) -> Self:
-        """Start the living line, if there is one."""
-        if self._console.can_rewrite:
-            self._status = self._console.status("...")
-            self._status.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Remove the living line."""
-        if self._status is not None:
-            self._status.stop()
+        super().__init__(console, "...", living=True)
 
     def __call__(self, what: str) -> None:
         """Show one step."""
-        if self._status is not None:
-            self._status.update(Text(plain(what)))
-            return
-        now = time.monotonic()
-        if now >= self._due:
-            self._due = now + NEXT_LINE
-            self._console.print(plain(what), markup=False, highlight=False)
+        self._show(plain(what))

@@ -27,20 +27,22 @@ from code_opt.cli.options import (
     Changes,
     Formulation,
     LatencyPercentile,
+    MaxUtilization,
+    MeasuredOnly,
     Objective,
     ThroughputFloor,
 )
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.reasons import message_of, why_nothing
 from code_opt.cli.terminal import STOPPING, Console, complain, complain_of_interrupt, print_line
-from code_opt.cli.text import plain, plain_lines
+from code_opt.cli.text import percent, plain, plain_lines
 from code_opt.cli.values import below_1, positive
 from code_opt.errors import InputError
 from code_opt.files import file_stem
 from code_opt.stopping import stop_on_interrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from code_opt.instance import Instance
     from code_opt.result import Result
@@ -75,6 +77,8 @@ def solve(
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
     latency_percentile: LatencyPercentile = None,
+    max_utilization: MaxUtilization = None,
+    measured_only: MeasuredOnly = False,
     changes: Changes = None,
     solver: Annotated[
         str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
@@ -123,6 +127,7 @@ def solve(
         "min_accuracy": min_accuracy,
         "min_throughput": min_throughput,
         "latency_percentile": latency_percentile,
+        "max_utilization": max_utilization,
         "solver": solver,
         "time_limit": time_limit,
         "gap": gap,
@@ -130,6 +135,8 @@ def solve(
         "threads": threads,
         "solver_options": _solver_options(solver_option or []),
     }
+    if measured_only:
+        options["measured_only"] = True
     if executor is not None or is_batch(instance_paths):
         if solver_log or changes:
             name = "--solver-log" if solver_log else "--set"
@@ -143,37 +150,45 @@ def solve(
         make_folder(out)
     instance = load_changed(instance_path, changes)
     tell_left_out(instance_path)
-    stderr = Console(stderr=True)
-    results = []
     methods = methods_to_run(method or [])
     with stop_on_interrupt(STOPPING) as was_interrupted:
-        for name in methods:
-            if was_interrupted():
-                break
-            with ProgressReport(stderr, name, living=not solver_log) as report:
-                results.append(
-                    code_opt.solve(
-                        instance,
-                        method=name,
-                        **options,
-                        solver_log=solver_log,
-                        progress=report,
-                    )
-                )
+        results = _solve_by_each(instance, methods, options, solver_log, was_interrupted)
     if out is not None:
         stem = file_stem(instance.name or instance_path.resolve().stem)
         for result in results:
             code_opt.save_result(result, out / f"{stem}.{file_stem(result.method)}.json")
-    status = status_of(results)
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False))
     elif results:
         _show(results, instance)
+    status = status_of(results)
     if status is not ExitStatus.DONE:
         complain(why_nothing(results, status))
     if was_interrupted():
         return complain_of_interrupt(methods[len(results) :])
     return status
+
+
+def _solve_by_each(
+    instance: Instance,
+    methods: Sequence[str],
+    options: dict[str, Any],
+    solver_log: bool,
+    was_interrupted: Callable[[], bool],
+) -> list[Result]:
+    """Return the results of the methods, up to an interrupt."""
+    stderr = Console(stderr=True)
+    results: list[Result] = []
+    for name in methods:
+        if was_interrupted():
+            break
+        with ProgressReport(stderr, name, living=not solver_log) as report:
+            results.append(
+                code_opt.solve(
+                    instance, method=name, **options, solver_log=solver_log, progress=report
+                )
+            )
+    return results
 
 
 def _solver_options(texts: Sequence[str]) -> dict[str, str]:
@@ -207,6 +222,10 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
         asked += f", throughput at least {results[0].min_throughput:g}/s"
     if results[0].latency_percentile is not None:
         asked += f", limits of latency at percentile {results[0].latency_percentile:g}"
+    if results[0].max_utilization is not None:
+        asked += f", utilization at most {percent(results[0].max_utilization)}"
+    if results[0].measured_only:
+        asked += ", known accuracies only"
     print_line(console, f"{plain(instance.name or 'instance')}: {asked}\n")
     console.print(methods_table(results, console))
     console.print()

@@ -7,18 +7,19 @@ characters), and paths wrap instead of being cut.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from code_opt.cli.text import duration, number, percent, plain, seconds, si
+from code_opt.instance.model import GivenPath
 from code_opt.result import TOLERANCE
 from code_opt.wording import PathWords
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -96,16 +97,18 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
     table = plain_table(console)
     _words(table, "task", wrap=True)
     _words(table, "path", wrap=True)
-    _figures(table, "rate\n[1/s]", "accuracy")
+    has_intervals = any(row.accuracy_interval for row in result.tasks)
+    _figures(table, "rate\n[1/s]", "accuracy", *(["95 %"] if has_intervals else []))
     _words(table, "source")
     _figures(table, "latency")
     for row in result.tasks:
         table.add_row(
             Text(plain(row.task)),
-            paths(row.task, row.path),
+            paths(row.task, GivenPath.of(row.path, row.accuracy_source)),
             Text(number(row.rate)),
             Text(f"{row.accuracy:.4f}"),
-            Text(row.accuracy_source),
+            *([Text(interval_text(row.accuracy_interval))] if has_intervals else []),
+            Text(row.accuracy_source, style="yellow" if row.accuracy_source == "predicted" else ""),
             Text(duration(row.latency)),
         )
     return table
@@ -138,17 +141,30 @@ def promise_table(result: Result, instance: Instance, console: Console) -> Table
     return table
 
 
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """Return an interval of an accuracy, or a dash."""
+    return "–" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
 def server_table(result: Result, console: Console) -> Table:
-    """Return load, capacity and utilization of every server."""
-    return _load_table(
-        "server",
-        "FLOP/s",
-        [
+    """Return load, capacity and utilization of every server.
+
+    Devices are shown where a server has not just one, or has no FLOP/s to be told in.
+    """
+    if all(r.devices in (None, 1.0) and r.capacity is not None for r in result.servers):
+        rows = [
             (plain(r.server), r.load, r.capacity, r.utilization, r.wait_scale)
             for r in result.servers
-        ],
-        console,
-    )
+        ]
+        return _load_table("server", {"load": "FLOP/s", "capacity": "FLOP/s"}, rows, console)
+    heads = {"busy": "devices", "of": "devices", "load": "FLOP/s", "capacity": "FLOP/s"}
+    if all(r.capacity is None for r in result.servers):
+        heads = {"busy": "devices", "of": "devices"}
+    found = [
+        ((r.busy_devices, r.devices, r.load, r.capacity)[: len(heads)], r) for r in result.servers
+    ]
+    shown = [(plain(r.server), *figures, r.utilization, r.wait_scale) for figures, r in found]
+    return _load_table("server", heads, shown, console)
 
 
 def link_table(result: Result, console: Console) -> Table:
@@ -164,7 +180,7 @@ def link_table(result: Result, console: Console) -> Table:
         )
         for r in result.links
     ]
-    return _load_table("link", "B/s", rows, console)
+    return _load_table("link", {"load": "B/s", "capacity": "B/s"}, rows, console)
 
 
 def batch_table(outcomes: Sequence[Outcome], console: Console) -> Table:
@@ -217,26 +233,27 @@ class PathText:
                 text.append(f" {sign} ", style=style)
             text.append(run.text)
         if len(runs) == 1:
-            text.append(" (native)", style="dim")
+            text.append(f" ({self._words.name(task, path)})", style="dim")
         return text
 
 
 def _load_table(
     name: str,
-    unit: str,
-    rows: Sequence[tuple[str, float, float | None, float | None, float | None]],
+    heads: Mapping[str, str],
+    rows: Sequence[tuple[Any, ...]],
     console: Console,
 ) -> Table:
+    """Return a table of names, figures with units, and utilization as a bar."""
     glyphs = Glyphs.of(console)
     width = 10 if console.width < NARROW else 20
     table = plain_table(console)
     _words(table, name, wrap=True)
-    _figures(table, f"load\n[{unit}]", f"capacity\n[{unit}]")
+    _figures(table, *(f"{head}\n[{unit}]" for head, unit in heads.items()))
     _words(table, "utilization")
     have_scales = any(scale is not None for *_, scale in rows)
     if have_scales:
         _figures(table, "wait\nscale")
-    for label, load, capacity, utilization, scale in rows:
+    for label, *figures, utilization, scale in rows:
         if utilization is None:
             share = Text("unlimited")
         else:
@@ -247,13 +264,9 @@ def _load_table(
                 style="yellow" if is_full else "cyan",
             )
             share.append(f" {100.0 * utilization:5.1f} %", style="default")
-        table.add_row(
-            Text(label),
-            Text(si(load)),
-            Text("" if capacity is None else si(capacity)),
-            share,
-            *([Text(*_dashes(["–" if scale is None else duration(scale)], console))] * have_scales),
-        )
+        cells = [Text("" if value is None else si(value)) for value in figures]
+        wait = Text(*_dashes(["–" if scale is None else duration(scale)], console))
+        table.add_row(Text(label), *cells, share, *([wait] * have_scales))
     return table
 
 

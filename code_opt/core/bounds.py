@@ -88,7 +88,9 @@ def competitive(pool: PathPool, settings: Settings, best: Solution | None) -> Pa
 
 def most_accurate(task: TaskPaths) -> float:
     """Return an accuracy that no path of the task's graph exceeds."""
-    measured = max((path.accuracy for path in task.task.measured_paths), default=0.0)
+    known = [path.accuracy for path in task.task.measured_paths]
+    known += [alternative.accuracy for alternative in task.task.alternatives]
+    measured = max(known, default=0.0)
     if task.graph.is_empty:
         return measured
     predicted = task.task.accuracy - float(task.graph.to_output(task.graph.drop)[0])

@@ -90,6 +90,34 @@ class ColumnTable:
         return csr_array((values, self.resource, self.start), shape=shape)
 
     @cached_property
+    def use(self) -> csr_array:
+        """Use of the resources when every task of a column makes one inference, shape (P, I).
+
+        Of what is not paid per inference: the use of a column that is chosen.
+        """
+        return self._of_tasks([task.use for task in self.joint_tasks])
+
+    @cached_property
+    def use_per_inference(self) -> csr_array:
+        """The same per inference that counts, which are those of all tasks, shape (P, I)."""
+        return self._of_tasks([task.use_per_inference for task in self.joint_tasks])
+
+    def _of_tasks(self, uses: Sequence[FloatArray]) -> csr_array:
+        amounts, columns, resources = [], [], []
+        for task, use, start in zip(self.joint_tasks, uses, self.first[:-1].tolist(), strict=True):
+            row, place = np.nonzero(use)
+            amounts.append(use[row, place])
+            columns.append(row + start)
+            resources.append(task.resources[place])
+        entries = np.concatenate(amounts), (np.concatenate(columns), np.concatenate(resources))
+        return csr_array(entries, shape=(len(self), len(self.pool.resources)))
+
+    @cached_property
+    def mean_accuracy(self) -> FloatArray:
+        """A[p] of each column, of a joint path the weighted mean of its tasks, shape (P,)."""
+        return np.concatenate([task.mean_accuracy for task in self.joint_tasks])
+
+    @cached_property
     def need(self) -> csr_array:
         """Load of each column at its floor rate, shape (P, I)."""
         return self._matrix(self.need_of_entry)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,7 @@ class ChosenPath:
     """Native accuracy less drops, capped at 1."""
     accuracy: float
     is_measured: bool
+    """Whether the accuracy is that of a measured path or an alternative."""
     seconds: float
     use: FloatArray
 
@@ -52,13 +53,13 @@ def path_in_pool(task: TaskPaths, number: int) -> ChosenPath:
 def path_of(task: TaskPaths, arcs: tuple[int, ...]) -> ChosenPath:
     """Return a path of a task's graph, which need not be in the pool."""
     graph, steps = task.graph, list(arcs)
-    measured = dict(measured_paths(task))
+    known = graph.known
     predicted = min(1.0, task.task.accuracy - float(graph.drop[steps].sum()))
     return ChosenPath(
         arcs=arcs,
         predicted=predicted,
-        accuracy=measured.get(arcs, max(predicted, 0.0)),
-        is_measured=arcs in measured,
+        accuracy=known.get(arcs, max(predicted, 0.0)),
+        is_measured=arcs in known,
         seconds=float(graph.seconds[steps].sum()),
         use=graph.use[steps].sum(axis=0),
     )
@@ -73,14 +74,6 @@ def is_admissible(task: TaskPaths, path: ChosenPath) -> bool:
     accuracy = path.accuracy if path.is_measured else path.predicted
     size = 0.0 if path.is_measured else size
     return bool(is_accurate(np.array(accuracy), np.array(size), task.task.min_accuracy))
-
-
-def measured_paths(task: TaskPaths) -> Iterator[tuple[tuple[int, ...], float]]:
-    """Yield the arcs and the accuracy of the task's measured paths."""
-    for path in task.task.measured_paths:
-        arcs = task.graph.path_arcs(path.blocks)
-        if arcs is not None:
-            yield tuple(arcs), path.accuracy
 
 
 @dataclass(frozen=True)
@@ -190,6 +183,24 @@ class Evaluator:
         if not self.limits_promises:
             return self.allocator.allocate_canonical(use)
         return self.promises.allocate([p.arcs for p in paths], [p.seconds for p in paths], use)
+
+    def solution_at(self, paths: Sequence[ChosenPath], rates: FloatArray) -> Solution:
+        """Return an assignment at given rates, whether they fit or not.
+
+        Args:
+            paths: of all tasks.
+            rates: of all tasks [inferences/s], shape (T,).
+        """
+        first = [group.tasks[0] for group in self.pool.groups]
+        allocation = Allocation(
+            rates=rates,
+            throughput=float(rates.sum()),
+            dual=np.zeros(self.groups.resources),
+            group_throughput=rates[first] * self.groups.size,
+        )
+        accuracy = self.average_accuracy(paths)
+        value = self.objective.value(accuracy, allocation.throughput)
+        return Solution(tuple(paths), allocation, accuracy, value)
 
     def allocate(self, use: FloatArray) -> Allocation | None:
         """Return the best rates of an assignment, None where floors or memories do not fit.

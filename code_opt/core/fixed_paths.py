@@ -73,6 +73,7 @@ def nothing_found(
         "min_accuracy": settings.min_accuracy,
         "min_throughput": settings.min_throughput,
         "latency_percentile": settings.latency_percentile,
+        "measured_only": settings.measured_only,
         "message": message,
     }
     return Result(schema="code-opt/result/1", **common)
@@ -152,7 +153,7 @@ def _fault(graph: TaskGraph, blocks: Sequence[str]) -> str:
     """Return where blocks leave the paths of a task."""
     ends = ["input", *blocks, "output"]
     for tail, head in zip(ends, ends[1:], strict=False):
-        if (tail, head) not in graph.arc_index:
+        if graph.step_arcs(tail, head) is None:
             shown = " > ".join(blocks[:_LISTED]) + (" > ..." if len(blocks) > _LISTED else "")
             return f"path {shown or '(no block)'}: no step leads from {tail!r} to {head!r}"
     return "no such path"

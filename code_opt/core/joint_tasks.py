@@ -347,6 +347,25 @@ def build_joint_tasks(
     return tuple(found)
 
 
+def single_tasks(pool: PathPool) -> tuple[JointTask, ...]:
+    """Return every task by itself; what those of an input group share is not told."""
+    found = []
+    for t, task in enumerate(pool.tasks):
+        every = np.arange(len(task.resources))
+        group = RateGroup(
+            tasks=(t,),
+            floor=task.floor,
+            demand=task.demand,
+            graphs=(task.graph,),
+            resources=task.resources,
+            is_rate_resource=task.is_rate_resource,
+            columns=(every,),
+        )
+        paths = np.arange(len(task))[:, None]
+        found.append(JointTask(group, (task,), None, pool.weights[[t]], paths))
+    return tuple(found)
+
+
 def draw_joint_paths(
     tasks: Sequence[TaskPaths],
     sharing: Sharing,

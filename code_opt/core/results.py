@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from code_opt.core.evaluator import Evaluator, Solution
 from code_opt.core.objective import refuse_huge_reward, refuse_tiny_reward
 from code_opt.core.promises import Promise
 from code_opt.core.settings import SMALLEST_GAP
+from code_opt.instance.model import Server
 from code_opt.paths import TaskPaths
 from code_opt.registry import role_of
 from code_opt.result import (
@@ -21,6 +23,9 @@ from code_opt.result import (
     TaskResult,
 )
 from code_opt.reward import log_reward
+
+Z95 = 1.959963984540054
+"""Two-sided 95 % point of the normal distribution."""
 
 
 def make_result(
@@ -60,6 +65,7 @@ def make_result(
         "min_accuracy": settings.min_accuracy,
         "min_throughput": settings.min_throughput,
         "latency_percentile": settings.latency_percentile,
+        "measured_only": settings.measured_only,
         "message": message,
         "details": details or {},
     }
@@ -103,21 +109,18 @@ def make_result(
                 path=blocks_of(task, path.arcs),
                 rate=float(rates[i]),
                 accuracy=path.accuracy,
-                accuracy_source="measured" if path.is_measured else "predicted",
+                accuracy_source=task.graph.accuracy_source(path.arcs),
                 latency=path.seconds,
                 **(_promised(promises[i]) if promises else {}),
+                accuracy_interval=score_interval(path.accuracy, task.graph.samples(path.arcs)),
             )
             for i, (task, path) in enumerate(zip(evaluator.pool.tasks, solution.paths, strict=True))
         ),
         servers=tuple(
-            ServerResult(
-                server=s.id,
-                load=time_of[s.id] * s.flops,
-                capacity=s.flops,
-                utilization=time_of[s.id],
-                wait_scale=scales.get((s.id,)),
+            server_result(server, time_of[server.id]).model_copy(
+                update={"wait_scale": scales.get((server.id,))}
             )
-            for s in instance.servers
+            for server in instance.servers
         ),
         links=tuple(
             _link_result(evaluator, solution, link.source, link.target, link.bandwidth).model_copy(
@@ -141,9 +144,42 @@ def _promised(promise: Promise) -> dict[str, Any]:
     }
 
 
+def server_result(server: Server, load: float) -> ServerResult:
+    """Return what a result says of a server.
+
+    Args:
+        server: whose.
+        load: its load as a share of what can be sold.
+    """
+    sold = 1.0 if server.max_utilization is None else server.max_utilization
+    return ServerResult(
+        server=server.id,
+        load=None if server.flops is None else load * (sold * server.flops),
+        capacity=server.flops,
+        utilization=load * sold,
+        devices=server.devices,
+        busy_devices=load * server.usable_devices,
+    )
+
+
+def score_interval(accuracy: float, samples: float | None) -> tuple[float, float] | None:
+    """Return the 95 % interval of a measured accuracy, None where nobody tells the samples.
+
+    The score interval of a share (Wilson, Journal of the American Statistical Association 22,
+    1927, https://doi.org/10.1080/01621459.1927.10502953).
+    """
+    if samples is None:
+        return None
+    z2 = Z95 * Z95
+    centre = accuracy + z2 / (2.0 * samples)
+    half = Z95 * math.sqrt(accuracy * (1.0 - accuracy) / samples + z2 / (4.0 * samples * samples))
+    whole = 1.0 + z2 / samples
+    return max(0.0, (centre - half) / whole), min(1.0, (centre + half) / whole)
+
+
 def blocks_of(task: TaskPaths, arcs: Sequence[int]) -> tuple[str, ...]:
     """Return the block ids of a path given by its arcs."""
-    return tuple(task.graph.arcs[a].head for a in arcs[:-1])
+    return task.graph.blocks(arcs)
 
 
 def _link_result(

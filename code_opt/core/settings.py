@@ -46,6 +46,10 @@ class Settings:
     min_throughput: float | None = None
     latency_percentile: float | None = None
     """Of tasks with a limit and no percentile of their own; the instance has it already."""
+    max_utilization: float | None = None
+    """Share of their time that servers sell that say nothing themselves; None: all of it."""
+    measured_only: bool = False
+    """Use no path whose accuracy is predicted: only native paths, alternatives, measured ones."""
     formulation: Formulation = "auto"
     solver: str = "highs"
     time_limit: float | None = None
@@ -77,6 +81,7 @@ class Settings:
             raise InputError(
                 f"latency_percentile {self.latency_percentile}: must lie between 0 and 1"
             )
+        check_share("max_utilization", self.max_utilization)
         if not 0.0 <= self.gap < 1.0:
             raise InputError(f"gap {self.gap}: must lie in [0, 1)")
         if self.time_limit is not None and not 0.0 < self.time_limit < float("inf"):
@@ -85,6 +90,16 @@ class Settings:
             raise InputError(f"threads {self.threads}: must be at least 1")
         if not 0 <= self.seed < 2**31:
             raise InputError(f"seed {self.seed}: must lie in [0, 2^31)")
+
+
+def check_share(name: str, share: float | None) -> None:
+    """Refuse what is no share above 0.
+
+    Raises:
+        InputError: it is none.
+    """
+    if share is not None and not SMALLEST <= share <= 1.0:
+        raise InputError(f"{name} {share}: must be between {SMALLEST:g} and 1")
 
 
 class Clock:

@@ -6,18 +6,19 @@ down; what counts are ratios of medians.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from code_opt.evaluation.routes import Route
 from code_opt.networks.compat import torch
+from code_opt.networks.memory import halving
 from code_opt.networks.multitask import MultiTaskNetwork, StreamProgram
+from code_opt.networks.timing import in_a_row, timed
 
 nn = torch.nn
 Chain = Sequence[nn.Module]
@@ -30,7 +31,6 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 """What ``Module.to`` and ``Tensor.to`` are told."""
 _LEAST_REPEATS = 5
 _MOST_REPEATS = 2000
-_WARM_UP = 3
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class DeviceReport:
     device: str
     dtype: str
     mode: str
-    """"eager" or "CUDA graph"."""
+    """"eager" or "CUDA graph": of everything that is compared."""
     layout: str
     """"contiguous" or "channels last": the one in which the native networks run faster."""
     batch: int
@@ -118,27 +118,14 @@ def measure_device(
     Raises:
         torch.OutOfMemoryError: not even one image fits.
     """
-    halved = 0
-    while True:
-        try:
-            return _measure(
-                network,
-                natives,
-                inputs,
-                routes,
-                native_flops,
-                device,
-                dtype,
-                batch,
-                halved,
-                seconds,
-            )
-        except torch.OutOfMemoryError:
-            if batch == 1:
-                raise
-            batch, halved = batch // 2, halved + 1
-            if device != "cpu":
-                torch.cuda.empty_cache()
+
+    def measured(batch: int) -> DeviceReport:
+        return _measure(
+            network, natives, inputs, routes, native_flops, device, dtype, batch, seconds
+        )
+
+    found, halved = halving(measured, batch)
+    return replace(found, halved=halved)
 
 
 def _measure(
@@ -150,7 +137,6 @@ def _measure(
     device: str,
     dtype: str,
     batch: int,
-    halved: int,
     seconds: float,
 ) -> DeviceReport:
     kind = DTYPES[dtype]
@@ -163,8 +149,7 @@ def _measure(
     networks = [
         {natives[task][0]: (task, natives[task][1]) for task in route.tasks} for route in routes
     ]
-    runs: dict[tuple[int, str], Callable[[], object]] = {}
-    mode = "eager"
+    sides: dict[tuple[int, str], _Side] = {}
     with torch.inference_mode():
         own = [
             _Side(
@@ -189,15 +174,14 @@ def _measure(
                 ("plain", _Side([(_plain(p), x) for p, x in chosen])),
                 ("native", own[number].laid_out(form)),
             ):
-                runs[number, name], mode = _runner(side, device)
+                sides[number, name] = side
             for program, (p, x) in enumerate(chosen):
                 outputs: list[torch.Tensor] = []
                 for place, node in enumerate(p.nodes):
                     value = x if node.parent < 0 else outputs[node.parent]
-                    runs[number, f"part {program} {place}"], _ = _runner(
-                        _Side([(node.module, value)]), device
-                    )
+                    sides[number, f"part {program} {place}"] = _Side([(node.module, value)])
                     outputs.append(node.module(value))
+        runs, mode = _runners(sides, device)
         times = _in_turns(runs, device, seconds)
     found = []
     for number, route in enumerate(routes):
@@ -234,7 +218,7 @@ def _measure(
         mode=mode,
         layout=layout,
         batch=batch,
-        halved=halved,
+        halved=0,
         streams=tuple(found),
         throughput=answers / total(lambda t: t.seconds),
         native_throughput=answers / total(lambda t: t.native),
@@ -301,10 +285,12 @@ def _faster_layout(natives: Sequence[_Side], rates: Sequence[float], device: str
 
     Native paths decide for all: chosen paths are never measured against slowed-down ones.
     """
-    runs: dict[tuple[int, str], Callable[[], object]] = {}
-    for layout, form in LAYOUTS.items():
-        for number, side in enumerate(natives):
-            runs[number, layout], _ = _runner(side.laid_out(form), device)
+    sides = {
+        (number, layout): side.laid_out(form)
+        for layout, form in LAYOUTS.items()
+        for number, side in enumerate(natives)
+    }
+    runs, _ = _runners(sides, device)
     times = _in_turns(runs, device, 0.0)
     return min(
         LAYOUTS,
@@ -314,40 +300,74 @@ def _faster_layout(natives: Sequence[_Side], rates: Sequence[float], device: str
     )
 
 
-def _runner(side: Callable[[], object], device: str) -> tuple[Callable[[], object], str]:
-    """Return a call that does the same, as a CUDA graph where that works."""
-    for _ in range(_WARM_UP):
+@dataclass(frozen=True)
+class Replay:
+    """A CUDA graph of a call, with all that it reads and writes.
+
+    A graph knows addresses, not tensors: without this, inputs and copied weights would be freed
+    and their memory given to others.
+    """
+
+    graph: Any
+    side: _Side
+    outputs: object
+
+    def __call__(self) -> object:
+        """Run the graph; the outputs are written over those of the last time."""
+        self.graph.replay()
+        return self.outputs
+
+
+def captured(side: _Side) -> Replay:
+    """Return a call as a CUDA graph.
+
+    Raises:
+        torch.OutOfMemoryError: the graph does not fit beside what is there.
+        RuntimeError: an operator cannot be captured.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # what libraries set up at a first run is not captured
         side()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = side()
+    return Replay(graph, side, outputs)
+
+
+def _runners(
+    sides: Mapping[tuple[int, str], _Side], device: str
+) -> tuple[dict[tuple[int, str], Callable[[], object]], str]:
+    """Return calls that do the same: CUDA graphs if all can be captured, else none of them.
+
+    A graph beside a call without one would compare ways of launching, not networks.
+
+    Raises:
+        torch.OutOfMemoryError: the device's memory is full.
+    """
     if device == "cpu":
-        return side, "eager"
-    with contextlib.suppress(RuntimeError):  # some operators cannot be captured
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            side()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            side()
-        return graph.replay, "CUDA graph"
-    return side, "eager"
+        return dict(sides), "eager"
+    try:
+        return {name: captured(side) for name, side in sides.items()}, "CUDA graph"
+    except torch.OutOfMemoryError:  # a RuntimeError, but a smaller batch helps
+        raise
+    except RuntimeError:
+        return dict(sides), "eager"
 
 
 def _in_turns(
     runs: Mapping[tuple[int, str], Callable[[], object]], device: str, seconds: float
 ) -> dict[tuple[int, str], list[float]]:
-    """Time all runs in turns for so many seconds, each at least five times."""
+    """Time all runs in turns for so many seconds, each at least five times, warmed up."""
     times: dict[tuple[int, str], list[float]] = {name: [] for name in runs}
+    rows = {name: in_a_row(run, device) for name, run in runs.items()}
     until = time.perf_counter() + seconds
     names = list(runs)
     for repeat in range(_MOST_REPEATS):
         # Forth and back, so that nobody always finds the caches as the same one left them.
         for name in names if repeat % 2 == 0 else reversed(names):
-            started = time.perf_counter()
-            runs[name]()
-            if device != "cpu":
-                torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - started)
+            times[name].append(timed(runs[name], device, rows[name]))
         if repeat + 1 >= _LEAST_REPEATS and time.perf_counter() >= until:
             break
     return times

@@ -176,15 +176,18 @@ class Edge(AbstractContextManager["Edge"]):
         # Saturation and overload ask for more than the rates do.
         found = [stream.route for stream in streams]
         peak = OVERLOAD / max(loads(self.instance, found).largest, 1e-9)
-        busy = dict.fromkeys(self.specs, 0.0)
+        busy, gpu = dict.fromkeys(self.specs, 0.0), 0.0
         for number, stream in enumerate(streams, start=first):
             for k, segment in enumerate(stream.route.segments):
                 if stream.route.visit(k) == k:
-                    each = self.seconds[number, k] + _HANDLING
-                    busy[segment.server] += max(peak, 1.0) * stream.route.rate * each
+                    rate = max(peak, 1.0) * stream.route.rate
+                    busy[segment.server] += rate * (self.seconds[number, k] + _HANDLING)
+                    if self.specs[segment.server].device != "cpu":
+                        gpu += rate * self.seconds[number, k]
         cores = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
         # One process cannot use more than a core or two of its own; the coordinator needs some.
-        limit = max(max(busy.values(), default=0.0), sum(busy.values()) / cores)
+        # All processes share one GPU, whose kernels run one after the other at worst.
+        limit = max(*busy.values(), sum(busy.values()) / cores, gpu)
         return min(most, MOST_BUSY / limit) if limit > 0.0 else most
 
     def run(

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from code_opt.checker import CHANGED, check
@@ -28,13 +26,11 @@ from code_opt.instance import Instance, save_instance
 from code_opt.instance.digest import changed_parts
 from code_opt.networks.compat import torch
 from code_opt.networks.multitask import MultiTaskNetwork
-from code_opt.networks.stitching import run
 from code_opt.networks.threads import device_name, library_versions, use_threads
 from code_opt.networks.training import choose_device
 from code_opt.result import Result
 
 Report = Callable[[str, int, int], None]
-Answers = npt.NDArray[np.bool_]
 FEEDS: tuple[Feed, ...] = ("rates", "saturated", "overloaded")
 MOST_IMAGES = 512
 """Test images of a task that go round on the edge (accuracy is measured on all of them)."""
@@ -138,6 +134,9 @@ def evaluate(
     options = options or Options()
     if options.dtype not in DTYPES:
         raise InputError(f"unknown dtype {options.dtype!r}: {', '.join(DTYPES)}")
+    if subject.bundle is not None:
+        for name, one in results.items():
+            _refuse_alternatives(subject.instance, name, one)
     refused = {name: _refusals(subject.instance, name, one) for name, one in results.items()}
     runnable = {name: one for name, one in results.items() if not refused[name]}
     fits = PathFits(subject, options.device, fine_tune=options.fine_tune)
@@ -181,6 +180,23 @@ def evaluate(
     return Evaluation(subject.instance, tuple(found), text, holds, written)
 
 
+def _refuse_alternatives(instance: Instance, name: str, result: Result) -> None:
+    """Refuse results with alternatives: a bundle holds no heads of other networks for a task.
+
+    Raises:
+        InputError: a task is answered by one.
+    """
+    dnn_of = {block.id: dnn.id for dnn in instance.dnns for block in dnn.blocks}
+    own = {task.id: task.dnn for task in instance.tasks}
+    for row in result.tasks:
+        if row.accuracy_source == "given" and dnn_of.get(row.path[0]) != own.get(row.task):
+            raise InputError(
+                f"{name}: task {row.task!r} is answered by the alternative "
+                f"{dnn_of.get(row.path[0])!r}, whose head for the task the bundle does not hold; "
+                "evaluate it without the bundle"
+            )
+
+
 def _refusals(instance: Instance, name: str, result: Result) -> tuple[str, ...]:
     """Return what the independent checker finds wrong with a result.
 
@@ -218,18 +234,12 @@ def _accuracies(
     found = []
     for row in result.tasks:
         images = subject.images(row.task, "test")
-        inputs = subject.inputs(row.task, images).to(options.device)
-
-        labels = torch.from_numpy(images.labels)
-
-        def right(chain: torch.nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> Answers:
-            found: Answers = (run(chain, inputs).argmax(dim=1).cpu() == labels).numpy()
-            return found
-
-        answers = right(network.path(row.task), inputs, labels)
+        answers = subject.answers(network.path(row.task), row.task, images, options.device)
         reduced = None
         if rounded is not None:
-            reduced = share_of(right(rounded.path(row.task), inputs.to(kind), labels))
+            reduced = share_of(
+                subject.answers(rounded.path(row.task), row.task, images, options.device, kind)
+            )
         dataset = bundle.tasks[row.task].dataset
         found.append(
             TaskAccuracy(

@@ -2,7 +2,8 @@
 
 Taken from the instance alone (docs/format.md): a block runs on the server that hosts its
 DNN; an adapter where its source does unless the data says otherwise (entries: where the
-target does). The tasks of an input group make one route: what their paths have in
+target does). Inputs that are sent begin at a server of their own and cross links like activations.
+The tasks of an input group make one route: what their paths have in
 common from the input on stands in it once.
 """
 
@@ -13,7 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from code_opt.instance import Instance
-from code_opt.instance.model import IDENTITY, INPUT, OUTPUT, Task
+from code_opt.instance.model import (
+    IDENTITY,
+    INPUT,
+    OUTPUT,
+    Block,
+    Connection,
+    GivenPath,
+    Task,
+)
 from code_opt.result import Result
 
 Ends = tuple[str, str]
@@ -31,6 +40,10 @@ class Part:
     ends: Ends | None
     server: str
     flops: float
+    seconds: float
+    """What one inference waits for it on its server [s]."""
+    busy: float
+    """What it takes of the server's devices [s]."""
     task: str
     """Task that the part belongs to: the first one where several share it."""
 
@@ -41,6 +54,7 @@ class Segment:
 
     server: str
     parts: tuple[Part, ...]
+    """None at all where an input is only handed on as it is."""
     parent: int
     """Segment whose output arrives here (an earlier one), -1: the inputs."""
     size: float
@@ -54,6 +68,16 @@ class Segment:
     def flops(self) -> float:
         """Work of one inference [FLOP]."""
         return sum(part.flops for part in self.parts)
+
+    @property
+    def seconds(self) -> float:
+        """What one inference waits for it on its server [s]."""
+        return sum(part.seconds for part in self.parts)
+
+    @property
+    def busy(self) -> float:
+        """What it takes of the server's devices [s]."""
+        return sum(part.busy for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -109,7 +133,8 @@ class Route:
 
 def step_keys(task: Task, path: Sequence[str]) -> list[StepKey]:
     """Return the keys of a path's steps; a step without a name of its own belongs to its task."""
-    shares = {(c.source, c.target): c.share for c in task.connections}
+    is_given = isinstance(path, GivenPath)
+    shares = {} if is_given else {(c.source, c.target): c.share for c in task.connections}
     names = [INPUT, *path, OUTPUT]
     keys = []
     for ends in zip(names, names[1:], strict=False):
@@ -145,12 +170,29 @@ class _Tree:
     """The prefix tree of the steps of some tasks, and the segments that it falls into."""
 
     def __init__(self, instance: Instance, paths: Mapping[str, Sequence[str]]) -> None:
-        self.paths = {task: tuple(path) for task, path in paths.items()}
+        self.paths = {
+            task: path if isinstance(path, GivenPath) else tuple(path)
+            for task, path in paths.items()
+        }
+        self.records = {server.id: server for server in instance.servers}
         self.host = {block.id: dnn.server for dnn in instance.dnns for block in dnn.blocks}
         self.blocks = {block.id: block for dnn in instance.dnns for block in dnn.blocks}
         known = {task.id: task for task in instance.tasks}
         self.tasks = [known[task] for task in paths]
-        self.keys = [step_keys(task, paths[task.id]) for task in self.tasks]
+        self.servers = {dnn.id: dnn.server for dnn in instance.dnns}
+        self.has_links = bool(instance.links)
+        self.connections = [
+            {}
+            if isinstance(self.paths[task.id], GivenPath)
+            else {(c.source, c.target): c for c in task.connections}
+            for task in self.tasks
+        ]
+        """Of the tasks, by their ends; none where a path runs one network alone."""
+        self.sent = [self._sent(*pair) for pair in zip(self.tasks, self.connections, strict=True)]
+        self.keys = [
+            [*way, *step_keys(task, paths[task.id])]
+            for task, way in zip(self.tasks, self.sent, strict=True)
+        ]
         self.segments: list[_Open] = []
 
     def route(self, rate: float) -> Route:
@@ -181,13 +223,37 @@ class _Tree:
             else:
                 branches.setdefault(self.keys[place][depth], []).append(place)
         for key, some in branches.items():
+            if at is None and self.sent[some[0]]:
+                self._follow(some, 1, self._send(*key, some))
+                continue
             end = at
-            for part, size in self._parts(self.tasks[some[0]], key[:2]):
+            connections = self.connections[some[0]]
+            for part, size in self._parts(self.tasks[some[0]], key[:2], connections):
                 if end is None or (end == at and len(branches) > 1):
                     end = self._new(end, part, size, some)
                 else:
                     end = self._extended(end, part, size, some)
             self._follow(some, depth + 1, end)
+
+    def _sent(self, task: Task, connections: Mapping[Ends, Connection]) -> list[StepKey]:
+        """Return the way of an input to another server: the servers and its bytes, or nothing."""
+        if not (task.sends_inputs and self.has_links):
+            return []
+        start = task.origin or self.servers[task.dnn]
+        first = self.paths[task.id][0]
+        entry = connections.get((INPUT, first))
+        stop, size = self.host[first], task.input_bytes
+        if entry is not None:
+            stop = entry.server or stop
+            size = size if entry.bytes is None else entry.bytes
+        return [] if start == stop else [(start, stop, repr(size))]
+
+    def _send(self, start: str, stop: str, size: str, places: list[int]) -> int:
+        """Begin where an input arrives; return the segment that has it on another server."""
+        begin = len(self.segments)
+        self.segments.append(_Open(start, -1, 0.0, tuple(places)))
+        self.segments.append(_Open(stop, begin, float(size), tuple(places)))
+        return begin + 1
 
     def _extended(self, at: int, part: Part, size: float, places: list[int]) -> int:
         """Put a part behind a segment out of which nothing else leads; return where it is."""
@@ -207,21 +273,30 @@ class _Tree:
         self.segments.append(opened)
         return len(self.segments) - 1
 
-    def _parts(self, task: Task, ends: Ends) -> list[tuple[Part, float]]:
+    def _parts(
+        self, task: Task, ends: Ends, connections: Mapping[Ends, Connection]
+    ) -> list[tuple[Part, float]]:
         """Return the adapter and the block of a step, with the bytes that lead to each."""
         source, target = ends
-        size = 0.0 if source == INPUT else self.blocks[source].output_bytes
+        size = task.input_bytes if source == INPUT else self.blocks[source].output_bytes
         found = []
-        connection = next((c for c in task.connections if (c.source, c.target) == ends), None)
+        connection = connections.get(ends)
         if connection is not None:
             server = connection.server or self.host[target if source == INPUT else source]
             if connection.bytes is not None:
                 size = connection.bytes
-            found.append((Part("", ends, server, connection.flops, task.id), size))
+            found.append((self._part("", ends, server, connection, task), size))
         if target != OUTPUT:
             block = self.blocks[target]
-            found.append((Part(target, None, self.host[target], block.flops, task.id), size))
+            found.append((self._part(target, None, self.host[target], block, task), size))
         return found
+
+    def _part(
+        self, name: str, ends: Ends | None, place: str, work: Block | Connection, task: Task
+    ) -> Part:
+        server = self.records[place]
+        seconds, busy = server.batch_time(work), server.device_time(work)
+        return Part(name, ends, place, work.flops, seconds, busy, task.id)
 
 
 def routes(instance: Instance, result: Result) -> list[Route]:
@@ -233,7 +308,11 @@ def routes(instance: Instance, result: Result) -> list[Route]:
         of = group[name]
         together.setdefault(("task", name) if of is None else ("group", of), []).append(name)
     return [
-        route(instance, {name: rows[name].path for name in names}, rows[names[0]].rate)
+        route(
+            instance,
+            {n: GivenPath.of(rows[n].path, rows[n].accuracy_source) for n in names},
+            rows[names[0]].rate,
+        )
         for names in together.values()
     ]
 
@@ -253,18 +332,18 @@ class Loads:
 
 def loads(instance: Instance, found: Sequence[Route]) -> Loads:
     """Return how full servers and links are under given routes."""
-    capacity = {server.id: server.flops for server in instance.servers}
+    devices = {server.id: server.devices for server in instance.servers}
     bandwidth = {(link.source, link.target): link.bandwidth for link in instance.links}
-    work: dict[str, float] = dict.fromkeys(capacity, 0.0)
+    work: dict[str, float] = dict.fromkeys(devices, 0.0)
     traffic: dict[Ends, float] = defaultdict(float)
     for one in found:
         for segment in one.segments:
-            work[segment.server] += one.rate * segment.flops
+            work[segment.server] += one.rate * segment.busy
             if segment.parent >= 0:
                 ends = (one.segments[segment.parent].server, segment.server)
                 traffic[ends] += one.rate * segment.size
     return Loads(
-        {server: load / capacity[server] for server, load in work.items()},
+        {s: load / devices[s] if load else 0.0 for s, load in work.items()},
         {
             ends: load / limit
             for ends, load in traffic.items()

@@ -4,11 +4,11 @@ Nothing in here asks a clock: whoever calls says what time it is. Two drivers ca
 :mod:`code_opt.evaluation.worker`, a process that computes for real on this machine's clock,
 and :mod:`code_opt.evaluation.simulation`, a loop over events on a simulated one.
 
-A server takes inferences first come, first served. An output leaves when a server of the
-instance's speed would have it, or when it has really been computed, whichever is later; a
-link carries one message after the other and then delays each by its latency. How much later
-than it should have happened something did happen is the *lag*: it is this machine's fault,
-not the edge's, and measurements with much of it are void.
+A server takes inferences first come, first served; those without work there do not wait. An
+output leaves when a server of the instance's speed would have it, or when it has really been
+computed, whichever is later; a link carries one message after the other and then delays each by
+its latency. How much later than it should have happened something did happen is the *lag*: it
+is this machine's fault, not the edge's, and measurements with much of it are void.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from itertools import accumulate
 from typing import Any, NamedTuple
+
+from code_opt.errors import InputError
+from code_opt.instance import Server
 
 Visit = tuple[int, int]
 """Number of a route, and the segment at which its inferences enter the server."""
@@ -66,12 +69,30 @@ class Lateness:
         return max(high, self._last)
 
 
+def whole_devices(server: Server) -> int:
+    """Return how many devices of a server work side by side.
+
+    Raises:
+        InputError: they are no whole number, or compute in batches: neither is executed.
+    """
+    if server.batch > 1.0:
+        raise InputError(
+            f"server {server.id!r}: batch {server.batch:.0f}: only batches of 1 are executed"
+        )
+    if server.devices > 1.0 and server.devices != int(server.devices):
+        raise InputError(
+            f"server {server.id!r}: {server.devices:g} devices: only whole devices are executed"
+        )
+    return max(1, int(server.devices))
+
+
 class ServerQueue:
     """A server's queue, pace and links.
 
     Args:
         seconds: time that each piece of a visit takes, by visit, in order [s].
         links: to other servers: (bandwidth in bytes/s or None, latency in s).
+        devices: that work side by side; each inference runs on one of them.
         factor: slow motion: all speeds are multiplied by it, all delays divided.
         largest_batch: inferences that are computed at once, at most.
         window: what happens in it is counted (begin, end).
@@ -82,6 +103,7 @@ class ServerQueue:
         seconds: Mapping[Visit, Sequence[float]],
         links: Mapping[str, tuple[float | None, float]],
         *,
+        devices: int = 1,
         factor: float = 1.0,
         largest_batch: int = 1,
         window: tuple[float, float] = (0.0, math.inf),
@@ -98,7 +120,9 @@ class ServerQueue:
             for target, (bandwidth, latency) in links.items()
         }
         self._largest_batch = largest_batch
-        self._free_at = -math.inf
+        self.devices = devices
+        self._free_at = [-math.inf] * devices
+        """When each device is done with what has arrived, as a heap."""
         self._link_free_at = dict.fromkeys(links, -math.inf)
         self._pending = 0
         self._leaving: list[float] = []
@@ -116,10 +140,12 @@ class ServerQueue:
             due: when it should have arrived.
         """
         start, end = self.window
-        begun = self._free_at
-        if begun < now:
+        begun, seconds = self._free_at[0], self._ends[visit][-1]
+        if begun < now or not seconds:
             begun = now
-        self._free_at = free = begun + self._ends[visit][-1]
+        free = begun + seconds
+        if seconds:
+            heapreplace(self._free_at, free)
         if free > start and begun < end:
             self._busy += min(end, free) - max(start, begun)
         self._pending += 1
@@ -134,6 +160,10 @@ class ServerQueue:
                 self._most_inside = inside
         self._arrival.note(due, now, self.window)
         return begun
+
+    def works(self, visit: Visit) -> bool:
+        """Whether a visit takes any time of the server."""
+        return self._ends[visit][-1] > 0.0
 
     def take(self) -> list[list[Item]]:
         """Take the next inferences to be computed: batches of equal visits, in order of arrival."""
@@ -184,7 +214,7 @@ class ServerQueue:
             if due < now:
                 self._computing.note(due, now, self.window)
         return {
-            "utilization": self._busy / (end - start),
+            "utilization": self._busy / (end - start) / self.devices,
             "lag": max(self._arrival.value, self._computing.value),
             "waiting_mean": self._inside / max(1, self._seen),
             "waiting_max": self._most_inside,

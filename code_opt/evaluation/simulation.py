@@ -18,7 +18,7 @@ from itertools import count
 from typing import Any
 
 from code_opt.evaluation.flow import Flow, Run, Stream, Trace, streams_of
-from code_opt.evaluation.server import Item, ServerQueue, Visit
+from code_opt.evaluation.server import Item, ServerQueue, Visit, whole_devices
 from code_opt.evaluation.traffic import Arrivals, Feed, Feeder
 from code_opt.instance import Instance
 from code_opt.result import Result
@@ -49,9 +49,10 @@ class SimulatedEdge:
         self.instance = instance
         self.computing = computing
         self.largest_batch = largest_batch
-        self._speeds = {s.id: s.flops * (paces or {}).get(s.id, 1.0) for s in instance.servers}
+        self._paces = {s.id: (paces or {}).get(s.id, 1.0) for s in instance.servers}
+        self._devices = {s.id: whole_devices(s) for s in instance.servers}
         self._links: dict[str, dict[str, tuple[float | None, float]]] = {
-            server: {} for server in self._speeds
+            server: {} for server in self._paces
         }
         for link in instance.links:
             self._links[link.source][link.target] = (link.bandwidth, link.latency)
@@ -107,12 +108,13 @@ class SimulatedEdge:
             for visit, pieces in stream.route.visits().items():
                 server = segments[visit].server
                 seconds.setdefault(server, {})[number, visit] = [
-                    segments[piece.segment].flops / self._speeds[server] for piece in pieces
+                    segments[piece.segment].seconds / self._paces[server] for piece in pieces
                 ]
         return {
             name: ServerQueue(
                 seconds[name],
                 self._links[name],
+                devices=self._devices[name],
                 factor=factor,
                 largest_batch=self.largest_batch,
                 window=window,
@@ -144,10 +146,14 @@ class _Loop:
         self.where: dict[Visit, str] = {}
         self.outputs: dict[Visit, list[tuple[int, tuple[int, ...], list[tuple[Visit, float]]]]] = {}
         """What leaves a visit: piece, tasks that it answers, visits with bytes that it goes to."""
+        self.relays: set[Visit] = set()
+        """Visits of inputs that are only handed on."""
         for number, stream in enumerate(streams):
             segments = stream.route.segments
             for visit, pieces in stream.route.visits().items():
                 self.where[number, visit] = segments[visit].server
+                if not any(segments[piece.segment].parts for piece in pieces):
+                    self.relays.add((number, visit))
                 self.outputs[number, visit] = [
                     (
                         place,
@@ -157,6 +163,10 @@ class _Loop:
                     for place, piece in enumerate(pieces)
                     if piece.next or segments[piece.segment].answers
                 ]
+        self.passed = {
+            name for visit, name in self.where.items() if not self.servers[name].works(visit)
+        }
+        """Servers that something passes without work."""
         self.busy: set[str] = set()
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
@@ -189,11 +199,18 @@ class _Loop:
         name = self.where[visit]
         server = self.servers[name]
         begun = server.arrive(visit, self.now, self.now)
-        if self.computing is None:
-            # Outputs leave a server in the order in which their inferences arrived.
+        if self.computing is None or visit in self.relays:
             times = server.leave(visit, begun, self.now)
             for place, tasks, following in self.outputs[visit]:
-                self._leave(visit, number, times[place], tasks, following)
+                # Outputs of one device leave in the order in which their inferences arrived, but
+                # for those of visits without work: their messages may be on a link before.
+                is_passed = name in self.passed or server.devices > 1
+                if following and times[place] > self.now and is_passed:
+                    self._at(
+                        times[place], self._leave, visit, number, times[place], tasks, following
+                    )
+                else:
+                    self._leave(visit, number, times[place], tasks, following)
             return
         server.todo.append(Item(visit, number, begun))
         if name not in self.busy:

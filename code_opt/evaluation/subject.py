@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,17 @@ import safetensors.torch
 
 from code_opt.errors import InputError
 from code_opt.evaluation.flow import Labels, Stream, streams_of
-from code_opt.evaluation.routes import Part, Route, step_keys
+from code_opt.evaluation.routes import Part, Route, Segment, step_keys
+from code_opt.evaluation.server import whole_devices
 from code_opt.evaluation.worker import PartSpec, PieceSpec, VisitSpec, WorkerSpec
 from code_opt.instance import Instance, load_instance
 from code_opt.networks.bundle import Bundle, TaskEntry
 from code_opt.networks.compat import torch
 from code_opt.networks.images import Images, ImageSource, load_images
+from code_opt.networks.memory import halving
 from code_opt.networks.multitask import TaskPath
 from code_opt.networks.stitching import Step
+from code_opt.networks.training import EVALUATION_BATCH
 from code_opt.result import Result
 
 _STAND_IN_INPUT = (1,)
@@ -161,6 +164,39 @@ class Subject:
         """Return images as the task's network takes them."""
         return self._needed().normalization(task)(torch.from_numpy(images.pixels)).contiguous()
 
+    def answers(
+        self,
+        module: torch.nn.Module,
+        task: str,
+        images: Images,
+        device: str,
+        dtype: torch.dtype = torch.float32,
+    ) -> npt.NDArray[np.bool_]:
+        """Return which images of a task a module answers right, shape (n,).
+
+        Images are prepared and go to the device batch by batch: a whole test split may fit into
+        neither memory. Batches are halved as often as the device's memory asks for.
+
+        Args:
+            module: a path of the task, on the device.
+            task: whose images they are.
+            images: labelled.
+            device: "cpu" or "cuda".
+            dtype: of the module's weights.
+        """
+
+        def right(batch: int) -> npt.NDArray[np.bool_]:
+            found = np.empty(len(images), dtype=np.bool_)
+            for start in range(0, len(images), batch):
+                rows = np.arange(start, min(start + batch, len(images)))
+                part = images.subset(rows)
+                outputs = module(self.inputs(task, part).to(device, dtype))
+                found[rows] = outputs.argmax(dim=1).cpu().numpy() == part.labels
+            return found
+
+        with torch.no_grad():
+            return halving(right, EVALUATION_BATCH)[0]
+
     # The edge
 
     def streams(self, result: Result, most_images: int) -> list[Stream]:
@@ -246,17 +282,18 @@ class Subject:
                 for server, visit in self._visits(number, stream, adapters):
                     visits.setdefault(server, []).append(visit)
                 number += 1
-        capacity = {server.id: server.flops for server in self.instance.servers}
-        links: dict[str, dict[str, tuple[float | None, float]]] = {s: {} for s in capacity}
+        devices = {server.id: whole_devices(server) for server in self.instance.servers}
+        links: dict[str, dict[str, tuple[float | None, float]]] = {s: {} for s in devices}
         for link in self.instance.links:
             links[link.source][link.target] = (link.bandwidth, link.latency)
         return {
             server: WorkerSpec(
                 server=server,
-                capacity=capacity[server],
+                devices=devices[server],
                 links=links[server],
                 visits=tuple(found),
                 bundle=None if self.bundle is None else self.bundle.folder.resolve(),
+                allow_code=() if self.bundle is None else self.bundle.allow_code,
                 device=device,
                 threads=threads,
                 largest_batch=largest_batch,
@@ -289,23 +326,30 @@ class Subject:
                 segment = route.segments[piece.segment]
                 if self.bundle is not None:
                     entering = arriving if piece.parent < 0 else leaving[segment.parent]
-                    leaving[piece.segment] = self._leaving(segment.parts[-1], adapters, entering)
+                    leaving[piece.segment] = self._leaving(segment.parts, adapters, entering)
                 specs.append(
                     PieceSpec(
                         parts=tuple(self._part(part, adapters) for part in segment.parts),
-                        flops=segment.flops,
+                        seconds=segment.seconds,
                         parent=piece.parent,
-                        next=tuple(self._sent(c, route) for c in piece.next),
+                        next=tuple(self._sent(c, route, segment) for c in piece.next),
                         answers=segment.answers,
                     )
                 )
             found.append((first.server, VisitSpec(number, visit, arriving, tuple(specs))))
         return found
 
-    def _sent(self, segment: int, route: Route) -> tuple[str, int, int | None]:
-        """Return where an output is sent; a stand-in sends as many bytes as the instance says."""
+    def _sent(
+        self, segment: int, route: Route, origin: Segment
+    ) -> tuple[str, int, int | None, float | None]:
+        """Return where an output is sent, the numbers of a stand-in, the bytes of an input.
+
+        A stand-in sends as many bytes as the instance says. Images are sent decoded, and take a
+        link as long as the encoded ones do.
+        """
         there = route.segments[segment]
-        return there.server, segment, None if self.bundle is not None else _numbers(there.size)
+        numbers = None if self.bundle is not None else _numbers(there.size)
+        return there.server, segment, numbers, None if origin.parts else there.size
 
     def _part(self, part: Part, adapters: Mapping[tuple[str, tuple[str, str]], Any]) -> PartSpec:
         if self.bundle is None:
@@ -323,11 +367,14 @@ class Subject:
 
     def _leaving(
         self,
-        part: Part,
+        parts: Sequence[Part],
         adapters: Mapping[tuple[str, tuple[str, str]], Any],
         entering: tuple[int, ...],
     ) -> tuple[int, ...]:
         """Return the shape of what leaves the last part of a segment."""
+        if not parts:
+            return entering
+        part = parts[-1]
         if part.ends is None:
             dnn, _, number = part.block.rpartition("/")
             return self._needed().trunk(dnn).shapes[int(number) + 1]
@@ -345,27 +392,33 @@ def _same_pictures(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> 
     return one.shape != other.shape or bool(np.array_equal(one, other))
 
 
-def load_subject(path: str | os.PathLike[str], data: str | os.PathLike[str] = "data") -> Subject:
+def load_subject(
+    path: str | os.PathLike[str],
+    data: str | os.PathLike[str] = "data",
+    allow_code: Collection[str] = (),
+) -> Subject:
     """Read an instance and the bundle that it names.
 
     Args:
         path: file (or folder of tables) of the instance.
         data: folder of the data sets.
+        allow_code: modules whose factories may be called to build the bundle's networks.
 
     Raises:
         InstanceError: the instance is wrong.
         InputError: something cannot be read, or instance and bundle do not belong together.
     """
     instance = load_instance(path)
-    return Subject(instance, bundle_of(instance, Path(path)), Path(data))
+    return Subject(instance, bundle_of(instance, Path(path), allow_code), Path(data))
 
 
-def bundle_of(instance: Instance, path: Path) -> Bundle | None:
+def bundle_of(instance: Instance, path: Path, allow_code: Collection[str] = ()) -> Bundle | None:
     """Return the bundle that an instance names, or None.
 
     Args:
         instance: the instance.
         path: its file (or folder of tables), which the bundle lies beside.
+        allow_code: modules whose factories may be called to build the bundle's networks.
 
     Raises:
         InputError: it leads out of the instance's folder, or is no bundle.
@@ -376,4 +429,4 @@ def bundle_of(instance: Instance, path: Path) -> Bundle | None:
     folder = (home / instance.bundle).resolve()
     if not folder.is_relative_to(home):
         raise InputError(f"{path}: bundle {instance.bundle!r} leads out of the instance's folder")
-    return Bundle(folder)
+    return Bundle(folder, allow_code)

@@ -18,6 +18,7 @@ from code_opt.networks.bundle import (
     save_bundle,
 )
 from code_opt.networks.compat import torch
+from code_opt.networks.memory import ActivationMemory
 from code_opt.networks.multitask import MultiTaskNetwork, TaskPath
 from code_opt.networks.stitching import (
     Activations,
@@ -25,7 +26,6 @@ from code_opt.networks.stitching import (
     Stitcher,
     StitchPlan,
     path_seed,
-    run,
     split_images,
 )
 from code_opt.result import Result
@@ -50,6 +50,7 @@ class PathFits:
         self._paths: dict[tuple[str, Path_], TaskPath] = {}
         self._origins: dict[tuple[str, Path_], str] = {}
         self._stitchers: dict[str, Stitcher] = {}
+        self._memory = ActivationMemory()
 
     def path(self, task: str, blocks: Sequence[str]) -> TaskPath:
         """Return a path with the adapters that it runs with.
@@ -134,7 +135,7 @@ class PathFits:
             for trunk in trunks.values():
                 for block in trunk.blocks:
                     block.to(self.device)
-            activations = Activations(trunks, images, self.device)
+            activations = Activations(trunks, images, self.device, self._memory)
             self._stitchers[task] = Stitcher(bundle.tasks[task].dnn, activations, plan)
         return self._stitchers[task]
 
@@ -175,9 +176,7 @@ class PathFits:
         bundle = self.subject.bundle
         assert bundle is not None
         network = MultiTaskNetwork(bundle.trunks, [self.path(task, blocks)]).to(self.device)
-        outputs = run(network.path(task), self.subject.inputs(task, images).to(self.device))
-        right = outputs.argmax(dim=1).cpu() == torch.from_numpy(images.labels)
-        return float(right.double().mean())
+        return float(self.subject.answers(network.path(task), task, images, self.device).mean())
 
     def _save(self, target: Path, new: Mapping[str, Mapping[Path_, float]]) -> None:
         bundle = self.subject.bundle

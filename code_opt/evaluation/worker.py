@@ -33,7 +33,7 @@ from code_opt.evaluation.synthetic import SyntheticPart
 from code_opt.networks.adapters import Adapter, AdapterSpec
 from code_opt.networks.bundle import Bundle
 from code_opt.networks.compat import torch
-from code_opt.networks.threads import use_threads
+from code_opt.networks.threads import use_exact_cuda, use_threads
 
 nn = torch.nn
 
@@ -63,12 +63,14 @@ class PieceSpec:
     """Parts that run one after the other, and where their output goes."""
 
     parts: tuple[PartSpec, ...]
-    flops: float
+    seconds: float
+    """Time of one inference, as the instance says."""
     parent: int
     """Piece of the same visit (an earlier one) whose output it takes, -1: what arrived."""
-    next: tuple[tuple[str, int, int | None], ...]
+    next: tuple[tuple[str, int, int | None, float | None], ...]
     """(server, visit) that the output is sent to. A stand-in's output is repeated to so many
-    numbers (None: it is sent as it is)."""
+    numbers (None: it is sent as it is). An input takes a link as long as its encoded bytes do
+    (None: as many as are sent)."""
     answers: tuple[int, ...]
     """Tasks of the route whose answer the output is."""
 
@@ -89,8 +91,8 @@ class WorkerSpec:
     """Everything that a worker needs to know."""
 
     server: str
-    capacity: float
-    """FLOP/s."""
+    devices: int
+    """That work side by side."""
     links: Mapping[str, tuple[float | None, float]]
     """To other servers: (bandwidth in bytes/s or None, latency in s)."""
     visits: tuple[VisitSpec, ...]
@@ -98,6 +100,8 @@ class WorkerSpec:
     device: str
     threads: int
     largest_batch: int
+    allow_code: tuple[str, ...] = ()
+    """Modules whose factories build the bundle's networks."""
 
 
 class _Message(NamedTuple):
@@ -110,6 +114,8 @@ class _Message(NamedTuple):
     target: str | None
     """Server; None: it is an answer."""
     content: bytes | int
+    size: float = 0.0
+    """Bytes that count on the link."""
 
 
 def serve(
@@ -126,6 +132,8 @@ def serve(
     # Ctrl-C goes to the whole group of processes; the coordinator ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_threads(spec.threads)
+    if spec.device != "cpu":
+        use_exact_cuda()
     # Where the coordinator or a neighbour is gone, it reports, not we.
     with contextlib.suppress(BrokenPipeError, EOFError, ConnectionResetError):
         _Worker(spec, inboxes, outboxes, answers).run()
@@ -146,7 +154,7 @@ class _Worker:
         self.outboxes = dict(outboxes)
         self.answers = answers
         self.answers_lock = threading.Lock()
-        bundle = None if spec.bundle is None else Bundle(spec.bundle)
+        bundle = None if spec.bundle is None else Bundle(spec.bundle, spec.allow_code)
         self.visits = {(v.route, v.visit): v for v in spec.visits}
         self.modules = {
             key: [
@@ -168,14 +176,11 @@ class _Worker:
 
     def _begin(self, epoch: int, factor: float) -> None:
         """Start an epoch: everything at the instance's speeds times ``factor``."""
-        capacity = self.spec.capacity
         self.epoch = epoch
         self.server = ServerQueue(
-            {
-                key: [piece.flops / capacity for piece in visit.pieces]
-                for key, visit in self.visits.items()
-            },
+            {key: [piece.seconds for piece in visit.pieces] for key, visit in self.visits.items()},
             self.spec.links,
+            devices=self.spec.devices,
             factor=factor,
             largest_batch=self.spec.largest_batch,
         )
@@ -280,7 +285,12 @@ class _Worker:
         with self.changed:
             if epoch == self.epoch:
                 begun = self.server.arrive((route, visit), now, due)
-                self.server.todo.append(Item((route, visit), number, begun, content))
+                item = Item((route, visit), number, begun, content)
+                pieces = self.visits[route, visit].pieces
+                if any(piece.parts for piece in pieces):
+                    self.server.todo.append(item)
+                else:  # an input that is only handed on waits for nothing
+                    self._finish(item, [content] * len(pieces), now)
                 self.changed.notify_all()
 
     # What is computed
@@ -312,10 +322,11 @@ class _Worker:
             for task in piece.answers:
                 answer = _Message(route, task, item.number, None, int(output.argmax()))
                 heapq.heappush(self.leaving, (at, next(self.order), True, answer))
-            for target, visit, numbers in piece.next:
+            for target, visit, numbers, size in piece.next:
                 sent = output if numbers is None else np.resize(output, numbers)
                 content = np.ascontiguousarray(sent).tobytes()
-                message = _Message(route, visit, item.number, target, content)
+                counted = float(len(content)) if size is None else size
+                message = _Message(route, visit, item.number, target, content, counted)
                 heapq.heappush(self.leaving, (at, next(self.order), False, message))
 
     # What goes out
@@ -345,8 +356,7 @@ class _Worker:
                 if crossed:
                     return self.epoch, at, message
                 assert message.target is not None
-                assert isinstance(message.content, bytes)
-                there = self.server.deliver(message.target, at, len(message.content))
+                there = self.server.deliver(message.target, at, message.size)
                 heapq.heappush(self.leaving, (there, order, True, message))
         return None
 

@@ -131,7 +131,10 @@ def _why_no_path(task: TaskPaths) -> str:
     """Return why a task has no path, even where its limits do not count."""
     name, graph = task.task.id, task.graph
     if graph.is_empty:
-        return f"task {name!r} has no path at all: a listed link is missing on each"
+        return (
+            f"task {name!r} has no path at all: a listed link, or a device for its work, is "
+            "missing on each"
+        )
     least = float(graph.to_output(graph.drop)[0])
     return (
         f"task {name!r}: every path is predicted below accuracy 0 (best "

@@ -21,7 +21,7 @@ from code_opt.core.settings import Settings
 from code_opt.errors import InputError
 from code_opt.exact.method import build_view
 from code_opt.exact.models import ExchangeView
-from code_opt.instance.model import Instance
+from code_opt.instance.model import GivenPath, Instance
 from code_opt.solvers import read_solution, write_model
 
 LONGEST_NAME = 240
@@ -34,8 +34,9 @@ _UNFIT = re.compile(r"[^A-Za-z0-9_.]+")
 class ImportedPaths:
     """The paths of a solution file."""
 
-    paths: dict[str, list[str]]
-    """Block ids in order, by task id."""
+    paths: dict[str, Sequence[str]]
+    """Block ids in order, by task id: lists, of an alternative a
+    :class:`code_opt.instance.model.GivenPath`."""
     value: float | None
     """The solver's own value of the objective, exp of its figure for a reward; None without one."""
 
@@ -85,9 +86,12 @@ def import_paths(instance: Instance, path: str | Path, settings: Settings) -> Im
     unserved = view.task_without_path()
     if unserved is not None:
         raise InputError(f"{path}: the values choose no path of task {unserved!r}")
-    chosen = zip(view.pool.tasks, view.paths(), strict=True)
+    paths: dict[str, Sequence[str]] = {}
+    for task, chosen in zip(view.pool.tasks, view.paths(), strict=True):
+        blocks = task.graph.blocks(chosen.arcs)
+        paths[task.task.id] = blocks if isinstance(blocks, GivenPath) else list(blocks)
     return ImportedPaths(
-        {task.task.id: [task.graph.arcs[a].head for a in path.arcs[:-1]] for task, path in chosen},
+        paths,
         _value(solution.objective, view, settings),
     )
 

@@ -223,7 +223,10 @@ def build_view(instance: Instance, settings: Settings) -> ExchangeView:
     Raises:
         InputError: the instance cannot be used, or a task has no admissible path.
     """
-    pool = build_pool(instance)
+    pool = build_pool(
+        instance.with_max_utilization(settings.max_utilization),
+        measured_only=settings.measured_only,
+    )
     for task in pool.tasks:
         if len(task) == 0:
             raise InputError(f"task {task.task.id!r} has no admissible path: nothing to export")

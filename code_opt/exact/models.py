@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,19 +10,20 @@ import numpy as np
 import pyomo.environ as pyo
 
 from code_opt.core.bounds import most_accurate
+from code_opt.core.columns import ColumnTable
 from code_opt.core.evaluator import (
     ChosenPath,
     Solution,
     is_admissible,
-    measured_paths,
     path_in_pool,
     path_of,
 )
-from code_opt.core.joint_tasks import JointTask
+from code_opt.core.joint_tasks import JointTask, single_tasks
 from code_opt.core.objective import ObjectiveFunction, accuracy_unit
 from code_opt.core.settings import Settings
+from code_opt.core.shared_prefixes import SharedPrefixes
 from code_opt.paths import PathPool, TaskGraph, TaskPaths
-from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.graph import FloatArray, Step
 from code_opt.reward import log_value
 from formulations import (
     FlowData,
@@ -36,7 +36,6 @@ from formulations import (
     build_path_model,
     exclude_path,
 )
-from formulations.path import prefix_most
 
 
 class ModelView(Protocol):
@@ -78,34 +77,14 @@ class ExchangeView(ModelView, Protocol):
 
 def path_data(pool: PathPool, goal: Goal) -> PathData:
     """Return the pool as the path formulation takes it."""
-    entries: Entries = {}
-    shared: Entries = {}
-    prefixes: list[list[list[int]]] = []
-    first = np.cumsum([0, *(len(t) for t in pool.tasks)]).tolist()
-    for t, (resources, use) in enumerate(_own_use(pool)):
-        for column, resource in enumerate(resources.tolist()):
-            used = np.flatnonzero(use[:, column])
-            entries.setdefault(resource, []).extend(
-                zip((used + first[t]).tolist(), use[used, column].tolist(), strict=True)
-            )
-    for group, sharing in zip(pool.groups, pool.sharing, strict=True):
-        for prefix in sharing.prefixes if sharing else ():
-            for column in np.flatnonzero(prefix.use).tolist():
-                resource = int(group.resources[column])
-                shared.setdefault(resource, []).append((len(prefixes), float(prefix.use[column])))
-            prefixes.append([(rows + first[group.tasks[m]]).tolist() for m, rows in prefix.paths])
+    table = ColumnTable(pool, single_tasks(pool))
+    shared = SharedPrefixes.of(table)
     return PathData(
-        task_names=[t.task.id for t in pool.tasks],
-        weight=pool.weights.tolist(),
-        floor=[t.floor for t in pool.tasks],
-        task_of=np.repeat(np.arange(len(pool.tasks)), [len(t) for t in pool.tasks]).tolist(),
-        accuracy=np.concatenate([t.paths.accuracy for t in pool.tasks]).tolist(),
-        most_rate=np.concatenate([t.most_rate for t in pool.tasks]).tolist(),
-        rate_rows=_rows(pool, entries, shared, is_rate=True),
-        memory_rows=_rows(pool, entries, shared, is_rate=False),
+        task_names=[task.task.id for task in pool.tasks],
+        **_of_columns(table, shared),
         goal=goal,
-        groups=[g.tasks for g in pool.groups if g.is_shared],
-        prefixes=prefixes,
+        groups=shared.groups,
+        prefixes=shared.columns_by_task(table.task),
     )
 
 
@@ -115,55 +94,74 @@ def joint_path_data(pool: PathPool, joint_tasks: Sequence[JointTask], goal: Goal
     A joint path of an input group is one path here, at the throughput of all its tasks, so that
     nothing is left that tasks would share. Without groups this is :func:`path_data`.
     """
-    entries: Entries = {}
-    first = np.cumsum([0, *(len(task) for task in joint_tasks)]).tolist()
-    for task, start in zip(joint_tasks, first[:-1], strict=True):
-        use = task.use_per_inference
-        for column, resource in enumerate(task.resources.tolist()):
-            used = np.flatnonzero(use[:, column])
-            entries.setdefault(resource, []).extend(
-                zip((used + start).tolist(), use[used, column].tolist(), strict=True)
-            )
+    table = ColumnTable(pool, joint_tasks)
     return PathData(
         task_names=[" + ".join(t.task.id for t in task.tasks) for task in joint_tasks],
-        weight=[float(task.weights.sum()) for task in joint_tasks],
-        floor=[task.floor for task in joint_tasks],
-        task_of=np.repeat(np.arange(len(joint_tasks)), [len(t) for t in joint_tasks]).tolist(),
-        accuracy=np.concatenate([task.mean_accuracy for task in joint_tasks]).tolist(),
-        most_rate=np.concatenate([task.most for task in joint_tasks]).tolist(),
-        rate_rows=_rows(pool, entries, {}, is_rate=True),
-        memory_rows=_rows(pool, entries, {}, is_rate=False),
+        **_of_columns(table, SharedPrefixes.none(table, table.use_per_inference)),
         goal=goal,
     )
 
 
-def _own_use(pool: PathPool) -> list[tuple[IntArray, FloatArray]]:
-    """Return for each task some resources and their use by its paths beyond shared prefixes."""
-    found = [(task.resources, task.paths.use) for task in pool.tasks]
-    for group, sharing in zip(pool.groups, pool.sharing, strict=True):
-        if sharing:
-            for t, use in zip(group.tasks, sharing.own_use, strict=True):
-                found[t] = (group.resources, use)
-    return found
+def _of_columns(table: ColumnTable, shared: SharedPrefixes) -> dict[str, Any]:
+    """Return the fields of :class:`PathData` that follow from columns and what they share."""
+    names = [resource.name for resource in table.pool.resources]
+    resources = np.unique(np.concatenate([task.resources for task in table.joint_tasks]))
+    is_rate = table.pool.topology.is_rate_resource[resources]
+    return {
+        "weight": table.weights.tolist(),
+        "floor": table.floor.tolist(),
+        "task_of": table.task.tolist(),
+        "accuracy": table.mean_accuracy.tolist(),
+        "most_rate": table.most.tolist(),
+        "rate_rows": shared.rows(resources[is_rate], names),
+        "memory_rows": shared.rows(resources[~is_rate], names),
+    }
 
 
 Entries = dict[int, list[tuple[int, float]]]
 """Of each resource: who uses it, and how much."""
 
 
-def _rows(pool: PathPool, entries: Entries, shared: Entries, is_rate: bool) -> Rows:
+def _rows(pool: PathPool, entries: Entries, is_rate: bool) -> Rows:
     """Return the rows of servers and links, or of memories."""
     is_wanted = pool.topology.is_rate_resource == is_rate
-    order = sorted(r for r in {*entries, *shared} if is_wanted[r])
-    return Rows(
-        [pool.resources[r].name for r in order],
-        [entries.get(r, []) for r in order],
-        [shared.get(r, []) for r in order] if shared else (),
-    )
+    order = sorted(r for r in entries if is_wanted[r])
+    return Rows([pool.resources[r].name for r in order], [entries[r] for r in order])
+
+
+class _PathProgram:
+    """What the two views of the path formulation have in common."""
+
+    pool: PathPool
+    settings: Settings
+    data: PathData
+    model: pyo.ConcreteModel
+
+    @property
+    def goal(self) -> Goal:
+        """See :class:`ModelView`."""
+        return self.data.goal
+
+    def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:  # noqa: ARG002
+        """See :class:`ModelView`; every path of the pool is admissible."""
+        return []
+
+    def _choose(self, path: int, rate: float) -> None:
+        """Set the variables of a path that is chosen, at a rate of its task [inferences/s]."""
+        _put(self.model.choose[path], 1.0)
+        if path in self.model.extra:
+            beyond = rate - self.data.floor[self.data.task_of[path]]
+            share = beyond / self.data.extra_rate[path]
+            _put(self.model.extra[path], min(max(share, 0.0), 1.0))
+
+    def _chosen(self, task: int) -> int:
+        """Return which of a task's paths the model's variables choose, by its place."""
+        choose = self.model.choose
+        return int(np.argmax([choose[p].value or 0.0 for p in self.data.paths_of[task]]))
 
 
 @dataclass
-class PathView:
+class PathView(_PathProgram):
     """The path formulation of a pool."""
 
     pool: PathPool
@@ -173,53 +171,27 @@ class PathView:
         """Build the model."""
         self.data = path_data(self.pool, ObjectiveFunction.of(self.pool, self.settings).goal)
         self.model = build_path_model(self.data)
-        self._first = np.cumsum([0, *(len(t) for t in self.pool.tasks)]).tolist()
-
-    @property
-    def goal(self) -> Goal:
-        """See :class:`ModelView`."""
-        return self.data.goal
 
     def start_at(self, solution: Solution) -> None:
         """See :class:`ModelView`."""
-        model = self.model
-        for variable in (
-            *model.choose.values(),
-            *model.extra.values(),
-            *model.prefix_rate.values(),
-            *model.prefix_in_use.values(),
-        ):
-            variable.set_value(0.0, skip_validation=True)
-        task_of = self.data.task_of
+        model, data, rates = self.model, self.data, solution.allocation.rates.tolist()
+        _clear(model.choose, model.extra, model.prefix_rate, model.prefix_in_use)
         for t, (task, path) in enumerate(zip(self.pool.tasks, solution.paths, strict=True)):
-            number = self._first[t] + _position(task, path)
-            model.choose[number].set_value(1.0, skip_validation=True)
-            if number in model.extra:
-                spare = float(solution.allocation.rates[t]) - task.floor
-                most = self.data.most_rate[number] - task.floor
-                share = min(max(spare / most, 0.0), 1.0)
-                model.extra[number].set_value(share, skip_validation=True)
-        for prefix, paths in enumerate(self.data.prefixes):
+            self._choose(data.paths_of[t][task.paths.arcs.index(path.arcs)], rates[t])
+        for prefix, paths in enumerate(data.prefixes):
             taken = [p for members in paths for p in members if model.choose[p].value == 1.0]
             if not taken:
                 continue
             if prefix in model.prefix_rate:
-                rate = float(solution.allocation.rates[task_of[taken[0]]])
-                share = min(rate / prefix_most(self.data, prefix), 1.0)
-                model.prefix_rate[prefix].set_value(share, skip_validation=True)
+                share = rates[data.task_of[taken[0]]] / data.most_of_prefix[prefix]
+                _put(model.prefix_rate[prefix], min(share, 1.0))
             if prefix in model.prefix_in_use:
-                model.prefix_in_use[prefix].set_value(1.0, skip_validation=True)
+                _put(model.prefix_in_use[prefix], 1.0)
         start_totals(self, self.pool, self.settings, solution)
 
     def paths(self) -> list[ChosenPath]:
         """See :class:`ModelView`."""
-        chosen = []
-        for t, task in enumerate(self.pool.tasks):
-            values = [
-                self.model.choose[p].value or 0.0 for p in range(self._first[t], self._first[t + 1])
-            ]
-            chosen.append(path_in_pool(task, int(np.argmax(values))))
-        return chosen
+        return [path_in_pool(task, self._chosen(t)) for t, task in enumerate(self.pool.tasks)]
 
     def words(self) -> Words:
         """See :class:`ExchangeView`."""
@@ -227,7 +199,7 @@ class PathView:
 
         def path(p: int) -> list[str]:
             t = data.task_of[p]
-            return [data.task_names[t], *tasks[t].blocks(p - self._first[t])]
+            return [data.task_names[t], *tasks[t].blocks(p - data.paths_of[t][0])]
 
         return {
             "choose": path,
@@ -239,19 +211,14 @@ class PathView:
 
     def task_without_path(self) -> str | None:
         """See :class:`ExchangeView`."""
-        for t, name in enumerate(self.data.task_names):
-            paths = range(self._first[t], self._first[t + 1])
+        for name, paths in zip(self.data.task_names, self.data.paths_of, strict=True):
             if sum((self.model.choose[p].value or 0.0) > 0.5 for p in paths) != 1:
                 return name
         return None
 
-    def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:  # noqa: ARG002
-        """See :class:`ModelView`; every path of the pool is admissible."""
-        return []
-
 
 @dataclass
-class JointPathView:
+class JointPathView(_PathProgram):
     """The path formulation of joint tasks: every joint path of an input group is one path."""
 
     pool: PathPool
@@ -264,49 +231,37 @@ class JointPathView:
         goal = ObjectiveFunction.of(self.pool, self.settings).goal
         self.data = joint_path_data(self.pool, self.joint_tasks, goal)
         self.model = build_path_model(self.data)
-        self._first = np.cumsum([0, *(len(task) for task in self.joint_tasks)]).tolist()
-
-    @property
-    def goal(self) -> Goal:
-        """See :class:`ModelView`."""
-        return self.data.goal
 
     def start_at(self, solution: Solution) -> None:
         """See :class:`ModelView`; the assignment's joint paths are listed."""
-        model = self.model
-        for variable in (*model.choose.values(), *model.extra.values()):
-            variable.set_value(0.0, skip_validation=True)
-        for first, task in zip(self._first[:-1], self.joint_tasks, strict=True):
-            path = task.number_of(solution.arcs)
-            assert path is not None
-            number = first + path
-            model.choose[number].set_value(1.0, skip_validation=True)
-            if number in model.extra:
-                rate = float(solution.allocation.rates[task.group.tasks[0]])
-                most = self.data.most_rate[number] - task.floor
-                share = min(max((task.size * rate - task.floor) / most, 0.0), 1.0)
-                model.extra[number].set_value(share, skip_validation=True)
+        _clear(self.model.choose, self.model.extra)
+        for paths, task in zip(self.data.paths_of, self.joint_tasks, strict=True):
+            number = task.number_of(solution.arcs)
+            assert number is not None
+            rate = float(solution.allocation.rates[task.group.tasks[0]])
+            self._choose(paths[number], task.size * rate)
         start_totals(self, self.pool, self.settings, solution)
 
     def paths(self) -> list[ChosenPath]:
         """See :class:`ModelView`."""
         found: dict[int, ChosenPath] = {}
-        for joint_task, (first, end) in zip(
-            self.joint_tasks, itertools.pairwise(self._first), strict=True
-        ):
-            values = [self.model.choose[p].value or 0.0 for p in range(first, end)]
-            paths = joint_task.paths[int(np.argmax(values))].tolist()
+        for number, joint_task in enumerate(self.joint_tasks):
+            paths = joint_task.paths[self._chosen(number)].tolist()
             for t, task, path in zip(joint_task.group.tasks, joint_task.tasks, paths, strict=True):
                 found[t] = path_in_pool(task, path)
         return [found[t] for t in range(len(found))]
 
-    def exclude(self, paths: Sequence[ChosenPath]) -> list[Any]:  # noqa: ARG002
-        """See :class:`ModelView`; every path of the pool is admissible."""
-        return []
+
+def _clear(*variables: pyo.Var) -> None:
+    """Set variables to 0."""
+    for indexed in variables:
+        for variable in indexed.values():
+            _put(variable, 0.0)
 
 
-def _position(task: TaskPaths, path: ChosenPath) -> int:
-    return task.paths.arcs.index(path.arcs)
+def _put(variable: Any, value: float) -> None:
+    """Set a variable to a value that is one of its own."""
+    variable.set_value(value, skip_validation=True)
 
 
 @dataclass
@@ -330,26 +285,19 @@ class FlowView:
     def start_at(self, solution: Solution) -> None:
         """See :class:`ModelView`."""
         model = self.model
-        for variable in (
-            *model.choose.values(),
-            *model.rate.values(),
-            *model.is_measured.values(),
-            *model.follow.values(),
-            *model.saved.values(),
-        ):
-            variable.set_value(0.0, skip_validation=True)
+        _clear(model.choose, model.rate, model.is_measured, model.follow, model.saved)
         for t, path in enumerate(solution.paths):
             for arc in path.arcs:
                 number = self._first[t] + arc
-                model.choose[number].set_value(1.0, skip_validation=True)
+                _put(model.choose[number], 1.0)
                 most = self.data.tasks[t].most_rate[arc]
                 share = float(solution.allocation.rates[t]) / most if most > 0.0 else 0.0
-                model.rate[number].set_value(min(share, 1.0), skip_validation=True)
+                _put(model.rate[number], min(share, 1.0))
             share = path.accuracy / self.data.tasks[t].accuracy_unit
-            model.accuracy[t].set_value(share, skip_validation=True)
+            _put(model.accuracy[t], share)
             for m, (arcs, _) in enumerate(self.data.tasks[t].measured):
                 if arcs == path.arcs:
-                    model.is_measured[t, m].set_value(1.0, skip_validation=True)
+                    _put(model.is_measured[t, m], 1.0)
         self._start_following(solution)
         start_totals(self, self.pool, self.settings, solution)
 
@@ -358,20 +306,20 @@ class FlowView:
         model = self.model
         longest: dict[int, tuple[list[int], int]] = {}
         for k, pair in enumerate(self.data.pairs):
-            same = dict(pair.arcs)
+            same = set(pair.arcs)
             common = []
             for arc, leaders in zip(
                 solution.paths[pair.task].arcs, solution.paths[pair.leader].arcs, strict=False
             ):
-                if same.get(arc) != leaders:
+                if (arc, leaders) not in same:
                     break
                 common.append(self._first[pair.task] + arc)
             if len(common) > len(longest.get(pair.task, ([], k))[0]):
                 longest[pair.task] = (common, k)
         for common, k in longest.values():
             for arc in common:
-                model.follow[k, arc].set_value(1.0, skip_validation=True)
-                model.saved[arc].set_value(model.rate[arc].value, skip_validation=True)
+                _put(model.follow[k, arc], 1.0)
+                _put(model.saved[arc], model.rate[arc].value)
 
     def paths(self) -> list[ChosenPath]:
         """See :class:`ModelView`."""
@@ -407,7 +355,7 @@ class FlowView:
         def measured(index: tuple[int, int]) -> list[str]:
             t, m = index
             steps = self.data.tasks[t].measured[m][0]
-            return [names[t], *(graphs[t].arcs[a].head for a in steps[:-1])]
+            return [names[t], *graphs[t].blocks(steps)]
 
         def node(index: tuple[int, int]) -> list[str]:
             return [names[index[0]], graphs[index[0]].nodes[index[1]]]
@@ -495,14 +443,15 @@ def _flow_data(pool: PathPool, goal: Goal) -> FlowData:
                 accuracy=task.task.accuracy,
                 min_accuracy=task.task.min_accuracy,
                 max_latency=task.task.max_latency,
-                measured=list(measured_paths(task)),
+                # The drops of alternatives are exact.
+                measured=list(graph.measured.items()),
                 accuracy_unit=most_accurate(task) or goal.accuracy_unit,
             )
         )
     return FlowData(
         tasks,
-        _rows(pool, entries, {}, is_rate=True),
-        _rows(pool, entries, {}, is_rate=False),
+        _rows(pool, entries, is_rate=True),
+        _rows(pool, entries, is_rate=False),
         goal,
         groups=[g.tasks for g in pool.groups if g.is_shared],
         pairs=[
@@ -535,11 +484,14 @@ def _held(amounts: FloatArray, is_rate: bool) -> FloatArray:
 
 def _arcs_in_common(graph: TaskGraph, leader: TaskGraph) -> list[tuple[int, int]]:
     """Return the arcs that are the same for two tasks and that both can reach on such arcs."""
-    same = {arc.step: j for j, arc in enumerate(leader.arcs) if arc.step is not None}
+    same: dict[Step, list[int]] = {}
+    for j, arc in enumerate(leader.arcs):
+        if arc.step is not None:
+            same.setdefault(arc.step, []).append(j)
     pairs, reached = [], set(graph.nodes[:1])
     for i, arc in enumerate(graph.arcs):  # sorted by head, so every tail is settled before
         if arc.step in same and arc.tail in reached:
-            pairs.append((i, same[arc.step]))
+            pairs += [(i, j) for j in same[arc.step]]
             reached.add(arc.head)
     return pairs
 
@@ -562,15 +514,11 @@ def _most_rate_of_arcs(task: TaskPaths) -> FloatArray:
 def start_totals(view: ModelView, pool: PathPool, settings: Settings, solution: Solution) -> None:
     """Set the variables of the totals, and of the logarithms, to those of a solution."""
     model = view.model
-    model.average_accuracy.set_value(
-        solution.accuracy / view.goal.accuracy_unit, skip_validation=True
-    )
-    model.throughput.set_value(
-        solution.throughput / view.goal.throughput_unit, skip_validation=True
-    )
+    _put(model.average_accuracy, solution.accuracy / view.goal.accuracy_unit)
+    _put(model.throughput, solution.throughput / view.goal.throughput_unit)
     if settings.objective == "reward":
         reward = pool.instance.reward
         log_accuracy = float(log_value(reward.accuracy, solution.accuracy))
         log_throughput = float(log_value(reward.throughput, solution.throughput))
-        model.log_accuracy.set_value(log_accuracy, skip_validation=True)
-        model.log_throughput.set_value(log_throughput, skip_validation=True)
+        _put(model.log_accuracy, log_accuracy)
+        _put(model.log_throughput, log_throughput)

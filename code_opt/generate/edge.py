@@ -53,6 +53,13 @@ WIRES: dict[Wire, tuple[float, float, float]] = {
 """Bytes/s of the line (1 or 10 Gbit/s), and the least and greatest delay [s]."""
 LINE_SHARE = (0.1, 0.6)
 """Part of a line that inference may use."""
+ENCODED_BYTES = {224: 30_000.0, 32: 2_300.0}
+"""Bytes of an encoded image by its pixels a side: 0.6 bytes a pixel, as the JPEG files of ImageNet
+(138 GB, 1.28 million images of 469 x 387 on average), and the PNG files of CIFAR-10."""
+ALTERNATIVE_ACCURACY = (0.9, 1.03)
+"""Accuracy of an alternative over that of the task's own network."""
+ALTERNATIVE_SAMPLES = 5000.0
+"""Images that the accuracy of an alternative was measured on."""
 JITTER = 0.004
 LONGEST_SKIP = 2
 """Blocks that a skip jumps over at most."""
@@ -80,6 +87,9 @@ class EdgeOptions:
         memory: limit the memory for adapters.
         measured: measured paths per task, at most.
         groups: share of the tasks that look at the same input as others (2 to 4 a group).
+        seconds: give the time of all work instead of FLOP/s of servers. Blocks of one network
+            differ in FLOP/s, by up to ten times; a whole network takes as long as its FLOPs would.
+        alternatives: networks of other services that may answer a task by themselves, at most.
 
     Raises:
         InputError: a value is out of its range.
@@ -99,6 +109,8 @@ class EdgeOptions:
     memory: bool = False
     measured: int = 0
     groups: float = 0.0
+    seconds: bool = False
+    alternatives: int = 0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -120,6 +132,10 @@ class EdgeOptions:
             (0.0 < self.load <= 1000.0, f"load {self.load}: must lie in (0, 1000]"),
             (0.0 <= self.saturated <= 1.0, f"saturated {self.saturated}: must lie in [0, 1]"),
             (0 <= self.measured <= 1000, f"measured {self.measured}: must lie in 0 to 1000"),
+            (
+                0 <= self.alternatives <= 100,
+                f"alternatives {self.alternatives}: must lie in 0 to 100",
+            ),
             (0.0 <= self.groups <= 1.0, f"groups {self.groups}: must lie in [0, 1]"),
         )
         wrong = [message for holds, message in checks if not holds]
@@ -131,6 +147,7 @@ class _Stream:
     """What a stream of random choices is for (part of its seed)."""
 
     NETWORK, CAPACITY, POPULARITY, TASK, HOSTS, LINK, LATENCY, MEMORY, MEASURED, GROUP = range(10)
+    ALTERNATIVE, TIME = 10, 11
 
 
 class Edge:
@@ -141,10 +158,10 @@ class Edge:
 
     **Feasible by construction.** Give every task its native path at its standalone rate. Floors
     are ``standalone``, so they hold with equality. A DNN's standalone rates need at most its
-    equal share of its server, so no server is overloaded; native paths use neither links nor
-    adapters, so links and memories are idle. Latency limits are at least 1.2 times the native
-    latency, and there are no floors of accuracy. A group's standalone rate is the least that
-    its members' shares allow, so the same holds for it.
+    equal share of its server, and of a link that images of its group cross, so nothing is
+    overloaded; native paths use no adapters, so memories are idle. Latency limits are at least 1.2
+    times the native latency, and there are no floors of accuracy. A group's standalone rate is
+    the least that its members' shares allow, so the same holds for it.
     """
 
     def __init__(self, options: EdgeOptions) -> None:
@@ -168,6 +185,8 @@ class Edge:
         asked += [name for name in ("links", "latency", "memory") if getattr(o, name)]
         asked += [f"up to {o.measured} measured paths"] if o.measured else []
         asked += [f"{o.groups:.0%} in groups"] if o.groups else []
+        asked += ["in seconds"] if o.seconds else []
+        asked += [f"up to {o.alternatives} alternatives"] if o.alternatives else []
         fewest, most = o.blocks
         blocks = str(fewest) if fewest == most else f"{fewest} to {most}"
         return {
@@ -184,7 +203,8 @@ class Edge:
     def servers(self) -> Iterator[Record]:
         """Yield the servers."""
         for number, (name, _) in enumerate(self._layout.servers):
-            record: Record = {"id": name, "flops": self._capacity[number]}
+            record: Record = {"id": name}
+            record["flops"] = None if self.options.seconds else self._capacity[number]
             if self.options.memory:
                 record["memory"] = self._memory(number)
             yield record
@@ -208,6 +228,7 @@ class Edge:
     def dnns(self) -> Iterator[Record]:
         """Yield the DNNs."""
         for i, trunk in enumerate(self._trunks):
+            times = self._times(i)
             yield {
                 "id": self._dnn(i),
                 "server": self._server(i),
@@ -217,6 +238,7 @@ class Edge:
                         "flops": block.flops,
                         "params": block.params,
                         "output_bytes": block.output_bytes,
+                        **times[k],
                     }
                     for k, block in enumerate(trunk.blocks)
                 ],
@@ -261,6 +283,22 @@ class Edge:
         fewest, most = self.options.blocks
         blocks = fewest + draws.index(most - fewest + 1)
         return Trunk(network.architecture, images, network.cuts[blocks])
+
+    def _times(self, i: int) -> list[Record]:
+        """Return the times of a network's blocks as keys of their records, if asked for."""
+        blocks = self._trunks[i].blocks
+        if not self.options.seconds:
+            return [{} for _ in blocks]
+        draws = self._draws(_Stream.TIME, i)
+        times = [block.flops * 10.0 ** draws.between(-0.5, 0.5) for block in blocks]
+        scale = self._trunks[i].flops / math.fsum(times) / self._capacity[self._layout.home[i]]
+        return [{"seconds": scale * time} for time in times]
+
+    def _adapter_time(self, i: int, flops: float) -> Record:
+        """Return the time of an adapter on the server of a service, if asked for."""
+        if not self.options.seconds:
+            return {}
+        return {"seconds": flops / self._capacity[self._layout.home[i]]}
 
     @cached_property
     def _capacity(self) -> list[float]:
@@ -368,9 +406,13 @@ class Edge:
             limit = self._draws(_Stream.LATENCY, i)
             native = self._trunks[i].flops / self._capacity[self._layout.home[i]]
             if limit.share() < 0.5:
+                native += self._way(i)
                 record["max_latency"] = significant(native * limit.between(1.2, 3.0))
         if i in self._group_of:
             record["input_group"] = f"camera-{self._group_of[i]:0{self._digits}d}"
+        record["input_bytes"] = self._input_bytes(i)
+        if i in self._group_of:
+            record["origin"] = self._server(self._camera(i))
         connections = self._own_connections(i, draws)
         for j in self._hosts(i):
             connections += self._host_connections(i, j, draws)
@@ -379,7 +421,48 @@ class Edge:
             found = self._measured(i, accuracy, connections)
             if found:
                 record["measured_paths"] = found
+        if self.options.alternatives:
+            record["alternatives"] = self._alternatives(i, accuracy)
         return record
+
+    def _alternatives(self, i: int, accuracy: float) -> list[Record]:
+        """Return networks of other services that take the same images, with heads for the task."""
+        draws = self._draws(_Stream.ALTERNATIVE, i)
+        near = self._near[self._layout.home[self._camera(i) if i in self._group_of else i]]
+        alike = [
+            j
+            for j in draws.shuffled(self._reach(i))
+            if self._layout.home[j] in near and self._trunks[j].images == self._trunks[i].images
+        ]
+        return [
+            {
+                "dnn": self._dnn(j),
+                "accuracy": round(min(accuracy * draws.between(*ALTERNATIVE_ACCURACY), 1.0), 4),
+                "samples": ALTERNATIVE_SAMPLES,
+            }
+            for j in sorted(alike[: self.options.alternatives])
+        ]
+
+    def _input_bytes(self, i: int) -> float:
+        """Return the bytes of an image; all tasks of a group look at the largest that one takes."""
+        members = self._groups[self._group_of[i]] if i in self._group_of else [i]
+        return max(ENCODED_BYTES[self._trunks[member].images] for member in members)
+
+    def _camera(self, i: int) -> int:
+        """Return the service of a task's group beside which its camera stands: all are near it."""
+        return self._groups[self._group_of[i]][0]
+
+    def _way(self, i: int) -> float:
+        """Return how long an image takes from its group's camera to the task's server [s]."""
+        if i not in self._group_of or not self.options.links:
+            return 0.0
+        ends = self._server(self._camera(i)), self._server(i)
+        link = self._links.get(ends)
+        return 0.0 if link is None else self._input_bytes(i) / link["bandwidth"] + link["latency"]
+
+    @cached_property
+    def _links(self) -> dict[tuple[str, str], Record]:
+        return {(link["source"], link["target"]): link for link in self.links()}
 
     def _hosts(self, i: int) -> list[int]:
         """Return the services whose trunks the task may use, those of its group first."""
@@ -418,7 +501,8 @@ class Edge:
         }
         if self._are_mates(i, j):
             entry["share"] = IDENTITY if own.images == host.images else RESIZED
-        found = [entry]
+        camera = self._layout.home[self._camera(i) if i in self._group_of else i]
+        found = [entry] if self._layout.home[j] in self._near[camera] else []
         n, m = len(own), len(host)
         for k, v in _like_depths(n, m):
             if v < m - 1:  # the host's last block leads nowhere
@@ -454,10 +538,12 @@ class Edge:
             "params": cost[1],
         }
         taken = FLOAT_BYTES * math.prod(shape)
+        place = i
         if taken < source.output_bytes:
             record["bytes"] = taken
         elif self._server(i) != self._server(j):
-            record["server"] = self._server(j)
+            record["server"], place = self._server(j), j
+        record |= self._adapter_time(place, cost[0])
         if self._are_mates(i, j):
             record["share"] = COMMON
         return record
@@ -473,6 +559,7 @@ class Edge:
             "drop": _drop(drop, draws),
             "flops": cost[0],
             "params": cost[1],
+            **self._adapter_time(i, cost[0]),
         }
 
     def _measured(self, i: int, accuracy: float, connections: list[Record]) -> list[Record]:

@@ -11,6 +11,9 @@ inference), drops grow with the share of the native network that a connection re
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,106 +60,149 @@ def generate(
     if groups is not None and not 1 <= groups[0] <= groups[1]:
         raise ValueError("groups must be the least and the most tasks of a group, at least 1")
     rng = np.random.default_rng(np.random.SeedSequence([seed, services, blocks, hosts]))
-    names = [f"s{i:0{len(str(services - 1))}d}" for i in range(services)]
-    work = _significant(np.exp(rng.normal(np.log(1e9), 0.9, services)))
-    share = rng.dirichlet(np.full(blocks, 4.0), services)
-    flops = _significant(work[:, None] * share)
-    width = _significant(rng.uniform(16, 256, (services, blocks)) * 1024)
-    rate = rng.uniform(40.0, 200.0, services)
-    capacity = _significant(rate * flops.sum(axis=1))
-
-    servers = [
-        {"id": f"edge-{n}", "flops": c, "memory": 2**20 * 4.0 if memory else None}
-        for n, c in zip(names, capacity.tolist(), strict=True)
-    ]
-    dnns = [
-        {
-            "id": n,
-            "server": f"edge-{n}",
-            "blocks": [
-                {
-                    "id": f"{n}/{b}",
-                    "flops": float(flops[i, b]),
-                    "params": float(round(flops[i, b] / 200.0)),
-                    "output_bytes": float(width[i, b]),
-                }
-                for b in range(blocks)
-            ],
-        }
-        for i, n in enumerate(names)
-    ]
+    drawn = _draw(rng, services, blocks)
+    group_of = None
     if groups is not None:
         group_of = _groups(services, groups, np.random.default_rng([seed, services, *groups]))
     tasks: list[dict[str, Any]] = []
-    link_pairs: dict[tuple[str, str], None] = {}
-    for i, name in enumerate(names):
-        others = rng.permutation([j for j in range(services) if j != i])
-        if groups is not None:
-            leader = int(np.flatnonzero(group_of == group_of[i])[0])
-            others = others[np.argsort(others != leader, kind="stable")]
-        others = others[:hosts]
-        for j in sorted(others.tolist()):
-            for pair in ((name, names[j]), (names[j], name)):
-                link_pairs[pair] = None
-        for a in others.tolist():
-            for b in others.tolist():
-                if a != b:
-                    link_pairs[names[a], names[b]] = None
-        native = float(capacity[i] / flops[i].sum())
-        tasks.append(
-            {
-                "id": f"task-{name}",
-                "dnn": name,
-                "accuracy": round(float(rng.uniform(0.65, 0.95)), 4),
-                "demand": round(native * float(rng.uniform(1.0, 3.0)), 3)
-                if rng.random() < limited_demand
-                else None,
-                "floor": "standalone",
-                "max_latency": round(float(rng.uniform(1.0, 2.5)) / native + 0.004, 6)
-                if latency and rng.random() < 0.5
-                else None,
-                "connections": _connections(rng, i, sorted(others.tolist()), names, flops, width),
-            }
-        )
+    pairs: dict[tuple[str, str], None] = {}  # of services between which there are links
+    for i in range(services):
+        leader = i if group_of is None else int(np.flatnonzero(group_of == group_of[i])[0])
+        others = _hosts_of(rng, i, leader, services)[:hosts]
+        pairs |= dict.fromkeys(_pairs(drawn.names, i, others))
+        tasks.append(_task(rng, drawn, i, others, limited_demand, latency))
     data: dict[str, Any] = {
         "schema": SCHEMA,
         "name": f"generated-{services}x{blocks}-{hosts}h-{seed}",
         "description": "Generated: all numbers are illustrative.",
-        "servers": servers,
-        "links": [
-            {
-                "source": f"edge-{a}",
-                "target": f"edge-{b}",
-                "bandwidth": float(_significant(np.array(rng.uniform(5e6, 4e7)))),
-                "latency": 0.001,
-            }
-            for a, b in link_pairs
-        ]
-        if links
-        else [],
-        "dnns": dnns,
+        "servers": [
+            {"id": f"edge-{n}", "flops": c, "memory": 2**20 * 4.0 if memory else None}
+            for n, c in zip(drawn.names, drawn.capacity.tolist(), strict=True)
+        ],
+        "links": _links(rng, list(pairs)) if links else [],
+        "dnns": _dnns(drawn),
         "tasks": tasks,
         "reward": {
             "accuracy": {"kind": "power", "exponent": 4.0},
             "throughput": {"kind": "power", "exponent": 1.0},
         },
     }
-    if groups is not None:
+    if group_of is not None:
         _share(data, group_of.tolist())
     if measured:
         _measure(rng, data, measured)
     return parse_instance(data, source=data["name"])
 
 
-def _connections(
+@dataclass(frozen=True)
+class _Drawn:
+    """What is drawn of n services of B blocks each."""
+
+    names: list[str]
+    flops: np.ndarray
+    """Of each block [FLOP], shape (n, B)."""
+    width: np.ndarray
+    """Output of each block [bytes], shape (n, B)."""
+    capacity: np.ndarray
+    """Of each service's server [FLOP/s], shape (n,)."""
+
+    def native_rate(self, i: int) -> float:
+        """Return the rate of service i alone on its server [inferences/s]."""
+        return float(self.capacity[i] / self.flops[i].sum())
+
+
+def _draw(rng: np.random.Generator, services: int, blocks: int) -> _Drawn:
+    """Draw what the blocks and servers can do."""
+    names = [f"s{i:0{len(str(services - 1))}d}" for i in range(services)]
+    work = _significant(np.exp(rng.normal(np.log(1e9), 0.9, services)))
+    share = rng.dirichlet(np.full(blocks, 4.0), services)
+    flops = _significant(work[:, None] * share)
+    width = _significant(rng.uniform(16, 256, (services, blocks)) * 1024)
+    rate = rng.uniform(40.0, 200.0, services)
+    return _Drawn(names, flops, width, _significant(rate * flops.sum(axis=1)))
+
+
+def _hosts_of(rng: np.random.Generator, i: int, leader: int, services: int) -> list[int]:
+    """Return the other services in random order, the leader of a group first."""
+    others = rng.permutation([j for j in range(services) if j != i])
+    found: list[int] = others[np.argsort(others != leader, kind="stable")].tolist()
+    return found
+
+
+def _pairs(names: list[str], i: int, others: list[int]) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of services between which a task of service i can go."""
+    for j in sorted(others):
+        yield names[i], names[j]
+        yield names[j], names[i]
+    for a, b in itertools.permutations(others, 2):
+        yield names[a], names[b]
+
+
+def _task(
     rng: np.random.Generator,
+    drawn: _Drawn,
     i: int,
     others: list[int],
-    names: list[str],
-    flops: np.ndarray,
-    width: np.ndarray,
+    limited_demand: float,
+    latency: bool,
+) -> dict[str, Any]:
+    """Return the task of service i."""
+    native = drawn.native_rate(i)
+    return {
+        "id": f"task-{drawn.names[i]}",
+        "dnn": drawn.names[i],
+        "accuracy": round(float(rng.uniform(0.65, 0.95)), 4),
+        "demand": round(native * float(rng.uniform(1.0, 3.0)), 3)
+        if rng.random() < limited_demand
+        else None,
+        "floor": "standalone",
+        "max_latency": round(float(rng.uniform(1.0, 2.5)) / native + 0.004, 6)
+        if latency and rng.random() < 0.5
+        else None,
+        "connections": _connections(rng, drawn, i, sorted(others)),
+    }
+
+
+def _dnns(drawn: _Drawn) -> list[dict[str, Any]]:
+    """Return the networks, one of each service."""
+    return [
+        {
+            "id": name,
+            "server": f"edge-{name}",
+            "blocks": [
+                {
+                    "id": f"{name}/{b}",
+                    "flops": flops,
+                    "params": float(round(flops / 200.0)),
+                    "output_bytes": width,
+                }
+                for b, (flops, width) in enumerate(zip(of_blocks, widths, strict=True))
+            ],
+        }
+        for name, of_blocks, widths in zip(
+            drawn.names, drawn.flops.tolist(), drawn.width.tolist(), strict=True
+        )
+    ]
+
+
+def _links(rng: np.random.Generator, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return the links, with random bandwidths."""
+    return [
+        {
+            "source": f"edge-{a}",
+            "target": f"edge-{b}",
+            "bandwidth": float(_significant(np.array(rng.uniform(5e6, 4e7)))),
+            "latency": 0.001,
+        }
+        for a, b in pairs
+    ]
+
+
+def _connections(
+    rng: np.random.Generator, drawn: _Drawn, i: int, others: list[int]
 ) -> list[dict[str, Any]]:
     """Return the connections of service i: skips, exits, and into and out of the others."""
+    names, flops, width = drawn.names, drawn.flops, drawn.width
     blocks = flops.shape[1]
     depth = np.cumsum(flops[i]) / flops[i].sum()
     found: list[dict[str, Any]] = []

@@ -16,33 +16,50 @@ from code_opt.heuristics.incremental import PoolEvaluator
 from code_opt.heuristics.lns import search
 from code_opt.heuristics.scales import search_at_scales
 from code_opt.heuristics.search import SearchOutcome
-from code_opt.instance.model import INPUT, OUTPUT, Connection, Instance, Task
+from code_opt.instance.model import INPUT, OUTPUT, Alternative, Connection, Instance, Task
 from code_opt.paths import PathPool, TaskPaths, build_pool
 
 Keep = Callable[[Task, Connection], bool]
 
 
-def local_pool(instance: Instance, visits: bool = False) -> PathPool:
-    """No coordination: every task keeps its native path (``visits``: see ``build_pool``)."""
-    return build_pool(_restricted(instance, lambda _task, _connection: False), visits=visits)
+def local_pool(instance: Instance, visits: bool = False, measured_only: bool = False) -> PathPool:
+    """No coordination: native paths, and alternatives on the task's own server.
+
+    Args:
+        instance: what to solve.
+        visits: see :func:`code_opt.paths.build_pool`.
+        measured_only: the same.
+    """
+    keep = _own_alternatives(instance)
+    return build_pool(
+        _restricted(instance, lambda _task, _connection: False, keep),
+        visits=visits,
+        measured_only=measured_only,
+    )
 
 
-def edge_early_pool(instance: Instance, visits: bool = False) -> PathPool:
-    """Early exit: the native path, or an exit from a block of the own DNN."""
+def edge_early_pool(
+    instance: Instance, visits: bool = False, measured_only: bool = False
+) -> PathPool:
+    """Early exit: what needs no coordination, or an exit from a block of the own DNN."""
     own = _dnn_of_block(instance)
 
     def keep(task: Task, connection: Connection) -> bool:
         return connection.target == OUTPUT and own.get(connection.source) == task.dnn
 
-    return build_pool(_restricted(instance, keep), visits=visits)
+    alternatives = _own_alternatives(instance)
+    return build_pool(
+        _restricted(instance, keep, alternatives), visits=visits, measured_only=measured_only
+    )
 
 
-def host_pool(instance: Instance, native_allowed: bool) -> PathPool:
+def host_pool(instance: Instance, native_allowed: bool, measured_only: bool = False) -> PathPool:
     """Hosting: the whole path within one other DNN's trunk, where the task has such a path.
 
     Args:
         instance: what to solve.
         native_allowed: keep the native path, too, for tasks that could be hosted.
+        measured_only: see :func:`code_opt.paths.build_pool`.
     """
     own = _dnn_of_block(instance)
 
@@ -50,7 +67,8 @@ def host_pool(instance: Instance, native_allowed: bool) -> PathPool:
         hosts = {own[end] for end in (connection.source, connection.target) if end in own}
         return len(hosts) == 1 and task.dnn not in hosts
 
-    pool = build_pool(_restricted(instance, keep))
+    restricted = _restricted(instance, keep, lambda _task, _alternative: True)
+    pool = build_pool(restricted, measured_only=measured_only)
     if native_allowed:
         return pool
     return PathPool(pool.topology, tuple(_hosted_only(task, own) for task in pool.tasks))
@@ -135,7 +153,15 @@ def solve_random(evaluator: Evaluator, clock: Clock, seed: int, assignments: int
     return work.outcome(best)
 
 
-def _restricted(instance: Instance, keep: Keep) -> Instance:
+def _own_alternatives(instance: Instance) -> Callable[[Task, Alternative], bool]:
+    """Return what tells the alternatives that run where the task's own DNN does."""
+    place = {dnn.id: dnn.server for dnn in instance.dnns}
+    return lambda task, alternative: place[alternative.dnn] == place[task.dnn]
+
+
+def _restricted(
+    instance: Instance, keep: Keep, keep_alternative: Callable[[Task, Alternative], bool]
+) -> Instance:
     """Return a copy in which tasks have only the connections kept (and changed native arcs)."""
     trunk = {
         (a.id, b.id)
@@ -152,7 +178,8 @@ def _restricted(instance: Instance, keep: Keep) -> Instance:
                     if (c.source, c.target) in trunk
                     or (c.source, c.target) in ends[task.dnn]
                     or keep(task, c)
-                )
+                ),
+                "alternatives": tuple(a for a in task.alternatives if keep_alternative(task, a)),
             }
         )
         for task in instance.tasks

@@ -3,6 +3,7 @@
 Along the trunk of a network inference follows the native arcs; a *learned connection* leaves them.
 A path is extended by leaving it at one of its nodes over a connection that it does not use:
 
+* to the output, over an alternative;
 * to a later node of the path (a skip, or an exit at ``output``): the rest of the path stays;
 * to a block of the task's own network beside the path: its trunk leads on, to the path or out;
 * to a block of a host: its trunk leads on, until it meets the path again, or until a further
@@ -41,16 +42,25 @@ class Detours:
         self._tails, self._heads = graph.tails.tolist(), graph.heads.tolist()
         self._along: list[int] = [-1] * n
         """Arc that leads on along the trunk from each node, -1 where it ends."""
-        self._off: list[list[int]] = [[] for _ in range(n)]
-        """Learned connections from each node, in the order of the graph's arcs."""
+        self._off: list[list[Arcs]] = [[] for _ in range(n)]
+        """Learned connections from each node, in the order of the graph's arcs; one from the input
+        with the arc that sends it to another server, if there is one."""
         self.learned = [False] * len(graph.arcs)
         """Which arcs are learned connections."""
+        entries = {arcs[-1]: arcs for arcs in graph.entries.values()}
         for number, arc in enumerate(graph.arcs):
-            if (arc.tail, arc.head) in following:
+            if number in entries:
+                if (INPUT, arc.head) not in following:
+                    self._off[0].append(entries[number])
+                    self.learned[number] = True
+            elif (arc.tail, arc.head) in following:
                 self._along[self._tails[number]] = number
-            else:
-                self._off[self._tails[number]].append(number)
+            elif arc.chain is None and (arc.block is not None or arc.head == OUTPUT):
+                self._off[self._tails[number]].append((number,))
                 self.learned[number] = True
+        for walk in graph.chains.values():
+            self._off[0].append(walk)
+            self.learned[walk[-1]] = True
         self._is_own = [dnn_of.get(node) == own.id for node in graph.nodes]
         self._output = n - 1
         native = graph.path_arcs([block.id for block in own.blocks])
@@ -84,9 +94,9 @@ class Detours:
         nodes = [0, *(self._heads[arc] for arc in path)]
         place = {node: i for i, node in enumerate(nodes)}
         for i, node in enumerate(nodes[:-1]):
-            for arc in self._off[node]:
-                if arc != path[i]:
-                    yield from self._behind([*path[:i], arc], path, place)
+            for arcs in self._off[node]:
+                if arcs != path[i : i + len(arcs)]:
+                    yield from self._behind([*path[:i], *arcs], path, place)
 
     def _behind(self, begun: list[int], path: Arcs, place: dict[int, int]) -> Iterator[Arcs]:
         """Yield the ways to complete a path that has just left another one over a connection."""
@@ -94,7 +104,7 @@ class Detours:
         is_host = node not in place and not self._is_own[node]
         while node not in place and node != self._output:
             if is_host:
-                for arc in self._off[node]:
+                for (arc,) in self._off[node]:
                     if self._heads[arc] in place:
                         yield (*begun, arc, *path[place[self._heads[arc]] :])
             if self._along[node] < 0:

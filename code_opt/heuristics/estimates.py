@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from code_opt.core.columns import ColumnTable
-from code_opt.core.evaluator import measured_paths, path_of
+from code_opt.core.evaluator import path_of
 from code_opt.heuristics.detours import Arcs
 from code_opt.paths import TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
@@ -52,7 +52,7 @@ def expected_accuracies(task: TaskPaths) -> FloatArray:
     """
     paths = task.paths
     estimate = np.maximum(paths.predicted, 0.0)
-    known = dict(measured_paths(task))
+    known = task.graph.measured
     if not known:
         return estimate
     errors = [accuracy - path_of(task, arcs).predicted for arcs, accuracy in known.items()]

@@ -28,6 +28,7 @@ _KEYS = {
     "tasks": ("id",),
     "connections": ("source", "target"),
     "measured_paths": ("blocks",),
+    "alternatives": ("dnn",),
 }
 _PART_DIGITS = 16
 
@@ -41,7 +42,7 @@ def digest_of(instance: Instance) -> dict[str, str]:
         for name in ("accuracy", "throughput")
     }
     for task in data["tasks"]:
-        for name in ("connections", "measured_paths"):
+        for name in ("connections", "measured_paths", "alternatives"):
             if name in task:
                 task[name] = _sorted(name, task[name])
     whole = hashlib.sha256()

@@ -24,14 +24,17 @@ from code_opt.instance.tables import (
     Nested,
     Row,
     Rows,
+    columns_of,
     flatten,
     header_problems,
+    is_column,
+    saved,
 )
 from code_opt.instance.yaml_text import YamlError, read_yaml, write_yaml
 
 _QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
 _WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
-_OPTIONAL_TABLES = ("links", "connections", "measured_paths")
+_OPTIONAL_TABLES = ("links", "connections", "measured_paths", "alternatives")
 _OWN_SCHEMA = re.compile(r"""["']?schema["']?\s*:\s*["']?code-opt/instance/""")
 
 INSTANCE_FILE = "instance.json"
@@ -135,9 +138,9 @@ def save_instance(instance: Instance, path: str | os.PathLike[str]) -> None:
     if os.path.isdir(path) or not suffix:
         _save_folder(instance, path)
     elif suffix == ".json":
-        write_atomically(path, _json_text(instance.to_dict()) + "\n")
+        write_atomically(path, _json_text(saved(instance.to_dict())) + "\n")
     elif suffix in (".yaml", ".yml"):
-        write_atomically(path, write_yaml(instance.to_dict()))
+        write_atomically(path, write_yaml(saved(instance.to_dict())))
     else:
         raise InputError(
             f"{path}: an instance is written to .json, .yaml or .yml, "
@@ -286,7 +289,6 @@ def _read_table(
     header = cells.columns
     place = f"{table}.csv:{first}"
     problems += header_problems(table, place, header, missing)
-    known = set(COLUMNS[table])
     rows = []
     for line, row in body:
         wrong = cells.width_problem(row, len(header))
@@ -296,7 +298,7 @@ def _read_table(
             column: cell if column in TEXTS else read_number(cell, cells.separator)
             # backwards, so that of a column that stands there twice the first one counts
             for column, cell in reversed(list(zip(header, row, strict=False)))
-            if cell and column in known
+            if cell and is_column(table, column)
         }
         rows.append((line, record))
     return rows
@@ -304,8 +306,8 @@ def _read_table(
 
 def _save_folder(instance: Instance, folder: Path) -> None:
     files = {
-        table: _csv_text(COLUMNS[table], rows)
-        for table, rows in flatten(instance.to_dict()).items()
+        table: _csv_text(columns_of(table, rows), rows)
+        for table, rows in flatten(saved(instance.to_dict())).items()
         if rows or table not in _OPTIONAL_TABLES
     }
     there = os.path.isdir(folder)

@@ -19,10 +19,12 @@ from code_opt.instance.records import (
     INPUT,
     OUTPUT,
     SCHEMA,
+    Alternative,
     Block,
     Connection,
     Dnn,
     Exponential,
+    GivenPath,
     Identifier,
     Link,
     Logistic,
@@ -47,10 +49,12 @@ __all__ = [
     "INPUT",
     "OUTPUT",
     "SCHEMA",
+    "Alternative",
     "Block",
     "Connection",
     "Dnn",
     "Exponential",
+    "GivenPath",
     "Identifier",
     "Instance",
     "Link",
@@ -92,6 +96,22 @@ class Instance(Record):
             InstanceError: something is wrong; its ``problems`` lists everything at once.
         """
         return parse_instance(self.to_dict() | changes)
+
+    def with_max_utilization(self, share: float | None) -> Instance:
+        """Return a copy in which servers that say nothing sell this share of their time.
+
+        Args:
+            share: in (0, 1]; None changes nothing.
+        """
+        if share is None:
+            return self
+        servers = tuple(
+            server.model_copy(update={"max_utilization": share})
+            if server.max_utilization is None
+            else server
+            for server in self.servers
+        )
+        return self.model_copy(update={"servers": servers})
 
     def with_(self, changes: Mapping[str, Any], source: str = "instance") -> Instance:
         """Return a checked copy with values changed at any depth.

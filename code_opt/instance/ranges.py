@@ -38,11 +38,12 @@ class Kind(NamedTuple):
 CAPACITY = Kind("capacity", "FLOP/s", "TFLOP/s or GFLOP/s typed for FLOP/s?")
 WORK = Kind("work", "FLOP", "GFLOP typed for FLOP?")
 BANDWIDTH = Kind("bandwidth", "bytes/s", "Gbit/s or MB/s typed for bytes/s?")
-SIZE = Kind("size of an activation", "bytes", "MB typed for bytes?")
+SIZE = Kind("size of an activation or input", "bytes", "MB typed for bytes?")
 MEMORY = Kind("memory", "bytes", "GB typed for bytes?")
 PARAMETERS = Kind("number of parameters", "parameters", "millions typed for parameters?")
 TIME = Kind("time", "s", "ms or \N{MICRO SIGN}s typed for s?")
 RATE = Kind("rate", "inferences/s", "per hour or per ms typed for per second?")
+DEVICES = Kind("number of devices", "devices", "")
 WEIGHT = Kind("weight", "", "")
 PRICE = Kind("price", "", "")
 
@@ -108,6 +109,12 @@ def _quantities(data: Data) -> dict[Kind, list[Found]]:
             if isinstance(value, (int, float)):
                 found.setdefault(kind, []).append(((*location, field), float(value)))
 
+    def add_seconds(location: Location, record: Data) -> None:
+        value = record.get("seconds")
+        times = value.values() if isinstance(value, Mapping) else (value,)
+        for time in times:
+            add(TIME, location, {"seconds": time}, "seconds")
+
     def add_price(location: Location, record: Data) -> None:
         # The price of what nobody priced says nothing about the currency.
         if record.get("cost") != DEFAULT_PRICE:
@@ -116,6 +123,8 @@ def _quantities(data: Data) -> dict[Kind, list[Found]]:
     for location, server in _each(data, "servers"):
         add(CAPACITY, location, server, "flops", "unit_flops")
         add(MEMORY, location, server, "memory")
+        add(DEVICES, location, server, "devices", "unit_devices")
+        add(TIME, location, server, "max_batch_delay")
         add_price(location, server)
     for location, link in _each(data, "links"):
         add(BANDWIDTH, location, link, "bandwidth", "unit_bandwidth")
@@ -125,22 +134,26 @@ def _quantities(data: Data) -> dict[Kind, list[Found]]:
         for location, block in _each(dnn, "blocks", outer):
             add(WORK, location, block, "flops")
             add(SIZE, location, block, "output_bytes")
+            add_seconds(location, block)
     for outer, task in _each(data, "tasks"):
         add(RATE, outer, task, "demand", "floor")
         add(WEIGHT, outer, {"weight": DEFAULT_WEIGHT} | dict(task), "weight")
         add(TIME, outer, task, "max_latency")
+        add(SIZE, outer, task, "input_bytes")
         for location, connection in _each(task, "connections", outer):
             add(WORK, location, connection, "flops")
             add(SIZE, location, connection, "bytes")
             add(PARAMETERS, location, connection, "params")
+            add_seconds(location, connection)
     return found
 
 
 def _accuracies(data: Data) -> Iterator[Found]:
     for outer, task in _each(data, "tasks"):
         yield from _numbers(outer, task, "accuracy", "min_accuracy")
-        for location, path in _each(task, "measured_paths", outer):
-            yield from _numbers(location, path, "accuracy")
+        for key in ("measured_paths", "alternatives"):
+            for location, path in _each(task, key, outer):
+                yield from _numbers(location, path, "accuracy")
 
 
 def _drops(data: Data) -> Iterator[Found]:
@@ -151,9 +164,9 @@ def _drops(data: Data) -> Iterator[Found]:
 
 def _reward_issues(reward: Any) -> Iterator[Issue]:
     """Yield the parameters of a reward that are beyond the range."""
-    for part, least, most in (
-        ("accuracy", 1.0 / MOST_RATIO, STEEPEST),
-        ("throughput", 1.0 / LARGEST, 1.0 / SMALLEST),
+    for part, least, most, farthest in (
+        ("accuracy", 1.0 / MOST_RATIO, STEEPEST, MOST_RATIO),
+        ("throughput", 1.0 / LARGEST, 1.0 / SMALLEST, LARGEST),
     ):
         shape = _plain(_plain(reward).get(part))
         location = ("reward", part)
@@ -167,8 +180,8 @@ def _reward_issues(reward: Any) -> Iterator[Issue]:
                     text = f"must be 0 or between {smallest:g} and {largest:g}"
                     yield Issue(place, text, shown(value))
         for place, value in _numbers(location, shape, "midpoint"):
-            if abs(value) > 1.0 / least:
-                text = f"must lie between -{1.0 / least:g} and {1.0 / least:g}"
+            if abs(value) > farthest:
+                text = f"must lie between -{farthest:g} and {farthest:g}"
                 yield Issue(place, text, shown(value))
 
 

@@ -109,11 +109,13 @@ class _Rules:
         self._check_bundle()
         self._check_ids()
         self._index()
+        self._check_servers()
         self._check_links()
         for i, dnn in enumerate(self.dnns):
             self._refer(("dnns", i, "server"), dnn.get("server"), "server", self.server_ids)
         for i, task in enumerate(self.tasks):
             self._check_task(("tasks", i), task)
+        self._check_times()
         self._check_groups()
         self._check_weights()
         self.issues += range_issues(self.data, self.locate)
@@ -230,6 +232,68 @@ class _Rules:
             self._report(location, f"no such {what}{self._hint(value, known)}", value)
         return False
 
+    # Servers and times of work
+
+    def _check_servers(self) -> None:
+        for i, server in enumerate(self.servers):
+            flops, devices = server.get("flops"), server.get("devices")
+            if flops is not None and devices == 0.0:
+                text = "must be greater than 0 where flops are given: they are those of all devices"
+                self._report(("servers", i, "devices"), text, devices)
+            unit = server.get("unit_flops")
+            if unit is not None and flops is None and ("servers", i, "flops") not in self.broken:
+                text = "must be null where flops are: a unit is a number of devices (unit_devices)"
+                self._report(("servers", i, "unit_flops"), text, unit)
+            elif unit is not None and server.get("unit_devices") is not None:
+                text = "must be null where unit_flops are given: a unit is one of both"
+                self._report(("servers", i, "unit_devices"), text, server["unit_devices"])
+
+    def _check_times(self) -> None:
+        """Check that all work has a time on its server: of the batch there, else by FLOP/s."""
+        numbers = {server.get("id"): i for i, server in reversed([*enumerate(self.servers)])}
+        without: dict[int, list[Location]] = {}
+        for location, work, name in self._work():
+            number = numbers.get(name)
+            if number is None:
+                continue
+            server = self.servers[number]
+            times = work.get("seconds")
+            if (*location, "seconds") in self.broken:
+                continue
+            if times is None:
+                if work.get("flops"):
+                    without.setdefault(number, []).append(location)
+                continue
+            sizes = sorted(map(int, times)) if isinstance(times, Mapping) else [1]
+            batch = server.get("batch", 1.0)
+            if ("servers", number, "batch") not in self.broken and batch not in sizes:
+                self._report(
+                    (*location, "seconds"),
+                    f"has no time of batch {batch:.0f}, which server {name!r} runs; there are "
+                    f"those of batch {', '.join(map(str, sizes))}",
+                )
+        for number, places in without.items():
+            if self.servers[number].get("flops") is None and (
+                ("servers", number, "flops") not in self.broken
+            ):
+                others = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+                self._report(
+                    ("servers", number, "flops"),
+                    f"is required: {self.locate(places[0])}{others} has FLOPs and no seconds",
+                )
+
+    def _work(self) -> Iterator[tuple[Location, Data, Any]]:
+        """Yield all blocks and adapters, each with the server that runs it."""
+        for i, (dnn, blocks) in enumerate(zip(self.dnns, self.blocks_of, strict=True)):
+            for j, block in enumerate(blocks):
+                yield ("dnns", i, "blocks", j), block, dnn.get("server")
+        for i, task in enumerate(self.tasks):
+            for j, connection in enumerate(_records(task, "connections")):
+                source, target = connection.get("source"), connection.get("target")
+                near = target if source == INPUT else source
+                place = connection.get("server") or self.server_of.get(near or "")
+                yield ("tasks", i, "connections", j), connection, place
+
     # Links
 
     def _check_links(self) -> None:
@@ -250,23 +314,47 @@ class _Rules:
             else:
                 self.listed[source, target] = i
 
-    def _missing_link(self, tail: str, head: str, connection: Data) -> tuple[str, str] | None:
-        """Return a hop of a connection for which no link is listed, if links are."""
+    def _missing_link(
+        self, task: Data, tail: str, head: str, connection: Data
+    ) -> tuple[str, str] | None:
+        """Return a hop of a step for which no link is listed, if links are."""
         if not self.listed:
             return None
         return next(
-            (hop for hop in self._hops(tail, head, connection) if hop not in self.listed), None
+            (hop for hop in self._hops(task, tail, head, connection) if hop not in self.listed),
+            None,
         )
 
-    def _hops(self, tail: str, head: str, connection: Data) -> list[tuple[str, str]]:
-        """Return the transfers of a connection: to its adapter's server and on from there."""
+    def _hops(self, task: Data, tail: str, head: str, connection: Data) -> list[tuple[str, str]]:
+        """Return the transfers of a step: to its adapter's server and on from there.
+
+        Args:
+            task: whose step it is.
+            tail: a block or the input.
+            head: a block or the output.
+            connection: the one with these ends; empty for a native arc.
+        """
         place = connection.get("server") or self.server_of.get(head if tail == INPUT else tail)
         stops = [
-            None if tail == INPUT else self.server_of.get(tail),
+            self._origin(task) if tail == INPUT else self.server_of.get(tail),
             place,
             None if head == OUTPUT else self.server_of.get(head),
         ]
         return [(a, b) for a, b in pairwise(stops) if a is not None and b is not None and a != b]
+
+    def _origin(self, task: Data) -> str | None:
+        """Return the server from which the inputs of a task travel, None where they do not."""
+        if task.get("origin") is None and not task.get("input_bytes"):
+            return None
+        first, _ = self.ends_of.get(task.get("dnn", ""), (None, None))
+        return task.get("origin") or self.server_of.get(first or "")
+
+    def _size(self, task: Data, tail: str, connection: Data, size_of: Mapping[Any, float]) -> float:
+        """Return the bytes that a step hands on, defaults filled in."""
+        size = connection.get("bytes")
+        if size is None:
+            size = task.get("input_bytes", 0.0) if tail == INPUT else size_of.get(tail, 0.0)
+        return float(size)
 
     # Tasks
 
@@ -274,15 +362,33 @@ class _Rules:
         self._refer((*location, "dnn"), task.get("dnn"), "DNN", self.dnn_ids)
         if task.get("input_group") is not None:
             self._check_text((*location, "input_group"), task["input_group"])
+        if task.get("origin") is not None:
+            self._refer((*location, "origin"), task["origin"], "server", self.server_ids)
         floor, demand = task.get("floor"), task.get("demand")
         if demand is not None and floor is not None and floor != "standalone" and floor > demand:
             self._report((*location, "floor"), f"must be at most the demand, {demand:g}", floor)
         connections = _records(task, "connections")
         by_ends = self._check_connections((*location, "connections"), connections)
         self._check_cycle((*location, "connections"), by_ends)
+        self._check_alternatives(location, task)
         if task.get("measured_paths"):
             arcs = {ends: connections[j] for ends, j in by_ends.items()}
             self._check_measured(location, task, arcs)
+
+    def _check_alternatives(self, location: Location, task: Data) -> None:
+        first: dict[str, int] = {}
+        for j, alternative in enumerate(_records(task, "alternatives")):
+            here, name = (*location, "alternatives", j, "dnn"), alternative.get("dnn")
+            self._refer(here, name, "DNN", self.dnn_ids)
+            if name is None:
+                continue
+            if name == task.get("dnn"):
+                self._report(here, "is the task's own DNN, whose path is native already", name)
+            elif name in first:
+                place = self.locate((*here[:-2], first[name]))
+                self._report(here, f"{place} is this alternative already", name)
+            else:
+                first[name] = j
 
     def _check_connections(
         self, location: Location, connections: list[Data]
@@ -331,11 +437,13 @@ class _Rules:
                     "must be 0: the share 'identity' says that there is no adapter",
                     connection[field],
                 )
-        if connection.get("server") is not None:
+        for field in ("seconds", "server"):
+            if connection.get(field) is None:
+                continue
             self._report(
-                (*location, "server"),
+                (*location, field),
                 "must be null: the share 'identity' says that there is no adapter",
-                connection["server"],
+                connection[field],
             )
 
     def _check_cycle(self, location: Location, by_ends: Iterable[tuple[str, str]]) -> None:
@@ -412,21 +520,21 @@ class _Rules:
                 continue
             first[tuple(blocks)] = j
             if all(known) and not doubtful:
-                fault = self._step_fault([INPUT, *blocks, OUTPUT], task["dnn"], by_ends)
+                fault = self._step_fault(task, [INPUT, *blocks, OUTPUT], by_ends)
                 if fault:
                     self._report(here, fault)
 
     def _step_fault(
-        self, nodes: list[str], dnn: str, by_ends: Mapping[tuple[str, str], Data]
+        self, task: Data, nodes: list[str], by_ends: Mapping[tuple[str, str], Data]
     ) -> str | None:
         """Return what is wrong with the first step of a path that is no arc of the graph."""
-        first, last = self.ends_of[dnn]
+        first, last = self.ends_of[task["dnn"]]
         if first is None or last is None:
             return None
         for tail, head in pairwise(nodes):
             connection = by_ends.get((tail, head))
-            if connection is not None:
-                hop = self._missing_link(tail, head, connection)
+            if connection is not None or (tail, head) == (INPUT, first):
+                hop = self._missing_link(task, tail, head, connection or {})
                 if hop is not None and self.complete["link"]:
                     return (
                         f"no path: {tail} -> {head} needs a link "
@@ -457,8 +565,26 @@ class _Rules:
                 self.groups.setdefault(task["input_group"], []).append(i)
         for members in self.groups.values():
             if len(members) > 1:
+                self._check_common_inputs(members)
                 self._check_common_rate(members)
                 self._check_common_adapters(members)
+
+    def _check_common_inputs(self, members: list[int]) -> None:
+        """Report tasks whose input is not that of the first one of their group."""
+        for field, default in (("input_bytes", 0.0), ("origin", None)):
+            if any(("tasks", i, field) in self.broken for i in members):
+                continue
+            common = self.tasks[members[0]].get(field, default)
+            for i in members[1:]:
+                value = self.tasks[i].get(field, default)
+                if value != common:
+                    place = self.locate(("tasks", members[0], field))
+                    self._report(
+                        ("tasks", i, field),
+                        "the tasks of an input group have the same input: must be "
+                        f"{'null' if common is None else shown(common)} as in {place}",
+                        value,
+                    )
 
     def _check_common_rate(self, members: list[int]) -> None:
         demands = [(self.tasks[i]["demand"], i) for i in members if self._number(i, "demand")]
@@ -493,7 +619,7 @@ class _Rules:
                 share = connection.get("share")
                 if share is None or None in ends or any(b[:4] == here for b in self.broken):
                     continue
-                figures = self._figures(connection, size_of)
+                figures = self._figures(self.tasks[i], connection, size_of)
                 there, known = first.setdefault((*ends, share), (here, figures))
                 for field, value in figures.items():
                     if there[1] != i and value != known[field]:
@@ -504,16 +630,25 @@ class _Rules:
                             connection.get(field),
                         )
 
-    def _figures(self, connection: Data, size_of: Mapping[Any, float]) -> dict[str, Any]:
+    def _figures(
+        self, task: Data, connection: Data, size_of: Mapping[Any, float]
+    ) -> dict[str, Any]:
         """Return what is the same for all tasks with an adapter, defaults filled in."""
         source, target = connection["source"], connection["target"]
-        size, server = connection.get("bytes"), connection.get("server")
-        if size is None:
-            size = 0.0 if source == INPUT else size_of.get(source, 0.0)
+        size, server = self._size(task, source, connection, size_of), connection.get("server")
         if server is None:
             server = self.server_of.get(target if source == INPUT else source)
         flops, params = connection.get("flops", 0.0), connection.get("params", 0.0)
-        return {"flops": flops, "params": params, "bytes": size, "server": server}
+        times = connection.get("seconds")
+        if times is not None and not isinstance(times, Mapping):
+            times = {"1": times}
+        return {
+            "flops": flops,
+            "params": params,
+            "bytes": size,
+            "server": server,
+            "seconds": times and {str(size): float(time) for size, time in times.items()},
+        }
 
     # Requirements of the whole
 
@@ -527,7 +662,7 @@ class _Rules:
     def _check_rates(self) -> None:
         """Report tasks whose rate nothing limits: no demand, and a path that costs nothing."""
         blocks = [block for blocks in self.blocks_of for block in blocks]
-        idle = {block["id"] for block in blocks if block["flops"] == 0.0}
+        idle = {block["id"] for block in blocks if not self._takes_time(block)}
         if not idle:
             return
         size_of = {block["id"]: block.get("output_bytes", 0.0) for block in blocks}
@@ -547,6 +682,14 @@ class _Rules:
                     "which has no work and crosses no limited link",
                 )
 
+    @staticmethod
+    def _takes_time(work: Data) -> bool:
+        """Whether a block or adapter, whose times are known to be complete, uses its server."""
+        times = work.get("seconds")
+        if times is None:
+            return bool(work.get("flops", 0.0) > 0.0)
+        return any(times.values()) if isinstance(times, Mapping) else times > 0.0
+
     def _rate_groups(self) -> Iterator[list[int]]:
         """Yield the tasks that have one rate: those of an input group, or a single one."""
         for i, task in enumerate(self.tasks):
@@ -562,18 +705,27 @@ class _Rules:
         limited: set[tuple[str, str]],
     ) -> list[str]:
         """Return the blocks of a path without work on any server or limited link, if any."""
-        first, last = self.ends_of[task["dnn"]]
-        arcs: dict[str, list[str]] = {INPUT: [str(first)], str(last): [OUTPUT]}
-        costly = set()
-        for connection in _records(task, "connections"):
-            tail, head = connection["source"], connection["target"]
-            size = connection.get("bytes")
-            if size is None:
-                size = size_of.get(tail, 0.0)
-            hops = self._hops(tail, head, connection)
+        for alternative in _records(task, "alternatives"):
+            number = next(i for i, d in enumerate(self.dnns) if d["id"] == alternative["dnn"])
+            names = [block["id"] for block in self.blocks_of[number]]
+            hops = self._hops(task, INPUT, names[0], {})
             if (
-                connection.get("flops", 0.0) > 0.0
-                or self._missing_link(tail, head, connection)
+                idle.issuperset(names)
+                and not self._missing_link(task, INPUT, names[0], {})
+                and not (task.get("input_bytes") and any(hop in limited for hop in hops))
+            ):
+                return names
+        first, last = self.ends_of[task["dnn"]]
+        arcs: dict[str, list[str]] = {str(last): [OUTPUT]}
+        costly = set()
+        steps: dict[tuple[str, str], Data] = {(INPUT, str(first)): {}}
+        steps |= {(c["source"], c["target"]): c for c in _records(task, "connections")}
+        for (tail, head), connection in steps.items():
+            size = self._size(task, tail, connection, size_of)
+            hops = self._hops(task, tail, head, connection)
+            if (
+                self._takes_time(connection)
+                or self._missing_link(task, tail, head, connection)
                 or (size > 0.0 and any(hop in limited for hop in hops))
             ):
                 costly.add((tail, head))

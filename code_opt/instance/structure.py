@@ -17,14 +17,13 @@ from code_opt.instance.cells import number_hint
 from code_opt.instance.problems import Issue, Location, hint, shown
 from code_opt.instance.records import (
     SCHEMA,
+    SHAPES,
+    Alternative,
     Block,
     Connection,
     Dnn,
-    Exponential,
     Link,
-    Logistic,
     MeasuredPath,
-    Power,
     Reward,
     Server,
     Task,
@@ -40,14 +39,10 @@ _RECORDS: dict[tuple[str, ...], type[BaseModel]] = {
     ("tasks",): Task,
     ("tasks", "connections"): Connection,
     ("tasks", "measured_paths"): MeasuredPath,
+    ("tasks", "alternatives"): Alternative,
     ("reward",): Reward,
 }
-_SHAPES: dict[str, type[BaseModel]] = {
-    "power": Power,
-    "logistic": Logistic,
-    "exponential": Exponential,
-}
-_KINDS = "'power', 'logistic' or 'exponential'"
+_KINDS = " or ".join(", ".join(f"{kind!r}" for kind in SHAPES).rsplit(", ", 1))
 
 _MESSAGES = {
     "missing": "is required",
@@ -133,7 +128,7 @@ def _issue(error: Any, model: type[BaseModel]) -> Issue | None:
     location: Location = error["loc"]
     shape: type[BaseModel] | None = None
     if location[:1] == ("reward",) and len(location) > 2:  # (reward, part, kind, field)
-        shape = _SHAPES.get(str(location[2]))
+        shape = SHAPES.get(str(location[2]))
         location = (*location[:2], *location[3:])
     if location[:1] == ("tasks",) and location[2:3] == ("floor",):
         value = error["input"]

@@ -1,12 +1,13 @@
 """Instances as tables: the rows of the CSV folder, and the same as pandas DataFrames.
 
-One table per kind of record; a row of ``connections`` or ``measured_paths`` names its
-task, a row of ``blocks`` its DNN. The order of rows is the order in the instance.
+One table per kind of record; a row of ``connections``, ``measured_paths`` or ``alternatives``
+names its task, a row of ``blocks`` its DNN. The order of rows is the order in the instance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from code_opt.instance.problems import (
@@ -20,14 +21,13 @@ from code_opt.instance.problems import (
 )
 from code_opt.instance.records import (
     SCHEMA,
+    SHAPES,
+    Alternative,
     Block,
     Connection,
     Dnn,
-    Exponential,
     Link,
-    Logistic,
     MeasuredPath,
-    Power,
     Server,
     Task,
 )
@@ -42,7 +42,7 @@ Row = dict[str, Any]
 Rows = dict[str, list[tuple[int, Row]]]
 """Rows by table, each with its label: a line of a file, or a position in a DataFrame."""
 
-_CHILDREN = ("blocks", "connections", "measured_paths")
+_CHILDREN = ("blocks", "connections", "measured_paths", "alternatives")
 _RECORDS: dict[str, tuple[tuple[str, ...], type[BaseModel]]] = {
     "servers": ((), Server),
     "links": ((), Link),
@@ -51,8 +51,9 @@ _RECORDS: dict[str, tuple[tuple[str, ...], type[BaseModel]]] = {
     "tasks": ((), Task),
     "connections": (("task",), Connection),
     "measured_paths": (("task",), MeasuredPath),
+    "alternatives": (("task",), Alternative),
 }
-_SHAPES = [name for shape in (Power, Logistic, Exponential) for name in shape.model_fields]
+_SHAPES = [name for shape in SHAPES.values() for name in shape.model_fields]
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "instance": ("schema", "name", "description", "bundle"),
@@ -84,13 +85,84 @@ REQUIRED_TABLES = ("servers", "dnns", "blocks", "tasks")
 
 TEXTS = frozenset(
     {"schema", "name", "description", "bundle", "id", "source", "target", "dnn", "server"}
-    | {"input_group", "share", "task", "blocks", "part", "kind"}
+    | {"input_group", "origin", "share", "task", "blocks", "part", "kind"}
 )
 """Columns of text; ``floor`` holds numbers or text, all others hold numbers."""
+
+SAVED_WHERE_USED: dict[str, tuple[str, ...]] = {
+    "servers": ("devices", "batch", "max_batch_delay", "max_utilization", "unit_devices"),
+    "blocks": ("seconds",),
+    "connections": ("seconds",),
+}
+"""Keys that files hold only where some record has another value than the default: most
+instances need none of them."""
+_TIMED = ("blocks", "connections")
+_SECONDS = re.compile(r"seconds_([1-9]\d{0,6})")
 
 SEPARATOR = " > "
 """Stands between the blocks of a measured path."""
 _PARTS = ("accuracy", "throughput")
+
+
+def is_column(table: str, column: str) -> bool:
+    """Tell whether a table may have a column: one of :data:`COLUMNS`, or ``seconds_8``."""
+    if column in COLUMNS[table]:
+        return True
+    size = _SECONDS.fullmatch(column) if table in _TIMED else None
+    return size is not None and int(size[1]) > 1
+
+
+def columns_of(table: str, rows: Iterable[Row]) -> tuple[str, ...]:
+    """Return the columns of a table with some rows, in order."""
+    if table not in SAVED_WHERE_USED:
+        return COLUMNS[table]
+    keys = {key for row in rows for key in row}
+    rare = SAVED_WHERE_USED[table]
+    sizes = {int(size[1]) for key in keys if (size := _SECONDS.fullmatch(key))}
+    return (
+        *(column for column in COLUMNS[table] if column in keys or column not in rare),
+        *(f"seconds_{size}" for size in sorted(sizes)),
+    )
+
+
+def _with_times_apart(row: Row) -> Row:
+    """Return a row of a block or connection with a column for each batch size."""
+    times = row.get("seconds")
+    if times is None:
+        return row
+    own = {f"seconds_{size}": time for size, time in times.items() if size != "1"}
+    return row | {"seconds": times.get("1")} | own
+
+
+def _with_times_together(row: Row) -> Row:
+    """Return a row with the times of all batch sizes in one field, if there are several."""
+    columns = [key for key in row if _SECONDS.fullmatch(key)]
+    if not columns:
+        return row
+    times = {"1": row["seconds"]} if "seconds" in row else {}
+    times |= {key.removeprefix("seconds_"): row[key] for key in columns}
+    return {key: row[key] for key in row if key not in columns} | {"seconds": times}
+
+
+def saved(data: dict[str, Any]) -> dict[str, Any]:
+    """Return an instance as files hold it: without :data:`SAVED_WHERE_USED` at defaults.
+
+    Args:
+        data: an instance as plain data. Its records lose what is left out.
+    """
+    records = {
+        "servers": data["servers"],
+        "blocks": [block for dnn in data["dnns"] for block in dnn["blocks"]],
+        "connections": [c for task in data["tasks"] for c in task["connections"]],
+    }
+    for table, rows in records.items():
+        fields = _RECORDS[table][1].model_fields
+        for key in SAVED_WHERE_USED[table]:
+            default = fields[key].default
+            for row in rows:
+                if row[key] == default:
+                    del row[key]
+    return data
 
 
 def flatten(data: Mapping[str, Any]) -> dict[str, list[Row]]:
@@ -104,15 +176,20 @@ def flatten(data: Mapping[str, Any]) -> dict[str, list[Row]]:
     rows["servers"] = data["servers"]
     rows["links"] = data["links"]
     for dnn in data["dnns"]:
-        rows["blocks"] += [{"dnn": dnn["id"], **block} for block in dnn.pop("blocks")]
+        rows["blocks"] += [
+            {"dnn": dnn["id"], **_with_times_apart(block)} for block in dnn.pop("blocks")
+        ]
         rows["dnns"].append(dnn)
     for task in data["tasks"]:
         name = task["id"]
-        rows["connections"] += [{"task": name, **c} for c in task.pop("connections")]
+        rows["connections"] += [
+            {"task": name, **_with_times_apart(c)} for c in task.pop("connections")
+        ]
         rows["measured_paths"] += [
-            {"task": name, "blocks": SEPARATOR.join(path["blocks"]), "accuracy": path["accuracy"]}
+            {"task": name, **path, "blocks": SEPARATOR.join(path["blocks"])}
             for path in task.pop("measured_paths")
         ]
+        rows["alternatives"] += [{"task": name, **a} for a in task.pop("alternatives")]
         rows["tasks"].append(task)
     for part in _PARTS:
         rows["reward"].append({"part": part, **data["reward"][part]})
@@ -148,6 +225,7 @@ class Nested:
         self._attach(rows, "dnns", "dnn", "blocks")
         self._attach(rows, "tasks", "task", "connections")
         self._attach(rows, "tasks", "task", "measured_paths")
+        self._attach(rows, "tasks", "task", "alternatives")
         self._attach_reward(rows.get("reward", []))
 
     def locate(self, location: Location) -> str:
@@ -190,7 +268,7 @@ class Nested:
             if isinstance(parent.get("id"), str):
                 number.setdefault(parent["id"], i)
         for label, row in rows.get(table, []):
-            record = dict(row)
+            record = _with_times_together(dict(row))
             name = record.pop(key, None)
             if table == "measured_paths" and isinstance(record.get("blocks"), str):
                 record["blocks"] = [block.strip() for block in record["blocks"].split(">")]
@@ -227,7 +305,7 @@ class Nested:
             self.data["reward"] = reward
 
 
-def to_tables(data: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+def to_tables(data: dict[str, Any]) -> dict[str, pd.DataFrame]:
     """Return an instance, given as plain data, as pandas tables, one per CSV file of a folder.
 
     Numbers are ``float64`` (missing: NaN); text, and ``floor`` with its numbers or
@@ -242,10 +320,10 @@ def to_tables(data: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
                     [row.get(column) for row in rows],
                     dtype="object" if column in TEXTS or column == "floor" else "float64",
                 )
-                for column in COLUMNS[table]
+                for column in columns_of(table, rows)
             }
         )
-        for table, rows in flatten(data).items()
+        for table, rows in flatten(saved(data)).items()
     }
 
 
@@ -285,12 +363,15 @@ def header_problems(
     problems = [
         Problem(place, f"unknown column{hint(column, COLUMNS[table], few=99)}", shown(column))
         for column in header
-        if column not in COLUMNS[table]
+        if not is_column(table, column) and column != "seconds_1"
     ]
+    if table in _TIMED and "seconds_1" in header:
+        text = "the time of batch 1 stands in the column 'seconds'"
+        problems.append(Problem(place, text, shown("seconds_1")))
     problems += [
         Problem(place, "this column stands there twice", shown(column))
-        for column in COLUMNS[table]
-        if header.count(column) > 1
+        for column in dict.fromkeys(header)
+        if is_column(table, column) and header.count(column) > 1
     ]
     for column in COLUMNS[table]:
         if column in REQUIRED_COLUMNS[table] and column not in header:
@@ -302,7 +383,7 @@ def header_problems(
 def _frame_rows(name: str, table: pd.DataFrame) -> Iterator[tuple[int, Row]]:
     import pandas as pd
 
-    columns = [column for column in dict.fromkeys(table.columns) if column in COLUMNS[name]]
+    columns = [column for column in dict.fromkeys(table.columns) if is_column(name, column)]
     unique = table.loc[:, ~table.columns.duplicated()]
     for position, values in enumerate(
         zip(*(unique[column].tolist() for column in columns), strict=True)

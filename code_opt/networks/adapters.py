@@ -23,8 +23,9 @@ Kinds:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from code_opt.errors import InputError
@@ -47,6 +48,8 @@ KINDS = (
 )
 _GRID = 2
 _RANK_SHARE = 4
+_MOST_NUMBERS = 2**25
+"""Numbers of a regression that are in memory at once: 256 MiB in float64."""
 Shape = tuple[int, ...]
 
 
@@ -146,41 +149,46 @@ class Adapter(nn.Module):
         Returns:
             The share of the variance of ``y`` that the linear map explains (R squared).
         """
+        rows = _InParts(self, x, y)
         if self.spec.kind == "resize":
-            wanted, got = y.double(), _resized(x, self.spec.target).double()
-            return _explained(wanted.flatten(1), got.flatten(1))
-        pooled = self.pooled(x)
-        if len(self.spec.target) == 3:
-            size = (self.spec.target[0], *self._size()[1:])
-        elif len(self.spec.target) == 2:
-            size = (self._size()[0], self.spec.target[1])
-        else:
-            size = self.spec.target
-        features = self._design(pooled)
-        wanted = _rows(_resized(y, size)).double()
-        mean_x, mean_y = features.mean(dim=0), wanted.mean(dim=0)
-        centred = features - mean_x
-        gram = centred.T @ centred
-        scale = float(gram.diagonal().mean())
-        gram.diagonal().add_(ridge * scale + 1e-12)
-        weight = torch.linalg.solve(gram, centred.T @ (wanted - mean_y))
+            return 1.0 - rows.left_over() / rows.spread if rows.spread > 0.0 else 0.0
+        gram, cross = rows.products()
+        before = gram.clone()
+        gram.diagonal().add_(ridge * float(gram.diagonal().mean()) + 1e-12)
+        weight = torch.linalg.solve(gram, cross)
+        mean_x, mean_y = rows.mean_x, rows.mean_y
         if self.spec.kind == "low-rank":
-            # Fewer rows than directions: the others are whatever completes the basis.
-            few = len(centred) < self._rank()
-            _, _, directions = torch.linalg.svd(centred @ weight, full_matrices=few)
-            kept = directions[: self._rank()].T
+            # Leading directions of the fitted values: eigenvectors of their second moments.
+            _, directions = torch.linalg.eigh(weight.T @ before @ weight)
+            kept = directions.flip(1)[:, : self._rank()]
             self._set_low_rank(weight @ kept, kept, mean_y - mean_x @ weight @ kept @ kept.T)
             weight = weight @ kept @ kept.T
         else:
             self._set_linear(weight, mean_y - mean_x @ weight)
-        return _explained(wanted, centred @ weight + mean_y)
+        return 1.0 - rows.left_over(weight) / rows.spread if rows.spread > 0.0 else 0.0
 
-    def _design(self, pooled: torch.Tensor) -> torch.Tensor:
+    def _wanted_size(self) -> Shape:
+        """Return the shape that the linear map gives, where it runs."""
+        target = self.spec.target
+        if len(target) == 3:
+            return (target[0], *self._size()[1:])
+        return (self._size()[0], target[1]) if len(target) == 2 else target
+
+    def design(self, x: torch.Tensor) -> torch.Tensor:
         """Return the regression's features in float64, one row per image and position."""
+        if self.spec.kind == "resize":
+            return _resized(x, self.spec.target).flatten(1).double()
+        pooled = self.pooled(x)
         if self.spec.kind == "conv3":
             patches = functional.unfold(pooled.float(), 3, padding=1)  # (n, 9 channels, positions)
             return _rows(patches.transpose(1, 2)).double()
         return _rows(pooled).double()
+
+    def wanted(self, y: torch.Tensor) -> torch.Tensor:
+        """Return what the regression should give in float64, one row per image and position."""
+        if self.spec.kind == "resize":
+            return y.flatten(1).double()
+        return _rows(_resized(y, self._wanted_size())).double()
 
     def _layers(self) -> list[Any]:
         """Return the layers of the linear map, in order."""
@@ -244,6 +252,8 @@ def _token_map(kind: str, source: int, target: int) -> nn.Module:
 
 def _resized(x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """Bring maps or tokens to the positions of ``shape``: averaged down or interpolated up."""
+    if x.is_cuda and x.requires_grad:
+        return _resized_by_products(x, shape)
     if x.ndim == 4 and tuple(x.shape[2:]) != tuple(shape[1:]):
         height, width = min(x.shape[2], shape[1]), min(x.shape[3], shape[2])
         x = functional.adaptive_avg_pool2d(x, (height, width))
@@ -258,6 +268,39 @@ def _resized(x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     return x
 
 
+def _resized_by_products(x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Do the same as products of matrices, one per dimension of positions.
+
+    On a GPU, torch adds up the gradients of averaging and interpolating in whatever order its
+    threads come; those of a product it adds up the same every time.
+    """
+    if x.ndim == 4:
+        if x.shape[2] != shape[1]:
+            x = torch.einsum("oi,ncix->ncox", _resizing(x, x.shape[2], shape[1]), x)
+        if x.shape[3] != shape[2]:
+            x = torch.einsum("oi,ncxi->ncxo", _resizing(x, x.shape[3], shape[2]), x)
+    elif x.ndim == 3 and x.shape[1] != shape[0]:
+        # Tokens are interpolated in both directions.
+        x = torch.einsum("oi,nif->nof", _interpolation(x, x.shape[1], shape[0]), x)
+    return x
+
+
+def _resizing(like: torch.Tensor, source: int, target: int) -> torch.Tensor:
+    """Return the matrix (target, source) that averages down or interpolates up."""
+    if target > source:
+        return _interpolation(like, source, target)
+    identity = torch.eye(source, device=like.device)
+    return functional.adaptive_avg_pool1d(identity[None], target)[0].T.to(like.dtype)
+
+
+def _interpolation(like: torch.Tensor, source: int, target: int) -> torch.Tensor:
+    """Return the matrix (target, source) of linear interpolation."""
+    identity = torch.eye(source, device=like.device)
+    return functional.interpolate(identity[None], size=target, mode="linear", align_corners=False)[
+        0
+    ].T.to(like.dtype)
+
+
 def _rows(x: torch.Tensor) -> torch.Tensor:
     """Return maps, tokens or vectors as a matrix of features in columns."""
     if x.ndim == 4:
@@ -267,6 +310,59 @@ def _rows(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def _explained(wanted: torch.Tensor, got: torch.Tensor) -> float:
-    spread = float((wanted - wanted.mean(dim=0)).square().sum())
-    return 1.0 - float((wanted - got).square().sum()) / spread if spread > 0.0 else 0.0
+class _InParts:
+    """Rows of a regression, made part by part: all of them in float64 might not fit into memory.
+
+    Args:
+        adapter: that is fitted.
+        x: activations, shape (n, *source), on any device.
+        y: what is wanted, shape (n, *target).
+    """
+
+    def __init__(self, adapter: Adapter, x: torch.Tensor, y: torch.Tensor) -> None:
+        self._adapter, self._x, self._y = adapter, x, y
+        parameter = next(adapter.parameters(), None)
+        self._device = x.device if parameter is None else parameter.device
+        # conv3 has nine features for every channel and position.
+        numbers = 9 * prod(adapter.spec.source) + prod(adapter.spec.target)
+        self._images = max(1, _MOST_NUMBERS // numbers)
+        self._only: tuple[torch.Tensor, torch.Tensor] | None = None
+        count = 0
+        sums: list[Any] = [0.0, 0.0]
+        for part in self._parts():
+            count += len(part[0])
+            sums = [s + rows.sum(dim=0) for s, rows in zip(sums, part, strict=True)]
+        self.mean_x, self.mean_y = (s / count for s in sums)
+        self.spread = sum(float((y - self.mean_y).square().sum()) for _, y in self._parts())
+        """Sum of squares of what is wanted about its mean."""
+
+    def _parts(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        if self._only is not None:
+            yield self._only
+            return
+        for x, y in zip(self._x.split(self._images), self._y.split(self._images), strict=True):
+            part = (
+                self._adapter.design(x.to(self._device)),
+                self._adapter.wanted(y.to(self._device)),
+            )
+            if len(x) == len(self._x):
+                self._only = part
+            yield part
+
+    def products(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return X'X and X'Y of the centred rows."""
+        gram: Any = 0.0
+        cross: Any = 0.0
+        for x, y in self._parts():
+            centred = x - self.mean_x
+            gram = gram + centred.T @ centred
+            cross = cross + centred.T @ (y - self.mean_y)
+        return gram, cross
+
+    def left_over(self, weight: torch.Tensor | None = None) -> float:
+        """Return the sum of squares that a linear map leaves (None: the features as they are)."""
+        total = 0.0
+        for x, y in self._parts():
+            got = x if weight is None else (x - self.mean_x) @ weight + self.mean_y
+            total += float((y - got).square().sum())
+        return total

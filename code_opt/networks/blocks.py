@@ -2,7 +2,8 @@
 
 A network can be cut where one tensor alone carries everything computed so far. Such
 places are found on the graph that ``torch.fx`` traces (Reed et al., "torch.fx", MLSys
-2022), so no architecture is known here by name. The blocks share the network's
+2022), or where it cannot, ``torch.export`` with a dynamic batch (:mod:`code_opt.networks.graphs`),
+so no architecture is known here by name. The blocks share the network's
 parameters and buffers, and their chain runs the same operations in the same order:
 its outputs are the network's, bit for bit.
 
@@ -21,6 +22,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from code_opt.errors import InputError
 from code_opt.networks.compat import FlopCounterMode, torch
+from code_opt.networks.graphs import (
+    GraphError,
+    is_size,
+    modules_of,
+    needed_inputs,
+    traced_by_export,
+    traced_by_fx,
+    with_sizes_folded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +42,21 @@ Network = TypeVar("Network", bound=nn.Module)
 
 PROBE_BATCH = 2
 """Batch of the tracing run: not 1, so that a tensor without a batch dimension stands out."""
+PROBE_BATCHES = (PROBE_BATCH, PROBE_BATCH + 1)
+"""Two batches tell which sizes grow with the batch."""
+
+
+_RUNNING_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What networks raise for inputs that they cannot work with."""
 
 
 class CutError(InputError):
@@ -227,13 +252,15 @@ class _Trace:
     def __init__(self, network: nn.Module, input_shape: Sequence[int]) -> None:
         self.title = type(network).__name__
         self.network = network.eval()
-        self.graph = self._traced()
+        shape = tuple(input_shape)
+        self.graph, self._probe = self._traced(shape)
         self.nodes = list(self.graph.graph.nodes)
-        self._probe = self._run(tuple(input_shape))
         self._index = {node: i for i, node in enumerate(self.nodes)}
         self._last_user = {
             node: max((self._index[user] for user in node.users), default=-1) for node in self.nodes
         }
+        self._end_of = {name: i for i, node in enumerate(self.nodes) for name in modules_of(node)}
+        """Position of the last operation of every module."""
         self.total = self._probe.flops_until[-1] // PROBE_BATCH
         self.places: list[CutPlace] = []
         self._obstacle: dict[int, str] = {}
@@ -244,43 +271,65 @@ class _Trace:
             else:
                 self._obstacle[position] = place
 
-    def _traced(self) -> fx.GraphModule:
-        try:
-            traced = fx.symbolic_trace(self.network)
-        except (
-            ValueError,
-            TypeError,
-            RuntimeError,
-            NotImplementedError,
-            AttributeError,
-            LookupError,
-        ) as error:  # fx.TraceError (a ValueError), and what proxies raise in ordinary code
+    def _traced(self, shape: tuple[int, ...]) -> tuple[fx.GraphModule, _Probe]:
+        """Return the network's graph, sizes folded, and a run of it."""
+        if isinstance(self.network, torch.jit.ScriptModule):
             raise CutError(
-                f"{self.title} cannot be cut: its forward pass cannot be traced by torch.fx "
-                f"({_first_line(error)})"
-            ) from None
-        inputs = [n for n in traced.graph.nodes if n.op == "placeholder" and not n.args]
-        if len(inputs) != 1:
-            raise CutError(
-                f"{self.title} cannot be cut: it has {len(inputs)} inputs, a chain has 1"
+                f"{self.title} cannot be cut: TorchScript hides its operations; build the network "
+                "from its Python class"
             )
-        return traced
+        inputs = needed_inputs(self.network)
+        if len(inputs) > 1:
+            raise CutError(
+                f"{self.title} cannot be cut: it has {len(inputs)} inputs ({', '.join(inputs)}), "
+                "a chain has 1"
+            )
+        reasons = []
+        for tracer, way in ((traced_by_fx, "torch.fx"), (traced_by_export, "torch.export")):
+            try:
+                graph = tracer(self.network, shape)
+                small, large = (self._run(graph, (batch, *shape)) for batch in PROBE_BATCHES)
+                folded = with_sizes_folded(graph, small.values, large.values, PROBE_BATCH)
+                return folded, self._run(folded, (PROBE_BATCH, *shape))
+            except GraphError as error:
+                reasons.append(f"{way}: {error}")
+        self._check_runs(shape)
+        raise CutError(
+            f"{self.title} cannot be cut: its forward pass cannot be traced ({'; '.join(reasons)})"
+        )
 
-    def _run(self, shape: tuple[int, ...]) -> _Probe:
-        probe = _Probe(on_meta(self.graph))
+    def _check_runs(self, shape: tuple[int, ...]) -> None:
+        """Find out whether the network itself runs on such inputs."""
+        like = next(self.network.parameters(), torch.empty(0))
         try:
-            with torch.no_grad(), counted_attention(), probe.counter:
-                result = probe.run(torch.empty((PROBE_BATCH, *shape), device="meta"))
-        except (RuntimeError, ValueError, TypeError, AssertionError, LookupError) as error:
+            with torch.no_grad():
+                result = self.network(torch.zeros((PROBE_BATCH, *shape), device=like.device))
+        except _RUNNING_ERRORS as error:
+            if like.is_meta and "meta" in str(error):
+                return  # values are asked for, and there are none
             raise CutError(
                 f"{self.title} does not run on inputs of shape {shape} "
                 f"({_first_line(error)}); take larger inputs, or adapt the network"
             ) from None
+        self._check_output(result)
+
+    def _check_output(self, result: Any) -> None:
         if not isinstance(result, torch.Tensor):
             raise CutError(
                 f"{self.title} cannot be cut: its output is a {type(result).__name__}, "
                 "not one tensor"
             )
+
+    def _run(self, graph: fx.GraphModule, shape: tuple[int, ...]) -> _Probe:
+        probe = _Probe(on_meta(graph))
+        try:
+            with torch.no_grad(), counted_attention(), probe.counter:
+                result = probe.run(torch.empty(shape, device="meta"))
+        except _RUNNING_ERRORS as error:
+            raise GraphError(
+                f"what is traced does not run on batches of {shape[0]}: {_first_line(error)}"
+            ) from None
+        self._check_output(result)
         return probe
 
     def _place(self, position: int) -> CutPlace | str:
@@ -289,10 +338,13 @@ class _Trace:
         crossing = [
             earlier
             for earlier in self.nodes[: position + 1]
-            # Parameters do not cross: each block holds those that it uses.
-            if earlier.op != "get_attr" and self._last_user[earlier] > position
+            # Parameters do not cross: each block holds those that it uses. Neither do sizes of the
+            # batch: each block reads them from what it gets.
+            if earlier.op != "get_attr"
+            and not is_size(earlier)
+            and self._last_user[earlier] > position
         ]
-        if node.op in ("placeholder", "get_attr", "output"):
+        if node.op in ("placeholder", "get_attr", "output") or is_size(node):
             return "nothing is computed there"
         if self.nodes[position + 1].op == "output":
             return "it is the end of the network"
@@ -319,16 +371,22 @@ class _Trace:
         )
 
     def name(self, node: fx.Node) -> str:
-        """Return the module of a module call, else the operation's name."""
-        return str(node.target) if node.op == "call_module" else str(node.name)
+        """Return the module of a module call, or that ends there, else the operation's name."""
+        if node.op == "call_module":
+            return str(node.target)
+        if isinstance(node.target, torch._ops.OpOverload):  # no module is called in such graphs
+            for name in modules_of(node):
+                if self._end_of[name] == self._index[node]:
+                    return name
+        return str(node.name)
 
     def named_places(self, names: Sequence[str]) -> list[CutPlace]:
         """Return the places of these names, in the network's order."""
         ends = {place.position: place for place in self.places}
         last_in: dict[str, int] = {}
         for position, node in enumerate(self.nodes):
-            for key in node.meta.get("nn_module_stack", ()):
-                last_in[key.partition("@")[0]] = position
+            for name in modules_of(node):
+                last_in[name] = position
             if node.op not in ("placeholder", "get_attr", "output"):
                 last_in[self.name(node)] = position
                 last_in.setdefault(node.name, position)
@@ -366,15 +424,18 @@ class _Trace:
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
 
+        first = next(node for node in self.nodes if node.op == "placeholder")
+
         def copied(node: fx.Node) -> fx.Node:
-            if node.op == "get_attr" and node not in copies:
-                copies[node] = graph.node_copy(node)
+            if node not in copies and (node.op == "get_attr" or is_size(node)):
+                copies[node] = graph.node_copy(node, copied)
             return copies[node]
 
         if start:
-            copies[self.nodes[start - 1]] = graph.placeholder("x")
+            copies[self.nodes[start - 1]] = copies[first] = graph.placeholder("x")
         for node in self.nodes[start:end]:
-            if node.op != "get_attr":  # copied where it is used, maybe in a later block
+            # Copied where they are used, maybe in a later block.
+            if node.op != "get_attr" and not is_size(node):
                 copies[node] = graph.node_copy(node, copied)
         if end < len(self.nodes):
             graph.output(copies[self.nodes[end - 1]])

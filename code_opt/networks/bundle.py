@@ -1,17 +1,18 @@
 """The bundle: the networks behind an instance's numbers, as files that strangers may send.
 
 A folder with ``manifest.json`` (checked like an instance), one safetensors file per
-network and one per task with its adapters. Nothing in it can run: architectures are names
-in ``torchvision.models`` with plain arguments, weights are plain arrays, and files are
-looked for inside the folder only. The manifest holds the SHA-256 of every other file, so that
-damage is found before it is measured; it says nothing about who wrote them.
+network and one per task with its adapters. Nothing in it can run unless the user names it:
+architectures are names in ``torchvision.models`` with plain arguments (or factories of modules that
+the user allows), weights are plain arrays, and files are looked for inside the folder only. The
+manifest holds the SHA-256 of every other file, so that damage is found before it is measured; it
+says nothing about who wrote them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +25,7 @@ from code_opt.instance.model import Record
 from code_opt.instance.problems import shown
 from code_opt.networks.adapters import KINDS, Adapter, AdapterSpec
 from code_opt.networks.compat import torch
+from code_opt.networks.factories import RESERVED, check_name, module_of
 from code_opt.networks.images import Normalization
 from code_opt.networks.services import load_tensors, load_weights, make_trunk, save_tensors
 from code_opt.networks.stitching import INPUT, OUTPUT, Step, Trunk
@@ -46,6 +48,7 @@ class DnnEntry(Record):
     id: Name
     architecture: str
     classes: Size
+    """Outputs of the network."""
     options: dict[str, Any]
     changes: dict[str, dict[str, Any] | None]
     input: tuple[Size, Size, Size] = Field(strict=False)
@@ -53,6 +56,10 @@ class DnnEntry(Record):
     cuts: tuple[str, ...] | None = Field(strict=False)
     flops: tuple[int, ...] = Field(strict=False)
     """Work of every block [FLOP]: tells whether another version cuts the same blocks."""
+    outputs: tuple[Annotated[tuple[int, ...], Field(min_length=1, strict=False)], ...] | None = (
+        Field(None, strict=False)
+    )
+    """For every class of the task the outputs that stand for it; None: one each."""
 
 
 class AdapterEntry(Record):
@@ -175,13 +182,15 @@ class Bundle:
 
     Args:
         folder: the bundle.
+        allow_code: modules whose factories may be called to build its networks.
 
     Raises:
-        InputError: the manifest is missing or wrong.
+        InputError: the manifest is missing or wrong, or asks for code that is not allowed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, allow_code: Collection[str] = ()) -> None:
         self.folder = folder
+        self.allow_code = tuple(allow_code)
         path = folder / MANIFEST
         text = read_text(path)
         try:
@@ -204,9 +213,25 @@ class Bundle:
         for i, dnn in enumerate(self.manifest.dnns):
             if (dnn.blocks is None) == (dnn.cuts is None):
                 raise InputError(f"{path}: dnns[{i}]: needs either blocks or cuts")
-            for forbidden in ("weights", "weights_backbone", "progress", "num_classes"):
+            for forbidden in RESERVED:
                 if forbidden in dnn.options:
                     raise InputError(f"{path}: dnns[{i}].options.{forbidden}: cannot be set")
+            try:
+                check_name(dnn.architecture)
+            except InputError as error:
+                raise InputError(f"{path}: dnns[{i}]: {error}") from None
+            module = module_of(dnn.architecture)
+            if module is not None and module not in self.allow_code:
+                raise InputError(
+                    f"{path}: dnns[{i}].architecture = {shown(dnn.architecture)}: would run code "
+                    f"of the module {module}; if you trust it and what the bundle asks of it: "
+                    f"--allow-code {module}"
+                )
+            for row in dnn.outputs or ():
+                if not all(0 <= output < dnn.classes for output in row):
+                    raise InputError(
+                        f"{path}: dnns[{i}].outputs: {list(row)} of {dnn.classes} outputs"
+                    )
         for i, task in enumerate(self.manifest.tasks):
             place = f"{path}: tasks[{i}]"
             if task.dnn not in dnns:
@@ -279,7 +304,9 @@ class Bundle:
             raise InputError(f"{self.folder / file}: holds {stored} values, the network has {size}")
         network = build_network(architecture)
         load_weights(network, tensors, str(self.folder / file))
-        trunk, costs = make_trunk(entry.id, network, entry.input, entry.blocks, entry.cuts)
+        trunk, costs = make_trunk(
+            entry.id, network, entry.input, entry.blocks, entry.cuts, entry.outputs
+        )
         if tuple(cost.flops for cost in costs) != entry.flops:
             raise InputError(
                 f"{self.folder}: {entry.id} is cut into other blocks than it was profiled "

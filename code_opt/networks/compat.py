@@ -14,6 +14,7 @@ The package imports this module first of all, so ``import code_opt.networks`` is
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
 import importlib.util
 from typing import Any
@@ -77,9 +78,23 @@ def _declare_missing_operators() -> Any:
 # Kept: the declarations live as long as this object.
 _LIBRARY = _declare_missing_operators()
 
-try:
-    import torchvision
-except ImportError as error:
-    raise InputError(
-        f"this needs torchvision ({error}); install it with: pip install 'code-opt[networks]'"
-    ) from None
+
+class _Torchvision:
+    """torchvision, loaded when something of it is first used.
+
+    It loads torch's compiler with it, which takes longer than torch itself: a server of the edge
+    that computes without a network of torchvision does not wait for that.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            module = importlib.import_module("torchvision")
+        except ImportError as error:
+            raise InputError(_NO_TORCHVISION.format(error)) from None
+        return getattr(module, name)
+
+
+_NO_TORCHVISION = "this needs torchvision ({}); install it with: pip install 'code-opt[networks]'"
+if importlib.util.find_spec("torchvision") is None:
+    raise InputError(_NO_TORCHVISION.format("No module named 'torchvision'"))
+torchvision: Any = _Torchvision()

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ _DIGITS_TEST = 360
 """Of scikit-learn's 1,797 digits so many are the test split, drawn once for all: they are
 ordered by writer, and the last ones alone would be another distribution."""
 _DIGITS_SEED = 0
+_ENCODED_EVERY = 10
+"""Of images without a file of their own each so many-th is encoded to learn their mean size."""
 _NAMED = 5
 """Names in a message at most."""
 _FOLDERS: dict[str, tuple[str, ...]] = {
@@ -230,6 +233,28 @@ def load_images(source: ImageSource, split: Split, shape: Sequence[int]) -> Imag
     return Images(np.stack(pixels), np.asarray(labels, dtype=np.int64), found.classes)
 
 
+def mean_encoded_size(source: ImageSource) -> float:
+    """Return the mean size of the encoded images of a training split [bytes], a whole number.
+
+    Images are counted as the data set holds them (JPEG, PNG, ...). Where it holds pixels alone,
+    every tenth one is encoded as PNG, without loss.
+
+    Raises:
+        InputError: see :func:`load_images`.
+    """
+    sizes = []
+    for number, picture in enumerate(_READERS[source.kind](source, "train").pictures):
+        if picture.encoded is not None:
+            sizes.append(picture.encoded)
+        elif number % _ENCODED_EVERY == 0:
+            file = io.BytesIO()
+            picture.image.save(file, format="PNG", optimize=True)
+            sizes.append(file.tell())
+    if not sizes:
+        raise InputError(f"{source.kind}: the train split holds no image")
+    return float(round(sum(sizes) / len(sizes)))
+
+
 @dataclass(frozen=True)
 class _Picture:
     """One image that has not been decoded."""
@@ -239,6 +264,8 @@ class _Picture:
     image: Any
     """A PIL image; open while it is the reader's turn."""
     label: int
+    encoded: int | None = None
+    """Size of the encoded image [bytes], where the data set holds it encoded."""
 
 
 @dataclass(frozen=True)
@@ -309,7 +336,13 @@ def _torchvision(source: ImageSource, split: Split) -> _Split:
                 raise InputError(f"{here}: damaged ({error})") from None
             if not isinstance(label, int | np.integer) or not isinstance(image, Image.Image):
                 raise InputError(f"{place} is no classification data set")
-            yield _Picture(here, image, int(label) if numbers is None else numbers[int(label)])
+            file = _torchvision_file(data, i)
+            yield _Picture(
+                here,
+                image,
+                int(label) if numbers is None else numbers[int(label)],
+                Path(file).stat().st_size if file and Path(file).is_file() else None,
+            )
 
     return _Split(pictures(), tuple(str(name) for name in classes))
 
@@ -352,7 +385,7 @@ def _folder(source: ImageSource, split: Split) -> _Split:
                 raise InputError(f"{base / name}: holds no image of its class")
             for file in files:
                 with opened(file, str(file)) as image:
-                    yield _Picture(str(file), image, number)
+                    yield _Picture(str(file), image, number, file.stat().st_size)
 
     return _Split(pictures(), classes)
 
@@ -469,7 +502,7 @@ def _parquet(source: ImageSource, split: Split) -> _Split:
                         if not isinstance(data, bytes):
                             raise InputError(f"{place}: images are not held as bytes in the file")
                         with opened(data, place) as image:
-                            yield _Picture(place, image, number(label, place))
+                            yield _Picture(place, image, number(label, place), len(data))
             except (pa.ArrowException, OSError) as error:
                 raise InputError(f"{file}: not readable as parquet ({error})") from None
 

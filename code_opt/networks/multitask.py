@@ -218,5 +218,6 @@ def _equal(one: nn.Module, other: nn.Module) -> bool:
         return True
     mine, its = one.state_dict(), other.state_dict()
     return getattr(one, "spec", None) == getattr(other, "spec", None) and (
-        mine.keys() == its.keys() and all(torch.equal(mine[k], its[k]) for k in mine)
+        # Adapters that were trained just now may lie on a GPU, those of a bundle do not.
+        mine.keys() == its.keys() and all(torch.equal(mine[k].cpu(), its[k].cpu()) for k in mine)
     )

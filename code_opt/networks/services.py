@@ -6,6 +6,8 @@ is used for storage alone; everything runs in float32.
 
 from __future__ import annotations
 
+import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from code_opt.files import write_atomically
 from code_opt.networks.blocks import cut
 from code_opt.networks.compat import torch
 from code_opt.networks.cost import BlockCost, block_costs
+from code_opt.networks.heads import ClassMap, Outputs
 from code_opt.networks.stitching import Trunk
 from code_opt.networks.training import freeze
 
@@ -30,6 +33,7 @@ def make_trunk(
     input_shape: Sequence[int],
     blocks: int | None,
     cuts: Sequence[str] | None,
+    outputs: Outputs | None = None,
 ) -> tuple[Trunk, list[BlockCost]]:
     """Freeze a network, cut it, and count what its blocks cost.
 
@@ -39,6 +43,7 @@ def make_trunk(
         input_shape: (channels, height, width).
         blocks: number of blocks of balanced FLOPs, or None.
         cuts: names of the places to cut after, or None.
+        outputs: for every class the network's outputs that stand for it; None: one each.
 
     Raises:
         CutError: the network cannot be cut so.
@@ -50,6 +55,8 @@ def make_trunk(
         if blocks is not None
         else cut(network, input_shape, at=list(cuts or ()))
     )
+    if outputs is not None:
+        parts[-1] = nn.Sequential(parts[-1], ClassMap(outputs))
     costs = block_costs(parts, input_shape)
     for part in parts:
         freeze(part)
@@ -89,6 +96,75 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: not a safetensors file ({error})") from None
     return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def load_state_dict(
+    path: Path,
+    module: nn.Module,
+    *,
+    key: str | None = None,
+    rename: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
+) -> dict[str, torch.Tensor]:
+    """Read the weights of a network as others have stored them.
+
+    Args:
+        path: ``.safetensors``, or a state dict that ``torch.save`` has written; of the latter only
+            tensors and plain data are read (``weights_only``).
+        module: the network; its ``num_batches_tracked`` are taken where the file has none, since
+            frozen networks do not use them.
+        key: where in the file the state dict is.
+        rename: beginnings of names and what they become, the first that fits counts.
+        ignore: beginnings of names (as in the file) that are left out.
+
+    Raises:
+        InputError: the file is missing, holds anything else, or two tensors get one name.
+    """
+    if path.suffix == ".safetensors":
+        found: Any = load_tensors(path)
+    else:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # about old ways of writing them
+                found = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file") from None
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError):
+            raise InputError(
+                f"{path}: no state dict of plain tensors; where it was made, write it with "
+                "torch.save(network.state_dict(), ...) or as safetensors"
+            ) from None
+    if key is not None:
+        if not isinstance(found, Mapping) or key not in found:
+            names = ", ".join(map(str, found)) if isinstance(found, Mapping) else "no names"
+            raise InputError(f"{path}: has no {key!r} in it; it has {names[:200]}")
+        found = found[key]
+    if not isinstance(found, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in found.values()
+    ):
+        inside = (
+            [str(k) for k, v in found.items() if isinstance(v, Mapping)]
+            if (isinstance(found, Mapping))
+            else []
+        )
+        hint = f"; is it under {', '.join(inside)} (state_dict.key)?" if inside else ""
+        raise InputError(f"{path}: is no state dict: names with tensors{hint}")
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in found.items():
+        if any(str(name).startswith(beginning) for beginning in ignore):
+            continue
+        new = str(name)
+        for beginning, other in (rename or {}).items():
+            if new.startswith(beginning):
+                new = other + new.removeprefix(beginning)
+                break
+        if new in tensors:
+            raise InputError(f"{path}: two tensors would be named {new!r}: change rename")
+        tensors[new] = tensor.float() if tensor.is_floating_point() else tensor
+    for name, tensor in module.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            tensors.setdefault(name, tensor)
+    return tensors
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Any], source: str) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,8 @@ from code_opt.errors import InputError
 from code_opt.networks.adapters import Adapter, AdapterSpec
 from code_opt.networks.compat import torch
 from code_opt.networks.images import Images, Normalization
+from code_opt.networks.memory import ActivationMemory, room
+from code_opt.networks.threads import reproducible
 from code_opt.networks.training import (
     EVALUATION_BATCH,
     mixed_precision,
@@ -35,6 +37,8 @@ functional = torch.nn.functional
 Part = Literal["fit", "held_out", "validation"]
 """Images that adapters learn from, that choices are made on, that accuracies are measured on."""
 PARTS: tuple[Part, ...] = ("fit", "held_out", "validation")
+_MOST_BATCH_BYTES = 256 * 2**20
+"""Bytes of what enters or leaves a block in one batch, at most."""
 INPUT = "input"
 OUTPUT = "output"
 
@@ -120,8 +124,8 @@ class Activations:
     Args:
         trunks: all networks by id.
         images: the task's images.
-        device: where the networks run and the activations lie.
-        most_bytes: kept at most; the least recently used go first and are computed again.
+        device: where the networks run and the activations lie that are not in files.
+        memory: where they are kept, maybe with those of other tasks; what goes is computed again.
     """
 
     def __init__(
@@ -129,17 +133,16 @@ class Activations:
         trunks: Mapping[str, Trunk],
         images: TaskImages,
         device: str = "cpu",
-        most_bytes: int = 6 * 2**30,
+        memory: ActivationMemory | None = None,
     ) -> None:
         self.trunks = trunks
         self.images = images
         self.device = device
-        self.most_bytes = most_bytes
+        self.memory = ActivationMemory() if memory is None else memory
         self.block_runs = 0
         """Images that were sent through some block, counted once per block."""
         self.seconds: dict[tuple[str, int, Part], float] = {}
         """Time that each answer took, from the one before it [s]."""
-        self._kept: OrderedDict[tuple[str, int, Part], torch.Tensor] = OrderedDict()
 
     def labels(self, part: Part) -> torch.Tensor:
         """Return the labels of a part, on the device."""
@@ -149,27 +152,59 @@ class Activations:
         """Return what enters a block of a trunk that is fed with the task's images.
 
         ``block`` may be the number of blocks: then it is the network's output. Images of
-        another size than the trunk's input are resized first.
+        another size than the trunk's input are resized first. What is returned may lie in a
+        file, and not on the device.
 
         Raises:
             InputError: the images cannot feed this trunk (other channels).
         """
         key = (dnn, block, part)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+        known = self.memory.get((id(self), *key))
+        if known is not None:
+            return known
         trunk = self.trunks[dnn]
         previous = self.into(dnn, block - 1, part) if block else None
         started = time.perf_counter()
         if previous is None:
             value = self._inputs(trunk, part)
         else:
-            value = run(trunk.blocks[block - 1], previous)
+            value = self.computed(key, trunk.blocks[block - 1], previous, trunk.shapes[block])
             self.block_runs += len(previous)
         if value.is_cuda:
             torch.cuda.synchronize()
         self.seconds[key] = time.perf_counter() - started
-        self._keep(key, value)
+        return value
+
+    def drop(self, key: tuple[object, ...]) -> None:
+        """Forget what was kept by :meth:`computed`."""
+        self.memory.drop((id(self), *key))
+
+    @torch.no_grad()
+    def computed(
+        self,
+        key: tuple[object, ...],
+        function: Callable[[torch.Tensor], torch.Tensor],
+        source: torch.Tensor,
+        shape: Sequence[int],
+    ) -> torch.Tensor:
+        """Return and keep a function's values, batch by batch, shape (n, *shape).
+
+        Args:
+            key: to keep them under.
+            function: of a batch on the device.
+            source: shape (n, ...).
+            shape: of one value.
+        """
+        key = (id(self), *key)
+        value = self.memory.make(key, (len(source), *shape), self.device)
+        size = 4 * max(prod(source.shape[1:]), prod(shape), 1)
+        batch = max(1, min(EVALUATION_BATCH, _MOST_BATCH_BYTES // size))
+        try:
+            for rows, part in zip(value.split(batch), source.split(batch), strict=True):
+                rows.copy_(function(part.to(self.device)))
+        except BaseException:
+            self.memory.drop(key)
+            raise
         return value
 
     def seconds_into(self, dnn: str, block: int, part: Part) -> float:
@@ -178,29 +213,40 @@ class Activations:
             self.into(dnn, block, part)
         return sum(self.seconds[dnn, k, part] for k in range(block + 1))
 
-    @torch.no_grad()
     def _inputs(self, trunk: Trunk, part: Part) -> torch.Tensor:
         images = self.images.part(part)
         shape = tuple(images.pixels.shape[1:])
         if len(trunk.shapes[0]) != 3 or shape[0] != trunk.shapes[0][0]:
             raise InputError(f"images of shape {shape} cannot feed {trunk.id} {trunk.shapes[0]}")
-        value = self.images.normalization(torch.from_numpy(images.pixels).to(self.device))
-        if shape != trunk.shapes[0]:
-            value = Adapter(AdapterSpec("resize", shape, trunk.shapes[0]))(value)
-        return value
-
-    def _keep(self, key: tuple[str, int, Part], value: torch.Tensor) -> None:
-        self._kept[key] = value
-        size = sum(t.nbytes for t in self._kept.values())
-        while size > self.most_bytes and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            size -= dropped.nbytes
+        resize = Adapter(AdapterSpec("resize", shape, trunk.shapes[0]))
+        return self.computed(
+            (trunk.id, 0, part),
+            lambda pixels: resize(self.images.normalization(pixels)),
+            torch.from_numpy(images.pixels),
+            trunk.shapes[0],
+        )
 
 
 @torch.no_grad()
-def run(module: nn.Module, x: torch.Tensor, batch: int = EVALUATION_BATCH) -> torch.Tensor:
-    """Return a module's outputs for a large input, batch by batch."""
-    return torch.cat([module(part) for part in x.split(batch)])
+def run(
+    module: nn.Module, x: torch.Tensor, batch: int = EVALUATION_BATCH, device: str | None = None
+) -> torch.Tensor:
+    """Return a module's outputs for a large input, batch by batch.
+
+    Args:
+        module: on ``device``.
+        x: the inputs, on any device.
+        batch: inputs at once.
+        device: where the module runs and the outputs lie; None: where ``x`` lies.
+    """
+    found: torch.Tensor | None = None
+    for start, part in zip(range(0, max(len(x), 1), batch), x.split(batch), strict=True):
+        output = module(part.to(device or x.device))
+        if found is None:
+            found = room((len(x), *output.shape[1:]), output.device)
+        found[start : start + batch] = output
+    assert found is not None
+    return found
 
 
 class PathProgram:
@@ -378,7 +424,7 @@ class Stitcher:
         """
         n = self.plan.calibration
         x, y = (
-            _averaged(self.activations.into(dnn, k, "fit")[:n]).double()
+            _averaged(self.activations.into(dnn, k, "fit")[:n]).to(self.device).double()
             for dnn, k in ((source[0], source[1] + 1), target)
         )
         x, y = x - x.mean(dim=0), y - y.mean(dim=0)
@@ -389,6 +435,8 @@ class Stitcher:
 
     def _closed_form(self, program: PathProgram) -> tuple[list[Adapter], list[float]]:
         """Fit the adapters one after the other, each on what really arrives at it."""
+        memory = self.activations
+        keys = [("closed form", turn) for turn in (0, 1)]
         count = self.plan.calibration
         dnn, number, covered = program.start
         value = self.activations.into(dnn, number, "fit")[:count]
@@ -396,14 +444,19 @@ class Stitcher:
             self._made(step.spec) for step in program.steps if step in program.parts[:covered]
         ]
         explained = [1.0] * len(adapters)
-        for part in program.parts[covered:]:
+        for turn, part in enumerate(program.parts[covered:]):
+            module: nn.Module
             if isinstance(part, Step):
-                adapter = self._made(part.spec)
-                explained.append(adapter.fit(value, self._wanted(part)[:count], self.plan.ridge))
-                adapters.append(adapter)
-                value = run(adapter, value)
+                module, shape = self._made(part.spec), part.spec.target
+                explained.append(module.fit(value, self._wanted(part)[:count], self.plan.ridge))
+                adapters.append(module)
             else:
-                value = run(self.trunks[part[0]].blocks[part[1]], value)
+                trunk = self.trunks[part[0]]
+                module, shape = trunk.blocks[part[1]], trunk.shapes[part[1] + 1]
+            if len(adapters) < len(program.steps):  # nothing is fitted behind the last one
+                value = memory.computed(keys[turn % 2], module, value, shape)
+        for key in keys:
+            memory.drop(key)
         return adapters, explained
 
     def _made(self, spec: AdapterSpec) -> Adapter:
@@ -466,13 +519,13 @@ class Stitcher:
         network = nn.Sequential(*modules[first:])
         for adapter in adapters:
             adapter.train()
-        with seeded(seed), torch.enable_grad():
+        with seeded(seed), reproducible(self.device), torch.enable_grad():
             for _ in range(plan.epochs):
                 order = torch.randperm(len(inputs)).to(self.device)
                 for step in range(steps):
                     rows = order[step * plan.batch : (step + 1) * plan.batch]
                     with mixed_precision(self.device):
-                        outputs = network(inputs[rows])
+                        outputs = network(inputs[rows.to(inputs.device)].to(self.device))
                     loss = self._loss(outputs.float(), labels[rows], teacher[rows])
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()
@@ -506,10 +559,11 @@ class Stitcher:
         return self.activations.into(dnn, number, part)
 
     def _native_outputs(self, part: Part) -> torch.Tensor:
-        return self.activations.into(self.native, len(self.trunks[self.native]), part)
+        outputs = self.activations.into(self.native, len(self.trunks[self.native]), part)
+        return outputs.to(self.device)
 
     def _accuracy(self, modules: Sequence[nn.Module], inputs: torch.Tensor, part: Part) -> float:
-        return self._share(run(nn.Sequential(*modules), inputs), part)
+        return self._share(run(nn.Sequential(*modules), inputs, device=self.device), part)
 
     def _share(self, outputs: torch.Tensor, part: Part) -> float:
         right = outputs.argmax(dim=1) == self.activations.labels(part)

@@ -1,6 +1,11 @@
-"""The machine below torch: threads, device, versions."""
+"""The machine below torch: threads, device, precision, versions."""
 
 from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from code_opt.networks.compat import torch, torchvision
 
@@ -12,6 +17,37 @@ def use_threads(count: int) -> None:
     far more than they bring.
     """
     torch.set_num_threads(count)
+
+
+def use_exact_cuda() -> None:
+    """Let a GPU compute as its types say, and the same every time; before its first operation.
+
+    TensorFloat-32, which cuDNN takes for float32 by default, keeps 10 of 23 bits. cuBLAS gives
+    the same sums again only with a workspace of a fixed size.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+@contextmanager
+def reproducible(device: str) -> Iterator[None]:
+    """Train with deterministic algorithms on a GPU (a CPU has no others).
+
+    Some operations of networks (adaptive pooling to sizes that do not divide) have none; torch
+    warns of these by name.
+    """
+    if device == "cpu":
+        yield
+        return
+    before = torch.get_deterministic_debug_mode()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            yield
+    finally:
+        torch.set_deterministic_debug_mode(before)
 
 
 def device_name(device: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +18,12 @@ from code_opt.networks.compat import torch
 nn = torch.nn
 
 _WARM_UP = 2
+_LEAST_SAMPLE = 2e-3
+"""Seconds that one look at a GPU's clock takes at least, so that launching does not count [s]."""
+_MOST_IN_A_ROW = 1000
 LEAST_REPEATS = 7
 _MOST_REPEATS = 10_000
+_CHANNELS_LAST: dict[str, Any] = {"memory_format": torch.channels_last}
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,10 @@ def time_blocks(
 ) -> list[BlockTime]:
     """Measure every block of a chain on random inputs.
 
-    After a warm-up the blocks take turns, so that a machine that slows down or speeds up does so
-    for all alike; every run is waited for (synchronised).
+    Weights and inputs are laid out channels last, as images are when they come from a data set:
+    how weights came (trained, read) must not decide. After a warm-up the blocks take turns, so
+    that a machine that slows down or speeds up does so for all alike. What is measured ends when
+    the device is done (see :func:`timed`).
 
     Args:
         blocks: modules that follow each other, on ``device``.
@@ -69,19 +79,22 @@ def time_blocks(
     if not batches or min(batches) < 1 or least_repeats < 1:
         raise InputError(f"batch sizes and repeats must be at least 1, not {list(batches)}")
     found = []
+    # Copies: blocks are shared with whoever measures accuracies.
+    blocks = [copy.deepcopy(block).to(**_CHANNELS_LAST) for block in blocks]
     for batch in batches:
         inputs = _inputs(blocks, (batch, *input_shape), device)
         taken: list[list[float]] = [[] for _ in blocks]
         budget = seconds * len(blocks)
         with torch.inference_mode():
-            for _ in range(_WARM_UP):
-                for block, value in zip(blocks, inputs, strict=True):
-                    _timed(block, value, device)
+            spent = 0.0
+            runs = [partial(block, value) for block, value in zip(blocks, inputs, strict=True)]
+            rows = [in_a_row(run, device) for run in runs]
             while len(taken[0]) < least_repeats or (
-                sum(map(sum, taken)) < budget and len(taken[0]) < _MOST_REPEATS
+                spent < budget and len(taken[0]) < _MOST_REPEATS
             ):
-                for times, block, value in zip(taken, blocks, inputs, strict=True):
-                    times.append(_timed(block, value, device))
+                for times, run, row in zip(taken, runs, rows, strict=True):
+                    times.append(timed(run, device, row))
+                    spent += times[-1] * row
         for number, times in enumerate(taken):
             low, median, high = np.quantile(times, (0.25, 0.5, 0.75))
             found.append(
@@ -109,11 +122,32 @@ def _inputs(blocks: Sequence[nn.Module], shape: tuple[int, ...], device: str) ->
     return inputs
 
 
-def _timed(block: nn.Module, value: torch.Tensor, device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    block(value)
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+def in_a_row(run: Callable[[], object], device: str) -> int:
+    """Warm up, and return how often to run in a row for one look at the clock.
+
+    On a GPU a single short run would measure how long it takes to ask for it.
+    """
+    for _ in range(_WARM_UP):
+        seconds = timed(run, device)
+    if device == "cpu":
+        return 1
+    return min(max(1, math.ceil(_LEAST_SAMPLE / max(seconds, 1e-9))), _MOST_IN_A_ROW)
+
+
+def timed(run: Callable[[], object], device: str, row: int = 1) -> float:
+    """Return the time of one run, from so many in a row [s].
+
+    On a GPU, events before and behind them are compared, which the device itself sets.
+    """
+    if device == "cpu":
+        started = time.perf_counter()
+        for _ in range(row):
+            run()
+        return (time.perf_counter() - started) / row
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    for _ in range(row):
+        run()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1000.0 / row

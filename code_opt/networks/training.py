@@ -7,11 +7,10 @@ from one seed, so a device gives the same network again.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,8 +19,11 @@ import numpy.typing as npt
 
 from code_opt.errors import InputError
 from code_opt.networks.blocks import adapt, on_meta
-from code_opt.networks.compat import torch, torchvision
+from code_opt.networks.compat import torch
+from code_opt.networks.factories import call_factory, module_of
 from code_opt.networks.images import Images, Normalization
+from code_opt.networks.memory import halving
+from code_opt.networks.threads import reproducible, use_exact_cuda
 
 nn = torch.nn
 functional = torch.nn.functional
@@ -40,8 +42,10 @@ _BUILDING_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    ImportError,
     LookupError,
     NotImplementedError,
+    OSError,
     RuntimeError,
     TypeError,
     ValueError,
@@ -55,10 +59,10 @@ class TrainingError(InputError):
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network of ``torchvision.models`` and what is changed about it."""
+    """A network and what is changed about it."""
 
     name: str
-    """Function in ``torchvision.models``, for instance "alexnet"."""
+    """Function in ``torchvision.models``, for instance "alexnet", or "package.module:factory"."""
     classes: int
     input_shape: tuple[int, int, int]
     options: Mapping[str, Any]
@@ -93,26 +97,22 @@ def build_network(architecture: Architecture, seed: int = 0, device: str = "cpu"
         InputError: no such network or option, or it does not run on this input shape with
             this number of classes.
     """
-    models = torchvision.models
-    if architecture.name not in models.list_models(module=models):
-        close = difflib.get_close_matches(architecture.name, models.list_models(module=models))
-        hint = f"; close: {', '.join(close)}" if close else ""
-        raise InputError(
-            f"torchvision.models has no classification network {architecture.name!r}{hint}"
-        )
-    storage = without_storage() if device == "meta" else torch.device(device)
+    own = module_of(architecture.name) is not None
+    # Code of others computes with what it makes: it is built for real, then copied without storage.
+    storage = (
+        nullcontext() if own else without_storage() if device == "meta" else torch.device(device)
+    )
     with seeded(seed), storage, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet's about its own default
         try:
-            network = models.get_model(
-                architecture.name,
-                weights=None,
-                num_classes=architecture.classes,
-                **dict(architecture.options),
-            )
+            network = call_factory(architecture.name, architecture.classes, architecture.options)
+        except InputError:
+            raise
         except _BUILDING_ERRORS as error:
             raise InputError(f"{architecture.name}: {_first_line(error)}") from None
         adapt(network, architecture.changes)
+    if own and device != "meta":
+        network = network.to(device)
     if device == "meta":
         network = on_meta(network)  # buffers that are computed from data, too
     output = _dry_run(network.eval(), architecture.name, architecture.input_shape, 2)
@@ -238,18 +238,20 @@ def train_network(
         network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
     )
     schedule = one_cycle(optimizer, plan.learning_rate, plan.epochs * steps, warm_up=0.25)
-    pixels = torch.from_numpy(images.pixels).to(device)
-    labels = torch.from_numpy(images.labels).to(device)
+    # All images may not fit onto a GPU: each batch goes there by itself.
+    pixels = torch.from_numpy(images.pixels)
+    labels = torch.from_numpy(images.labels)
     losses: list[float] = []
-    with seeded(plan.seed):
+    with seeded(plan.seed), reproducible(device):
         for epoch in range(plan.epochs):
-            order = torch.randperm(len(images)).to(device)
+            order = torch.randperm(len(images))
             total = torch.zeros((), device=device)
             for step in range(steps):
                 rows = order[step * plan.batch : (step + 1) * plan.batch]
-                inputs = normalization(_augmented(pixels[rows], plan.augmentation))
+                batch = pixels[rows].to(device)
+                inputs = normalization(_augmented(batch, plan.augmentation))
                 with mixed_precision(device):
-                    loss = _loss(network(inputs), labels[rows], plan.label_smoothing)
+                    loss = _loss(network(inputs), labels[rows].to(device), plan.label_smoothing)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -336,14 +338,21 @@ def logits(
     device: str = "cpu",
     batch: int = EVALUATION_BATCH,
 ) -> torch.Tensor:
-    """Return the network's outputs for all images, on the CPU, shape (n, classes)."""
-    with torch.inference_mode():
+    """Return the network's outputs for all images, on the CPU, shape (n, classes).
+
+    Batches go to the device one by one, halved as often as its memory asks for.
+    """
+
+    def outputs(batch: int) -> torch.Tensor:
         return torch.cat(
             [
                 network(normalization(pixels.to(device))).float().cpu()
                 for pixels in batches(images.pixels, batch)
             ]
         )
+
+    with torch.inference_mode():
+        return halving(outputs, batch)[0]
 
 
 def accuracy(
@@ -390,7 +399,7 @@ def mixed_precision(device: str) -> Any:
 
 
 def choose_device(asked: str) -> str:
-    """Return "cpu" or "cuda" for "auto", "cpu" or "cuda".
+    """Return "cpu" or "cuda" for "auto", "cpu" or "cuda"; a GPU then computes exactly.
 
     Raises:
         InputError: another name, or "cuda" where there is none.
@@ -400,7 +409,10 @@ def choose_device(asked: str) -> str:
     there = torch.cuda.is_available()
     if asked == "cuda" and not there:
         raise InputError("no CUDA device is available here; use --device cpu")
-    return "cuda" if there and asked != "cpu" else "cpu"
+    if not there or asked == "cpu":
+        return "cpu"
+    use_exact_cuda()
+    return "cuda"
 
 
 def _first_line(error: Exception) -> str:

@@ -1,10 +1,10 @@
 """The task graph: where a task's inference can go, and what each step costs.
 
-Costs are normalised so that a capacity is always 1: work on a server is given in
-seconds of that server per inference (FLOP / C[s]), bytes on a limited link in seconds
-of that link (bytes / B), adapters as a share of a server's free memory. A column of
-costs is called a *resource*; unlimited links and memories are none. What kinds there are stands
-in :mod:`code_opt.paths.resources`.
+Costs are normalised so that a capacity is always 1: work on a server is given as a share of
+the device seconds per second that can be sold there (tau / (max_utilization * devices)), bytes
+on a limited link in seconds of that link (bytes / B), adapters as a share of a server's free
+memory. A column of costs is called a *resource*; unlimited links and memories are none. What
+kinds there are stands in :mod:`code_opt.paths.resources`.
 
 Visits of servers can be costs, too, for questions in which it matters where a path goes even
 if it does nothing there (a failed server): see :class:`Topology`.
@@ -12,10 +12,12 @@ if it does nothing there (a failed server): see :class:`Topology`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +26,12 @@ from code_opt.instance.model import (
     IDENTITY,
     INPUT,
     OUTPUT,
+    Block,
     Connection,
+    GivenPath,
     Instance,
     Link,
+    Server,
     Task,
 )
 from code_opt.paths import resources
@@ -41,6 +46,9 @@ from code_opt.paths.resources import (
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+Ends = tuple[str, str]
+ChainKey = tuple[Literal["alternative", "measured"], str]
+"""An indivisible path: the DNN of an alternative, or the number of a measured path."""
 Step = tuple[str, str, str]
 """Ends and adapter of an arc: the same for tasks that can share it."""
 
@@ -64,18 +72,37 @@ class Arc(NamedTuple):
     """Whether it stands in the task's connections (an adapter, or a changed native arc)."""
     share: str | None
     """Name of the adapter, by which tasks of an input group share it; None: the task's own."""
+    block: str | None = None
+    """The block that it enters; None: it leads to the output, or only an input to a server."""
+    chain: tuple[ChainKey, Ends] | None = None
+    """The indivisible path that alone it belongs to, and what tail and head stand for there."""
 
     @property
     def step(self) -> Step | None:
         """What makes the arc the same for several tasks, None where it is the task's own."""
-        return None if self.share is None else (self.tail, self.head, self.share)
+        tail, head = (self.tail, self.head) if self.chain is None else self.chain[1]
+        return None if self.share is None else (tail, head, self.share)
+
+
+class _Sent(NamedTuple):
+    """An input on its way to a block."""
+
+    start: str
+    """Server that it is at."""
+    size: float
+    """[bytes]"""
+    origin: str | None
+    """Server without which there is no input, where an arc has to say so."""
 
 
 @dataclass(frozen=True)
 class TaskGraph:
     """The directed acyclic graph of one task, reduced to what lies on a path.
 
-    Nodes are numbered in topological order; node 0 is ``input``, the last one ``output``.
+    Nodes are numbered in topological order; node 0 is ``input``, the last one ``output``. The
+    others are blocks and, for tasks of an input group, servers to which the input is sent: there
+    the adapters of all tasks of the group can take it, so that it crosses a link once. The blocks
+    of an alternative are nodes of their own, so that no connection leads to or from them.
     """
 
     task: Task
@@ -138,17 +165,118 @@ class TaskGraph:
             best[self.heads[i]] = min(best[self.heads[i]], best[self.tails[i]] + weight[i])
         return best
 
+    @cached_property
+    def entries(self) -> dict[str, tuple[int, ...]]:
+        """Arcs from the input to each block that it can enter, by block."""
+        sent = {
+            arc.head: i
+            for i, arc in enumerate(self.arcs)
+            if arc.block is None and arc.head != OUTPUT
+        }
+        found: dict[str, tuple[int, ...]] = {}
+        for i, arc in enumerate(self.arcs):
+            if arc.block is None or arc.chain is not None:
+                continue
+            if arc.tail == INPUT:
+                found[arc.block] = (i,)
+            elif arc.tail in sent:
+                found[arc.block] = (sent[arc.tail], i)
+        return found
+
+    @cached_property
+    def chains(self) -> dict[ChainKey, tuple[int, ...]]:
+        """Arcs of the indivisible paths: alternatives, and measured paths where all others go."""
+        found: dict[ChainKey, list[int]] = {}
+        for i, arc in enumerate(self.arcs):  # in topological order
+            if arc.chain is not None:
+                walk = found.setdefault(arc.chain[0], [])
+                if not walk and arc.tail != INPUT:
+                    walk.append(self.arc_index[INPUT, arc.tail])
+                walk.append(i)
+        return {key: tuple(walk) for key, walk in found.items()}
+
+    @cached_property
+    def measured(self) -> dict[tuple[int, ...], float]:
+        """Accuracies of the measured paths that exist here, by their arcs."""
+        arcs = ((self._walk(path.blocks), path) for path in self.task.measured_paths)
+        return {tuple(found): path.accuracy for found, path in arcs if found is not None}
+
+    @cached_property
+    def known(self) -> dict[tuple[int, ...], float]:
+        """Accuracies of measured paths and alternatives, by their arcs: nothing is predicted."""
+        accuracy = {a.dnn: a.accuracy for a in self.task.alternatives}
+        return self.measured | {
+            arcs: accuracy[name]
+            for (kind, name), arcs in self.chains.items()
+            if kind == "alternative"
+        }
+
+    def samples(self, arcs: tuple[int, ...]) -> float | None:
+        """Return the images behind the accuracy of a path, None where nobody says."""
+        source, blocks = self.accuracy_source(arcs), self.blocks(arcs)
+        if source == "measured":
+            return next(m.samples for m in self.task.measured_paths if m.blocks == blocks)
+        if source == "predicted":
+            return None
+        for alternative in self.task.alternatives:
+            if arcs == self.chains.get(("alternative", alternative.dnn)):
+                return alternative.samples
+        return self.task.samples
+
+    def accuracy_source(self, arcs: tuple[int, ...]) -> Literal["measured", "given", "predicted"]:
+        """Return where the accuracy of a path comes from; a native one's is the task's own."""
+        if arcs in self.measured:
+            return "measured"
+        return "predicted" if any(self.arcs[a].is_connection for a in arcs) else "given"
+
+    def step_arcs(self, tail: str, head: str) -> tuple[int, ...] | None:
+        """Return the arcs of a step between input, blocks and output, None where there is none."""
+        if tail == INPUT:
+            return self.entries.get(head)
+        arc = self.arc_index.get((tail, head))
+        return None if arc is None else (arc,)
+
     def path_arcs(self, blocks: Sequence[str]) -> list[int] | None:
-        """Return the arc numbers of a path given by its blocks, or None where it has none."""
+        """Return the arc numbers of a path given by its blocks, or None where it has none.
+
+        Blocks that are an alternative and connections lead along as well are the latter, unless
+        they are a :class:`code_opt.instance.model.GivenPath`.
+        """
+        walk = self._walk(blocks)
+        alternative = self._chains.get(("alternative", *blocks))
+        if alternative is not None and (walk is None or isinstance(blocks, GivenPath)):
+            return list(alternative)
+        return walk
+
+    def _walk(self, blocks: Sequence[str]) -> list[int] | None:
+        """Return the arc numbers of a path that is no alternative."""
+        measured = self._chains.get(("measured", *blocks))
+        if measured is not None:
+            return list(measured)
         ends = [INPUT, *blocks, OUTPUT]
-        arcs = [self.arc_index.get(pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
-        return None if None in arcs else [a for a in arcs if a is not None]
+        steps = [self.step_arcs(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
+        return None if None in steps else [arc for step in steps for arc in step or ()]
+
+    @cached_property
+    def _chains(self) -> dict[tuple[str, ...], tuple[int, ...]]:
+        """Arcs of the indivisible paths by their kind and blocks."""
+        return {(kind, *self.blocks(arcs)): arcs for (kind, _), arcs in self.chains.items()}
+
+    def blocks(self, arcs: Iterable[int]) -> tuple[str, ...]:
+        """Return the block ids of a path given by its arc numbers."""
+        walked = [self.arcs[a] for a in arcs]
+        entered = (arc.block for arc in walked)
+        blocks = tuple(block for block in entered if block is not None)
+        is_given = any(arc.chain and arc.chain[0][0] == "alternative" for arc in walked)
+        return GivenPath(blocks) if is_given else blocks
 
 
 class Topology:
     """What all task graphs of one instance share: places of blocks, links, resources."""
 
-    def __init__(self, instance: Instance, visits: bool = False) -> None:
+    def __init__(
+        self, instance: Instance, visits: bool = False, measured_only: bool = False
+    ) -> None:
         """Index an instance.
 
         Args:
@@ -157,7 +285,10 @@ class Topology:
                 runs without any work, per server, as unlimited resources: so a path that
                 visits a server is told from one that does not, and neither dominates the other
                 by going elsewhere. They take no time and no capacity.
+            measured_only: graphs hold native paths, alternatives and measured paths alone, whose
+                accuracies nobody predicts; each is a path of its own.
         """
+        self.measured_only = measured_only
         self.instance = instance
         self.server_of = {b.id: d.server for d in instance.dnns for b in d.blocks}
         self.block = {b.id: b for d in instance.dnns for b in d.blocks}
@@ -170,6 +301,9 @@ class Topology:
         """Which resources are paid per inference (servers, links; not memory, not visits)."""
         self.server_time: dict[str, int] = {}
         """Index of the time of every server among the resources."""
+        self.devices = {s.id: s.usable_devices for s in instance.servers}
+        """Device seconds per second that can be sold: a use of server time times this is tau, the
+        device time per inference [s]."""
         self._budgets_of: dict[str, list[tuple[int, ServerBudget]]] = {s: [] for s in self.servers}
         self._budgets_across: dict[tuple[str, ...], list[tuple[int, LinkBudget]]] = {}
         for number, resource in enumerate(self.resources):
@@ -260,7 +394,8 @@ class Topology:
         """Return the rate of a task, or an input group, without coordination [inferences/s].
 
         The native paths at an equal share of everything: of a server (capacity divided by the
-        number of DNNs hosted there), then of the DNN and of links among those that the DNN
+        number of DNNs hosted there) and of a link that inputs cross (by the number of DNNs whose
+        native paths cross it), then of the DNN and of links among those that the DNN
         serves, which are single tasks and input groups. Tasks of a group that the same
         DNN serves share its trunk. Capped by demand; 0 where a native path cannot be used.
         """
@@ -283,28 +418,61 @@ class Topology:
                 sharers = self._users_of[dnn]
                 if limited.server is not None:
                     sharers *= max(1, self._dnns_on[limited.server])
+                else:
+                    sharers *= max(1, self._dnns_across[number])
                 rate = min(rate, 1.0 / sharers / total)
         return float(rate)
 
+    @cached_property
+    def _dnns_across(self) -> Counter[int]:
+        """Number of DNNs whose native paths cross a link, of links that native inputs cross."""
+        dnns: dict[int, set[str]] = {}
+        crossed: set[int] = set()
+        for task in self.instance.tasks:
+            is_input = task.sends_inputs
+            for arc in self._native_walk(task) or ():
+                links = {i for i, amount in arc.use if amount > 0.0 and self._is_link(i)}
+                for link in links:
+                    dnns.setdefault(link, set()).add(task.dnn)
+                if is_input:
+                    crossed |= links
+                is_input = is_input and arc.block is None
+        return Counter({link: len(dnns[link]) for link in crossed})
+
+    def _is_link(self, resource: int) -> bool:
+        return self.resources[resource].server is None
+
     def _native_walk(self, task: Task) -> list[Arc] | None:
         """Return the arcs of the native path, or None where it lacks a link."""
-        ends = [INPUT, *(b.id for b in self.dnn[task.dnn].blocks), OUTPUT]
+        blocks = [b.id for b in self.dnn[task.dnn].blocks]
+        ends = [*blocks, OUTPUT]
         changed = {(c.source, c.target): c for c in task.connections}
+        walk = self._entry(task, blocks[0], changed.get((INPUT, blocks[0])))
         arcs = [
             self._arc(tail, head, changed.get((tail, head)))
             for tail, head in zip(ends[:-1], ends[1:], strict=True)
         ]
-        return None if None in arcs else [arc for arc in arcs if arc is not None]
+        found = [arc for arc in arcs if arc is not None]
+        return None if None in arcs or not walk else [*walk, *found]
 
     def _outgoing(self, task: Task) -> dict[str, list[Arc]]:
         """Return the usable arcs by tail, restricted to nodes between input and output."""
         blocks = self.dnn[task.dnn].blocks
         ends: dict[str, dict[str, Connection | None]] = {}
-        for connection in task.connections:
+        for connection in () if self.measured_only else task.connections:
             ends.setdefault(connection.source, {})[connection.target] = connection
-        ends.setdefault(INPUT, {}).setdefault(blocks[0].id, None)
+        ends.setdefault(INPUT, {})
+        if not self.measured_only or self._is_native_known(task):
+            ends[INPUT].setdefault(blocks[0].id, None)
         ends.setdefault(blocks[-1].id, {}).setdefault(OUTPUT, None)
 
+        begun: dict[str, dict[str, Arc]] = {INPUT: {}}
+        for head, entry in ends.pop(INPUT).items():
+            for arc in self._entry(task, head, entry):
+                begun.setdefault(arc.tail, {})[arc.head] = arc
+        for chain in self._chains(task):
+            for arc in chain:
+                begun.setdefault(arc.tail, {})[arc.head] = arc
         outgoing: dict[str, list[Arc]] = {}
         entering: dict[str, list[str]] = {}
         frontier = [INPUT]
@@ -312,17 +480,18 @@ class Topology:
             node = frontier.pop()
             if node in outgoing:
                 continue
-            targets = ends.get(node, {})
-            follower = self._next.get(node)
-            if follower is not None and follower not in targets:
-                targets = {**targets, follower: None}
-            arcs = []
-            for head in targets:
-                arc = self._arc(node, head, targets[head])
-                if arc is not None:
-                    arcs.append(arc)
-                    entering.setdefault(head, []).append(node)
-                    frontier.append(head)
+            if node in begun:
+                arcs = list(begun[node].values())
+            else:
+                targets = ends.get(node, {})
+                follower = self._next.get(node)
+                if follower is not None and follower not in targets:
+                    targets = {**targets, follower: None}
+                found = (self._arc(node, head, c) for head, c in targets.items())
+                arcs = [arc for arc in found if arc is not None]
+            for arc in arcs:
+                entering.setdefault(arc.head, []).append(node)
+                frontier.append(arc.head)
             outgoing[node] = arcs
         useful = {OUTPUT}
         frontier = [OUTPUT]
@@ -337,28 +506,128 @@ class Topology:
             if node in useful
         }
 
-    def _arc(self, tail: str, head: str, connection: Connection | None) -> Arc | None:
-        """Return one arc with its costs, or None where a hop lacks a link."""
-        if connection is None:
+    def _entry(self, task: Task, head: str, connection: Connection | None) -> list[Arc]:
+        """Return the arcs by which a task's input enters a block; none where a hop lacks a link.
+
+        For a task of an input group, sending the input to another server is an arc of its own.
+        """
+        if not task.sends_inputs:
+            arc = self._arc(INPUT, head, connection)
+            return [] if arc is None else [arc]
+        start = task.origin or self.dnn[task.dnn].server
+        size = task.input_bytes
+        if connection is not None and connection.bytes is not None:
+            size = connection.bytes
+        place = (connection and connection.server) or self.server_of[head]
+        sent, tail = [], INPUT
+        if task.input_group is not None and self.links and place != start:
+            # No id holds a ">", so no block has this name; the same for all tasks of the group.
+            tail = f"{INPUT} {size!r} {start} > {place}"
+            sent, start = self._sent(tail, start, place, size, task.origin is not None), place
+            if not sent:
+                return []
+        arc = self._arc(tail, head, connection, _Sent(start, size, None if sent else task.origin))
+        return [] if arc is None else [*sent, arc]
+
+    def _is_native_known(self, task: Task) -> bool:
+        """Tell whether the native path has the task's own accuracy: nothing on it is changed.
+
+        Where it is measured, it is one of the measured paths.
+        """
+        blocks = tuple(block.id for block in self.dnn[task.dnn].blocks)
+        steps = set(pairwise((INPUT, *blocks, OUTPUT)))
+        is_changed = any((c.source, c.target) in steps for c in task.connections)
+        return not is_changed and all(path.blocks != blocks for path in task.measured_paths)
+
+    def _chains(self, task: Task) -> Iterator[list[Arc]]:
+        """Yield the arcs of each indivisible path of a task; nothing where it lacks a link."""
+        for alternative in task.alternatives:
+            blocks = [block.id for block in self.dnn[alternative.dnn].blocks]
+            key: ChainKey = ("alternative", alternative.dnn)
+            yield self._chain(task, key, blocks, {}, alternative.accuracy)
+        connections = {(c.source, c.target): c for c in task.connections}
+        own = {(INPUT, self.dnn[task.dnn].blocks[0].id), (self.dnn[task.dnn].blocks[-1].id, OUTPUT)}
+        for number, path in enumerate(task.measured_paths if self.measured_only else ()):
+            steps = list(pairwise((INPUT, *path.blocks, OUTPUT)))
+            if all(s in connections or s in own or self._next.get(s[0]) == s[1] for s in steps):
+                key = ("measured", str(number))
+                yield self._chain(task, key, path.blocks, connections, path.accuracy)
+
+    def _chain(
+        self,
+        task: Task,
+        key: ChainKey,
+        blocks: Sequence[str],
+        connections: Mapping[Ends, Connection],
+        accuracy: float,
+    ) -> list[Arc]:
+        """Return the arcs of an indivisible path; none where it lacks a link."""
+        entry = self._entry(task, blocks[0], connections.get((INPUT, blocks[0])))
+        ends = pairwise((*blocks, OUTPUT))
+        walk = [self._arc(*pair, connections.get(pair)) for pair in ends]
+        if not entry or None in walk:
+            return []
+        chain = [entry[-1], *(arc for arc in walk if arc is not None)]
+        # No id holds a ">", so no block has these names.
+        nodes = [entry[-1].tail, *(f"{' '.join(key)} > {block}" for block in blocks), OUTPUT]
+        drops = [task.accuracy - accuracy, *(0.0 for _ in blocks)]
+        return [
+            *entry[:-1],
+            *(
+                arc._replace(tail=tail, head=head, drop=drop, chain=(key, (arc.tail, arc.head)))
+                for arc, drop, (tail, head) in zip(chain, drops, pairwise(nodes), strict=True)
+            ),
+        ]
+
+    def _sent(
+        self, node: str, start: str, stop: str, size: float, is_only_place: bool
+    ) -> list[Arc]:
+        """Return the arc by which an input reaches another server, if there is such a link."""
+        link = self.links.get((start, stop))
+        if link is None:
+            return []
+        use: list[tuple[int, float]] = []
+        if is_only_place:
+            self._arrive(use, start)
+        seconds = self._transfer(use, link, size)
+        hops = ((start, stop, size),)
+        return [Arc(INPUT, node, 0.0, seconds, tuple(use), hops, False, IDENTITY)]
+
+    def _arc(
+        self, tail: str, head: str, connection: Connection | None, sent: _Sent | None = None
+    ) -> Arc | None:
+        """Return one arc with its costs, or None where a hop lacks a link.
+
+        Args:
+            tail: where it begins.
+            head: a block or the output.
+            connection: the one with these ends; None for a native arc.
+            sent: from where the input is sent, for an entry of a task that sends its inputs.
+        """
+        if connection is None and sent is None:
             return self._native_arc(tail, head)
+        is_entry = tail == INPUT or sent is not None
         use: list[tuple[int, float]] = []
         hops: list[tuple[str, str, float]] = []
-        place = connection.server or self.server_of[head if tail == INPUT else tail]
-        server = self.servers[place]
-        seconds = connection.flops / server.flops
-        for resource, kind in self._budgets_of[place]:
-            amount = kind.of_adapter(server, connection)
-            if amount is not None:
-                use.append((resource, amount))
+        seconds = 0.0
+        place = (connection and connection.server) or self.server_of[head if is_entry else tail]
+        if connection is not None:
+            if self._is_without_device(self.servers[place], connection):
+                return None
+            seconds += self._adapt(use, place, connection)
         if self.links:
             stops = [place]
-            if tail != INPUT:
+            if not is_entry:
                 stops.insert(0, self.server_of[tail])
+            elif sent is not None:
+                stops.insert(0, sent.start)
             if head != OUTPUT:
                 stops.append(self.server_of[head])
-            size = connection.bytes
-            if size is None:
-                size = 0.0 if tail == INPUT else self.block[tail].output_bytes
+            size = None if connection is None else connection.bytes
+            if sent is not None:
+                size = sent.size
+            elif size is None:
+                size = 0.0 if is_entry else self.block[tail].output_bytes
             for hop in zip(stops[:-1], stops[1:], strict=True):
                 if hop[0] == hop[1]:
                     continue
@@ -367,24 +636,61 @@ class Topology:
                     return None
                 seconds += self._transfer(use, link, size)
                 hops.append((*hop, size))
+        if sent is not None and sent.origin:
+            self._arrive(use, sent.origin)
         if head != OUTPUT:
+            if self._is_without_device(self.servers[self.server_of[head]], self.block[head]):
+                return None
             seconds += self._run(use, head)
         return Arc(
-            tail, head, connection.drop, seconds, tuple(use), tuple(hops), True, connection.share
+            tail=tail,
+            head=head,
+            drop=0.0 if connection is None else connection.drop,
+            seconds=seconds,
+            use=tuple(use),
+            hops=tuple(hops),
+            is_connection=connection is not None,
+            share=IDENTITY if connection is None else connection.share,
+            block=None if head == OUTPUT else head,
         )
 
-    def _native_arc(self, tail: str, head: str) -> Arc:
+    @staticmethod
+    def _is_without_device(server: Server, work: Block | Connection) -> bool:
+        """Tell whether work cannot run, since its server has no device at all."""
+        return server.devices == 0.0 and server.device_time(work) > 0.0
+
+    def _native_arc(self, tail: str, head: str) -> Arc | None:
         """Return an arc of a trunk, or from input or to output; it is the same for all tasks."""
         arc = self._native_arcs.get((tail, head))
         if arc is None:
             use: list[tuple[int, float]] = []
             seconds = 0.0
             if head != OUTPUT:
+                if self._is_without_device(self.servers[self.server_of[head]], self.block[head]):
+                    return None
                 seconds = self._run(use, head)
+            block = None if head == OUTPUT else head
             arc = self._native_arcs[tail, head] = Arc(
-                tail, head, 0.0, seconds, tuple(use), (), False, IDENTITY
+                tail, head, 0.0, seconds, tuple(use), (), False, IDENTITY, block
             )
         return arc
+
+    def _adapt(self, use: list[tuple[int, float]], place: str, connection: Connection) -> float:
+        """Add what an adapter uses; return its unloaded time [s]."""
+        server = self.servers[place]
+        for resource, kind in self._budgets_of[place]:
+            amount = kind.of_adapter(server, connection)
+            if amount is not None:
+                use.append((resource, amount))
+        return server.batch_time(connection)
+
+    def _arrive(self, use: list[tuple[int, float]], place: str) -> None:
+        """Add what the arrival of an input at a server uses."""
+        server = self.servers[place]
+        for resource, kind in self._budgets_of[place]:
+            amount = kind.of_arrival(server)
+            if amount is not None:
+                use.append((resource, amount))
 
     def _run(self, use: list[tuple[int, float]], name: str) -> float:
         """Add what a block uses; return its unloaded time [s]."""
@@ -393,7 +699,7 @@ class Topology:
             amount = kind.of_block(server, block)
             if amount is not None:
                 use.append((resource, amount))
-        return block.flops / server.flops
+        return server.batch_time(block)
 
     def _transfer(self, use: list[tuple[int, float]], link: Link, size: float) -> float:
         """Add what a transfer uses; return its unloaded time [s]."""

@@ -41,19 +41,20 @@ def shareable_prefixes(graphs: Sequence[TaskGraph]) -> list[Trie]:
             leaving.setdefault(arc.tail, []).append(number)
         outgoing.append(leaving)
     tries: list[dict[tuple[int, int], int]] = [{} for _ in graphs]
-    members = [t for t, graph in enumerate(graphs) if not graph.is_empty]
     states = 1
-    frontier = [(0, graphs[members[0]].nodes[0], members)] if members else []
+    # Where the tasks are in a state: alternatives have nodes of their own for the same blocks.
+    start = {t: [graph.nodes[0]] for t, graph in enumerate(graphs) if not graph.is_empty}
+    frontier = [(0, start)]
     while frontier:
-        state, node, members = frontier.pop()
+        state, places = frontier.pop()
         ways: dict[Step, list[tuple[int, int]]] = {}
-        for t in members:
-            for number in outgoing[t].get(node, ()):
+        for t, nodes in places.items():
+            for number in (n for node in nodes for n in outgoing[t].get(node, ())):
                 step = graphs[t].arcs[number].step
                 if step is not None:
                     ways.setdefault(step, []).append((t, number))
-        for step, walkers in ways.items():
-            if len(walkers) < 2:
+        for walkers in ways.values():
+            if len({t for t, _ in walkers}) < 2:
                 continue
             if states > MOST_PREFIXES:
                 group = graphs[walkers[0][0]].task.input_group
@@ -61,9 +62,11 @@ def shareable_prefixes(graphs: Sequence[TaskGraph]) -> list[Trie]:
                     f"input group {group!r}: its tasks can share more than {MOST_PREFIXES} "
                     "prefixes of paths; let fewer connections have a share"
                 )
+            following: dict[int, list[str]] = {}
             for t, number in walkers:
                 tries[t][state, number] = states
-            frontier.append((states, step[1], [t for t, _ in walkers]))
+                following.setdefault(t, []).append(graphs[t].arcs[number].head)
+            frontier.append((states, following))
             states += 1
     return list(tries)
 
@@ -144,7 +147,7 @@ def find_sharing(
     frontier: list[tuple[int, dict[int, IntArray], int]] = [(0, everything, -1)]
     while frontier:
         at, through, gathered = frontier.pop()
-        ways: dict[Step, dict[int, tuple[int, IntArray]]] = {}
+        ways: dict[Step, dict[int, list[tuple[int, IntArray]]]] = {}
         for t, rows in through.items():
             steps = sets[t].steps
             if at >= steps.shape[1]:
@@ -152,13 +155,17 @@ def find_sharing(
             for number in np.unique(steps[rows, at]).tolist():
                 step = None if number < 0 else graphs[t].arcs[number].step
                 if step is not None:
-                    ways.setdefault(step, {})[t] = (number, rows[steps[rows, at] == number])
+                    walking = rows[steps[rows, at] == number]
+                    ways.setdefault(step, {}).setdefault(t, []).append((number, walking))
         for walkers in ways.values():
             if len(walkers) < 2:
                 continue
-            t, (number, _) = next(iter(walkers.items()))
+            t, ((number, _), *_) = next(iter(walkers.items()))
             use = wide(t, [number])
-            below = {t: rows for t, (_, rows) in walkers.items()}
+            below = {
+                t: np.sort(np.concatenate([rows for _, rows in parts]))
+                for t, parts in walkers.items()
+            }
             for t, rows in below.items():
                 depth[t][rows] = at + 1
             if gathered >= 0 and _same(below, dict(prefixes[gathered].paths)):

@@ -344,7 +344,8 @@ class _Batch:
         self.latency_counts = self.latency_matters | np.array(
             [limit.max_latency is not None for limit in limits]
         )
-        self.measured = [_measured_arcs(g) for g in graphs]
+        self.measured = [g.known for g in graphs]
+        """Accuracies of the measured paths and alternatives of each task, by their arcs."""
         self.labels = np.array([0 if g.is_empty else 1 for g in graphs])
         """Labels created for each task, the one at input included."""
         self.completion = None if pricings is None else _CompletionBound(self, pricings)
@@ -711,13 +712,3 @@ def _nondominated_in_classes(
     sizes = np.diff(np.concatenate(([0], new, [len(order)])))
     free = None if may_dominate is None else may_dominate[order]
     return np.sort(order[nondominated_in_groups(criteria[order], sizes, free)])
-
-
-def _measured_arcs(graph: TaskGraph) -> dict[tuple[int, ...], float]:
-    """Return the measured paths that exist in the graph, with their accuracies."""
-    found = {}
-    for path in graph.task.measured_paths:
-        arcs = graph.path_arcs(path.blocks)
-        if arcs is not None:
-            found[tuple(arcs)] = path.accuracy
-    return found

@@ -59,7 +59,7 @@ class TaskPaths:
 
     def blocks(self, path: int) -> tuple[str, ...]:
         """Return the block ids of one path."""
-        return tuple(self.graph.arcs[a].head for a in self.paths.arcs_of(path)[:-1])
+        return self.graph.blocks(self.paths.arcs_of(path))
 
     def number_of(self, arcs: tuple[int, ...]) -> int | None:
         """Return the number of a path given by its arcs, None if it is not in the pool."""
@@ -189,13 +189,15 @@ class PathProblem:
     A problem can be solved any number of times, for any objective and by any method.
     """
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, measured_only: bool = False) -> None:
+        """Take an instance; ``measured_only`` leaves out paths whose accuracy is predicted."""
         self.instance = instance
+        self.measured_only = measured_only
 
     @cached_property
     def topology(self) -> Topology:
         """Resources and task graphs."""
-        return Topology(self.instance)
+        return Topology(self.instance, measured_only=self.measured_only)
 
     @cached_property
     def path_counts(self) -> list[int]:
@@ -243,6 +245,7 @@ def build_pool(
     relaxed: bool = False,
     pricing: PathPricing | None = None,
     visits: bool = False,
+    measured_only: bool = False,
 ) -> PathPool:
     """Return the nondominated paths of all tasks.
 
@@ -254,12 +257,13 @@ def build_pool(
         pricing: keep only the paths of enough profit (and measured ones).
         visits: keep paths apart that visit different servers without any work there
             (:class:`code_opt.paths.graph.Topology`).
+        measured_only: only paths whose accuracies nobody predicts (the same).
 
     Raises:
         InputError: some path has neither work nor demand, so that its rate would be
             unlimited, or an input group can share too many prefixes.
     """
-    topology = source if isinstance(source, Topology) else Topology(source, visits)
+    topology = source if isinstance(source, Topology) else Topology(source, visits, measured_only)
     instance = topology.instance
     # Under limits of percentiles it matters how work is spread over visits, not only how much.
     split = split_graphs(Stations(topology)) if limits_percentiles(instance) else None
@@ -455,7 +459,7 @@ def _refuse_unlimited(graph: TaskGraph, paths: PathSet, most_rate: FloatArray) -
     if np.isfinite(most_rate).all():
         return
     free = int(np.flatnonzero(~np.isfinite(most_rate))[0])
-    blocks = " > ".join(graph.arcs[a].head for a in paths.arcs_of(free)[:-1])
+    blocks = " > ".join(graph.blocks(paths.arcs_of(free)))
     raise InputError(
         f"task {graph.task.id!r}: path {blocks} has no work and the task no demand, "
         "so its rate is unlimited; give it a demand"

@@ -35,6 +35,19 @@ class Offer(NamedTuple):
     """Most units; infinite where unlimited."""
 
 
+class Measure(NamedTuple):
+    """A unit in which plans tell capacities and loads of a kind, and where these are found."""
+
+    suffix: str
+    """Ends the names of columns."""
+    record: str
+    """Field of the record with the capacity."""
+    capacity: str
+    """Field of a result's row with the capacity."""
+    load: str
+    """Field of a result's row with the load."""
+
+
 class ResourceKind:
     """What all resources of a kind have in common; see the module."""
 
@@ -42,8 +55,8 @@ class ResourceKind:
     """Word before the name of the place, in messages."""
     unit: ClassVar[str]
     """Unit of the capacity, in messages."""
-    suffix: ClassVar[str] = ""
-    """The unit in names of columns of plans, for kinds that are sold."""
+    measures: ClassVar[tuple[Measure, ...]] = ()
+    """Units that plans tell it in, for kinds that are sold; all records have the last one."""
     records: ClassVar[str]
     """Field of the instance with the records that can have it: ``servers`` or ``links``."""
     is_rate: ClassVar[bool]
@@ -54,6 +67,10 @@ class ResourceKind:
     def capacity(self, record: Any) -> float | None:
         """Return how much of it a record has, None where it is unlimited."""
         raise NotImplementedError
+
+    def unit_of(self, record: Any) -> str:  # noqa: ARG002
+        """Return the unit of a record's capacity, where it is not that of all."""
+        return self.unit
 
     def offer(self, record: Any) -> Offer | None:  # noqa: ARG002
         """Return what can be bought of it, None for nothing."""
@@ -77,6 +94,10 @@ class ServerBudget(ResourceKind):
         """Return the share of the capacity that a block uses, None for nothing."""
         return None
 
+    def of_arrival(self, server: Server) -> float | None:  # noqa: ARG002
+        """Return the share that an input uses which arrives here alone, None for nothing."""
+        return None
+
 
 class LinkBudget(ResourceKind):
     """A kind that every link can have; what crosses it uses it."""
@@ -89,37 +110,55 @@ class LinkBudget(ResourceKind):
 
 
 class ServerTime(ServerBudget):
-    """Time of a server: its work per second."""
+    """Time of a server's devices; its capacity is given as FLOP/s of all of them if it has any."""
 
-    name, unit, suffix = "server", "FLOP/s", "flop_per_s"
+    name, unit = "server", "FLOP/s"
     is_rate = is_sold = True
+    measures = (
+        Measure("flop_per_s", "flops", "capacity", "load"),
+        Measure("devices", "devices", "devices", "busy_devices"),
+    )
 
     def capacity(self, record: Server) -> float:
         """See :class:`ResourceKind`."""
-        return record.flops
+        return record.devices if record.flops is None else record.flops
+
+    def unit_of(self, record: Server) -> str:
+        """See :class:`ResourceKind`."""
+        return "devices" if record.flops is None else self.unit
 
     def offer(self, record: Server) -> Offer | None:
         """See :class:`ResourceKind`."""
-        return _offer(record.unit_flops, record)
+        size = record.unit_flops
+        if size is None and record.unit_devices is not None:
+            size = record.unit_devices * (1.0 if record.speed is None else record.speed)
+        return _offer(size, record)
 
     def enlarged(self, record: Server, more: float) -> Server:
-        """See :class:`ResourceKind`."""
-        return record.model_copy(update={"flops": record.flops + more})
+        """Return a server with more devices, each as fast as those that are there."""
+        if record.flops is None:
+            return record.model_copy(update={"devices": record.devices + more})
+        flops = record.flops + more
+        devices = record.devices * (flops / record.flops)
+        return record.model_copy(update={"flops": flops, "devices": devices})
 
     def of_adapter(self, server: Server, connection: Connection) -> float | None:
         """See :class:`ServerBudget`."""
-        return connection.flops / server.flops if connection.flops > 0.0 else None
+        time = server.device_time(connection)
+        return time / server.usable_devices if time > 0.0 else None
 
     def of_block(self, server: Server, block: Block) -> float:
         """See :class:`ServerBudget`."""
-        return block.flops / server.flops
+        time = server.device_time(block)
+        return time / server.usable_devices if time > 0.0 else 0.0
 
 
 class Bandwidth(LinkBudget):
     """Bytes per second of a link."""
 
-    name, unit, suffix = "link", "bytes/s", "bytes_per_s"
+    name, unit = "link", "bytes/s"
     is_rate = is_sold = True
+    measures = (Measure("bytes_per_s", "bandwidth", "capacity", "load"),)
 
     def capacity(self, record: Link) -> float | None:
         """See :class:`ResourceKind`."""
@@ -157,7 +196,7 @@ class Memory(ServerBudget):
 
 
 class Visits(ServerBudget):
-    """Blocks, and adapters with a server of their own, that run without any work.
+    """Blocks, and adapters with a server of their own, that run without any work, and inputs.
 
     They limit nothing. In questions in which it matters where a path goes even if it does
     nothing there (a failed server) they tell its servers.
@@ -170,13 +209,18 @@ class Visits(ServerBudget):
         """See :class:`ResourceKind`."""
         return math.inf
 
-    def of_adapter(self, server: Server, connection: Connection) -> float | None:  # noqa: ARG002
+    def of_adapter(self, server: Server, connection: Connection) -> float | None:
         """See :class:`ServerBudget`."""
-        return 1.0 if connection.flops <= 0.0 and connection.server is not None else None
+        is_idle = server.device_time(connection) <= 0.0
+        return 1.0 if is_idle and connection.server is not None else None
 
-    def of_block(self, server: Server, block: Block) -> float | None:  # noqa: ARG002
+    def of_block(self, server: Server, block: Block) -> float | None:
         """See :class:`ServerBudget`."""
-        return 1.0 if block.flops <= 0.0 else None
+        return 1.0 if server.device_time(block) <= 0.0 else None
+
+    def of_arrival(self, server: Server) -> float:  # noqa: ARG002
+        """See :class:`ServerBudget`."""
+        return 1.0
 
 
 SERVER_TIME = ServerTime()
@@ -228,7 +272,7 @@ class Resource:
     @property
     def unit(self) -> str:
         """Unit of the capacity."""
-        return self.kind.unit
+        return self.kind.unit_of(self.record)
 
     @property
     def name(self) -> str:

@@ -8,15 +8,17 @@ the same order work there together (:mod:`code_opt.queueing`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from code_opt.instance.model import OUTPUT
+from code_opt.errors import InputError
+from code_opt.instance.model import Instance
 from code_opt.paths.graph import (
     Arc,
+    ChainKey,
     IntArray,
     TaskGraph,
     Topology,
@@ -55,28 +57,61 @@ class JobsOfPaths:
         return tuple(self.jobs[j].station for j in self.of_task[member])
 
 
+def refuse_others(instance: Instance) -> None:
+    """Refuse what percentiles of the time under load are not known for.
+
+    Raises:
+        InputError: a server has not one device, runs batches, or keeps headroom; or a task has
+            alternatives.
+    """
+    task = next((t.id for t in instance.tasks if t.latency_percentile is not None), None)
+    for server in instance.servers:
+        faults = {
+            f"{server.devices:g} devices": server.devices != 1.0,
+            f"batches of {server.batch:g}": server.batch != 1.0,
+            "max_utilization": server.max_utilization not in (None, 1.0),
+        }
+        for what, is_there in faults.items():
+            if is_there:
+                raise InputError(
+                    f"server {server.id!r}: {what}: the latency_percentile of task {task!r} is "
+                    "only known beside servers of one device, without batches or headroom"
+                )
+    for other in instance.tasks:
+        if other.alternatives:
+            raise InputError(
+                f"task {other.id!r}: alternatives: the latency_percentile of task {task!r} is only "
+                "known where no task has any"
+            )
+
+
 class Stations:
     """The stations of a topology, and the way of each arc over them."""
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
-        self._server: dict[str, int] = {}
-        self._link: dict[tuple[str, ...], int] = {}
-        for number, resource in enumerate(topology.resources):
-            if resource.kind.name == "server":
-                self._server[resource.key[0]] = number
-            elif resource.kind.name == "link":
-                self._link[resource.key] = number
+        self._server = topology.server_time
+        self._is_server = set(topology.server_time.values())
+        self._link = {
+            resource.key: number
+            for number, resource in enumerate(topology.resources)
+            if resource.server is None
+        }
         self.devices = np.ones(len(topology.resources))
-        """n of each resource; 1 where it is no station, shape (I,)."""
+        """n of each resource, shape (I,); others than 1 are refused (:func:`refuse_others`)."""
 
     @cached_property
     def _stages(self) -> dict[int, tuple[tuple[Stage, ...], ...]]:
         return {}
 
     def stages(self, task: int) -> tuple[tuple[Stage, ...], ...]:
-        """Return for each arc of a task's graph where it works, in order."""
+        """Return for each arc of a task's graph where it works, in order.
+
+        Raises:
+            InputError: see :func:`refuse_others`.
+        """
         if task not in self._stages:
+            refuse_others(self.topology.instance)
             graph = self.topology.graphs[task]
             servers = {
                 (c.source, c.target): c.server
@@ -90,18 +125,9 @@ class Stations:
 
     def _of_arc(self, arc: Arc, place: str | None) -> tuple[Stage, ...]:
         """Return the stages of an arc: source, adapter, transfers and entered block in order."""
-        resources = self.topology.resources
-        at_servers = [
-            (resource, amount * float(self.devices[resource]))
-            for resource, amount in arc.use
-            if resources[resource].kind.name == "server"
-        ]
-        at_links = {
-            resources[resource].key: (resource, amount * float(self.devices[resource]))
-            for resource, amount in arc.use
-            if resources[resource].kind.name == "link"
-        }
-        block = [] if arc.head == OUTPUT else [at_servers.pop()]
+        at_servers = [stage for stage in arc.use if stage[0] in self._is_server]
+        used = dict(arc.use)
+        block = [] if arc.block is None else [at_servers.pop()]
         adapter = at_servers
         if not adapter and place is not None:
             adapter = [(self._server[place], 0.0)]
@@ -110,8 +136,9 @@ class Stations:
             if adapter and adapter[0][0] == self._server[source]:
                 found += adapter
                 adapter = []
-            if (source, target) in at_links:
-                found.append(at_links[source, target])
+            link = self._link.get((source, target))
+            if link in used:
+                found.append((link, used[link]))
             found.append((self._server[target], 0.0))
         return (*found, *adapter, *block)
 
@@ -193,22 +220,42 @@ class SplitGraph:
         return replace(paths, steps=steps, use=np.ascontiguousarray(paths.use[:, columns]))
 
 
+@dataclass(frozen=True)
 class _SplitTaskGraph(TaskGraph):
     """A task graph with blocks told apart by a suffix of their names."""
 
+    own: TaskGraph
+    """The graph that was split."""
+    arc_of: IntArray
+    """Arc of that graph of each arc."""
+
+    @cached_property
+    def chains(self) -> dict[ChainKey, tuple[int, ...]]:
+        """See :class:`TaskGraph`."""
+        return {key: tuple(self._split(arcs)) for key, arcs in self.own.chains.items()}
+
     def path_arcs(self, blocks: Sequence[str]) -> list[int] | None:
-        """See :class:`TaskGraph`: from each arc one way leads to each block."""
-        outgoing: dict[str, dict[str, int]] = {}
-        for number, arc in enumerate(self.arcs):
-            outgoing.setdefault(arc.tail, {})[arc.head.partition(_MARK)[0]] = number
-        node, found = self.nodes[0] if self.nodes else "", []
-        for head in (*blocks, OUTPUT):
-            number_of = outgoing.get(node, {}).get(head)
-            if number_of is None:
-                return None
-            found.append(number_of)
-            node = self.arcs[number_of].head
+        """See :class:`TaskGraph`."""
+        arcs = self.own.path_arcs(blocks)
+        return None if arcs is None else self._split(arcs)
+
+    def _walk(self, blocks: Sequence[str]) -> list[int] | None:
+        arcs = self.own._walk(blocks)
+        return None if arcs is None else self._split(arcs)
+
+    def _split(self, arcs: Iterable[int]) -> list[int]:
+        """Return the arcs here of a path of the own graph: from each node there is one of each."""
+        node, found = 0, []
+        for arc in arcs:
+            found.append(self._outgoing[node, arc])
+            node = int(self.heads[found[-1]])
         return found
+
+    @cached_property
+    def _outgoing(self) -> dict[tuple[int, int], int]:
+        """Arcs by their tail and their arc of the own graph."""
+        pairs = zip(self.tails.tolist(), self.arc_of.tolist(), strict=True)
+        return {pair: number for number, pair in enumerate(pairs)}
 
 
 _MARK = "\0"
@@ -294,5 +341,7 @@ def _split(
         seconds=graph.seconds[number_of],
         resources=np.concatenate((graph.resources, np.array(extra, dtype=np.int64) + first)),
         use=use,
+        own=graph,
+        arc_of=np.array(number_of, dtype=np.int64),
     )
-    return SplitGraph(split, np.array(number_of, dtype=np.int64))
+    return SplitGraph(split, split.arc_of)

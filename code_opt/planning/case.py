@@ -1,4 +1,4 @@
-"""A planning case: the paths of an instance and what capacity can be bought, as arrays.
+"""A planning case: the column table of an instance, and what capacity can be bought beside it.
 
 Unlike in ``solve``, capacities are not fixed: no path is too slow, since units can be added,
 so rate floors and largest rates exclude nothing. Latency limits are judged at the present
@@ -7,6 +7,7 @@ capacities: units that are bought can only make paths faster, so the limits hold
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,22 +15,20 @@ from typing import Literal
 
 import numpy as np
 
+from code_opt.core.columns import ColumnTable
+from code_opt.core.joint_tasks import JointTask, single_tasks
+from code_opt.core.shared_prefixes import SharedPrefixes
 from code_opt.errors import InputError
 from code_opt.heuristics.baselines import edge_early_pool, local_pool
 from code_opt.instance.model import Instance
-from code_opt.paths import PathPool, build_pool
+from code_opt.instance.ranges import SMALLEST
+from code_opt.paths import PathPool, TaskPaths, build_pool
 from code_opt.paths.graph import FloatArray, IntArray, Topology, rate_groups
+from code_opt.paths.labels import BoolArray
 from code_opt.paths.pool import limits_percentiles
 from code_opt.paths.resources import Resource, enlarged
+from code_opt.planning.offers import Offers
 from code_opt.planning.settings import PlanSettings, check_amounts
-from code_opt.planning.sharing import (
-    BoolArray,
-    PrefixUse,
-    find_prefixes,
-    least_of_groups,
-    own_demands,
-)
-from code_opt.planning.tolerances import NOISE
 
 Coordination = Literal["full", "exits", "none"]
 COORDINATIONS: tuple[Coordination, ...] = ("full", "exits", "none")
@@ -43,50 +42,78 @@ _POOLS: dict[Coordination, Callable[..., PathPool]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """Paths of all tasks (P in all, of T tasks) and what can be bought of I servers and links.
+    """P columns of T tasks over I resources, what can be bought of these, and what is asked."""
 
-    Paths are numbered through all tasks in the order of the instance.
-    """
-
-    coordination: Coordination
-    """Which paths there are."""
     instance: Instance
     """As it is planned for: every task or its input group has a demand, every server its unit."""
-    pool: PathPool
-    resources: tuple[Resource, ...]
-    """The I servers and limited links, servers first, in the order of the instance."""
-    memories: tuple[Resource, ...]
-    names: tuple[str, ...]
-    """Ids of the T tasks."""
-    task_of: IntArray
-    """Shape (P,), ascending."""
-    first: IntArray
-    """First path of each task, and P; shape (T + 1,)."""
-    accuracy: FloatArray
-    """Shape (P,)."""
-    use: FloatArray
-    """Seconds of each server and link per inference; present capacity is 1; shape (P, I)."""
-    visits: BoolArray
-    """Whether a path runs a block or an adapter on a server, shape (P, I); False for links.
-
-    Complete only where the case was built with ``visits``; else a server without any work of
-    the path may be left out."""
-    memory: FloatArray
-    """Share of each limited memory, shape (P, M)."""
-    shared: PrefixUse
-    """What ``use`` and ``memory`` of tasks of an input group have in common."""
-    weights: FloatArray
-    """w[t], summing to 1, shape (T,)."""
+    settings: PlanSettings
+    coordination: Coordination
+    """Which paths there are."""
+    table: ColumnTable
+    """Paths, each a column; in a :meth:`joint` case joint paths of input groups."""
+    prefixes: SharedPrefixes
+    """What columns of an input group have in common."""
+    offers: Offers
     demand: FloatArray
     """Present demand [inferences/s], of an input group the least of its tasks, shape (T,)."""
-    unit: FloatArray
-    """One unit as a share of the present capacity, 0 where none is sold; shape (I,)."""
-    price: FloatArray
-    """Price of one unit, shape (I,)."""
-    sold: FloatArray
-    """Most units that are sold, inf where unlimited, 0 where none is sold; shape (I,)."""
-    native_accuracy: float
-    """Average accuracy of the native paths."""
+    min_accuracy: float | None
+    """Floor on the average accuracy."""
+
+    @property
+    def pool(self) -> PathPool:
+        """The paths of all tasks."""
+        return self.table.pool
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """The I resources, servers and limited links first, in the order of the instance."""
+        return self.pool.resources
+
+    @property
+    def is_rate(self) -> BoolArray:
+        """Which resources are paid per inference, shape (I,)."""
+        return self.pool.topology.is_rate_resource
+
+    @cached_property
+    def rate_resources(self) -> IntArray:
+        """Numbers of the resources that are paid per inference: of these units can be sold."""
+        return np.flatnonzero(self.is_rate)
+
+    @cached_property
+    def memories(self) -> IntArray:
+        """Numbers of the limited resources that are paid once: none of them can be bought."""
+        is_limited = np.array([resource.is_limited for resource in self.resources], dtype=bool)
+        return np.flatnonzero(~self.is_rate & is_limited)
+
+    @property
+    def names(self) -> list[str]:
+        """Ids of the T tasks."""
+        return [", ".join(t.task.id for t in task.tasks) for task in self.table.joint_tasks]
+
+    @property
+    def first(self) -> IntArray:
+        """First column of each task, and P; shape (T + 1,)."""
+        return self.table.first
+
+    @property
+    def has_all_paths(self) -> bool:
+        """Whether every task has a path."""
+        return bool((np.diff(self.first) > 0).all())
+
+    @property
+    def accuracy(self) -> FloatArray:
+        """Accuracy of each column, shape (P,)."""
+        return self.table.mean_accuracy
+
+    @cached_property
+    def use(self) -> FloatArray:
+        """Use of the resources by each column (:attr:`ColumnTable.use`), shape (P, I)."""
+        return self.table.use.toarray()
+
+    @cached_property
+    def native_accuracy(self) -> float:
+        """Average accuracy of the native paths."""
+        return native_accuracy(self.instance)
 
     @cached_property
     def _asked(self) -> FloatArray:
@@ -125,17 +152,18 @@ class Case:
         names = (f"task {name!r}" for name in self.names)
         check_amounts(what, dict(zip(names, demand.tolist(), strict=True)))
 
-    def least_accuracy(self, settings: PlanSettings, max_loss: float | None) -> float | None:
-        """Return the floor on the average accuracy, from both ways to ask for one.
+    def with_loss(self, max_loss: float | None) -> Case:
+        """Return the case with the floor on the average accuracy, from both ways to ask for one.
 
         Args:
-            settings: may hold a floor.
-            max_loss: most points lost against the native paths.
+            max_loss: most points lost against the native paths; the settings may hold a floor, too.
         """
-        floors = [] if settings.min_accuracy is None else [settings.min_accuracy]
+        floors = [] if self.settings.min_accuracy is None else [self.settings.min_accuracy]
         if max_loss is not None:
-            floors.append(max(self.native_accuracy - max_loss / 100.0, 0.0))
-        return max(floors, default=None)
+            floors.append(self.native_accuracy - max_loss / 100.0)
+        # What rounding leaves of nothing is no floor.
+        least = [floor if floor >= SMALLEST else 0.0 for floor in floors]
+        return replace(self, min_accuracy=max(least, default=None))
 
     def largest_load(self, demand: FloatArray) -> FloatArray:
         """Return a bound on the loads of any choice of paths, shape (I,).
@@ -146,60 +174,85 @@ class Case:
         Args:
             demand: rates [inferences/s], shape (T,).
         """
-        worst = np.zeros(len(self.unit))
-        for t in range(len(self.names)):
-            rows = self.use[self.first[t] : self.first[t + 1]]
-            worst += demand[t] * rows.max(axis=0, initial=0.0)
-        return worst
-
-    def units_for(self, load: FloatArray) -> FloatArray:
-        """Return the least units that carry loads (inf where none is sold), shape like ``load``.
-
-        This is the one rule: ceil((load - 1) / unit), a load counting as less by the share
-        ``NOISE``, which is what rounding may have added.
-
-        Args:
-            load: loads as shares of the present capacities, shape (..., I).
-        """
-        excess = np.maximum(load - 1.0 - NOISE * np.maximum(load, 1.0), 0.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            units = np.ceil(excess / self.unit)
-        return np.where(excess > 0.0, units, 0.0)
-
-    def capacity(self, units: FloatArray) -> FloatArray:
-        """Return the capacities with units, as shares of the present ones, shape (I,)."""
-        return 1.0 + np.where(self.unit > 0.0, self.unit * units, 0.0)
+        has_path = np.diff(self.first) > 0
+        if not has_path.any():
+            return np.zeros(len(self.resources))
+        most = np.maximum.reduceat(self.use, self.first[:-1][has_path])
+        return np.where(self.is_rate, demand[has_path] @ most, most.sum(axis=0))
 
     def load(self, paths: IntArray, rates: FloatArray) -> FloatArray:
-        """Return the load of every server and link as a share of its present capacity.
+        """Return the load of every resource in shares of its present capacity, shape (I,).
 
         Args:
             paths: path of each task, -1 for a task that does not run, shape (T,).
             rates: [inferences/s], shape (T,).
         """
-        return self.shared.load(paths, rates)
-
-    def scaled(self, capacity: FloatArray) -> Case:
-        """Return the case with uses as shares of other capacities.
-
-        Args:
-            capacity: as shares of the present ones, shape (I,).
-        """
-        return replace(self, use=self.use / capacity, shared=self.shared.scaled(capacity))
+        return np.where(self.is_rate, *self.prefixes.load(paths, rates))
 
     def average_accuracy(self, paths: IntArray) -> float:
         """Return the average accuracy of an assignment."""
-        return float(self.weights @ self.accuracy[paths])
+        return float(self.table.accuracy[paths].sum())
+
+    def columns_of(self, task: int) -> IntArray:
+        """Return the columns of a task."""
+        return np.arange(self.first[task], self.first[task + 1])
+
+    def path_of(self, column: int) -> tuple[TaskPaths, int]:
+        """Return the paths of a column's task, and the number of the column among them."""
+        task = int(self.table.task[column])
+        return self.pool.tasks[task], column - int(self.first[task])
 
     def blocks(self, path: int) -> tuple[str, ...]:
         """Return the block ids of a path."""
-        task = int(self.task_of[path])
-        return self.pool.tasks[task].blocks(path - int(self.first[task]))
+        task, number = self.path_of(path)
+        return task.blocks(number)
 
-    def is_measured(self, path: int) -> bool:
-        """Tell whether the accuracy of a path is measured."""
-        task = int(self.task_of[path])
-        return bool(self.pool.tasks[task].paths.measured[path - int(self.first[task])])
+    def samples(self, path: int) -> float | None:
+        """Return the images behind the accuracy of a path, None where nobody says."""
+        task, number = self.path_of(path)
+        return task.graph.samples(task.paths.arcs_of(number))
+
+    def accuracy_source(self, path: int) -> Literal["measured", "given", "predicted"]:
+        """Return where the accuracy of a path comes from."""
+        task, number = self.path_of(path)
+        return task.graph.accuracy_source(task.paths.arcs_of(number))
+
+    def visiting(self, server: int) -> BoolArray:
+        """Return which columns run a block or an adapter on a server, shape (P,).
+
+        Complete only where the case was built with ``visits``; else a server without any work of
+        the path may be left out.
+
+        Args:
+            server: number of the resource.
+        """
+        name = self.resources[server].server
+        marks = [i for i, r in enumerate(self.resources) if r.server == name and not r.is_limited]
+        return np.asarray((self.use[:, [server, *marks]] > 0.0).any(axis=1))
+
+    def is_lost(self, gone: BoolArray) -> BoolArray:
+        """Tell which tasks have no path left without some columns, shape (T,)."""
+        left = np.bincount(self.table.task[~gone], minlength=len(self.first) - 1)
+        return left == 0
+
+    def restricted(self, allowed: BoolArray) -> Case:
+        """Return the case with some of its columns only, shape (P,); at least one of each task."""
+        tasks, pool = self.table.subsets(allowed), self.pool
+        if all(task.sharing is None for task in tasks):
+            pool = PathPool(pool.topology, tuple(task.tasks[0] for task in tasks))
+        return replace(
+            self,
+            table=ColumnTable(pool, tasks),
+            prefixes=self.prefixes.subset(np.flatnonzero(allowed)),
+        )
+
+    def joint(self, joint_tasks: Sequence[JointTask]) -> Case:
+        """Return the case in which every input group is one task, whose columns are joint paths."""
+        table = ColumnTable(self.pool, joint_tasks)
+        first = [task.group.tasks[0] for task in joint_tasks]
+        return replace(
+            self, table=table, prefixes=SharedPrefixes.none(table), demand=self.demand[first]
+        )
 
 
 def refuse_percentiles(instance: Instance) -> None:
@@ -232,12 +285,14 @@ def prepared(instance: Instance, settings: PlanSettings) -> Instance:
             f"a plan serves the demand, and there is none for task {names}: "
             "give the tasks a demand, or all that have none one (--demand)"
         )
-    servers = tuple(
-        server.model_copy(update={"unit_flops": settings.unit_flops})
-        if server.unit_flops is None
-        else server
-        for server in instance.servers
-    )
+    for server in instance.servers:
+        if server.devices == 0.0:
+            raise InputError(
+                f"server {server.id!r} has 0 devices: a plan adds units to what is there; give it "
+                "devices, or leave it out"
+            )
+    instance = instance.with_max_utilization(settings.max_utilization)
+    servers = tuple(map(settings.with_unit, instance.servers))
     links = tuple(
         link.model_copy(update={"unit_bandwidth": settings.unit_bandwidth})
         if link.unit_bandwidth is None
@@ -275,6 +330,8 @@ def build_case(
     instance: Instance,
     settings: PlanSettings,
     coordination: Coordination = "full",
+    *,
+    max_loss: float | None = None,
     visits: bool = False,
 ) -> Case:
     """Return the planning case of an instance.
@@ -283,55 +340,32 @@ def build_case(
         instance: what to plan for.
         settings: default demand and units.
         coordination: which paths there are.
+        max_loss: most points of average accuracy lost against the native paths.
         visits: tell paths apart by the servers that they visit, even without any work there.
 
     Raises:
         InputError: a task has no demand, or an input group can share too many prefixes.
     """
     ready = prepared(instance, settings)
-    pool = _POOLS[coordination](_unhurried(ready), visits=visits)
-    rate = [i for i, r in enumerate(pool.resources) if r.is_rate]
-    kept = [i for i, r in enumerate(pool.resources) if not r.is_rate and r.is_limited]
-    marks = [i for i, r in enumerate(pool.resources) if not r.is_limited]
-    amounts = np.zeros((pool.size, len(pool.resources)))
-    sizes = [len(task) for task in pool.tasks]
-    first = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-    for t, task in enumerate(pool.tasks):
-        amounts[first[t] : first[t + 1], task.resources] = task.paths.use
-    unit, price, sold, for_sale = [], [], [], {}
-    for resource in (pool.resources[i] for i in rate):
-        offer = resource.offer
-        unit.append(0.0 if offer is None else offer.size / resource.capacity)
-        price.append(resource.record.cost)
-        sold.append(0.0 if offer is None else offer.most)
-        if offer is not None and offer.most > 0.0:
-            for_sale[resource.name] = offer.price
-    check_amounts("price of a unit", for_sale)
-    use, memory = amounts[:, rate], amounts[:, kept]
-    visited = (use > 0.0) & np.array([pool.resources[i].server is not None for i in rate])
-    if marks:  # one for each server, in the order of the servers, which come first
-        visited[:, : len(marks)] |= amounts[:, marks] > 0.0
-    return Case(
-        coordination=coordination,
-        instance=ready,
-        pool=pool,
-        resources=tuple(pool.resources[i] for i in rate),
-        memories=tuple(pool.resources[i] for i in kept),
-        names=tuple(task.id for task in ready.tasks),
-        task_of=np.repeat(np.arange(len(sizes)), sizes),
-        first=first,
-        accuracy=np.concatenate([task.paths.accuracy for task in pool.tasks]),
-        use=use,
-        visits=visited,
-        memory=memory,
-        shared=find_prefixes(pool, use, memory),
-        weights=pool.weights,
-        demand=least_of_groups(ready, own_demands(ready)),
-        unit=np.array(unit),
-        price=np.array(price),
-        sold=np.array(sold),
-        native_accuracy=native_accuracy(ready),
+    # Floors would exclude paths by the present capacities.
+    tasks = tuple(task.model_copy(update={"floor": 0.0}) for task in ready.tasks)
+    pool = _POOLS[coordination](
+        ready.model_copy(update={"tasks": tasks}),
+        visits=visits,
+        measured_only=settings.measured_only,
     )
+    table = ColumnTable(pool, single_tasks(pool))
+    case = Case(
+        instance=ready,
+        settings=settings,
+        coordination=coordination,
+        table=table,
+        prefixes=SharedPrefixes.of(table),
+        offers=Offers.of(pool.resources),
+        demand=least_of_groups(ready, own_demands(ready)),
+        min_accuracy=None,
+    )
+    return case.with_loss(max_loss)
 
 
 def upgraded(
@@ -344,7 +378,7 @@ def upgraded(
 
     Args:
         case: whose instance.
-        units: units bought of each server and link, shape (I,).
+        units: units bought of each resource, shape (I,).
         demand: demands [inferences/s], shape (T,).
         floors: least rates [inferences/s], shape (T,); None: 0.
     """
@@ -353,23 +387,14 @@ def upgraded(
         for resource, n in zip(case.resources, units, strict=True)
         if resource.offer is not None
     ]
-    instance = enlarged(case.instance, more)
+    least = np.zeros_like(demand) if floors is None else np.minimum(floors, demand)
     tasks = tuple(
-        task.model_copy(
-            update={
-                "demand": float(demand[t]),
-                "floor": 0.0 if floors is None else min(float(floors[t]), float(demand[t])),
-            }
+        task.model_copy(update={"demand": most, "floor": floor})
+        for task, most, floor in zip(
+            case.instance.tasks, demand.tolist(), least.tolist(), strict=True
         )
-        for t, task in enumerate(instance.tasks)
     )
-    return instance.model_copy(update={"tasks": tasks})
-
-
-def _unhurried(instance: Instance) -> Instance:
-    """Return a copy without rate floors: they would exclude paths by the present capacities."""
-    tasks = tuple(task.model_copy(update={"floor": 0.0}) for task in instance.tasks)
-    return instance.model_copy(update={"tasks": tasks})
+    return enlarged(case.instance.model_copy(update={"tasks": tasks}), more)
 
 
 def native_accuracy(instance: Instance) -> float:
@@ -385,3 +410,25 @@ def native_accuracy(instance: Instance) -> float:
         total += task.weight * max(value, 0.0)
         weights += task.weight
     return total / weights
+
+
+def own_demands(instance: Instance) -> FloatArray:
+    """Return what every task asks for by itself [inferences/s], inf for no demand, shape (T,)."""
+    return np.array([math.inf if t.demand is None else float(t.demand) for t in instance.tasks])
+
+
+def least_of_groups(instance: Instance, demands: FloatArray) -> FloatArray:
+    """Return demands in which every task of an input group asks for the least of its group.
+
+    The tasks of a group have one rate, and no rate is larger than its task's demand.
+
+    Args:
+        instance: whose tasks.
+        demands: [inferences/s], shape (..., T).
+    """
+    least = demands.copy()
+    for group in rate_groups(instance):
+        if len(group) > 1:
+            tasks = list(group)
+            least[..., tasks] = demands[..., tasks].min(axis=-1, keepdims=True)
+    return least

@@ -81,14 +81,15 @@ ACCURACY = ColumnKind("number", "{:.4f}".format)
 POINTS = ColumnKind("number", "{:+z.2f}".format, "points", suffix="_points")
 RATE = ColumnKind("number", number, "inferences/s", "1/s", "_per_s")
 WORK = ColumnKind("number", si, "FLOP/s", suffix="_flop_per_s")
+DEVICES = ColumnKind("number", number, "devices", suffix="_devices")
 TRAFFIC = ColumnKind("number", si, "bytes/s", "B/s", "_bytes_per_s")
 SECONDS = ColumnKind("number", seconds, "s")
 LATENCY = ColumnKind("number", duration, "s", "", "_s")
-DUAL = ColumnKind("number", number, "objective per FLOP/s or bytes/s")
+DUAL = ColumnKind("number", number, "objective per FLOP/s, device or bytes/s")
 GAIN = ColumnKind("number", _gain, "objective")
 
 _BY_TYPE = {kind.type: kind for kind in (TEXT, FLAG, COUNT, NUMBER)}
-_BY_UNIT = {kind.unit: kind for kind in (MONEY, POINTS, RATE, WORK, TRAFFIC, GAIN)}
+_BY_UNIT = {kind.unit: kind for kind in (MONEY, POINTS, RATE, WORK, DEVICES, TRAFFIC, GAIN)}
 """Kinds of columns that are not known, by what a file says of them."""
 
 
@@ -184,7 +185,11 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         _known(COUNT, "extra_units", "more than in the normal plan"),
         _known(ACCURACY, "accuracy", "accuracy (in totals: the weighted average)"),
         _known(POINTS, "accuracy_loss", "lost against the native paths"),
-        _known(TEXT, "accuracy_source", "measured or predicted"),
+        _known(
+            TEXT,
+            "accuracy_source",
+            "measured, given (of the native path or an alternative) or predicted",
+        ),
         _known(ACCURACY, "accuracy_bound", "proven upper bound of the accuracy at this throughput"),
         _known(RATE, "throughput", "sum of the rates"),
         _known(RATE, "throughput_bound", "proven upper bound at this accuracy"),
@@ -195,7 +200,10 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         # capacities
         _known(WORK, "present", "capacity before"),
         _known(WORK, "capacity", "capacity with the units"),
-        _known(WORK, "load", "work per second"),
+        _known(WORK, "load", "busy devices in FLOP/s"),
+        _known(DEVICES, "present", "devices before"),
+        _known(DEVICES, "capacity", "devices with the units"),
+        _known(DEVICES, "load", "device seconds per second"),
         _known(TRAFFIC, "present", "bandwidth before, empty: unlimited"),
         _known(TRAFFIC, "capacity", "bandwidth with the units"),
         _known(TRAFFIC, "load", "bytes per second"),
@@ -203,7 +211,7 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         # paths
         _known(PATH, "path", "ids of the blocks in order"),
         _known(RATE, "rate", "rate"),
-        _known(LATENCY, "latency", "unloaded latency at the planned capacities"),
+        _known(LATENCY, "latency", "unloaded latency"),
         # scenarios and failures
         _known(PROBABILITY, "probability", "probability of the scenario"),
         _known(RATE, "demand", "demand"),
@@ -229,6 +237,7 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         # marginal values
         _known(DUAL, "dual", "marginal value at fixed paths"),
         _known(WORK, "step", "a little more capacity"),
+        _known(DEVICES, "step", "a little more devices"),
         _known(TRAFFIC, "step", "a little more bandwidth"),
         _known(GAIN, "gain_by_dual", "what the marginal value promises for the step"),
         _known(GAIN, "gain_fixed_paths", "what the step gives at fixed paths"),
@@ -285,6 +294,16 @@ class TableBuilder:
         for row in rows:
             self.add(**cells, **row)
 
+    def add_fitting(self, rows: Iterable[Mapping[str, Any]], **cells: Any) -> None:
+        """Add rows as :meth:`add_all`, without cells of columns that the table does not have."""
+        for row in rows:
+            self.add(**{k: v for k, v in {**cells, **row}.items() if k in self._columns})
+
+    @property
+    def name(self) -> str:
+        """Name of the table."""
+        return self._name
+
     def table(self) -> Table:
         """Return the table of all rows so far."""
         return Table(
@@ -293,11 +312,6 @@ class TableBuilder:
             columns=tuple(self._columns.values()),
             rows=tuple(tuple(row.values()) for row in self.rows),
         )
-
-
-def builders(*tables: tuple[str, str, str]) -> dict[str, TableBuilder]:
-    """Return empty tables by their names, from the name, title and columns of each."""
-    return {name: TableBuilder(name, title, columns) for name, title, columns in tables}
 
 
 def _cell(column: Column, value: Any) -> Cell:

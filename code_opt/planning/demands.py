@@ -21,7 +21,7 @@ from code_opt.instance.model import Instance
 from code_opt.instance.problems import hint
 from code_opt.instance.ranges import is_in_range, range_text
 from code_opt.paths.graph import FloatArray
-from code_opt.planning.sharing import least_of_groups, own_demands
+from code_opt.planning.case import least_of_groups, own_demands
 
 COLUMNS = ("scenario", "probability", "task", "demand", "factor")
 SUM_TOLERANCE = 1e-6

@@ -10,7 +10,6 @@ with bounds, and no front is called complete that has one.
 from __future__ import annotations
 
 import math
-import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +20,11 @@ from code_opt.core.settings import SMALLEST_GAP
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
 from code_opt.paths import PathProblem
+from code_opt.planning.analysis import Analysis
 from code_opt.planning.case import native_accuracy, with_demands
 from code_opt.planning.columns import TableBuilder
-from code_opt.planning.operation import PATH_SEPARATOR, finished_plan
-from code_opt.planning.plan import Plan, Status, worst_status
+from code_opt.planning.operation import path_rows
+from code_opt.planning.plan import Plan, Status
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import TOLERANCE, Result
 from code_opt.solving import solve
@@ -91,23 +91,50 @@ def plan_front(
     settings = settings or PlanSettings()
     if points is not None and points < 2:
         raise InputError(f"points {points}: a front needs at least 2")
-    begin = time.perf_counter()
+    analysis = Analysis(
+        "front",
+        instance,
+        settings,
+        TableBuilder(
+            "points",
+            "Pareto front of throughput against average accuracy",
+            "point throughput_per_s accuracy accuracy_loss_points reward "
+            "throughput_bound_per_s accuracy_bound gap supported status seconds",
+        ),
+        TableBuilder(
+            "paths", "Paths of each point", "point task path rate_per_s accuracy accuracy_source"
+        ),
+    )
     options = settings.solve_options()
     del options["min_accuracy"]  # every point has a floor of its own
-    settings.tell("front: most throughput")
+    analysis.tell("front: most throughput")
     problem = PathProblem(with_demands(instance, settings))  # labelled once for all points
     first = front_point(problem, settings.min_accuracy, options)
-    if first.status in ("infeasible", "unknown"):
-        found = [] if first.status == "infeasible" else [first]
-        return _plan(instance, settings, found, None, False, points, begin, first.throughput)
-    settings.tell("front: most accuracy")
-    top = solve(problem, objective="accuracy", **options)
+    if not first.throughput.has_solution:
+        analysis.prove(first.status, None)
+        lost = [first] if first.status == "unknown" else []
+        _add_points(analysis, lost, None, native_accuracy(instance))
+        return analysis.plan(first.throughput.message, points=points, complete=False)
+    analysis.tell("front: most accuracy")
+    top, complete = solve(problem, objective="accuracy", **options), False
     if points is None:
         found, complete = _every_point(problem, settings, first, top, options)
     else:
         found = _some_points(problem, settings, first, top, options, points, executor)
-        complete = False
-    return _plan(instance, settings, _distinct(found), top, complete, points, begin, None)
+    found = _distinct(found)
+    _add_points(analysis, found, top, native_accuracy(instance))
+    return analysis.plan(_what_is_lost(found), points=points, complete=complete)
+
+
+def _what_is_lost(points: list[FrontPoint]) -> str | None:
+    """Return in words how many points a limit lost, None where it lost none, or all."""
+    lost = sum(point.status == "unknown" for point in points)
+    if not 0 < lost < len(points):
+        return None
+    return (
+        f"a limit came before {lost} of {len(points)} points was found: "
+        "their bounds tell what may be missing"
+    )
 
 
 def _every_point(
@@ -246,27 +273,19 @@ def _supported(values: list[tuple[float, float]]) -> list[bool]:
     return [i in on for i in range(len(values))]
 
 
-def _plan(
-    instance: Instance,
-    settings: PlanSettings,
-    points: list[FrontPoint],
-    top: Result | None,
-    complete: bool,
-    asked: int | None,
-    begin: float,
-    nothing: Result | None,
-) -> Plan:
-    native = native_accuracy(instance)
+def _add_points(
+    analysis: Analysis, points: list[FrontPoint], top: Result | None, native: float
+) -> None:
+    """Fill the tables of points and paths, and count what is proven.
+
+    Args:
+        analysis: of the front.
+        points: in the order of the front.
+        top: what is known of the most accuracy.
+        native: average accuracy of the native paths.
+    """
     shown = [p.result for p in points if p.result.has_solution]
-    values = [(r.throughput or 0.0, r.accuracy or 0.0) for r in shown]
-    hull = iter(_supported(values))
-    table = TableBuilder(
-        "points",
-        "Pareto front of throughput against average accuracy",
-        "point throughput_per_s accuracy accuracy_loss_points reward "
-        "throughput_bound_per_s accuracy_bound gap supported status seconds",
-    )
-    paths = TableBuilder("paths", "Paths of each point", "point task path rate_per_s accuracy")
+    hull = iter(_supported([(r.throughput or 0.0, r.accuracy or 0.0) for r in shown]))
     # What is behind a point has no more throughput, and nothing has more accuracy than the top.
     most_throughput: float | None = None
     most_accuracy = None if top is None or top.bound is None else min(top.bound, 1.0)
@@ -277,58 +296,41 @@ def _plan(
         bound = most_accuracy
         if best is not None and best.bound is not None:
             bound = min(best.bound, 1.0)
-        if result.throughput is None or result.accuracy is None:
-            table.add(
-                point=number,
-                throughput_bound_per_s=most_throughput,
-                accuracy_bound=bound,
-                status="unknown",
-                seconds=point.seconds,
-            )
-            continue
-        gaps = [r.gap for r in (point.throughput, best) if r is not None and r.gap is not None]
-        if best is None or best.gap is None:
-            # Without a second assignment the first one's accuracy may be less than it could be.
-            gaps += [bound / result.accuracy - 1.0] if bound and result.accuracy > 0.0 else []
-        table.add(
-            point=number,
-            throughput_per_s=result.throughput,
-            accuracy=result.accuracy,
-            accuracy_loss_points=100.0 * (native - result.accuracy),
-            reward=result.reward,
-            throughput_bound_per_s=point.throughput.bound,
-            accuracy_bound=None if bound is None else max(bound, result.accuracy),
-            gap=max((0.0, *gaps)) if gaps else None,
-            supported=next(hull),
-            status=point.status,
-            seconds=point.seconds,
+        cells: dict[str, Any] = {
+            "point": number,
+            "throughput_bound_per_s": most_throughput,
+            "accuracy_bound": bound,
+            "status": point.status,
+            "seconds": point.seconds,
+        }
+        if result.throughput is not None and result.accuracy is not None:
+            cells |= {
+                "throughput_per_s": result.throughput,
+                "accuracy": result.accuracy,
+                "accuracy_loss_points": 100.0 * (native - result.accuracy),
+                "reward": result.reward,
+                "throughput_bound_per_s": point.throughput.bound,
+                "accuracy_bound": None if bound is None else max(bound, result.accuracy),
+                "gap": _gap(point, bound, result),
+                "supported": next(hull),
+            }
+        analysis.prove(point.status, cells.get("gap"))
+        analysis.tables["points"].add(**cells)
+        analysis.tables["paths"].add_fitting(path_rows(result), point=number)
+
+
+def _gap(point: FrontPoint, bound: float | None, shown: Result) -> float | None:
+    """Return the larger gap of what is shown, None where nothing is proven.
+
+    The second program of a point that a limit stopped may find more throughput, too: the gaps are
+    those of the assignment that is shown.
+    """
+    gaps = [
+        max(most / value - 1.0, 0.0)
+        for most, value in (
+            (point.throughput.bound, shown.throughput),
+            (bound, shown.accuracy),
         )
-        for row in result.tasks:
-            paths.add(
-                point=number,
-                task=row.task,
-                path=PATH_SEPARATOR.join(row.path),
-                rate_per_s=row.rate,
-                accuracy=row.accuracy,
-            )
-    statuses: list[Status] = [point.status for point in points]
-    message = None
-    lost = statuses.count("unknown")
-    if lost and shown:
-        message = (
-            f"a limit came before {lost} of {len(points)} points was found: "
-            "their bounds tell what may be missing"
-        )
-    if nothing is not None:
-        statuses.append(nothing.status)
-        message = nothing.message
-    return finished_plan(
-        "front",
-        instance,
-        begin,
-        status=worst_status(statuses),
-        gaps=[row["gap"] for row in table.rows],
-        message=message,
-        settings={"points": asked, "complete": complete, **settings.shown()},
-        tables=(table, paths),
-    )
+        if most is not None and value
+    ]
+    return max(gaps) if gaps else None

@@ -6,26 +6,25 @@ it, which the independent checker recomputes from data: that is what the tables 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from code_opt.checker import check
+from code_opt.checker import Violation, check
+from code_opt.core.evaluator import ChosenPath, Evaluator, path_of
+from code_opt.core.results import make_result
+from code_opt.core.settings import Settings
 from code_opt.errors import CodeOptError
-from code_opt.instance.digest import digest_of
-from code_opt.instance.model import Instance, Link, Server
-from code_opt.paths.graph import FloatArray, IntArray, Topology, paid_steps
-from code_opt.paths.resources import SERVER_TIME
-from code_opt.plan_checker import check_plan
+from code_opt.instance.model import Instance, Reward
+from code_opt.paths import pool_of_paths
+from code_opt.paths.graph import FloatArray, IntArray, Topology
+from code_opt.paths.resources import KINDS, ResourceKind, key_of
 from code_opt.planning.case import Case, upgraded
 from code_opt.planning.columns import TableBuilder
-from code_opt.planning.plan import Kind as PlanKind
-from code_opt.planning.plan import Plan, Status
-from code_opt.planning.programs import ProgramOutcome
-from code_opt.result import TOLERANCE, LinkResult, Result, ServerResult, TaskResult
-from code_opt.reward import log_reward
+from code_opt.planning.tolerances import NOISE
+from code_opt.result import Result
 
 PATH_SEPARATOR = " > "
 _LISTED = 5
@@ -36,227 +35,189 @@ class PlanFailedCheckError(CodeOptError):
     """A plan did not pass the independent check: an error of this package."""
 
 
-def finished_plan(
-    kind: PlanKind,
-    instance: Instance,
-    begin: float,
-    *,
-    status: Status,
-    gaps: Iterable[float | None],
-    settings: Mapping[str, Any],
-    tables: Sequence[TableBuilder],
-    message: str | None = None,
-) -> Plan:
-    """Return a plan that the independent checker of plans confirms.
-
-    Args:
-        kind: of the analysis.
-        instance: what it was asked about.
-        begin: when it began, by ``time.perf_counter`` [s].
-        status: the worst of all parts.
-        gaps: proven gaps of its parts, None where nothing is proven.
-        settings: what was asked.
-        tables: what was found.
-        message: why there is no plan, or not a whole one.
-
-    Raises:
-        PlanFailedCheckError: a requirement does not hold (never expected).
-    """
-    plan = Plan(
-        schema="code-opt/plan/1",
-        kind=kind,
-        instance=instance.name,
-        instance_digest=digest_of(instance),
-        status=status,
-        gap=max((gap for gap in gaps if gap is not None), default=None),
-        seconds=time.perf_counter() - begin,
-        message=message,
-        settings=dict(settings),
-        tables=tuple(table.table() for table in tables),
-    )
-    violations = check_plan(plan.to_dict(), instance)
-    if violations:
-        found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:_LISTED])
-        raise PlanFailedCheckError(f"the plan does not pass the check: {found}")
-    return plan
-
-
 def operate(
     case: Case,
     units: FloatArray,
     paths: IntArray,
-    rates: FloatArray,
     demand: FloatArray,
-    *,
-    min_accuracy: float | None = None,
     floors: FloatArray | None = None,
-) -> tuple[Result, Instance]:
-    """Return the result of operating a plan, and the upgraded instance that it is for.
+) -> Result:
+    """Return the result of operating a plan: all demand where it fits, else the best rates.
 
     Args:
         case: what was planned for.
-        units: units bought of each server and link, shape (I,).
+        units: units bought of each resource, shape (I,).
         paths: path of each task, shape (T,).
-        rates: [inferences/s], shape (T,).
         demand: [inferences/s], shape (T,).
-        min_accuracy: floor that was asked of the average accuracy.
-        floors: rates that were promised [inferences/s], shape (T,).
+        floors: rates that were promised [inferences/s], shape (T,); None: all demand.
 
     Raises:
         PlanFailedCheckError: a requirement does not hold (never expected).
     """
-    instance = upgraded(case, units, demand, floors)
-    topology = Topology(instance)
-    capacity = {s.id: s.flops for s in instance.servers}
-    loads = dict.fromkeys(capacity, 0.0)
-    traffic = {(link.source, link.target): 0.0 for link in instance.links}
-    rows = []
-    walks = []
-    for task, path in zip(instance.tasks, paths.tolist(), strict=True):
-        graph = topology.task_graph(task)
-        walks.append([graph.arcs[arc] for arc in graph.path_arcs(case.blocks(path)) or ()])
-    paid: dict[int, list[int]] = {}
-    for group in topology.groups:
-        paid.update(zip(group, paid_steps([walks[t] for t in group]), strict=True))
-    for t, task in enumerate(instance.tasks):
-        path, rate = int(paths[t]), float(rates[t])
-        # What an input group shares is paid by the first of its tasks: they have one rate.
-        for step in (walks[t][position] for position in paid[t]):
-            for resource, amount in step.use:
-                limited = topology.resources[resource]
-                if limited.kind is SERVER_TIME:
-                    loads[limited.key[0]] += rate * amount * limited.capacity
-            for source, target, size in step.hops:
-                traffic[source, target] += rate * size
-        rows.append(
-            TaskResult(
-                task=task.id,
-                path=case.blocks(path),
-                rate=rate,
-                accuracy=float(case.accuracy[path]),
-                accuracy_source="measured" if case.is_measured(path) else "predicted",
-                latency=sum(step.seconds for step in walks[t]),
-            )
-        )
-    accuracy, throughput = case.average_accuracy(paths), float(rates.sum())
-    log_f = log_reward(instance.reward, accuracy, throughput)
-    # Rewards that no number holds are of no interest here.
-    is_shown = log_f < 700.0
-    result = Result(
-        schema="code-opt/result/1",
-        instance=instance.name,
-        method="plan",
-        status="feasible",
-        reward=float(np.exp(log_f)) if is_shown else None,
-        throughput=throughput,
-        accuracy=accuracy,
-        tasks=tuple(rows),
-        servers=tuple(
-            ServerResult(server=s, load=loads[s], capacity=c, utilization=loads[s] / c)
-            for s, c in capacity.items()
-        ),
-        links=tuple(
-            LinkResult(
-                source=link.source,
-                target=link.target,
-                load=traffic[link.source, link.target],
-                capacity=link.bandwidth,
-                utilization=None
-                if link.bandwidth is None
-                else traffic[link.source, link.target] / link.bandwidth,
-            )
-            for link in instance.links
-        ),
-        gap_tolerance=None,
-        min_accuracy=min_accuracy,
-        min_throughput=None,
-        message=None,
+    # The reward is nothing that plans are about: it may be larger than any number.
+    instance = upgraded(case, units, demand, demand if floors is None else floors).model_copy(
+        update={"reward": Reward()}
     )
-    violations = check(result, instance) if is_shown else []
+    settings = Settings(objective="throughput", min_accuracy=case.min_accuracy)
+    evaluator, chosen = evaluator_of(instance, list(map(case.blocks, paths.tolist())), settings)
+    if floors is None or (evaluator.load(chosen, demand) <= 1.0 + NOISE).all():
+        solution = evaluator.solution_at(chosen, demand)
+    else:
+        found = evaluator.solution(chosen)
+        if found is None:
+            raise PlanFailedCheckError("the rates that a plan promises do not fit its capacities")
+        solution = found
+    result = make_result(evaluator, "plan", "feasible", 0.0, solution)
+    # What is bought stands beside what is there: an inference takes as long as at present.
+    _, present = evaluator_of(case.instance, list(map(case.blocks, paths.tolist())), settings)
+    rows = zip(result.tasks, present, strict=True)
+    tasks = tuple(row.model_copy(update={"latency": path.seconds}) for row, path in rows)
+    result = result.model_copy(update={"tasks": tasks})
+    violations = check(result, instance, present=case.instance)
     if violations:
-        found = "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:_LISTED])
-        raise PlanFailedCheckError(f"the plan does not pass the check: {found}")
-    return result, instance
+        raise PlanFailedCheckError(f"the plan does not pass the check: {listed(violations)}")
+    return result
 
 
-def serves_all(result: Result, demand: FloatArray) -> bool:
-    """Tell whether every rate is the task's demand, within the tolerance of results."""
-    rates = np.array([row.rate for row in result.tasks])
-    return bool((rates >= demand * (1.0 - TOLERANCE)).all())
+def listed(violations: Sequence[Violation]) -> str:
+    """Return the first violations as one line."""
+    return "; ".join(f"{v.rule} at {v.place}: {v.message}" for v in violations[:_LISTED])
 
 
-def figures_of(case: Case, outcome: ProgramOutcome) -> dict[str, Any]:
-    """Return cost, units and accuracy of a plan of one period, by the names of the columns."""
-    assert outcome.paths is not None
-    assert outcome.units is not None
-    accuracy = case.average_accuracy(outcome.paths[0])
-    return {
-        "cost": outcome.cost,
-        "bound": outcome.bound,
-        "gap": outcome.gap,
-        "units": outcome.units[0].sum(),
-        "accuracy": accuracy,
-        "accuracy_loss_points": 100.0 * (case.native_accuracy - accuracy),
-    }
+def evaluator_of(
+    instance: Instance, paths: Sequence[Sequence[str]], settings: Settings
+) -> tuple[Evaluator, list[ChosenPath]]:
+    """Return an evaluator for given paths and nothing else, and these paths.
+
+    Args:
+        instance: what is operated.
+        paths: block ids of a path of each task.
+        settings: objective and floors.
+    """
+    topology = Topology(instance)
+    arcs = [graph.path_arcs(path) for graph, path in zip(topology.graphs, paths, strict=True)]
+    steps = [tuple(numbers or ()) for numbers in arcs]
+    pool = pool_of_paths(topology, steps)
+    chosen = [path_of(task, numbers) for task, numbers in zip(pool.tasks, steps, strict=True)]
+    return Evaluator(pool, settings), chosen
+
+
+def rates_of(result: Result) -> FloatArray:
+    """Return the rates of all tasks [inferences/s], shape (T,)."""
+    return np.array([row.rate for row in result.tasks])
+
+
+SOLD_KINDS = tuple(kind for kind in KINDS if kind.is_sold)
+"""Kinds of capacity that can be bought: each has a table of its own."""
+PLACE_COLUMNS = {"servers": ("server",), "links": ("source", "target")}
+"""Columns that name a record of an instance."""
+_AMOUNTS = "units cost present_{0} capacity_{0} load_{0} utilization"
+_PATHS = "task path rate_per_s accuracy accuracy_source latency_s"
 
 
 class OperationTables:
-    """Servers, links and paths of plans, each named by some columns."""
+    """Servers, links and paths of plans, each row named by some columns."""
 
-    def __init__(self, key: str) -> None:
-        work, traffic = (
-            f"units cost present_{unit} capacity_{unit} load_{unit} utilization"
-            for unit in ("flop_per_s", "bytes_per_s")
-        )
-        path = "task path rate_per_s accuracy accuracy_source latency_s"
-        self.tables = (
-            TableBuilder("servers", "Servers of each plan", f"{key} server {work}"),
-            TableBuilder("links", "Links of each plan", f"{key} source target {traffic}"),
-            TableBuilder("paths", "Paths of each plan", f"{key} {path}"),
-        )
+    def __init__(
+        self,
+        key: str,
+        *,
+        amounts: str = _AMOUNTS,
+        paths: str = _PATHS,
+        of: str = "of each plan",
+        note: str = "",
+    ) -> None:
+        """Start empty.
 
-    def add(self, case: Case, units: FloatArray, result: Result, **key: Any) -> None:
-        """Add the rows of one plan, which ``key`` names."""
-        servers, links, paths = self.tables
-        servers.add_all(server_rows(case, units, result), **key)
-        links.add_all(link_rows(case, units, result), **key)
-        paths.add_all(path_rows(result), **key)
-
-
-def server_rows(case: Case, units: FloatArray, result: Result) -> list[dict[str, Any]]:
-    """Return what is bought of every server and how it is used, by the names of the columns."""
-    bought = dict(zip((r.key for r in case.resources), units.tolist(), strict=True))
-    return [
-        {
-            "server": server.id,
-            "present_flop_per_s": server.flops,
-            "capacity_flop_per_s": row.capacity,
-            "load_flop_per_s": row.load,
-            **_bought(bought[(server.id,)], server, row),
+        Args:
+            key: columns that name a plan.
+            amounts: columns of servers and links, with ``{0}`` for each unit they are told in.
+            paths: columns of paths.
+            of: what they belong to, for the titles.
+            note: ends the titles of servers and links.
+        """
+        self._capacities = {
+            kind: TableBuilder(
+                kind.records,
+                f"{kind.records.capitalize()} {of}{note}",
+                f"{key} {' '.join(PLACE_COLUMNS[kind.records])} {columns_of(amounts, kind)}",
+            )
+            for kind in SOLD_KINDS
         }
-        for server, row in zip(case.instance.servers, result.servers, strict=True)
-    ]
+        self._paths = TableBuilder("paths", f"Paths {of}", f"{key} {paths}")
+
+    @property
+    def tables(self) -> tuple[TableBuilder, ...]:
+        """Servers, links, paths."""
+        return (*self._capacities.values(), self._paths)
+
+    def add(
+        self,
+        case: Case,
+        units: FloatArray,
+        *results: Result,
+        bought: FloatArray | None = None,
+        **key: Any,
+    ) -> None:
+        """Add the rows of one plan, which ``key`` names.
+
+        Args:
+            case: what was planned for.
+            units: units that stand, shape (I,).
+            results: of operating the plan; of several, each server and link is shown in the one
+                that loads it most.
+            bought: units bought now, shape (I,); by default all.
+            key: cells that name the plan.
+        """
+        for kind, table in self._capacities.items():
+            rows = zip(
+                *(capacity_rows(kind, case, units, result, bought) for result in results),
+                strict=True,
+            )
+            load = itemgetter(f"load_{kind.measures[-1].suffix}")
+            table.add_fitting((max(row, key=load) for row in rows), **key)
+        self._paths.add_fitting(path_rows(results[0]), **key)
 
 
-def link_rows(case: Case, units: FloatArray, result: Result) -> list[dict[str, Any]]:
-    """Return what is bought of every link and how it is used, by the names of the columns."""
-    bought = dict(zip((r.key for r in case.resources), units.tolist(), strict=True))
-    return [
-        {
-            "source": link.source,
-            "target": link.target,
-            "present_bytes_per_s": link.bandwidth,
-            "capacity_bytes_per_s": row.capacity,
-            "load_bytes_per_s": row.load,
-            # An unlimited link is no resource: nothing of it is sold.
-            **_bought(bought.get((link.source, link.target), 0.0), link, row),
-        }
-        for link, row in zip(case.instance.links, result.links, strict=True)
-    ]
+def columns_of(columns: str, kind: ResourceKind) -> str:
+    """Return names of columns, those with ``{0}`` once for each unit of a kind."""
+    return " ".join(
+        name
+        for column in columns.split()
+        for name in dict.fromkeys(column.format(measure.suffix) for measure in kind.measures)
+    )
 
 
-def _bought(units: float, place: Server | Link, row: ServerResult | LinkResult) -> dict[str, Any]:
-    return {"units": units, "cost": units * place.cost, "utilization": row.utilization}
+def capacity_rows(
+    kind: ResourceKind,
+    case: Case,
+    units: FloatArray,
+    result: Result,
+    bought: FloatArray | None = None,
+) -> list[dict[str, Any]]:
+    """Return what is bought of all servers or links and how they are used, by column names."""
+    place = {(r.kind, r.key): i for i, r in enumerate(case.resources)}
+    now = units if bought is None else bought
+    rows = []
+    records = getattr(case.instance, kind.records)
+    for record, row in zip(records, getattr(result, kind.records), strict=True):
+        key = key_of(record)
+        # An unlimited link is no resource: nothing of it is sold.
+        i = place.get((kind, key))
+        have = 0.0 if i is None else float(units[i])
+        rows.append(
+            {
+                **dict(zip(PLACE_COLUMNS[kind.records], key, strict=True)),
+                **{f"present_{m.suffix}": getattr(record, m.record) for m in kind.measures},
+                **{f"capacity_{m.suffix}": getattr(row, m.capacity) for m in kind.measures},
+                **{f"load_{m.suffix}": getattr(row, m.load) for m in kind.measures},
+                "units": have,
+                "units_bought": 0.0 if i is None else float(now[i]),
+                "cost": have * record.cost,
+                "utilization": row.utilization,
+            }
+        )
+    return rows
 
 
 def path_rows(result: Result) -> list[dict[str, Any]]:

@@ -19,17 +19,17 @@ not hide the cost of a cheap one behind the solver's tolerances.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyomo.environ as pyo
 
 from code_opt.core.settings import SMALLEST_GAP, Clock
 from code_opt.errors import InputError, SolverError
 from code_opt.paths.graph import FloatArray, IntArray
+from code_opt.paths.labels import BoolArray
 from code_opt.planning.case import Case
 from code_opt.planning.plan import Status
 from code_opt.planning.settings import PlanSettings
@@ -38,13 +38,12 @@ from code_opt.solvers import MipSession, Termination, open_session
 from formulations import (
     Failure,
     PlanData,
-    Rows,
     Situation,
     build_plan_model,
     needs_units,
     prefer,
 )
-from formulations.plan import SMALLEST_UNIT, avoiding
+from formulations.plan import SMALLEST_UNIT
 
 MOST_UNITS = 1_000_000
 """Largest number of units of one server or link; beyond it a solver's tolerances decide."""
@@ -56,20 +55,26 @@ _SMALL = 1_000
 """Variables up to which a program is solved without presolve."""
 _NEARER = 0.5
 """A program is solved anew where the plan found leaves prices of at most this share."""
+_SHARE_FOR_PREFERENCE = 0.25
+"""Of the time limit, for choosing among plans of the same cost."""
+
+Backups = dict[tuple[int, int], int]
+"""Backup path by (failure, task)."""
 
 
 @dataclass(frozen=True)
-class Start:
-    """A plan to start from."""
+class Decision:
+    """What a plan decides, for choices of paths, H periods and K situations."""
 
     paths: IntArray
-    """Shape (choices, T)."""
+    """Path of each task in each choice, shape (choices, T)."""
     units: FloatArray
-    """Shape (H, I)."""
-    backups: dict[tuple[int, int], int]
-    """By (failure, task)."""
+    """Units of each resource that stand in each period, shape (H, I)."""
+    backups: Backups = field(default_factory=dict)
     served: FloatArray | None = None
     """Served share of each task in each situation, shape (K, T); None: all."""
+    cost: float = math.inf
+    """As the objective counts it (discounted)."""
 
 
 @dataclass(frozen=True)
@@ -77,38 +82,30 @@ class ProgramOutcome:
     """What a planning model gave; without a plan only status and message."""
 
     status: Status
-    cost: float | None = None
-    """As the objective counts it (discounted)."""
+    decision: Decision | None = None
     bound: float | None = None
-    """Proven lower bound of it."""
-    paths: IntArray | None = None
-    """Path of each task in each choice, shape (choices, T)."""
-    units: FloatArray | None = None
-    """Units that stand in each period, shape (H, I)."""
-    backups: dict[tuple[int, int], int] | None = None
-    """Backup path by (failure, task)."""
-    served: FloatArray | None = None
-    """Served share of each task in each situation as the program has it, shape (K, T)."""
+    """Proven lower bound of the cost."""
     message: str | None = None
+    seconds: float = 0.0
 
     @property
     def gap(self) -> float | None:
         """(cost - bound) / cost: the share of the cost that may be too much."""
-        if self.cost is None or self.bound is None:
+        if self.decision is None or self.bound is None:
             return None
-        return gap_of(self.cost, self.bound)
+        return gap_of(self.decision.cost, self.bound)
 
 
 def with_bound(
     outcome: ProgramOutcome, bound: float | None, settings: PlanSettings
 ) -> ProgramOutcome:
     """Return an outcome whose cost is known to be at least ``bound``, too."""
-    if outcome.cost is None or outcome.bound is None or bound is None or bound <= outcome.bound:
+    if outcome.decision is None or outcome.bound is None or (bound or 0.0) <= outcome.bound:
         return outcome
-    best = min(bound, outcome.cost)
-    is_optimal = gap_of(outcome.cost, best) <= max(settings.gap, SMALLEST_GAP)
-    status: Status = "optimal" if is_optimal else outcome.status
-    return replace(outcome, bound=best, status=status)
+    cost = outcome.decision.cost
+    best = min(bound or 0.0, cost)
+    is_optimal = gap_of(cost, best) <= max(settings.gap, SMALLEST_GAP)
+    return replace(outcome, bound=best, status="optimal" if is_optimal else outcome.status)
 
 
 def gap_of(cost: float, bound: float) -> float:
@@ -119,24 +116,24 @@ def gap_of(cost: float, bound: float) -> float:
 def plan_data(
     case: Case,
     situations: Sequence[Situation],
-    min_accuracy: Sequence[float | None],
     factor: Sequence[float] = (1.0,),
     expected_share: float | None = None,
     failures: Sequence[Failure] = (),
 ) -> PlanData:
-    """Return a case as the planning model takes it.
+    """Return a case as the planning model takes it; its servers and links are the rate resources.
 
     Raises:
         InputError: a unit is so small that numbers of units mean nothing to a solver.
     """
     adapts = any(situation.adapts for situation in situations)
-    demand = np.max([s.demand for s in situations], axis=0)
-    kept = [failure.keep for failure in failures]
     # Under a failure a task runs on one path only, so what is needed is bounded as without.
-    largest = np.maximum(case.largest_load(np.max([demand, *kept], axis=0)), 1.0)
-    most = np.where(case.unit > 0.0, np.minimum(case.units_for(largest), case.sold), 0.0)
+    demand = np.max([s.demand for s in situations] + [f.keep for f in failures], axis=0)
+    offers, rate = case.offers, case.rate_resources
+    load, present = case.largest_load(demand), offers.present[rate]
+    most = np.minimum(offers.units_for(load), offers.sold)[rate]
+    unit, largest = offers.unit[rate] / present, np.maximum(load[rate] / present, 1.0)
     for i in np.flatnonzero(most > 0.0).tolist():
-        name, count, share = case.resources[i].name, most[i], case.unit[i] / largest[i]
+        name, count, share = case.resources[rate[i]].name, most[i], unit[i] / largest[i]
         if count > MOST_UNITS:
             raise InputError(
                 f"{name}: up to {count:.3g} units could be needed, more than the "
@@ -148,35 +145,46 @@ def plan_data(
                 f"{SMALLEST_UNIT:g} that can be planned with: make the unit larger"
             )
     most = most.astype(np.int64)
+    price = offers.price[rate]
     return PlanData(
-        task_names=case.names,
-        weight=case.weights.tolist(),
+        weight=case.table.weights.tolist(),
         # One unit that carries the largest load is as good as a larger one.
-        unit=np.minimum(case.unit, largest).tolist(),
-        price=case.price.tolist(),
+        unit=np.minimum(unit, largest).tolist(),
+        price=price.tolist(),
         most_units=most.tolist(),
         factor=factor,
-        min_accuracy=min_accuracy,
+        min_accuracy=[case.min_accuracy] * (1 + max(s.choice for s in situations)),
         situations=situations,
         expected_share=expected_share,
         failures=failures,
-        cost_unit=_cost_unit(case.price, most),
-        groups=case.shared.groups,
+        cost_unit=_cost_unit(price, most),
         load_unit=np.maximum(largest / _WIDEST, 1.0).tolist() if adapts else largest.tolist(),
         rounding=NOISE,
-        **_of_paths(case),
+        **_of_columns(case),
     )
 
 
-def solve_program(
-    case: Case, data: PlanData, settings: PlanSettings, start: Start | None = None
-) -> ProgramOutcome:
+def _of_columns(case: Case) -> dict[str, Any]:
+    """Return the fields of :class:`PlanData` that follow from the columns of a case."""
+    names = [resource.name for resource in case.resources]
+    shared, present = case.prefixes, case.offers.present
+    return {
+        "task_names": case.names,
+        "task_of": case.table.task.tolist(),
+        "accuracy": case.accuracy.tolist(),
+        "rate_rows": shared.rows(case.rate_resources, names, present),
+        "memory_rows": shared.rows(case.memories, names, present),
+        "groups": shared.groups,
+        "prefixes": shared.columns_by_task(case.table.task),
+    }
+
+
+def solve_program(case: Case, data: PlanData, start: Decision | None = None) -> ProgramOutcome:
     """Solve a planning model: the cheapest plan with a proven bound (see the module).
 
     Args:
-        case: what ``data`` was made from.
+        case: what ``data`` was made from, with gap, time limit and solver.
         data: the model's data.
-        settings: gap, time limit, solver.
         start: a plan to start from, if one is known; none that costs more is returned.
 
     Raises:
@@ -184,18 +192,19 @@ def solve_program(
     """
     if not _is_within_reach(case, data):
         return ProgramOutcome("infeasible")
-    clock = Clock(settings.time_limit)
+    clock = Clock(case.settings.time_limit)
     best = None if start is None else known_plan(case, data, start)
     bound, message = 0.0, None
-    gap = max(settings.gap, SMALLEST_GAP)
+    gap = max(case.settings.gap, SMALLEST_GAP)
     while True:
         asked = _affordable(data, best)
-        search = _Search(case, asked, settings, clock, best, start)
+        search = _Search(case, asked, clock, best, start)
         message = search.run(gap)
         best, bound = search.best, max(bound, search.bound)
         if best is None:
-            status: Status = "infeasible" if search.is_infeasible else "unknown"
-            return ProgramOutcome(status, message=message)
+            return ProgramOutcome(
+                "infeasible" if search.is_infeasible else "unknown", message=message
+            )
         _refuse_contradiction(best.cost, bound)
         if message is not None or gap_of(best.cost, bound) <= gap:
             break
@@ -205,30 +214,10 @@ def solve_program(
     best = search.preferred() or best
     bound = min(bound, best.cost)
     is_optimal = gap_of(best.cost, bound) <= gap
-    return ProgramOutcome(
-        "optimal" if is_optimal else "feasible",
-        best.cost,
-        bound,
-        best.paths,
-        best.units,
-        best.backups,
-        best.served,
-        message,
-    )
+    return ProgramOutcome("optimal" if is_optimal else "feasible", best, bound, message)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """A plan with the units that it needs and what they cost."""
-
-    paths: IntArray
-    units: FloatArray
-    backups: dict[tuple[int, int], int]
-    served: FloatArray
-    cost: float
-
-
-def known_plan(case: Case, data: PlanData, start: Start) -> _Plan | None:
+def known_plan(case: Case, data: PlanData, start: Decision) -> Decision | None:
     """Return a plan with the units that its paths need, or None where it breaks a rule.
 
     Where rates adapt, its units and shares are taken as they are.
@@ -239,24 +228,62 @@ def known_plan(case: Case, data: PlanData, start: Start) -> _Plan | None:
         start: the plan.
     """
     if _adapts(data):
-        served = np.ones((len(data.situations), len(data.task_names)))
-        served = served if start.served is None else start.served
-        return _Plan(start.paths, start.units, start.backups, served, _cost(data, start.units))
-    units = needed_units(case, data, start.paths, start.backups)
-    if (units > np.asarray(data.most_units)).any():
-        return None
+        return replace(start, cost=_cost(case, data, start.units))
     for least, paths in zip(data.min_accuracy, start.paths, strict=True):
         if least is not None and case.average_accuracy(paths) < least - NOISE:
             return None
-        if (case.shared.filled(paths) > 1.0 + NOISE).any():
+    once = ~case.is_rate
+    for _, paths, rates in operations(data, start):
+        if (case.load(paths, rates) > case.offers.present * (1.0 + NOISE))[once].any():
             return None
     for f, failure in enumerate(data.failures):
-        then = paths_under_failure(case, failure, start.paths[0], start.backups, f)
-        has_way_out = ~_lost(case, failure.visiting)
-        if (has_way_out & (then < 0)).any() or (case.shared.filled(then) > 1.0 + NOISE).any():
+        then = paths_under_failure(failure, start, f)
+        if (~case.is_lost(visiting_of(case, failure)) & (then < 0)).any():
             return None
-    served = np.ones((len(data.situations), len(data.task_names)))
-    return _Plan(start.paths, units, start.backups, served, _cost(data, units))
+    return _counted(case, data, start)
+
+
+def operations(data: PlanData, plan: Decision) -> Iterator[tuple[int, IntArray, FloatArray]]:
+    """Yield period, path (-1: none) and rate of each task, for situations, then failures."""
+    for situation in data.situations:
+        yield situation.period, plan.paths[situation.choice], np.asarray(situation.demand)
+    for f, failure in enumerate(data.failures):
+        yield 0, paths_under_failure(failure, plan, f), np.asarray(failure.keep)
+
+
+def needed_units(case: Case, data: PlanData, plan: Decision) -> FloatArray:
+    """Return the least units of each period that carry all demand, kept once bought; (H, I)."""
+    units = np.zeros((len(data.factor), len(case.resources)))
+    for period, paths, rates in operations(data, plan):
+        needed = case.offers.units_for(case.load(paths, rates))
+        units[period] = np.maximum(units[period], np.where(case.is_rate, needed, 0.0))
+    return np.maximum.accumulate(units, axis=0)
+
+
+def paths_under_failure(failure: Failure, plan: Decision, number: int) -> IntArray:
+    """Return the path of each task while a server is gone, -1 where it has none, shape (T,)."""
+    return np.array(
+        [
+            plan.backups.get((number, t), -1) if path in failure.visiting else path
+            for t, path in enumerate(plan.paths[0].tolist())
+        ],
+        dtype=np.int64,
+    )
+
+
+def visiting_of(case: Case, failure: Failure) -> BoolArray:
+    """Tell which columns visit the server that is gone, shape (P,)."""
+    gone = np.zeros(len(case.table), dtype=bool)
+    gone[list(failure.visiting)] = True
+    return gone
+
+
+def _counted(case: Case, data: PlanData, plan: Decision) -> Decision | None:
+    """Return a plan with the units that its paths need, None where these are not sold."""
+    units = needed_units(case, data, plan)
+    if (units[:, case.rate_resources] > np.asarray(data.most_units)).any():
+        return None
+    return replace(plan, units=units, cost=_cost(case, data, units))
 
 
 class _Search:
@@ -266,12 +293,11 @@ class _Search:
         self,
         case: Case,
         data: PlanData,
-        settings: PlanSettings,
         clock: Clock,
-        best: _Plan | None,
-        start: Start | None,
+        best: Decision | None,
+        start: Decision | None,
     ) -> None:
-        self._case, self._data, self._settings, self._clock = case, data, settings, clock
+        self._case, self._data, self._clock = case, data, clock
         self.best = best
         self.bound = 0.0
         self.is_infeasible = False
@@ -284,7 +310,7 @@ class _Search:
         None where it went to the end: the gap is reached, nothing is feasible, or the solver
         can prove no more.
         """
-        session = planning_session(self._model, self._settings)
+        session = planning_session(self._model, self._case.settings)
         for _ in range(_ROUNDS):
             has_start = self._start()
             outcome = session.solve(
@@ -314,19 +340,19 @@ class _Search:
             session.add_constraints(cuts)
         return f"stopped after {_ROUNDS} rounds of cuts"
 
-    def preferred(self) -> _Plan | None:
+    def preferred(self) -> Decision | None:
         """Return the plan of the same cost that buys latest and is most accurate, if one is found.
 
         Without discounting it costs nothing to buy everything at once, and the cheapest plan may
         give up accuracy that it need not: nobody would want that.
         """
-        best, limit = self.best, self._settings.time_limit
+        best, limit = self.best, self._case.settings.time_limit
         if best is None:
             return None
         self._start()
         prefer(self._model, self._data, best.cost * (1.0 + ROW))
         try:
-            outcome = planning_session(self._model, self._settings).solve(
+            outcome = planning_session(self._model, self._case.settings).solve(
                 time_limit=None if limit is None else _SHARE_FOR_PREFERENCE * limit,
                 absolute_gap=1e-6,
                 tolerance=ROW,
@@ -336,53 +362,32 @@ class _Search:
             return None  # the plan is proven; only which of equal cost is left
         if outcome.value is None:
             return None
-        found = self._read()
+        found = read_plan(self._model, self._case, self._data)[1]
         return found if found is not None and found.cost <= best.cost * (1.0 + NOISE) else None
 
     def _start(self) -> bool:
         """Set the variables to the best plan, or to what may be one; tell whether there is any."""
-        if self.best is not None:
-            best = self.best
-            start = Start(best.paths, best.units, best.backups, best.served)
-        elif self._hint is not None:
-            start = self._hint
-        else:
-            return False
-        _start_at(self._model, self._data, start)
-        return True
-
-    def _read(self) -> _Plan | None:
-        """Return the plan of the variables' values, None where its need cannot be bought."""
-        case, data = self._case, self._data
-        paths, units, backups = _read(self._model, case, data)
-        served = _served(self._model, case, data)
-        if _adapts(data):
-            return _Plan(paths, units, backups, served, _cost(data, units))
-        needed = needed_units(case, data, paths, backups)
-        if (needed > np.asarray(data.most_units)).any():
-            return None
-        return _Plan(paths, needed, backups, served, _cost(data, needed))
+        start = self.best or self._hint
+        if start is not None:
+            _start_at(self._model, self._case, self._data, start)
+        return start is not None
 
     def _take(self) -> list[Any]:
         """Keep the solver's plan if it is the best; return cuts where it lacks units."""
-        plan = self._read()
+        case, data = self._case, self._data
+        solved, plan = read_plan(self._model, case, data)
         if plan is not None and (self.best is None or plan.cost < self.best.cost):
             self.best = plan
-        if _adapts(self._data):
+        if _adapts(data):
             return []
-        paths, units, backups = _read(self._model, self._case, self._data)
+        setters = [self._of_choice(situation.choice) for situation in data.situations]
+        setters += [self._of_failure(f) for f in range(len(data.failures))]
         cuts = []
-        for k, situation in enumerate(self._data.situations):
-            chosen = paths[situation.choice]
-            rate = np.asarray(situation.demand)
-            cuts += self._cuts(chosen, rate, situation.period, units, self._of_choice(k))
-        for f, failure in enumerate(self._data.failures):
-            then = paths_under_failure(self._case, failure, paths[0], backups, f)
-            cuts += self._cuts(then, np.asarray(failure.keep), 0, units, self._of_failure(f))
+        for operation, binaries in zip(operations(data, solved), setters, strict=True):
+            cuts += self._cuts(*operation, solved.units, binaries)
         return cuts
 
-    def _of_choice(self, k: int) -> Callable[[int], list[Any]]:
-        choice = self._data.situations[k].choice
+    def _of_choice(self, choice: int) -> Callable[[int], list[Any]]:
         return lambda path: [self._model.choose[choice, path]]
 
     def _of_failure(self, f: int) -> Callable[[int], list[Any]]:
@@ -398,46 +403,47 @@ class _Search:
 
     def _cuts(
         self,
+        period: int,
         paths: IntArray,
         rates: FloatArray,
-        period: int,
         units: FloatArray,
         binaries: Callable[[int], list[Any]],
     ) -> list[Any]:
         """Return a cut for every server and link whose load needs more units than it has.
 
         Args:
+            period: whose units carry the load.
             paths: path of each task, -1 for a task that does not run, shape (T,).
             rates: [inferences/s], shape (T,).
-            period: whose units carry the load.
             units: of every period, shape (H, I).
             binaries: returns the variables that set a path.
         """
         case = self._case
-        needed = case.units_for(case.load(paths, rates))
-        shared = {t for group in case.shared.groups for t in group}
+        needed = case.offers.units_for(case.load(paths, rates))
+        shared = {t for group in case.prefixes.groups for t in group}
         cuts = []
-        for i in np.flatnonzero(needed > units[period]).tolist():
+        for row, i in enumerate(case.rate_resources.tolist()):
+            if needed[i] <= units[period, i]:
+                continue
             running = []
             for t, path in enumerate(paths.tolist()):
                 if path < 0 or rates[t] <= 0.0 or case.use[path, i] <= 0.0:
                     continue
                 rivals = [path]
                 if t not in shared:  # what a path of a group costs depends on the others
-                    own = np.arange(case.first[t], case.first[t + 1])
+                    own = case.columns_of(t)
                     rivals = own[case.use[own, i] >= case.use[path, i]].tolist()
                 running.append([variable for rival in rivals for variable in binaries(rival)])
             need = float(needed[i])
-            cuts.append(needs_units(self._model, self._data, running, (period, i), need))
+            cuts.append(needs_units(self._model, self._data, running, (period, row), need))
         return cuts
 
 
 def _is_within_reach(case: Case, data: PlanData) -> bool:
     """Tell whether every task has a path, and the most accurate ones meet the floors."""
-    if (np.diff(case.first) == 0).any():
+    if not case.has_all_paths:
         return False
-    best = np.maximum.reduceat(case.accuracy, case.first[:-1])
-    most = float(case.weights @ best)
+    most = float(np.maximum.reduceat(case.table.accuracy, case.first[:-1]).sum())
     return all(least is None or most >= least - NOISE for least in data.min_accuracy)
 
 
@@ -445,7 +451,7 @@ def _adapts(data: PlanData) -> bool:
     return any(situation.adapts for situation in data.situations)
 
 
-def _affordable(data: PlanData, best: _Plan | None) -> PlanData:
+def _affordable(data: PlanData, best: Decision | None) -> PlanData:
     """Return the data without units that cost more than the best plan known."""
     if best is None:
         return data
@@ -478,14 +484,14 @@ def _refuse_contradiction(cost: float, bound: float) -> None:
 def solve_on_few(
     case: Case,
     data: PlanData,
-    allowed: npt.NDArray[np.bool_],
-    start: Start | None = None,
+    allowed: BoolArray,
+    start: Decision | None = None,
     *,
     time_limit: float,
     nodes: int,
     seed: int = 0,
-) -> tuple[float, Start] | None:
-    """Return the cost and the best plan found that uses some paths only, proving nothing.
+) -> Decision | None:
+    """Return the best plan found that uses some paths only, proving nothing.
 
     Args:
         case: what ``data`` was made from.
@@ -497,11 +503,11 @@ def solve_on_few(
         seed: of the solver.
     """
     rows = np.flatnonzero(allowed)
-    few = restricted(case, allowed)
-    small = replace(data, **_of_paths(few))
+    few = case.restricted(allowed)
+    small = replace(data, **_of_columns(few))
     model = build_plan_model(small)
     if start is not None:
-        _start_at(model, small, replace(start, paths=np.searchsorted(rows, start.paths)))
+        _start_at(model, few, small, replace(start, paths=np.searchsorted(rows, start.paths)))
     session = open_session(model, "highs", seed=seed, options={"mip_max_nodes": nodes})
     try:
         outcome = session.solve(
@@ -511,63 +517,8 @@ def solve_on_few(
         return None  # it only guides the search
     if outcome.value is None:
         return None
-    paths, units, _ = _read(model, few, small)
-    if not _adapts(data):
-        units = needed_units(few, small, paths, {})
-        if (units > np.asarray(data.most_units)).any():
-            return None
-    served = _served(model, few, small)
-    return _cost(small, units), Start(rows[paths], units, {}, served)
-
-
-def needed_units(
-    case: Case, data: PlanData, paths: IntArray, backups: dict[tuple[int, int], int]
-) -> FloatArray:
-    """Return the least units of each period that carry all demand, kept once bought; (H, I)."""
-    units = np.zeros((len(data.factor), len(data.unit)))
-    for situation in data.situations:
-        load = case.load(paths[situation.choice], np.asarray(situation.demand))
-        needed = case.units_for(load)
-        units[situation.period] = np.maximum(units[situation.period], needed)
-    for f, failure in enumerate(data.failures):
-        load = load_under_failure(case, failure, paths[0], backups, f)
-        units[0] = np.maximum(units[0], case.units_for(load))
-    return np.maximum.accumulate(units, axis=0)
-
-
-def load_under_failure(
-    case: Case,
-    failure: Failure,
-    paths: IntArray,
-    backups: dict[tuple[int, int], int],
-    number: int,
-) -> FloatArray:
-    """Return the loads while a server is gone and hit tasks run on their backups, shape (I,)."""
-    then = paths_under_failure(case, failure, paths, backups, number)
-    return case.load(then, np.asarray(failure.keep))
-
-
-def paths_under_failure(
-    case: Case,
-    failure: Failure,
-    paths: IntArray,
-    backups: dict[tuple[int, int], int],
-    number: int,
-) -> IntArray:
-    """Return the path of each task while a server is gone, -1 where it has none, shape (T,)."""
-    visits = case.visits[paths, failure.server]
-    then = [
-        backups.get((number, t), -1) if hit else path
-        for t, (path, hit) in enumerate(zip(paths.tolist(), visits.tolist(), strict=True))
-    ]
-    return np.array(then, dtype=np.int64)
-
-
-def _lost(case: Case, visiting: frozenset[int]) -> npt.NDArray[np.bool_]:
-    """Tell which tasks have no path that avoids a server, shape (T,)."""
-    return np.array(
-        [all(p in visiting for p in _paths(case, t)) for t in range(len(case.first) - 1)]
-    )
+    found = read_plan(model, few, small)[1]
+    return None if found is None else replace(found, paths=rows[found.paths])
 
 
 def planning_session(model: pyo.ConcreteModel, settings: PlanSettings) -> MipSession:
@@ -589,95 +540,53 @@ def planning_session(model: pyo.ConcreteModel, settings: PlanSettings) -> MipSes
     )
 
 
-def _cost(data: PlanData, units: FloatArray) -> float:
-    bought = np.diff(units, axis=0, prepend=np.zeros((1, units.shape[1])))
-    return float(np.asarray(data.factor) @ (bought @ np.asarray(data.price)))
+def _cost(case: Case, data: PlanData, units: FloatArray) -> float:
+    bought = np.diff(units, axis=0, prepend=0.0)
+    return float(np.asarray(data.factor) @ (bought @ case.offers.price))
 
 
-def _read(
+def read_plan(
     model: pyo.ConcreteModel, case: Case, data: PlanData
-) -> tuple[IntArray, FloatArray, dict[tuple[int, int], int]]:
-    choices = range(len(data.min_accuracy))
-    paths = np.array(
-        [
-            [
-                _chosen(case, t, [model.choose[c, p].value for p in _paths(case, t)])
-                for t in range(len(data.task_names))
-            ]
-            for c in choices
-        ],
-        dtype=np.int64,
-    )
-    units = np.array(
-        [
-            [float(round(model.units[h, i].value or 0.0)) for i in range(len(data.unit))]
-            for h in range(len(data.factor))
-        ]
-    )
+) -> tuple[Decision, Decision | None]:
+    """Return the plan of a model's values, and it with the units that its paths need.
+
+    The second is None where these units are not sold. Where rates adapt, both are the same.
+    """
+    tasks = [case.columns_of(t).tolist() for t in range(len(data.task_names))]
+
+    def chosen(c: int, columns: Sequence[int]) -> int:
+        values = [model.choose[c, p].value or 0.0 for p in columns]
+        return columns[int(np.argmax(values))]
+
+    paths = np.array([[chosen(c, own) for own in tasks] for c in range(len(data.min_accuracy))])
+    units = np.zeros((len(data.factor), len(case.resources)))
+    for (h, row), variable in model.units.items():
+        units[h, case.rate_resources[row]] = round(variable.value or 0.0)
     backups = {
-        (f, int(case.task_of[p])): p
+        (f, data.task_of[p]): p
         for (f, p), variable in model.backup.items()
         if (variable.value or 0.0) > 0.5
     }
-    return paths, units, backups
-
-
-def _served(model: pyo.ConcreteModel, case: Case, data: PlanData) -> FloatArray:
-    """Return the served share of each task in each situation, shape (K, T)."""
-    shares = np.ones((len(data.situations), len(data.task_names)))
+    served = np.ones((len(data.situations), len(tasks)))
     for k, situation in enumerate(data.situations):
         if situation.adapts:
-            for t in range(shares.shape[1]):
-                values = (model.serve[k, p].value or 0.0 for p in _paths(case, t))
-                shares[k, t] = min(max(sum(values), 0.0), 1.0)
-    return shares
+            for t, own in enumerate(tasks):
+                share = sum(model.serve[k, p].value or 0.0 for p in own)
+                served[k, t] = min(max(share, 0.0), 1.0)
+    plan = Decision(paths, units, backups, served, _cost(case, data, units))
+    return plan, plan if _adapts(data) else _counted(case, data, plan)
 
 
-def restricted(case: Case, allowed: npt.NDArray[np.bool_]) -> Case:
-    """Return a case with some of its paths only, shape (P,); at least one of each task."""
-    rows = np.flatnonzero(allowed)
-    counts = np.bincount(case.task_of[rows], minlength=len(case.first) - 1)
-    return replace(
-        case,
-        task_of=case.task_of[rows],
-        first=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
-        accuracy=case.accuracy[rows],
-        use=case.use[rows],
-        visits=case.visits[rows],
-        memory=case.memory[rows],
-        shared=case.shared.subset(rows),
-    )
-
-
-def _paths(case: Case, task: int) -> range:
-    return range(int(case.first[task]), int(case.first[task + 1]))
-
-
-def _chosen(case: Case, task: int, values: Sequence[float | None]) -> int:
-    return int(case.first[task]) + int(np.argmax([value or 0.0 for value in values]))
-
-
-_SHARE_FOR_PREFERENCE = 0.25
-"""Of the time limit, for choosing among plans of the same cost."""
-
-
-def _start_at(model: pyo.ConcreteModel, data: PlanData, start: Start) -> None:
-    for group in (
-        model.choose,
-        model.units,
-        model.serve,
-        model.backup,
-        model.prefix_in_use,
-        model.prefix_share,
-        model.prefix_in_failure,
-    ):
-        for variable in group.values():
-            variable.set_value(0, skip_validation=True)
+def _start_at(model: pyo.ConcreteModel, case: Case, data: PlanData, start: Decision) -> None:
+    """Set the variables of a planning model to a plan."""
+    for variable in model.component_data_objects(pyo.Var):
+        variable.set_value(0, skip_validation=True)
     for c, row in enumerate(start.paths):
         for p in row.tolist():
             model.choose[c, p].set_value(1, skip_validation=True)
-    for (h, i), variable in model.units.items():
-        variable.set_value(int(start.units[h, i]), skip_validation=True)
+    for (h, row), variable in model.units.items():
+        bought = int(start.units[h, case.rate_resources[row]])
+        variable.set_value(bought, skip_validation=True)
     for k, situation in enumerate(data.situations):
         if situation.adapts:
             for t, p in enumerate(start.paths[situation.choice].tolist()):
@@ -685,59 +594,13 @@ def _start_at(model: pyo.ConcreteModel, data: PlanData, start: Start) -> None:
                 model.serve[k, p].set_value(share, skip_validation=True)
     for (f, _), p in start.backups.items():
         model.backup[f, p].set_value(1, skip_validation=True)
-    _start_prefixes(model, data)
-
-
-def _start_prefixes(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """Set what shared prefixes have to carry, given all other variables."""
-    stays = [avoiding(data, f) for f in range(len(data.failures))]
-
-    def of_choice(c: int, p: int) -> float:
-        return float(model.choose[c, p].value)
-
-    def of_situation(k: int, p: int) -> float:
-        return float(model.serve[k, p].value)
-
-    def of_failure(f: int, p: int) -> float:
-        backup = model.backup[f, p].value if (f, p) in model.backup else 0.0
-        return float(model.choose[0, p].value + backup) if p in stays[f] else 0.0
-
-    for variables, users in (
-        (model.prefix_in_use, of_choice),
-        (model.prefix_share, of_situation),
-        (model.prefix_in_failure, of_failure),
+    # A prefix carries what each of its rows asks for (:func:`formulations.parts.carries`).
+    for rows in (
+        model.prefix_is_in_use,
+        model.prefix_carries_share,
+        model.prefix_is_in_use_under_failure,
     ):
-        for (number, v), variable in variables.items():
-            carried = (sum(users(number, p) for p in paths) for paths in data.prefixes[v])
-            variable.set_value(max(carried, default=0.0), skip_validation=True)
-
-
-def _of_paths(case: Case) -> dict[str, Any]:
-    """Return the fields of :class:`PlanData` that follow from the paths of a case."""
-    shared = case.shared
-    return {
-        "task_of": case.task_of.tolist(),
-        "accuracy": case.accuracy.tolist(),
-        "rate_rows": _rows([r.name for r in case.resources], shared.own_use, shared.use),
-        "memory_rows": _rows([r.name for r in case.memories], shared.own_memory, shared.memory),
-        "prefixes": [_by_task(case, paths) for paths in shared.paths],
-    }
-
-
-def _by_task(case: Case, paths: IntArray) -> list[list[int]]:
-    """Return paths by the task that they are of."""
-    tasks = case.task_of[paths]
-    return [paths[tasks == t].tolist() for t in dict.fromkeys(tasks.tolist())]
-
-
-def _rows(names: list[str], amounts: FloatArray, shared: FloatArray) -> Rows:
-    """Return the rows of uses by paths, shape (P, I), and by shared prefixes, shape (V, I)."""
-    return Rows(names, _entries(amounts), _entries(shared) if len(shared) else ())
-
-
-def _entries(amounts: FloatArray) -> list[list[tuple[int, float]]]:
-    entries = []
-    for column in amounts.T:
-        used = np.flatnonzero(column)
-        entries.append(list(zip(used.tolist(), column[used].tolist(), strict=True)))
-    return entries
+        for constraint in rows.values():
+            *users, prefix = constraint.body.linear_vars
+            carried = max(prefix.value, sum(user.value for user in users))
+            prefix.set_value(carried, skip_validation=True)

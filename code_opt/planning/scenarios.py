@@ -13,56 +13,55 @@ The rates shown are the best for the units and paths: the most throughput of eac
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from operator import itemgetter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from code_opt.errors import InputError
 from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
+from code_opt.planning.analysis import Analysis, checked_share, outcome_cells, timed
 from code_opt.planning.case import Case, Coordination, build_case
-from code_opt.planning.columns import TableBuilder, builders
+from code_opt.planning.columns import TableBuilder
 from code_opt.planning.demands import Scenarios
-from code_opt.planning.diagnosis import why_infeasible
 from code_opt.planning.heuristic import promising_paths, search_plan
-from code_opt.planning.operation import (
-    figures_of,
-    finished_plan,
-    link_rows,
-    operate,
-    path_rows,
-    server_rows,
-)
-from code_opt.planning.plan import Plan, worst_status
+from code_opt.planning.operation import OperationTables, operate, rates_of
+from code_opt.planning.plan import Plan
 from code_opt.planning.programs import (
+    Decision,
     ProgramOutcome,
-    Start,
     plan_data,
     solve_on_few,
     solve_program,
     with_bound,
 )
-from code_opt.planning.rates import most_rates
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
-from code_opt.result import Result
 from formulations import PlanData, Situation
 
 VARIANTS = ("mean", "expected", "worst", "every")
-_UNITS = "units cost present_{0} capacity_{0} load_{0} utilization"
+_PER_TASK = 1
+"""Paths per task, on average, that the program for a start takes from each relaxation."""
+_SHARE_FOR_START, _SECONDS, _NODES = 0.3, 20.0, 500
+"""Limits of that program: share of the time limit, seconds where there is none; nodes."""
 
 
 @dataclass(frozen=True)
-class Served:
-    """Rates of one variant in all scenarios, shape (K, T)."""
+class UncertainDemand:
+    """Demands of K scenarios, and the rates that a plan gives them."""
 
-    rates: FloatArray
-    demands: FloatArray
+    names: tuple[str, ...]
     probability: FloatArray
+    """Shape (K,)."""
+    demands: FloatArray
+    """[inferences/s], shape (K, T)."""
+    rates: FloatArray
+    """[inferences/s], shape (K, T)."""
+
+    @property
+    def mean(self) -> FloatArray:
+        """Expected demand of each task [inferences/s], shape (T,)."""
+        return np.asarray(self.probability @ self.demands)
 
     @property
     def shares(self) -> FloatArray:
@@ -75,6 +74,36 @@ class Served:
         """Expected served demand / expected demand."""
         total = float(self.probability @ self.demands.sum(axis=1))
         return float(self.probability @ self.rates.sum(axis=1)) / total if total > 0.0 else 1.0
+
+
+class _Tables:
+    """The tables of the plan."""
+
+    def __init__(self) -> None:
+        self.summary = TableBuilder(
+            "summary",
+            "Plans for an uncertain demand",
+            "variant served_share status cost bound gap units accuracy accuracy_loss_points "
+            "expected_served_share worst_served_share seconds message",
+        )
+        self.scenarios = TableBuilder(
+            "scenarios",
+            "What each plan serves in each scenario",
+            "variant scenario probability demand_per_s served_per_s served_share",
+        )
+        self.operation = OperationTables(
+            "variant",
+            paths="task path accuracy accuracy_source latency_s",
+            note=" (largest load of all scenarios)",
+        )
+        self.rates = TableBuilder(
+            "rates", "Rates in each scenario", "variant scenario task demand_per_s rate_per_s"
+        )
+
+    @property
+    def all(self) -> tuple[TableBuilder, ...]:
+        """In the order of the plan."""
+        return (self.summary, self.scenarios, *self.operation.tables, self.rates)
 
 
 def plan_scenarios(
@@ -104,164 +133,104 @@ def plan_scenarios(
     """
     settings = settings or PlanSettings()
     factor, loss = check_growth(growth), check_loss(max_loss)
-    if not (math.isfinite(served) and 0.0 <= served <= 1.0):
-        raise InputError(f"served {served}: must lie in [0, 1]")
-    begin = time.perf_counter()
-    case = build_case(instance, settings, coordination)
-    least = case.least_accuracy(settings, loss)
+    checked_share("served", served)
+    tables = _Tables()
+    analysis = Analysis("scenarios", instance, settings, *tables.all)
+    case = build_case(instance, settings, coordination, max_loss=loss)
+    demand = _uncertain_demand(case, scenarios, factor)
+    outcomes: dict[str, ProgramOutcome] = {}
+    # Paths that serve all demand, or the mean, are where to start when a share is enough.
+    for variant in ("mean", "every", "worst", "expected"):
+        analysis.tell(f"scenarios: {variant}")
+        known = [o.decision.paths[0] for o in outcomes.values() if o.decision is not None]
+        outcomes[variant] = timed(solve_scenarios, case, demand, variant, served, known)
+    # A share of every scenario's demand is that share of the expected demand, too.
+    outcomes["worst"] = with_bound(outcomes["worst"], outcomes["expected"].bound, settings)
+    share: dict[str, float | None]
+    share = {"mean": None, "expected": served, "worst": served, "every": 1.0}
+    for variant in VARIANTS:
+        outcome = outcomes[variant]
+        analysis.prove(outcome.status, outcome.gap)
+        hardest = demand.demands.max(axis=0) if variant == "every" else demand.mean
+        cells = outcome_cells(case, outcome, hardest) | {"served_share": share[variant]}
+        if outcome.status == "infeasible":
+            analysis.reasons.append(f"{variant}: {cells['message']}")
+        if outcome.decision is not None:
+            rated = _add_variant(tables, case, variant, outcome.decision, demand)
+            cells["expected_served_share"] = rated.expected_share
+            cells["worst_served_share"] = rated.shares.min()
+        tables.summary.add_fitting([cells], variant=variant)
+    return analysis.plan(
+        served=served, growth=factor, max_loss_points=loss, coordination=coordination
+    )
+
+
+def _uncertain_demand(case: Case, scenarios: Scenarios, factor: float) -> UncertainDemand:
+    """Return the demands of all scenarios, nothing of which is served yet.
+
+    Raises:
+        InputError: a task is unknown, or a demand out of range.
+    """
     demands = scenarios.demands(case.instance) * factor
     for name, demand in zip(scenarios.names, demands, strict=True):
         case.check_demand(f"demand in scenario {name!r}", demand)
     probability = np.array(scenarios.probabilities)
-    tables = builders(
-        (
-            "summary",
-            "Plans for an uncertain demand",
-            "variant served_share status cost bound gap units accuracy accuracy_loss_points "
-            "expected_served_share worst_served_share seconds message",
-        ),
-        (
-            "scenarios",
-            "What each plan serves in each scenario",
-            "variant scenario probability demand_per_s served_per_s served_share",
-        ),
-        (
-            "servers",
-            "Servers of each plan (largest load of all scenarios)",
-            "variant server " + _UNITS.format("flop_per_s"),
-        ),
-        (
-            "links",
-            "Links of each plan (largest load of all scenarios)",
-            "variant source target " + _UNITS.format("bytes_per_s"),
-        ),
-        ("paths", "Paths of each plan", "variant task path accuracy accuracy_source latency_s"),
-        ("rates", "Rates in each scenario", "variant scenario task demand_per_s rate_per_s"),
-    )
-    outcomes: dict[str, ProgramOutcome] = {}
-    messages: list[str] = []
-    seconds_of: dict[str, float] = {}
-    # Paths that serve all demand, or the mean, are where to start when a share is enough.
-    for variant in ("mean", "every", "worst", "expected"):
-        settings.tell(f"scenarios: {variant}")
-        started = time.perf_counter()
-        known = [o.paths[0] for o in outcomes.values() if o.paths is not None]
-        outcomes[variant] = solve_scenarios(
-            case, demands, probability, variant, served, least, settings, known
-        )
-        seconds_of[variant] = time.perf_counter() - started
-    # A share of every scenario's demand is that share of the expected demand, too.
-    outcomes["worst"] = with_bound(outcomes["worst"], outcomes["expected"].bound, settings)
-    for variant in VARIANTS:
-        outcome, seconds = outcomes[variant], seconds_of[variant]
-        message = outcome.message
-        if outcome.status == "infeasible":
-            hardest = demands.max(axis=0) if variant == "every" else probability @ demands
-            message = why_infeasible(case, hardest, least, settings)
-            messages.append(f"{variant}: {message}")
-        share = {"mean": None, "expected": served, "worst": served, "every": 1.0}[variant]
-        row = {
-            "variant": variant,
-            "served_share": share,
-            "status": outcome.status,
-            "seconds": seconds,
-            "message": message,
-        }
-        if outcome.paths is None or outcome.units is None:
-            tables["summary"].add(**row)
-            continue
-        paths, units = outcome.paths[0], outcome.units[0]
-        floors = case.floors(demands) if variant != "mean" else np.zeros_like(demands)
-        rates = np.array(
-            [most_rates(case, units, paths, d, f) for d, f in zip(demands, floors, strict=True)]
-        )
-        found = Served(rates, demands, probability)
-        tables["summary"].add(
-            **row,
-            **figures_of(case, outcome),
-            expected_served_share=found.expected_share,
-            worst_served_share=found.shares.min(),
-        )
-        _add_variant(case, variant, scenarios, units, paths, found, least, floors, tables)
-    return finished_plan(
-        "scenarios",
-        instance,
-        begin,
-        status=worst_status([outcome.status for outcome in outcomes.values()]),
-        gaps=[outcome.gap for outcome in outcomes.values()],
-        message="\n".join(messages) or None,
-        settings={
-            "served": served,
-            "growth": factor,
-            "max_loss_points": loss,
-            "coordination": coordination,
-            **settings.shown(),
-        },
-        tables=tuple(tables.values()),
-    )
+    return UncertainDemand(scenarios.names, probability, demands, np.zeros_like(demands))
 
 
 def solve_scenarios(
     case: Case,
-    demands: FloatArray,
-    probability: FloatArray,
+    demand: UncertainDemand,
     variant: str,
     served: float,
-    min_accuracy: float | None,
-    settings: PlanSettings,
     known: Sequence[IntArray] = (),
 ) -> ProgramOutcome:
     """Return units and paths for demands that are not known yet.
 
     Args:
-        case: paths and prices.
-        demands: rates of each scenario [inferences/s], shape (K, T).
-        probability: of each scenario, shape (K,).
+        case: paths, prices, and the floor on the accuracy.
+        demand: of all scenarios.
         variant: one of :data:`VARIANTS`.
         served: share that ``expected`` and ``worst`` serve.
-        min_accuracy: floor on the average accuracy.
-        settings: gap, time limit, solver.
         known: paths of other plans for these demands, shape (T,) each.
     """
-    adapts = variant in ("expected", "worst")
-    if variant == "mean":
-        fixed, chances = (probability @ demands)[None, :], np.ones(1)
-    elif variant == "expected":
-        fixed, chances = demands, probability
-    else:
-        rows = _deciding(demands, adapts)
-        fixed, chances = demands[rows], probability[rows]
-    floors = case.floors(fixed)
+    if variant in ("expected", "worst"):
+        return _solve_for_share(case, demand, variant, served, known)
+    fixed = demand.mean[None, :]
+    if variant == "every":
+        fixed = demand.demands[_deciding(demand.demands, adapts=False)]
+    situations = [Situation(0, 0, row.tolist()) for row in fixed]
+    return solve_program(case, plan_data(case, situations), search_plan(case, fixed))
+
+
+def _solve_for_share(
+    case: Case, demand: UncertainDemand, variant: str, served: float, known: Sequence[IntArray]
+) -> ProgramOutcome:
+    """Return units and paths that serve a share of each demand, or of the expected one."""
+    if not case.has_all_paths:
+        return ProgramOutcome("infeasible")
+    rows, in_each = np.arange(len(demand.demands)), variant == "worst"
+    if in_each:
+        rows = _deciding(demand.demands, adapts=True)
+    demands = demand.demands[rows]
     situations = [
         Situation(
             0,
             0,
-            demand.tolist(),
-            adapts=adapts,
-            floor=floor.tolist() if adapts else (),
-            least_share=served if variant == "worst" else None,
+            row.tolist(),
+            adapts=True,
+            floor=case.floors(row).tolist(),
+            least_share=served if in_each else None,
             probability=float(chance),
         )
-        for demand, floor, chance in zip(fixed, floors, chances, strict=True)
+        for row, chance in zip(demands, demand.probability[rows], strict=True)
     ]
-    share = served if variant == "expected" else None
-    if not adapts:
-        found = search_plan(case, fixed, min_accuracy, settings.seed)
-        start = None
-        if found is not None and found.is_feasible:
-            start = Start(found.paths[None, :], found.units[None, :], {})
-        return solve_program(case, plan_data(case, situations, [min_accuracy]), settings, start)
-    if (np.diff(case.first) == 0).any():
-        return ProgramOutcome("infeasible")
-    data = plan_data(case, situations, [min_accuracy], expected_share=share)
+    data = plan_data(case, situations, expected_share=None if in_each else served)
     # Plans for the share of each demand serve it in every scenario.
-    candidates = list(known)
-    found = search_plan(case, fixed * served, min_accuracy, settings.seed)
-    if found is not None and found.is_feasible:
-        candidates.append(found.paths)
-    few = promising_paths(case, fixed * served, min_accuracy, _PER_TASK)
-    start = _start(case, data, candidates, few, settings)
-    return solve_program(case, data, settings, start)
+    found = search_plan(case, demands * served)
+    candidates = [*known, *([] if found is None else [found.paths[0]])]
+    few = promising_paths(case, demands * served, _PER_TASK)
+    return solve_program(case, data, _start(case, data, candidates, few))
 
 
 def _deciding(demands: FloatArray, adapts: bool) -> IntArray:
@@ -287,86 +256,53 @@ def _deciding(demands: FloatArray, adapts: bool) -> IntArray:
     return np.array(sorted(kept), dtype=np.int64)
 
 
-_PER_TASK = 1
-"""Paths per task, on average, that the program for a start takes from each relaxation."""
-_SHARE_FOR_START, _SECONDS, _NODES = 0.3, 20.0, 500
-"""Limits of that program: share of the time limit, seconds where there is none; nodes."""
-
-
 def _start(
-    case: Case,
-    data: PlanData,
-    known: Sequence[IntArray],
-    few: BoolArray,
-    settings: PlanSettings,
-) -> Start | None:
+    case: Case, data: PlanData, known: Sequence[IntArray], few: BoolArray
+) -> Decision | None:
     """Return the best plan of some known paths alone, then of these and a few others."""
-    best: tuple[float, Start] | None = None
-    limit = settings.time_limit
+    best: Decision | None = None
+    limit = case.settings.time_limit
     seconds = _SECONDS if limit is None else _SHARE_FOR_START * limit
     allowed = few.copy()
 
-    def attempt(rows: BoolArray, start: Start | None = None) -> None:
+    def attempt(rows: BoolArray, start: Decision | None = None) -> None:
         nonlocal best
-        found = solve_on_few(
-            case, data, rows, start, time_limit=seconds, nodes=_NODES, seed=settings.seed
-        )
-        if found is not None and (best is None or found[0] < best[0]):
+        seed = case.settings.seed
+        found = solve_on_few(case, data, rows, start, time_limit=seconds, nodes=_NODES, seed=seed)
+        if found is not None and (best is None or found.cost < best.cost):
             best = found
 
     for paths in known:
         alone = np.zeros(len(few), dtype=bool)
         alone[paths] = allowed[paths] = True
         attempt(alone)
-    attempt(allowed, None if best is None else best[1])
-    return None if best is None else best[1]
+    attempt(allowed, best)
+    return best
 
 
 def _add_variant(
-    case: Case,
-    variant: str,
-    scenarios: Scenarios,
-    units: FloatArray,
-    paths: IntArray,
-    found: Served,
-    min_accuracy: float | None,
-    floors: FloatArray,
-    tables: Mapping[str, TableBuilder],
-) -> None:
-    results: list[Result] = []
-    for k, name in enumerate(scenarios.names):
-        result, _ = operate(
-            case,
-            units,
-            paths,
-            found.rates[k],
-            found.demands[k],
-            min_accuracy=min_accuracy,
-            floors=floors[k],
-        )
-        results.append(result)
+    tables: _Tables, case: Case, variant: str, plan: Decision, demand: UncertainDemand
+) -> UncertainDemand:
+    """Add the rows of one plan; return the demand with the best rates in every scenario."""
+    units, paths = plan.units[0], plan.paths[0]
+    floors = case.floors(demand.demands)
+    if variant == "mean":  # nobody promises anything but the mean
+        floors = np.zeros_like(floors)
+    results = [
+        operate(case, units, paths, row, floor)
+        for row, floor in zip(demand.demands, floors, strict=True)
+    ]
+    rated = replace(demand, rates=np.array([rates_of(result) for result in results]))
+    for k, name in enumerate(demand.names):
         key = {"variant": variant, "scenario": name}
-        tables["scenarios"].add(
+        tables.scenarios.add(
             **key,
-            probability=found.probability[k],
-            demand_per_s=found.demands[k].sum(),
-            served_per_s=found.rates[k].sum(),
-            served_share=found.shares[k],
+            probability=demand.probability[k],
+            demand_per_s=demand.demands[k].sum(),
+            served_per_s=rated.rates[k].sum(),
+            served_share=rated.shares[k],
         )
-        for t, task in enumerate(case.instance.tasks):
-            tables["rates"].add(
-                **key,
-                task=task.id,
-                demand_per_s=found.demands[k, t],
-                rate_per_s=found.rates[k, t],
-            )
-    # Of all scenarios the one in which a server or link is loaded most.
-    for table, rows_of, load in (
-        ("servers", server_rows, "load_flop_per_s"),
-        ("links", link_rows, "load_bytes_per_s"),
-    ):
-        for rows in zip(*(rows_of(case, units, result) for result in results), strict=True):
-            tables[table].add(variant=variant, **max(rows, key=itemgetter(load)))
-    for row in path_rows(results[0]):
-        del row["rate_per_s"]
-        tables["paths"].add(variant=variant, **row)
+        for task, asked, rate in zip(case.names, demand.demands[k], rated.rates[k], strict=True):
+            tables.rates.add(**key, task=task, demand_per_s=asked, rate_per_s=rate)
+    tables.operation.add(case, units, *results, variant=variant)
+    return rated

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from code_opt.core.settings import check_share
 from code_opt.errors import InputError
-from code_opt.instance.model import Instance
+from code_opt.instance.model import Instance, Server
 from code_opt.instance.ranges import LARGEST, MOST_RATIO, SMALLEST, is_in_range
 
 
@@ -22,12 +23,18 @@ class PlanSettings:
 
     min_accuracy: float | None = None
     """Floor on the average accuracy, in [0, 1]."""
+    measured_only: bool = False
+    """Use no path whose accuracy is predicted: only native paths, alternatives, measured ones."""
     demand: float | None = None
     """Demand of tasks that have none, nor has another one of their group [inferences/s]."""
     unit_flops: float | None = None
     """Size of one unit of servers that have none [FLOP/s]."""
+    unit_devices: float | None = None
+    """Devices in one unit of servers that have none, where ``unit_flops`` is not for them."""
     unit_bandwidth: float | None = None
     """Size of one unit of limited links that have none [bytes/s]."""
+    max_utilization: float | None = None
+    """Share of their time that servers sell that say nothing themselves; None: all of it."""
     gap: float = 1e-4
     """Relative gap that ends an exact search."""
     time_limit: float | None = 60.0
@@ -44,12 +51,13 @@ class PlanSettings:
         """Check the ranges."""
         if self.min_accuracy is not None and not 0.0 <= self.min_accuracy <= 1.0:
             raise InputError(f"min_accuracy {self.min_accuracy}: must lie in [0, 1]")
-        for name in ("unit_flops", "unit_bandwidth"):
+        for name in ("unit_flops", "unit_devices", "unit_bandwidth"):
             value = getattr(self, name)
             if value is not None and not SMALLEST <= value <= LARGEST:
                 raise InputError(
                     f"{name} {value}: must be a number above 0, in [{SMALLEST:g}, {LARGEST:g}]"
                 )
+        check_share("max_utilization", self.max_utilization)
         if self.time_limit is not None and not 0.0 < self.time_limit < math.inf:
             raise InputError(f"time_limit {self.time_limit}: must be a number above 0")
         if self.demand is not None:
@@ -68,7 +76,10 @@ class PlanSettings:
 
     def sells_units(self, instance: Instance) -> bool:
         """Tell whether any unit of a server or of a limited link can be bought."""
-        offers = [(s.unit_flops or self.unit_flops, s.max_units) for s in instance.servers]
+        offers = [
+            (s.unit_flops or s.unit_devices, s.max_units)
+            for s in (self.with_unit(server) for server in instance.servers)
+        ]
         offers += [
             (link.unit_bandwidth or self.unit_bandwidth, link.max_units)
             for link in instance.links
@@ -76,16 +87,38 @@ class PlanSettings:
         ]
         return any(size is not None and most != 0 for size, most in offers)
 
+    def with_unit(self, server: Server) -> Server:
+        """Return a server with the unit of these settings, if it has none of its own."""
+        if server.unit_flops is not None or server.unit_devices is not None:
+            return server
+        # A server without FLOP/s is sold by the device.
+        if server.flops is not None and self.unit_flops is not None:
+            return server.model_copy(update={"unit_flops": self.unit_flops})
+        return server.model_copy(update={"unit_devices": self.unit_devices})
+
     def solve_options(self) -> dict[str, Any]:
         """Return the options of :func:`code_opt.solve` that are named alike."""
-        names = ("min_accuracy", "gap", "time_limit", "solver", "threads", "seed")
+        names = (
+            "min_accuracy",
+            "max_utilization",
+            "measured_only",
+            "gap",
+            "time_limit",
+            "solver",
+            "threads",
+            "seed",
+        )
         found = {name: getattr(self, name) for name in names}
         return {**found, "solver_options": dict(self.solver_options)}
 
     def shown(self) -> dict[str, Any]:
         """Return the options that a plan file names."""
-        names = ("min_accuracy", "demand", "unit_flops", "unit_bandwidth", "gap", "time_limit")
-        return {name: getattr(self, name) for name in names}
+        names = (
+            *("min_accuracy", "demand", "unit_flops", "unit_devices", "unit_bandwidth"),
+            *("max_utilization", "gap", "time_limit"),
+        )
+        found = {name: getattr(self, name) for name in names}
+        return {**found, "measured_only": True} if self.measured_only else found
 
 
 def check_amount(name: str, value: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -10,12 +9,12 @@ from typing import Any
 
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
+from code_opt.planning.analysis import Analysis
 from code_opt.planning.case import with_demands
 from code_opt.planning.columns import TableBuilder
 from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
 from code_opt.planning.least_cost import plan_least_cost
-from code_opt.planning.operation import finished_plan
-from code_opt.planning.plan import Plan, worst_status
+from code_opt.planning.plan import Plan
 from code_opt.planning.settings import PlanSettings
 from code_opt.registry import get_method, role_of
 from code_opt.solving import solve
@@ -59,7 +58,13 @@ def plan_sweep(
     variations = [parse_variation(v) if isinstance(v, str) else v for v in vary]
     if not variations:
         raise InputError("a sweep needs a field to vary")
-    begin = time.perf_counter()
+    table = TableBuilder(
+        "sweep",
+        "What happens while a field varies",
+        "field value method status reward bound gap throughput_per_s accuracy cost units "
+        "seconds message",
+    )
+    analysis = Analysis("sweep", instance, settings, table)
     options = {**settings.solve_options(), "objective": objective}
     # What reports progress stays here: it need not be fit to travel to another process.
     quiet = replace(settings, progress=None)
@@ -69,31 +74,18 @@ def plan_sweep(
         for value in variation.values:
             varied = with_demands(with_value(instance, variation.field, value), settings)
             jobs += [(variation.field, value, varied, m, options, quiet, max_loss) for m in methods]
-    table = TableBuilder(
-        "sweep",
-        "What happens while a field varies",
-        "field value method status reward bound gap throughput_per_s accuracy cost units "
-        "seconds message",
-    )
     if executor is None:
         for number, job in enumerate(jobs, start=1):
-            settings.tell(f"sweep: {number} of {len(jobs)}")
+            analysis.tell(f"sweep: {number} of {len(jobs)}")
             table.add(**_row(job))
     else:
-        settings.tell(f"sweep: {len(jobs)} solves")
+        analysis.tell(f"sweep: {len(jobs)} solves")
         table.add_all(executor.map(_row, jobs))
-    proven = [
-        row for row in table.rows if row["method"] == PLAN or role_of(str(row["method"])) == "exact"
-    ]
-    return finished_plan(
-        "sweep",
-        instance,
-        begin,
-        status=worst_status([row["status"] for row in proven or table.rows]),
-        gaps=[row["gap"] for row in proven],
-        settings={"objective": objective, "methods": ", ".join(methods), **settings.shown()},
-        tables=(table,),
-    )
+    is_proof = [row["method"] == PLAN or role_of(row["method"]) == "exact" for row in table.rows]
+    for row, proves in zip(table.rows, is_proof, strict=True):
+        if proves or not any(is_proof):
+            analysis.prove(row["status"], row["gap"] if proves else None)
+    return analysis.plan(objective=objective, methods=", ".join(methods))
 
 
 def _row(job: Job) -> dict[str, Any]:

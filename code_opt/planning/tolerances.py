@@ -4,7 +4,7 @@
 which is off by less than 4,000 * 2.2e-16 < 1e-12 of the sum. So a load is taken to fit a
 capacity if it exceeds it by at most ``NOISE`` of the load or of the capacity, whichever is
 larger; what exceeds it by more needs a unit more. One rule counts units by this
-(:meth:`code_opt.planning.case.Case.units_for`), and everything else follows it: the bound
+(:meth:`code_opt.planning.offers.Offers.units_for`), and everything else follows it: the bound
 N[i] of the program, its rows, which are relaxed by ``NOISE``, the heuristic and the units
 that are reported.
 

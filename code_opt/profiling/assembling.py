@@ -65,9 +65,12 @@ def make_instance(
                         "min_accuracy",
                         "max_latency",
                         "input_group",
+                        "origin",
                     }
                 ),
+                "input_bytes": preparation.input_bytes(settings),
                 "accuracy": profile.accuracy,
+                "samples": float(len(preparation.images(settings)[1])),
                 "connections": [
                     {
                         "source": source,
@@ -81,7 +84,11 @@ def make_instance(
                     for (source, target), connection in profile.connections.items()
                 ],
                 "measured_paths": [
-                    {"blocks": list(path), "accuracy": accuracy}
+                    {
+                        "blocks": list(path),
+                        "accuracy": accuracy,
+                        "samples": float(len(preparation.images(settings)[1])),
+                    }
                     for path, accuracy in sorted(accuracies[settings.id].items())
                 ],
             }

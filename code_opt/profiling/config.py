@@ -20,6 +20,7 @@ from code_opt.files import read_text
 from code_opt.instance import InstanceError, Link, Problem, Reward, Server
 from code_opt.instance.model import INPUT, OUTPUT, Identifier, Record
 from code_opt.instance.problems import Issue, hint, place_of, shown
+from code_opt.instance.records import SHAPES
 from code_opt.instance.structure import field_issue
 from code_opt.instance.yaml_text import YamlError, read_yaml
 
@@ -42,6 +43,15 @@ AdapterKind = Literal[
     "linear",
     "linear-grid",
 ]
+RESERVED_OPTIONS = (
+    "weights",
+    "weights_backbone",
+    "progress",
+    "num_classes",
+    "pretrained",
+    "checkpoint_path",
+)
+"""Options of an architecture that no file may set: see :mod:`code_opt.networks.factories`."""
 SearchMethod = Literal["code", "lns", "exact", "exhaustive", "random"]
 
 
@@ -68,13 +78,44 @@ class TrainingConfig(Record):
     augmentation: tuple[Literal["crop", "flip"], ...] = Field((), strict=False)
 
 
+class StateDictConfig(Record):
+    """How the weights in a file are named."""
+
+    key: str | None = Field(None, description="where in the file the state dict is")
+    rename: dict[str, str] = Field(
+        default_factory=dict, description="beginnings of names and what they become"
+    )
+    ignore: tuple[str, ...] = Field((), strict=False, description="beginnings of names left out")
+
+
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+class NormalizationConfig(Record):
+    """How pixels in [0, 1] are normalised: (value - mean) / deviation, by channel."""
+
+    mean: tuple[float, ...] = Field(min_length=1, max_length=3, strict=False)
+    deviation: tuple[Positive, ...] = Field(min_length=1, max_length=3, strict=False)
+
+
+class HeadConfig(Record):
+    """What the outputs of a pretrained network stand for."""
+
+    outputs: Count = Field(description="number of outputs")
+    classes: dict[str, Annotated[tuple[int, ...], Field(min_length=1, strict=False)]] = Field(
+        description="class: the numbers of its outputs, from 0 on"
+    )
+
+
 class ServiceConfig(Record):
     """One service: a network on a server, and the task that it was trained for."""
 
     id: Name = Field(description="id of the task")
     dnn: Name = Field(description="id of the network")
     server: Identifier
-    architecture: str = Field(description="network of torchvision.models")
+    architecture: str = Field(
+        description="network of torchvision.models, or package.module:factory"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="its arguments")
     changes: dict[str, Change | None] = Field(
         default_factory=dict, description="layers changed (null: dropped)"
@@ -90,7 +131,18 @@ class ServiceConfig(Record):
     )
     training: TrainingConfig | None = None
     weights: str | None = Field(
-        None, description="safetensors file instead of training, relative to CONFIG"
+        None,
+        description="file of weights instead of training, relative to CONFIG: .safetensors, or a "
+        "state dict",
+    )
+    state_dict: StateDictConfig | None = Field(
+        None, description="how to read the weights of others"
+    )
+    normalization: NormalizationConfig | None = Field(
+        None, description="null: mean and deviation of the training images"
+    )
+    head: HeadConfig | None = Field(
+        None, description="classes of a pretrained head; null: one output for every class"
     )
     seed: Seed | None = Field(None, description="of weights and training; null: the config's")
     demand: Annotated[float, Field(ge=0.0)] | None = None
@@ -99,6 +151,12 @@ class ServiceConfig(Record):
     min_accuracy: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     max_latency: Annotated[float, Field(gt=0.0)] | None = None
     input_group: Identifier | None = None
+    origin: Identifier | None = Field(
+        None, description="server at which images arrive; null: that of the network"
+    )
+    input_bytes: Annotated[float, Field(ge=0.0)] | None = Field(
+        None, description="bytes of an image as it is sent; null: the mean of the encoded images"
+    )
 
 
 class ConnectionsConfig(Record):
@@ -244,7 +302,7 @@ def parse_config(
     return config
 
 
-_TAGS = {"power", "logistic", "exponential", "constrained-float", "float", "literal['standalone']"}
+_TAGS = {*SHAPES, "constrained-float", "float", "literal['standalone']"}
 """Parts of pydantic's locations that name an alternative, not a field."""
 
 
@@ -321,6 +379,10 @@ class _Consistency:
             self._add(
                 (*place, "server"), f"no such server{hint(service.server, servers)}", service.server
             )
+        if service.origin is not None and service.origin not in servers:
+            self._add(
+                (*place, "origin"), f"no such server{hint(service.origin, servers)}", service.origin
+            )
         if service.dataset not in datasets:
             self._add(
                 (*place, "dataset"),
@@ -335,9 +397,27 @@ class _Consistency:
             self._add(place, "give either training or weights")
         if service.input[0] not in (1, 3):
             self._add((*place, "input", 0), "images have 1 or 3 channels", service.input[0])
-        for forbidden in ("weights", "weights_backbone", "progress", "num_classes"):
+        for forbidden in RESERVED_OPTIONS:
             if forbidden in service.options:
                 self._add((*place, "options", forbidden), "cannot be set here")
+        for name in ("state_dict", "head"):
+            if getattr(service, name) is not None and service.weights is None:
+                self._add((*place, name), "is about weights that are loaded: give weights")
+        if service.normalization is not None:
+            for name in ("mean", "deviation"):
+                if len(getattr(service.normalization, name)) != service.input[0]:
+                    self._add(
+                        (*place, "normalization", name),
+                        f"needs one number for every channel of input: {service.input[0]}",
+                    )
+        if service.head is not None:
+            for name, outputs in service.head.classes.items():
+                if not all(0 <= output < service.head.outputs for output in outputs):
+                    self._add(
+                        (*place, "head", "classes", name),
+                        f"outputs are numbered 0 to {service.head.outputs - 1}",
+                        list(outputs),
+                    )
         if service.groups is not None and len(service.groups) < 2:
             self._add((*place, "groups"), "must have at least two classes")
 
@@ -368,13 +448,19 @@ class _Consistency:
                     )
 
 
+WEIGHTS = (".safetensors", ".pt", ".pth", ".bin")
+"""Endings of files of weights."""
+
+
 def resolve_weights(config_path: Path, weights: str) -> Path:
     """Return a weights file given relative to CONFIG.
 
     Raises:
-        InputError: it is no safetensors file.
+        InputError: there is no such file.
     """
     path = config_path.resolve().parent / weights
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise InputError(f"{config_path}: weights {weights!r}: no such .safetensors file")
+    if path.suffix not in WEIGHTS or not path.is_file():
+        raise InputError(
+            f"{config_path}: weights {weights!r}: no such file ending in {', '.join(WEIGHTS)}"
+        )
     return path

@@ -43,7 +43,7 @@ from code_opt.profiling.prediction import (
     fitted,
     sort_of,
 )
-from code_opt.profiling.preparation import Place, Preparation, Report, silent
+from code_opt.profiling.preparation import Place, Preparation, Report, outputs_of, silent
 from code_opt.profiling.searching import Search, SearchResult
 
 RANDOM_SEEDS = 5
@@ -378,13 +378,14 @@ def _write_bundle(measuring: Measuring, folder: Path) -> None:
             DnnEntry(
                 id=settings.dnn,
                 architecture=settings.architecture,
-                classes=len(service.classes),
+                classes=len(service.classes) if settings.head is None else settings.head.outputs,
                 options=settings.options,
                 changes=settings.changes,
                 input=settings.input,
                 blocks=settings.blocks,
                 cuts=settings.cuts,
                 flops=tuple(cost.flops for cost in service.costs),
+                outputs=outputs_of(settings, service.classes),
             )
         )
         known = measuring.tasks[task]

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from code_opt.errors import InputError
 from code_opt.networks.cost import BlockCost
-from code_opt.networks.images import Images, ImageSource, Normalization, load_images
-from code_opt.networks.services import load_tensors, load_weights, make_trunk, save_tensors
+from code_opt.networks.factories import code_of
+from code_opt.networks.heads import Outputs
+from code_opt.networks.images import (
+    Images,
+    ImageSource,
+    Normalization,
+    load_images,
+    mean_encoded_size,
+)
+from code_opt.networks.memory import MOST_IN_MEMORY, ActivationMemory
+from code_opt.networks.services import (
+    load_state_dict,
+    load_tensors,
+    load_weights,
+    make_trunk,
+    save_tensors,
+)
 from code_opt.networks.stitching import (
     Activations,
     Stitcher,
@@ -60,6 +75,8 @@ class Place:
     """Folder of the data sets."""
     device: str
     """"cpu" or "cuda"."""
+    memory: int = MOST_IN_MEMORY
+    """Bytes of activations that a process keeps in memory, of all tasks together."""
 
     @property
     def work(self) -> Path:
@@ -67,14 +84,21 @@ class Place:
         return self.out / "work"
 
 
-def make_place(config_path: Path, out: Path, data: Path, device: str, threads: int) -> Place:
+def make_place(
+    config_path: Path,
+    out: Path,
+    data: Path,
+    device: str,
+    threads: int,
+    memory: int = MOST_IN_MEMORY,
+) -> Place:
     """Return a place; torch uses so many threads from here on.
 
     Raises:
         InputError: there is no such device.
     """
     use_threads(threads)
-    return Place(config_path, out, data, choose_device(device))
+    return Place(config_path, out, data, choose_device(device), memory)
 
 
 @dataclass(frozen=True)
@@ -104,12 +128,14 @@ class Preparation:
         self.services: dict[str, Service] = {}
         self._files: dict[str, Path] = {}
         self._splits: dict[Any, tuple[Images, Images]] = {}
+        self._sizes: dict[ImageSource, float] = {}
         self._check()
         for i, service in enumerate(config.services):
             self.services[service.id] = self._made(service, report)
             report("services", i + 1, len(config.services))
         self.trunks = {s.config.dnn: s.trunk for s in self.services.values()}
         self._stitchers: dict[str, Stitcher] = {}
+        self._memory = ActivationMemory(place.memory, folder=place.work)
 
     def _check(self) -> None:
         """Find what only networks and data can tell, before any training.
@@ -124,9 +150,16 @@ class Preparation:
                 _check_classes(train, validation)
                 architecture = architecture_of(service, len(train.classes))
                 network = build_network(architecture, device="meta")
-                make_trunk(service.dnn, network, service.input, service.blocks, service.cuts)
+                make_trunk(
+                    service.dnn,
+                    network,
+                    service.input,
+                    service.blocks,
+                    service.cuts,
+                    outputs_of(service, train.classes),
+                )
                 if service.weights is not None:
-                    resolve_weights(self.place.config_path, service.weights)
+                    load_weights(network, *self._weights(service, network))
                 if service.training is not None:
                     check_trainable(network, architecture, min(service.training.batch, len(train)))
                 if len(train) < self.config.adapters.images:
@@ -161,22 +194,50 @@ class Preparation:
             )
         return self._splits[*parts, groups]
 
+    def input_bytes(self, service: ServiceConfig) -> float:
+        """Return the bytes of an image of a service as it is sent.
+
+        That of the config, or the mean size of the data set's encoded images; an input group sends
+        the largest of its services, since all of them look at one image.
+        """
+        group = [
+            other
+            for other in self.config.services
+            if other is service
+            or (service.input_group is not None and other.input_group == service.input_group)
+        ]
+        return max(
+            self._encoded(other) if other.input_bytes is None else other.input_bytes
+            for other in group
+        )
+
+    def _encoded(self, service: ServiceConfig) -> float:
+        source = source_of(self.config, service, self.place.data)
+        if source not in self._sizes:
+            self._sizes[source] = mean_encoded_size(source)
+        return self._sizes[source]
+
     def _made(self, service: ServiceConfig, report: Report) -> Service:
         """Train or load a service network, or find it among what was made before."""
         train, _ = self.images(service)
         architecture = architecture_of(service, len(train.classes))
         seed = self.config.seed if service.seed is None else service.seed
-        normalization = Normalization(*train.statistics)
+        normalization = normalization_of(service, train)
         weights_hash = None
         if service.weights is not None:
             path = resolve_weights(self.place.config_path, service.weights)
             weights_hash = hashlib.sha256(path.read_bytes()).hexdigest()
         layers = service.model_dump(include={"architecture", "options", "changes", "input"})
+        code = code_of(service.architecture)
+        if code is not None:
+            layers["code"] = code
         key = key_of(
             "service",
             layers,
             service.model_dump(include={"dnn", "training"}),
             weights_hash,
+            service.model_dump(include={"state_dict", "head"}, exclude_none=True),
+            normalization,
             train.digest,
             seed,
             self.config.precision,
@@ -197,7 +258,16 @@ class Preparation:
         network = build_network(architecture, seed)
         load_weights(network, load_tensors(file), str(file))
         network.to(self.place.device)
-        trunk, costs = make_trunk(service.dnn, network, service.input, service.blocks, service.cuts)
+        trunk, costs = make_trunk(
+            service.dnn,
+            network,
+            service.input,
+            service.blocks,
+            service.cuts,
+            outputs_of(service, train.classes),
+        )
+        for block in trunk.blocks:  # what cutting adds, too
+            block.to(self.place.device)
         weights = fingerprint(trunk.blocks)
         return Service(
             config=service,
@@ -234,8 +304,7 @@ class Preparation:
         train, _ = self.images(service)
         losses: list[float] = []
         if service.weights is not None:
-            path = resolve_weights(self.place.config_path, service.weights)
-            load_weights(network, load_tensors(path), str(path))
+            load_weights(network, *self._weights(service, network))
         elif service.training is not None:
             options = service.training
             plan = TrainingPlan(
@@ -261,6 +330,14 @@ class Preparation:
             "images": len(train),
         }
 
+    def _weights(self, service: ServiceConfig, network: Any) -> tuple[dict[str, Any], str]:
+        """Return the weights that a service names, for a network, and the name of their file."""
+        assert service.weights is not None
+        path = resolve_weights(self.place.config_path, service.weights)
+        how = service.state_dict
+        options = {} if how is None else how.model_dump()
+        return load_state_dict(path, network, **options), str(path)
+
     def state(self, task: str) -> dict[str, Any]:
         """Return the frozen weights and statistics of a service, by name."""
         return load_tensors(self._files[task])
@@ -269,7 +346,9 @@ class Preparation:
         """Return what measures the paths of a task."""
         if task not in self._stitchers:
             service = self.services[task]
-            activations = Activations(self.trunks, self.task_images(task), self.place.device)
+            activations = Activations(
+                self.trunks, self.task_images(task), self.place.device, self._memory
+            )
             self._stitchers[task] = Stitcher(service.config.dnn, activations, self.plan())
         return self._stitchers[task]
 
@@ -307,11 +386,41 @@ def architecture_of(service: ServiceConfig, classes: int) -> Architecture:
     """Return the network that a service asks for."""
     return Architecture(
         name=service.architecture,
-        classes=classes,
+        classes=classes if service.head is None else service.head.outputs,
         input_shape=service.input,
         options=service.options,
         changes=service.changes,
     )
+
+
+def normalization_of(service: ServiceConfig, train: Images) -> Normalization:
+    """Return how a service's images are normalised: as it says, else as its training images."""
+    said = service.normalization
+    return (
+        Normalization(*train.statistics)
+        if said is None
+        else Normalization(said.mean, said.deviation)
+    )
+
+
+def outputs_of(service: ServiceConfig, classes: Sequence[str]) -> Outputs | None:
+    """Return the outputs that stand for every class, None where each class has one.
+
+    Raises:
+        InputError: the head's classes are not these.
+    """
+    if service.head is None:
+        return None
+    known = service.head.classes
+    if set(known) != set(classes):
+        missing = ", ".join(sorted(set(classes) - set(known))[:5])
+        unknown = ", ".join(sorted(set(known) - set(classes))[:5])
+        raise InputError(
+            "head.classes must name the classes of the data set"
+            + f"; missing: {missing}" * bool(missing)
+            + f"; unknown: {unknown}" * bool(unknown)
+        )
+    return tuple(tuple(known[name]) for name in classes)
 
 
 def source_of(config: ProfileConfig, service: ServiceConfig, data: Path) -> ImageSource:

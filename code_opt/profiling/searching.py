@@ -272,4 +272,4 @@ class _Trained:
         return True
 
     def _blocks(self, task: int, arcs: tuple[int, ...]) -> Path:
-        return tuple(self._graphs[task].arcs[arc].head for arc in arcs[:-1])
+        return self._graphs[task].blocks(arcs)

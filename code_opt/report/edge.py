@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from code_opt.instance import Instance
-from code_opt.instance.model import IDENTITY, INPUT, OUTPUT, Dnn
+from code_opt.instance.model import IDENTITY, INPUT, OUTPUT, Dnn, GivenPath
 from code_opt.report.drawing import (
     Circle,
     Curve,
@@ -30,6 +30,7 @@ from code_opt.report.drawing import (
     shortened,
     text_width,
 )
+from code_opt.report.numbers import server_amount
 from code_opt.result import LinkResult, Result, ServerResult, TaskResult
 from code_opt.text import amount, duration, number
 
@@ -229,7 +230,10 @@ class _Edge:
 
     def drawing(self, name: str, description: str) -> Drawing:
         shapes: list[Shape] = [self._band(server.id) for server in self.servers]
-        groups = [self._path(path.task, path.path) for path in self.paths]
+        groups = [
+            self._path(path.task, GivenPath.of(path.path, path.accuracy_source))
+            for path in self.paths
+        ]
         shapes += [Group(tuple(under), key=key, kind="path") for key, under, _ in groups]
         for server in self.servers:
             shapes += self._header(server.id)
@@ -253,11 +257,11 @@ class _Edge:
     def _band(self, server: str) -> Shape:
         top, height = self.tops[server], self.heights[server]
         load = self.loads.get(server)
-        capacity = next(s.flops for s in self.servers if s.id == server)
-        title = f"{server}: {amount(capacity, 'FLOP/s')}"
+        found = next(s for s in self.servers if s.id == server)
+        title = f"{server}: {server_amount(found.flops, found.devices)}"
         if load is not None:
-            of = amount(load.capacity, "FLOP/s")
-            title = f"{server}: {amount(load.load, 'FLOP/s')} of {of}"
+            of = server_amount(load.capacity, load.devices)
+            title = f"{server}: {server_amount(load.load, load.busy_devices)} of {of}"
         style = Style(fill="panel", stroke="line")
         return Rect(1, top, self.width - 2, height, style, 8, title=title)
 
@@ -340,7 +344,9 @@ class _Edge:
                 continue
             prefix: tuple[Any, ...] = (group,)
             for a, b in zip((INPUT, *path.path), path.path, strict=False):
-                share = self.shares.get((path.task, a, b), IDENTITY)
+                share: str | None = IDENTITY
+                if path.accuracy_source != "given":
+                    share = self.shares.get((path.task, a, b), IDENTITY)
                 prefix = (*prefix, a, b, share if share is not None else ("own", path.task))
                 found.setdefault((b, prefix), []).append(path.task)
         bands: list[Shape] = []
@@ -373,7 +379,8 @@ class _Edge:
         over: list[Shape] = []
         first, last = self.ends[task]
         start, end = self.blocks[path[0]], self.blocks[path[-1]]
-        entry = path[0] != first and (task, INPUT, path[0]) not in self.given
+        alone = isinstance(path, GivenPath)
+        entry = not alone and path[0] != first and (task, INPUT, path[0]) not in self.given
         y = start.lanes[index]
         x = start.x - 12
         under += self._step((x, y), (start.x, y), entry, color, line)
@@ -392,7 +399,7 @@ class _Edge:
             over.append(Curve((place.x, lane), ((place.right, lane),), line))
         y = end.lanes[index]
         x = end.right + 11
-        exits = path[-1] != last and (task, path[-1], OUTPUT) not in self.given
+        exits = not alone and path[-1] != last and (task, path[-1], OUTPUT) not in self.given
         under += self._step((end.right, y), (x, y), exits, color, line)
         if exits:
             over.append(_diamond((x - 1.0, y), color))

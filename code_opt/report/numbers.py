@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from code_opt.result import TOLERANCE
-from code_opt.text import number, percent
+from code_opt.text import amount, number, percent
 
 
 def short(value: float) -> str:
@@ -21,6 +21,13 @@ def gap(value: float | None) -> str:
     if value is None:
         return "–"
     return "0" if value <= TOLERANCE else percent(value, up=True).removesuffix(" %")
+
+
+def server_amount(flops: float | None, devices: float | None) -> str:
+    """Return a load or capacity of a server: in FLOP/s, or in devices where it has none."""
+    if flops is not None:
+        return amount(flops, "FLOP/s")
+    return "–" if devices is None else f"{devices:.4g} devices"
 
 
 def relative(value: float | None, base: float | None, unit: bool = True) -> str:

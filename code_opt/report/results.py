@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from code_opt.instance import Instance
 from code_opt.instance.model import OUTPUT
@@ -34,8 +34,8 @@ from code_opt.report.charts import Axis, Dot, RowSeries, Series, Value, row_char
 from code_opt.report.drawing import Drawing
 from code_opt.report.edge import draw_edge
 from code_opt.report.material import Material, Shown
-from code_opt.report.numbers import figure, gap, points, relative, short
-from code_opt.result import TOLERANCE
+from code_opt.report.numbers import figure, gap, points, relative, server_amount, short
+from code_opt.result import TOLERANCE, Result, TaskResult
 from code_opt.text import amount, duration, number, percent, plain, seconds, si
 from code_opt.wording import PathWords, after_change, chosen, reading
 
@@ -75,122 +75,116 @@ def results_sections(material: Material) -> list[Section]:
 
 def introduction(material: Material) -> list[Block]:
     """Return what a reader in a hurry should see: warnings, large figures, sentences."""
-    blocks: list[Block] = []
+    results = [shown.result for shown in material.results]
+    best = chosen(results)
+    blocks = [*_stale_or_wrong(material), *_stale_plans(material), *_without_digest(material)]
+    if best is not None:
+        blocks.append(Tiles((*_totals(best, results), *_compared(best, results))))
+    if results:
+        blocks.append(Items(tuple(reading(results, material.confirmed))))
+    return [*blocks, *_messages(material)]
+
+
+_FEW_VIOLATIONS = 12
+"""Violations of a result that are shown."""
+
+
+def _stale_or_wrong(material: Material) -> Iterator[Block]:
+    """Yield warnings of results whose instance changed, or that fail the check."""
     for shown in material.results:
+        result = shown.result
         if shown.is_stale:
             holds, lost = after_change(
-                shown.result.status,
-                shown.result.bound,
-                shown.result.gap,
-                holds_anything=shown.result.has_solution,
+                result.status,
+                result.bound,
+                result.gap,
+                holds_anything=result.has_solution,
                 is_else_confirmed=True,
             )
-            blocks.append(
-                Callout(
-                    f"{shown.label} ({shown.file}) was found before the instance changed "
-                    f"({', '.join(shown.changed or ())})",
-                    (f"Still holds: {holds}.", f"Not confirmed: {lost}."),
-                )
+            yield Callout(
+                f"{shown.label} ({shown.file}) was found before the instance changed "
+                f"({', '.join(shown.changed or ())})",
+                (f"Still holds: {holds}.", f"Not confirmed: {lost}."),
             )
         elif shown.violations:
             texts = [plain(violation) for violation in shown.violations]
-            few = 12
-            if len(texts) > few:
-                texts = [*texts[:few], f"and {len(texts) - few} more"]
-            blocks.append(
-                Callout(
-                    f"{shown.label} ({shown.file}) does not pass the independent check: do not "
-                    "act on it",
-                    tuple(texts),
-                )
+            if len(texts) > _FEW_VIOLATIONS:
+                more = len(texts) - _FEW_VIOLATIONS
+                texts = [*texts[:_FEW_VIOLATIONS], f"and {more} more"]
+            yield Callout(
+                f"{shown.label} ({shown.file}) does not pass the independent check: do not "
+                "act on it",
+                tuple(texts),
             )
-    blocks += [
-        Callout(
-            f"The plan {plain(one.path.name)} was made before the instance changed "
-            f"({', '.join(one.changed)})",
-            ("Nothing in it is confirmed for the instance as it is now; plan it again.",),
-        )
-        for one in material.plans
-        if one.changed
-    ]
+
+
+def _stale_plans(material: Material) -> Iterator[Block]:
+    """Yield warnings of plans whose instance changed."""
+    for one in material.plans:
+        if one.changed:
+            yield Callout(
+                f"The plan {plain(one.path.name)} was made before the instance changed "
+                f"({', '.join(one.changed)})",
+                ("Nothing in it is confirmed for the instance as it is now; plan it again.",),
+            )
+
+
+def _without_digest(material: Material) -> Iterator[Block]:
+    """Yield a note on files that do not say for which instance they were made."""
     unknown = [s.file for s in material.results if s.changed is None]
     unknown += [plain(one.path.name) for one in material.plans if one.changed is None]
     if unknown:
         text = "Whether the instance changed since cannot be told: they keep no digest of it."
-        blocks.append(Callout(f"Written by an older version: {_few(unknown)}", (text,), "note"))
-    results = [shown.result for shown in material.results]
-    best = chosen(results)
+        yield Callout(f"Written by an older version: {_few(unknown)}", (text,), "note")
+
+
+def _totals(best: Result, results: Sequence[Result]) -> Iterator[Tile]:
+    """Yield the totals of the best result, beside those without coordination."""
     local = next((r for r in results if r.method == "local" and r.has_solution), None)
-    if best is not None:
-        tiles = []
-        if best.reward is not None:
-            proof = (
-                "proven optimal"
-                if best.status == "optimal"
-                else "not proven"
-                if best.gap is None
-                else f"at most {percent(best.gap, up=True)} below the best"
-            )
-            value = {"reward": best.reward, "throughput": best.throughput}.get(best.objective)
-            tiles.append(
-                Tile(
-                    short(value if value is not None else best.accuracy or 0.0),
-                    f"{best.objective} of {best.method}",
-                    proof,
-                )
-            )
-        if best.throughput is not None:
-            tiles.append(
-                Tile(
-                    f"{short(best.throughput)}/s",
-                    "throughput",
-                    f"{relative(best.throughput, local.throughput)} against no coordination"
-                    if local is not None and local is not best and local.throughput
-                    else "inferences per second, all tasks",
-                )
-            )
-        if best.accuracy is not None:
-            tiles.append(
-                Tile(
-                    f"{best.accuracy:.4f}",
-                    "average accuracy",
-                    f"{points(best.accuracy, local.accuracy)} points against no coordination"
-                    if local is not None and local is not best and local.accuracy is not None
-                    else "weighted over the tasks",
-                )
-            )
-        for heuristic in results:
-            if role_of(heuristic.method) != "heuristic" or heuristic is best:
-                continue
-            if heuristic.value is None or not heuristic.has_solution or not best.value:
-                continue
-            off = 1.0 - heuristic.value / best.value
-            tiles.append(
-                Tile(
-                    "same" if abs(off) <= TOLERANCE else f"−{percent(off)}",
-                    f"{best.objective} of {heuristic.method}",
-                    f"against {best.method}, in {seconds(heuristic.seconds)} s "
-                    f"instead of {seconds(best.seconds)} s",
-                )
-            )
-        blocks.append(Tiles(tuple(tiles)))
-    if results:
-        blocks.append(Items(tuple(reading(results, material.confirmed))))
-        messages = [
-            (shown.label, line)
-            for shown in material.results
-            if shown.result.message
-            for line in [shown.result.message]
-        ]
-        if messages:
-            blocks.append(
-                Callout(
-                    "What the methods say",
-                    tuple(f"{label}: {text}" for label, text in dict(messages).items()),
-                    "note",
-                )
-            )
-    return blocks
+    other = None if local is best else local
+    if best.reward is not None:
+        proof = "not proven"
+        if best.status == "optimal":
+            proof = "proven optimal"
+        elif best.gap is not None:
+            proof = f"at most {percent(best.gap, up=True)} below the best"
+        value = {"reward": best.reward, "throughput": best.throughput}.get(best.objective)
+        shown = value if value is not None else best.accuracy or 0.0
+        yield Tile(short(shown), f"{best.objective} of {best.method}", proof)
+    if best.throughput is not None:
+        meaning = "inferences per second, all tasks"
+        if other is not None and other.throughput:
+            meaning = f"{relative(best.throughput, other.throughput)} against no coordination"
+        yield Tile(f"{short(best.throughput)}/s", "throughput", meaning)
+    if best.accuracy is not None:
+        meaning = "weighted over the tasks"
+        if other is not None and other.accuracy is not None:
+            meaning = f"{points(best.accuracy, other.accuracy)} points against no coordination"
+        yield Tile(f"{best.accuracy:.4f}", "average accuracy", meaning)
+
+
+def _compared(best: Result, results: Sequence[Result]) -> Iterator[Tile]:
+    """Yield how far the heuristics stayed behind the best result, and how long each took."""
+    for heuristic in results:
+        if role_of(heuristic.method) != "heuristic" or heuristic is best:
+            continue
+        if heuristic.value is None or not heuristic.has_solution or not best.value:
+            continue
+        off = 1.0 - heuristic.value / best.value
+        yield Tile(
+            "same" if abs(off) <= TOLERANCE else f"−{percent(off)}",
+            f"{best.objective} of {heuristic.method}",
+            f"against {best.method}, in {seconds(heuristic.seconds)} s "
+            f"instead of {seconds(best.seconds)} s",
+        )
+
+
+def _messages(material: Material) -> Iterator[Block]:
+    """Yield what the methods say."""
+    messages = {s.label: s.result.message for s in material.results if s.result.message}
+    if messages:
+        texts = tuple(f"{label}: {text}" for label, text in messages.items())
+        yield Callout("What the methods say", texts, "note")
 
 
 # ---- the edge --------------------------------------------------------------------------------
@@ -298,7 +292,7 @@ def use_of_connections(shown: Shown, material: Material) -> str:
     native = {task.id: task.dnn for task in instance.tasks}
     borrowing = skipping = leaving = coordinated = 0
     for row in shown.result.tasks:
-        runs = words(row.task, row.path)
+        runs = words.of(row)
         inner = [run for run in runs if run.blocks]
         dnns = [dnn_of.get(run.blocks[0]) for run in inner]
         coordinated += len(runs) > 1
@@ -357,13 +351,13 @@ def _side(
     return Side(tuple(figures), "Paths by method, side by side")
 
 
-def path_text(words: PathWords, task: str, path: Sequence[str]) -> str:
+def path_text(words: PathWords, row: TaskResult) -> str:
     """Return a path in a line of text."""
-    runs = words(task, path)
+    runs = words.of(row)
     text = runs[0].text if runs else ""
     for run in runs[1:]:
         text += (" ⇒ " if run.learned else " → ") + run.text
-    return f"{text} (native)" if len(runs) == 1 else text
+    return f"{text} ({words.name(row.task, row.path)})" if len(runs) == 1 else text
 
 
 def _line(shown: Shown, task: str, material: Material) -> str:
@@ -371,7 +365,7 @@ def _line(shown: Shown, task: str, material: Material) -> str:
     if row is None:
         return f"{shown.label}: no path"
     return (
-        f"{shown.label}: {path_text(material.words, task, row.path)}, {short(row.rate)}/s, "
+        f"{shown.label}: {path_text(material.words, row)}, {short(row.rate)}/s, "
         f"accuracy {row.accuracy:.4f} ({row.accuracy_source}), {duration(row.latency)}"
     )
 
@@ -567,14 +561,12 @@ def _paths(material: Material) -> list[Block]:
     return blocks
 
 
-def runs_of(
-    words: PathWords, instance: Instance, task: str, path: Sequence[str]
-) -> tuple[Run, ...]:
+def runs_of(words: PathWords, instance: Instance, row: TaskResult) -> tuple[Run, ...]:
     """Return a path as runs with their servers."""
     host = {b.id: d.server for d in instance.dnns for b in d.blocks}
     return tuple(
         Run(run.text, host.get(run.blocks[0], "?") if run.blocks else None, run.learned)
-        for run in words(task, path)
+        for run in words.of(row)
     )
 
 
@@ -605,7 +597,7 @@ def _path_table(material: Material, shown: Sequence[Shown], caption: str) -> Tab
                     (
                         Cell(f"{i + 1}. {task.id}", span=0 if number_here else len(here)),
                         Cell(s.label),
-                        Cell(runs=runs_of(words, instance, task.id, row.path)),
+                        Cell(runs=runs_of(words, instance, row)),
                         Cell(figure(row.rate)),
                         Cell(f"{row.accuracy:.4f}"),
                         Cell(row.accuracy_source),
@@ -637,7 +629,7 @@ def _load(material: Material) -> list[Block]:
                     Value(
                         found[name].utilization,
                         f"{name}, {s.label}: {100 * found[name].utilization:.1f} % of "
-                        f"{amount(found[name].capacity, 'FLOP/s')}",
+                        f"{server_amount(found[name].capacity, found[name].devices)}",
                     )
                     if name in found
                     else Value(None)
@@ -665,12 +657,21 @@ def _load(material: Material) -> list[Block]:
 
 def _server_table(shown: Sequence[Shown], rows: Sequence[str]) -> Block:
     found = [{r.server: r for r in s.result.servers} for s in shown]
-    columns = [Column("Server"), Column("Capacity", "FLOP/s", figures=True)]
+    every = [row for f in found for row in f.values()]
+    # FLOP/s tell all of one device; else devices are shown, too.
+    has_flops = any(row.capacity is not None for row in every)
+    has_devices = any(row.capacity is None or row.devices not in (None, 1.0) for row in every)
+    columns = [Column("Server")]
+    columns += [Column("Devices", figures=True)] if has_devices else []
+    columns += [Column("Capacity", "FLOP/s", figures=True)] if has_flops else []
     columns += [Column(s.label) for s in shown]
     lines = []
     for name in rows:
         known = [f[name] for f in found if name in f]
-        cells = [Cell(name), Cell(si(known[0].capacity) if known else "–")]
+        capacity, devices = (known[0].capacity, known[0].devices) if known else (None, None)
+        cells = [Cell(name)]
+        cells += [Cell("–" if devices is None else si(devices))] if has_devices else []
+        cells += [Cell("–" if capacity is None else si(capacity))] if has_flops else []
         cells += [_share(f[name].utilization) if name in f else Cell("–") for f in found]
         lines.append(Row(tuple(cells)))
     table = Table("Utilisation of servers by method", tuple(columns), tuple(lines))

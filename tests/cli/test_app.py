@@ -39,6 +39,7 @@ def test_every_method_runs_by_default_and_is_shown(answer, capsys) -> None:
         "min_accuracy": None,
         "min_throughput": None,
         "latency_percentile": None,
+        "max_utilization": None,
         "solver": "highs",
         "time_limit": None,
         "gap": 1e-4,

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from tests.evaluation.executed import (
     assert_answered_like,
     unpaced,
 )
+from tests.evaluation.test_inputs import two_sites
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data"
@@ -78,6 +80,19 @@ def test_an_activation_crosses_a_link():
         assert at - trace.born[which][0] >= 0.05 + 0.02 * number - 1e-6
 
 
+def test_inputs_cross_links_in_their_own_time():
+    subject, streams = prepared(two_sites(input_group="camera"))
+    (sent,) = [s for s in streams if s.route.tasks == ("t",)]
+    assert [(s.server, len(s.parts)) for s in sent.route.segments] == [("gate", 0), ("hall", 1)]
+    with edge_of(subject, streams) as edge:
+        edge.begin()
+        trace = edge.drive(0, streams, Inputs(streams, 10))
+    assert_all_answered_once(trace, 10)
+    which = streams.index(sent)
+    for number, at, _ in trace.answers[which][0]:  # 100 ms on the link, 10 ms of way, 20 ms of work
+        assert at - trace.born[which][0] >= 0.13 + 0.1 * number - 1e-6
+
+
 @pytest.fixture(scope="module")
 def quick(digits) -> Subject:
     """The digits on servers that are not held back by any pace."""
@@ -101,6 +116,23 @@ def test_the_edge_answers_like_the_assembled_network(quick, results):
             first += len(streams)
 
 
+def test_images_that_are_sent_are_answered_like_the_assembled_network(digits):
+    data = digits.to_dict()
+    for task in data["tasks"]:
+        task |= {"input_bytes": 300.0, "origin": "edge-b"}
+    folder = DATA / "digits" / "instance.json"
+    subject = unpaced(digits.replace(tasks=data["tasks"]), bundle_of(digits, folder))
+    result = solve(subject.instance, "local")
+    streams = subject.streams(result, 100)
+    assert any(not segment.parts for one in streams for segment in one.route.segments)
+    fits = PathFits(subject, "cpu", fine_tune=False)
+    with edge_of(subject, streams) as edge:
+        edge.begin()
+        trace = edge.drive(0, streams, Inputs(streams, 100))
+    assert_all_answered_once(trace, 100)
+    assert_answered_like(fits.network(result), streams, trace)
+
+
 def test_slow_tasks_are_watched_for_longer():
     assert _long_enough(2.0, [100.0, 30.0]) == 2.0
     assert _long_enough(2.0, [100.0, 10.0]) == 4.0
@@ -121,6 +153,28 @@ def test_slow_motion_leaves_room_for_computing():
     assert slow < 0.05
     edge.seconds = dict.fromkeys(visits, 2.0)
     assert edge.slow_motion(0, streams) == pytest.approx(slow / 2.0, rel=0.01)
+
+
+def test_slow_motion_budgets_the_one_gpu_that_all_servers_share(monkeypatch):
+    subject, streams = prepared(two_servers())
+    edge = edge_of(subject, streams)
+    visits = [
+        (k, v) for k, stream in enumerate(streams) for v in stream.route.visits()
+    ]  # fmt: skip
+    edge.seconds = dict.fromkeys(visits, 1.0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    apart = edge.slow_motion(0, streams)
+    edge.specs = {server: replace(spec, device="cuda") for server, spec in edge.specs.items()}
+    together = edge.slow_motion(0, streams)
+    rates = dict.fromkeys(edge.specs, 0.0)
+    for stream in streams:
+        for visit in stream.route.visits():
+            rates[stream.route.segments[visit].server] += stream.route.rate
+    assert len(rates) == 2
+    # Apart, the fuller server limits the pace; on one GPU both together do.
+    expected = max(rates.values()) / sum(rates.values())
+    assert together / apart == pytest.approx(expected, rel=0.01)
+    assert expected < 0.95
 
 
 # What dies

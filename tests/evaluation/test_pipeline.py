@@ -156,16 +156,32 @@ def test_reduced_numbers_are_measured_too(subject, results):
 def test_a_full_device_halves_the_batch(subject, results, monkeypatch):
     original = device._measure
 
-    def small(network, natives, inputs, routes, flops, on, dtype, batch, halved, seconds):
+    def small(network, natives, inputs, routes, flops, on, dtype, batch, seconds):
         if batch > 8:
             raise torch.OutOfMemoryError("no room")
-        return original(
-            network, natives, inputs, routes, flops, on, dtype, batch, halved, seconds
-        )  # fmt: skip
+        return original(network, natives, inputs, routes, flops, on, dtype, batch, seconds)
 
     monkeypatch.setattr(device, "_measure", small)
     found = evaluate(subject, {"exact": results["exact"]}, QUICK)
     assert (found.results[0].device.batch, found.results[0].device.halved) == (8, 2)
+
+
+def test_images_go_to_the_device_batch_by_batch_and_fewer_where_it_is_full(subject):
+    images = subject.images("digit", "test")
+    network = torch.nn.Sequential(*subject.bundle.trunk("alexnet").blocks)
+    batches = []
+
+    class Full(torch.nn.Module):
+        def forward(self, x):
+            batches.append(len(x))
+            if len(x) > 100:
+                raise torch.OutOfMemoryError("no room")
+            return network(x)
+
+    expected = subject.answers(network, "digit", images, "cpu")
+    assert expected.mean() > 0.9
+    assert (subject.answers(Full(), "digit", images, "cpu") == expected).all()
+    assert batches == [250, 125, *[62] * 5, 360 - 5 * 62]
 
 
 def test_solve_evaluate_solve_converges(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from code_opt import load_instance, solve
+from code_opt.errors import InputError
 from code_opt.evaluation.flow import Flow, Run, streams_of
 from code_opt.evaluation.routes import loads
 from code_opt.evaluation.simulation import SimulatedEdge, simulate
@@ -39,6 +40,48 @@ def test_a_queue_by_hand():
     one = stream(instance, {"a": ["a/0"]}, 1.0)
     ((times,),) = ended(instance, [one], At(1.0, 1.05, 1.5, 1.5, answers=4))
     assert times == pytest.approx([1.2, 1.4, 1.7, 1.9])
+
+
+def with_devices(instance, **changes):
+    return instance.replace(servers=[s.model_dump() | changes for s in instance.servers])
+
+
+def test_a_queue_of_two_devices_by_hand():
+    """Each takes 0.4 s, since the FLOP/s are those of both; who comes first is served first."""
+    instance = with_devices(one_server(200.0), devices=2)
+    one = stream(instance, {"a": ["a/0"]}, 1.0)
+    ((times,),) = ended(instance, [one], At(1.0, 1.05, 1.5, 1.5, 1.5, answers=5))
+    assert times == pytest.approx([1.4, 1.45, 1.9, 1.9, 2.3])
+
+
+def test_half_a_device_is_a_slow_one():
+    instance = with_devices(one_server(200.0), devices=0.5)
+    one = stream(instance, {"a": ["a/0"]}, 1.0)
+    ((times,),) = ended(instance, [one], At(1.0, 1.05, answers=2))
+    assert times == pytest.approx([1.2, 1.4])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"devices": 1.5}, r"server 's': 1.5 devices: only whole devices are executed"),
+        ({"batch": 4}, r"server 's': batch 4: only batches of 1 are executed"),
+    ],
+)
+def test_what_is_not_executed_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        SimulatedEdge(with_devices(one_server(200.0), **changes))
+
+
+def test_several_devices_keep_the_promised_rates():
+    instance = load_instance(DATA / "digits" / "instance.json")
+    instance = with_devices(instance, devices=3, max_utilization=0.8)
+    result = solve(instance)
+    flow = simulate(instance, result, seconds=200.0, feed="rates", arrivals="poisson")
+    assert flow.measured == pytest.approx(result.throughput, rel=0.02)
+    found = {server.server: server.measured for server in flow.servers}
+    for row in result.servers:
+        assert found[row.server] == pytest.approx(row.utilization, abs=0.02)
 
 
 def test_a_way_over_a_link_by_hand():

@@ -22,6 +22,8 @@ from code_opt.solvers import open_session, write_model
 from code_opt.solving import solve
 from formulations import (
     ElasticData,
+    FractionalPlan,
+    FractionalPlanData,
     Goal,
     PathData,
     Rows,
@@ -33,6 +35,7 @@ from formulations.arrays import ArrayProgram
 from formulations.master import MasterColumns, MasterData, MasterProgram
 from formulations.neighbourhood import NeighbourhoodData
 from formulations.rates import RateData
+from tests.instances import dnn
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -47,15 +50,8 @@ def rich_instance():
             "servers": [{"id": "s", "flops": 100.0, "memory": 1000.0}, {"id": "r", "flops": 50.0}],
             "links": [{"source": "s", "target": "r", "bandwidth": 200.0, "latency": 0.01}],
             "dnns": [
-                {
-                    "id": "d",
-                    "server": "s",
-                    "blocks": [
-                        {"id": "d0", "flops": 4.0, "output_bytes": 8.0},
-                        {"id": "d1", "flops": 6.0},
-                    ],
-                },
-                {"id": "e", "server": "r", "blocks": [{"id": "e0", "flops": 2.0}]},
+                dnn("d", "s", [4.0, 6.0], [8.0]),
+                dnn("e", "r", [2.0]),
             ],
             "tasks": [
                 {
@@ -101,12 +97,8 @@ def grouped_instance():
             "name": "golden-grouped",
             "servers": [{"id": "s", "flops": 100.0, "memory": 1000.0}],
             "dnns": [
-                {
-                    "id": "d",
-                    "server": "s",
-                    "blocks": [{"id": "d0", "flops": 4.0}, {"id": "d1", "flops": 6.0}],
-                },
-                {"id": "e", "server": "s", "blocks": [{"id": "e0", "flops": 2.0}]},
+                dnn("d", "s", [4.0, 6.0]),
+                dnn("e", "s", [2.0]),
             ],
             "tasks": [
                 {
@@ -216,6 +208,23 @@ def programs():
         ),
         near,
     )
+    bought = ArrayProgram(is_named=True)
+    FractionalPlan(
+        FractionalPlanData(
+            task=np.array([0, 0, 1]),
+            gain=np.array([0.45, 0.4, 0.3]),
+            path=np.array([0, 1, 2, 2]),
+            resource=np.array([0, 0, 0, 1]),
+            use=np.array([0.25, 0.125, 0.5, 0.25]),
+            demand=np.array([[4.0, 8.0], [16.0, 0.0]]),
+            capacity=np.array([1.0, 1.0]),
+            most=np.array([3.0, 0.0]),
+            load_unit=np.array([4.0, 2.0]),
+            min_accuracy=0.7,
+            missing=1000.0,
+        ),
+        bought,
+    )
     data = MasterData(
         weight=np.array([1.0]),
         floor=np.array([2.0]),
@@ -239,7 +248,12 @@ def programs():
     program.column_names[-count:] = ["at_floor[0]", "at_floor[1]", "at_most[0]"]
     ends = np.append(starts[1:], len(rows))
     program.add(rows, np.repeat(columns, ends - starts), values)
-    return {"rates": as_text(rates), "neighbourhood": as_text(near), "master": as_text(program)}
+    return {
+        "rates": as_text(rates),
+        "neighbourhood": as_text(near),
+        "master": as_text(program),
+        "fractional-plan": as_text(bought),
+    }
 
 
 def as_text(program):

@@ -17,6 +17,7 @@ from code_opt.generate import Edge, EdgeOptions, generate_edge, write_edge
 from code_opt.generate.edge import RATE
 from code_opt.generate.layouts import LAYOUTS
 from code_opt.generate.writing import json_lines
+from code_opt.paths import Topology
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = {
@@ -28,11 +29,12 @@ EVERYTHING = {
     "measured": 3,
     "saturated": 0.2,
     "groups": 0.3,
+    "alternatives": 2,
 }
 HASHES = {
-    "hub-and-spoke": "b458b53468a4ecdbecfc124338bfe7faa3280c401636108dd326c0888184fe64",
-    "metro-ring": "b981838fe1b903ba4e22ac762d402b7a5205c8dcc576bbf9570859917ed04a60",
-    "hierarchy": "37d25c2c7aecd57254f39573e5e0571d74bf5a3272b95fab5b921c55d42dc85a",
+    "hub-and-spoke": "ce5da7a5e4bf2aa1a093ce05707052f627d05877b6753a72e745d6e081e91976",
+    "metro-ring": "dcd211be4648375bec0af5495920b618a46ee1b8846d44f50e61c4f275b1bfe6",
+    "hierarchy": "56c720ad0879354650e53e5e15b52eeabf07f335dd8cdd36155dd4d2035257a4",
 }
 """SHA-256 of the file of 40 services, seed 7, with everything; the same on every machine."""
 
@@ -46,6 +48,26 @@ def test_a_known_instance_stays_what_it_was(family):
     """Benchmarks name instances by family and seed: a change of one byte must be noticed."""
     content = text(EdgeOptions(family, 40, seed=7, **EVERYTHING)).encode()
     assert hashlib.sha256(content).hexdigest() == HASHES[family]
+
+
+@pytest.mark.parametrize("family", LAYOUTS)
+def test_an_instance_in_seconds_is_the_same_edge(family):
+    """Networks and adapters take what their FLOPs took; the blocks of a network share it anew."""
+    flops, seconds = (
+        generate_edge(EdgeOptions(family, 12, seed=3, seconds=timed, **EVERYTHING))
+        for timed in (False, True)
+    )
+    assert all(server.flops is None for server in seconds.servers)
+    servers = {server.id: server for server in flops.servers}
+    shifted = 0
+    for one, other in zip(flops.dnns, seconds.dnns, strict=True):
+        expected = [servers[one.server].batch_time(block) for block in one.blocks]
+        found = [block.seconds["1"] for block in other.blocks]
+        assert sum(found) == pytest.approx(sum(expected))
+        shifted += max(found[k] / expected[k] for k in range(len(found))) > 1.2
+    assert shifted > 6
+    assert Topology(seconds).floors() == pytest.approx(Topology(flops).floors())
+    assert solve(seconds, "local").has_solution
 
 
 @pytest.mark.parametrize("family", LAYOUTS)

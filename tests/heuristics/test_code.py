@@ -18,6 +18,7 @@ from code_opt.heuristics.detours import Detours
 from code_opt.heuristics.staged_search import StagedSearch, Starts
 from code_opt.instance import parse_instance
 from code_opt.paths import PathProblem, Topology
+from tests.instances import dnn
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 
@@ -276,10 +277,6 @@ def test_equal_to_the_plain_statement(options, beam):
 def pair(**task):
     """Own network of 3 blocks of 2, 2 and 6 FLOP; the host's of 1, 1, 4; 12 and 20 FLOP/s."""
 
-    def dnn(name, server, flops):
-        blocks = [{"id": f"{name}{i}", "flops": f} for i, f in enumerate(flops)]
-        return {"id": name, "server": server, "blocks": blocks}
-
     def connection(source, target, drop):
         return {"source": source, "target": target, "drop": drop}
 
@@ -401,7 +398,7 @@ def test_a_native_path_that_is_missing_starts_with_fewest_connections():
 )
 def test_feasible_and_never_better_than_a_proven_bound(options, settings):
     solved = 0
-    for seed in range(3):
+    for seed in range(2):
         instance = generate(8, seed=seed, **options)
         first, second = (solve(instance, "code", **settings) for _ in range(2))
         assert first.model_copy(update={"seconds": 0.0}) == second.model_copy(

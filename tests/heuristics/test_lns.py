@@ -30,7 +30,7 @@ DATA = Path(__file__).resolve().parents[2] / "data"
 def test_near_the_proven_optimum_on_instances_not_tuned_on():
     losses = []
     for services in (2, 5, 10):
-        for seed in range(1000, 1006):
+        for seed in range(1000, 1003):
             instance = generate(services, seed=seed)
             exact, code = solve(instance), solve(instance, "lns")
             assert code.reward <= exact.bound * (1 + 1e-9)

@@ -8,6 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 SCHEMA = "code-opt/instance/1"
+ADAPTER = ("flops", "params", "bytes", "server", "seconds")
+"""What is the same for all tasks with an adapter."""
 
 
 def small() -> dict[str, Any]:
@@ -135,6 +137,22 @@ def instances(draw: st.DrawFn) -> dict[str, Any]:
         }
         for name in unique(count)
     ]
+    for server in servers:
+        if draw(st.booleans()):
+            server["batch"] = draw(st.sampled_from([1.0, 8.0]))
+            server["max_batch_delay"] = draw(nonnegative)
+            server["max_utilization"] = draw(optional(st.floats(1e-6, 1.0)))
+            server["devices"] = draw(positive)
+            if server["unit_flops"] is None:
+                server["unit_devices"] = draw(optional(positive))
+    batch_of = {server["id"]: server.get("batch", 1.0) for server in servers}
+
+    def seconds(server: str) -> Any:
+        times = {"1": draw(positive), "8": draw(positive), "32": draw(positive)}
+        batch = f"{batch_of[server]:.0f}"
+        kinds = [st.none(), st.just(times), st.just({batch: times[batch]})]
+        return draw(st.one_of(*kinds, *([positive] if batch == "1" else [])))
+
     hosts = st.sampled_from([server["id"] for server in servers])
     pairs = st.tuples(hosts, hosts).filter(lambda pair: pair[0] != pair[1])
     links = [
@@ -168,6 +186,10 @@ def instances(draw: st.DrawFn) -> dict[str, Any]:
         }
         for i, name in enumerate(unique(count))
     ]
+    home = {block["id"]: dnn["server"] for dnn in dnns for block in dnn["blocks"]}
+    for dnn in dnns:
+        for block in dnn["blocks"]:
+            block["seconds"] = seconds(dnn["server"])
     forward = [("input", block) for block in block_names]
     forward += [(block, "output") for block in block_names]
     forward += [(a, b) for i, a in enumerate(block_names) for b in block_names[i + 1 :]]
@@ -192,6 +214,9 @@ def instances(draw: st.DrawFn) -> dict[str, Any]:
             }
             for source, target in draw(st.lists(st.sampled_from(forward), unique=True, max_size=5))
         ]
+        for c in connections:
+            near = c["target"] if c["source"] == "input" else c["source"]
+            c["seconds"] = seconds(c["server"] or home[near])
         overridden = {(c["source"], c["target"]) for c in connections}
         pure = not overridden & {("input", native[0]), (native[0], native[1])}
         measured = draw(st.booleans()) and pure and (native[1], "output") not in overridden
@@ -206,7 +231,15 @@ def instances(draw: st.DrawFn) -> dict[str, Any]:
                 "min_accuracy": draw(fractions),
                 "max_latency": draw(optional(positive)),
                 "input_group": draw(st.none() | st.sampled_from(["camera", "door"]) | identifiers),
+                "input_bytes": draw(nonnegative),
+                # With links a measured native path would need those from there.
+                "origin": None if links else draw(optional(hosts)),
                 "connections": connections,
+                "alternatives": [
+                    {"dnn": other["id"], "accuracy": draw(fractions)}
+                    for other in dnns
+                    if other is not dnn and draw(st.booleans())
+                ],
                 "measured_paths": [{"blocks": native, "accuracy": draw(fractions)}]
                 if measured
                 else [],
@@ -232,17 +265,18 @@ def make_groups_agree(tasks: list[dict[str, Any]]) -> None:
     for task in tasks:
         for connection in task["connections"]:
             if connection["share"] == "identity":
-                connection |= {"flops": 0.0, "params": 0.0, "server": None}
+                connection |= {"flops": 0.0, "params": 0.0, "server": None, "seconds": None}
         if task["input_group"] is not None:
             groups.setdefault(task["input_group"], []).append(task)
     for members in groups.values():
         most = min((t["demand"] for t in members if t["demand"] is not None), default=None)
         adapters: dict[tuple[str, str, str], dict[str, Any]] = {}
         for task in members:
+            task |= {key: members[0][key] for key in ("input_bytes", "origin")}
             if most is not None and task["floor"] != "standalone":
                 task["floor"] = min(task["floor"], most)
             for connection in task["connections"]:
                 if connection["share"] is not None:
                     name = (connection["source"], connection["target"], connection["share"])
                     same = adapters.setdefault(name, connection)
-                    connection |= {k: same[k] for k in ("flops", "params", "bytes", "server")}
+                    connection |= {k: same[k] for k in ADAPTER}

@@ -65,8 +65,12 @@ MESSAGES = {
         "{}: instance.csv:2 bundle = '../x': must be a folder below the instance's own: a "
         "relative path without '..'"
     ),
-    "csv-cell-missing": "{}: servers.csv:2 flops: is required",
-    "csv-column-missing": "{}: servers.csv:1: the column 'flops' is missing",
+    "csv-cell-missing": (
+        "{}: servers.csv:2 flops: is required: blocks.csv:2 (and 1 more) has FLOPs and no seconds"
+    ),
+    "csv-column-missing": (
+        "{}: servers.csv:2 flops: is required: blocks.csv:2 (and 1 more) has FLOPs and no seconds"
+    ),
     "csv-column-twice": "{}: servers.csv:1 = 'id': this column stands there twice",
     "csv-column-unknown": ("{}: servers.csv:1 = 'memry': unknown column; did you mean 'memory'?"),
     "csv-cycle": (
@@ -114,7 +118,7 @@ MESSAGES = {
     "csv-row-short": (
         "{}: 2 problems\n"
         "  servers.csv:2: 1 cells, but there are 2 columns\n"
-        "  servers.csv:2 flops: is required"
+        "  servers.csv:2 flops: is required: blocks.csv:2 (and 1 more) has FLOPs and no seconds"
     ),
     "csv-schema": (
         "{}: instance.csv:2 schema = 'code-opt/instance/9': unknown schema; known: "
@@ -170,7 +174,9 @@ MESSAGES = {
     "duplicate-task.json": ("{}: tasks[1].id = 'objects': this id belongs to tasks[0] already"),
     "empty.json": "{}: file: the file is empty",
     "empty.yaml": "{}: file: the file is empty",
-    "field-missing.json": "{}: servers[0].flops: is required",
+    "field-missing.json": (
+        "{}: servers[0].flops: is required: dnns[0].blocks[0] (and 2 more) has FLOPs and no seconds"
+    ),
     "field-name-surrogate.json": "{}: file = '\\ud800': must be valid Unicode text",
     "field-twice.json": "{}: servers[0].flops: this field stands there twice",
     "field-twice.yaml": "{}: line 6, column 1 = 'name': this field stands there twice",

@@ -41,6 +41,16 @@ def native(name: str) -> list[str]:
 # Accepted
 
 
+@pytest.mark.parametrize(("part", "farthest"), [("accuracy", 1e12), ("throughput", 1e18)])
+def test_a_midpoint_at_the_end_of_its_range_is_accepted(part: str, farthest: float) -> None:
+    shape = {"kind": "logistic", "steepness": 1.0}
+    data = small() | {"reward": {part: shape | {"midpoint": farthest}}}
+    assert parse_instance(data)
+    data["reward"][part] = shape | {"midpoint": -1.01 * farthest}
+    (found,) = problems(data)
+    assert f"must lie between -{farthest:g} and {farthest:g}" in found
+
+
 @pytest.mark.parametrize("price", [2e12, 1e-12])
 def test_what_nobody_priced_is_compared_with_no_price(price: float) -> None:
     data = small()
@@ -196,6 +206,103 @@ def test_the_same_adapter_has_the_same_numbers(field: str) -> None:
     assert found.startswith(f"tasks[2].connections[1].{field}")
     assert found.endswith(f"the same adapter must have the same {field}")
     data["tasks"][2]["input_group"] = None
+    parse_instance(data)
+
+
+@pytest.mark.parametrize(
+    ("field", "first", "other", "message"),
+    [
+        ("input_bytes", 5e4, 4e4, "tasks[2].input_bytes = 40000.0: {} 50000.0 as in {}"),
+        ("input_bytes", 5e4, 0.0, "tasks[2].input_bytes = 0.0: {} 50000.0 as in {}"),
+        ("origin", "edge-a", "edge-b", "tasks[2].origin = 'edge-b': {} 'edge-a' as in {}"),
+        ("origin", "edge-a", None, "tasks[2].origin: {} 'edge-a' as in {}"),
+        ("origin", None, "edge-a", "tasks[2].origin = 'edge-a': {} null as in {}"),
+    ],
+)
+def test_the_tasks_of_a_group_have_the_same_input(
+    field: str, first: Any, other: Any, message: str
+) -> None:
+    data = group({field: first}, {field: first}, {field: other})
+    rule = "the tasks of an input group have the same input: must be"
+    assert problems(data) == [message.format(rule, f"tasks[0].{field}")]
+    data["tasks"][2]["input_group"] = None
+    parse_instance(data)
+
+
+def test_alternatives_are_other_networks_and_stand_there_once() -> None:
+    data = small()
+    data["tasks"][0]["alternatives"] = [
+        {"dnn": "mobilenet", "accuracy": 0.7, "samples": 100},
+        {"dnn": "alexnet", "accuracy": 0.7},
+        {"dnn": "mobilnet", "accuracy": 1.2, "samples": -1.0},
+        {"dnn": "mobilenet", "accuracy": 0.6, "size": 3},
+    ]
+    here = "tasks[0].alternatives"
+    assert problems(data) == [
+        f"{here}[1].dnn = 'alexnet': is the task's own DNN, whose path is native already",
+        f"{here}[2].accuracy = 1.2: must be at most 1",
+        f"{here}[2].dnn = 'mobilnet': no such DNN; did you mean 'mobilenet'?",
+        f"{here}[2].samples = -1.0: must be at least 1",
+        f"{here}[3].dnn = 'mobilenet': {here}[0] is this alternative already",
+        f"{here}[3].size = 3: unknown field; known: 'dnn', 'accuracy', 'samples'",
+    ]
+    data["tasks"][0]["alternatives"] = data["tasks"][0]["alternatives"][:1]
+    assert parse_instance(data).tasks[0].alternatives[0].samples == 100.0
+
+
+def test_an_alternative_without_work_does_not_limit_the_rate() -> None:
+    data = small()
+    for block in data["dnns"][1]["blocks"]:
+        block["flops"] = 0.0
+    data["tasks"] = [
+        data["tasks"][0]
+        | {"connections": [], "alternatives": [{"dnn": "mobilenet", "accuracy": 0.7}]}
+    ]
+    assert problems(data) == [
+        "tasks[0].demand: is required: nothing limits the rate of the path mobilenet/0 > "
+        "mobilenet/1 > mobilenet/2, which has no work and crosses no limited link"
+    ]
+    data["tasks"][0]["demand"] = 5.0
+    parse_instance(data)
+
+
+def test_inputs_are_sent_from_a_server_that_is_there() -> None:
+    data = small()
+    data["tasks"][0] |= {"origin": "edge-x", "input_bytes": -1.0}
+    assert problems(data) == [
+        "tasks[0].input_bytes = -1.0: must be at least 0",
+        "tasks[0].origin = 'edge-x': no such server; did you mean 'edge-b'?",
+    ]
+    data["tasks"][0] |= {"origin": "edge-b", "input_bytes": 1e19}
+    assert problems(data) == [
+        "tasks[0].input_bytes = 1e+19: is beyond the supported range, 1e-12 to 1e+18 bytes "
+        "(MB typed for bytes?)"
+    ]
+
+
+def test_a_measured_path_needs_links_for_its_input() -> None:
+    data = small()
+    data["links"] = [{"source": "edge-a", "target": "edge-b"}]
+    data["tasks"][0] |= {
+        "origin": "edge-b",
+        "measured_paths": [{"blocks": native("alexnet"), "accuracy": 0.7}],
+    }
+    assert problems(data) == [
+        "tasks[0].measured_paths[0].blocks: no path: input -> alexnet/0 needs a link from edge-b "
+        "to edge-a, which is not listed"
+    ]
+    data["links"].append({"source": "edge-b", "target": "edge-a"})
+    parse_instance(data)
+
+
+def test_inputs_on_a_limited_link_limit_the_rate() -> None:
+    data = small()
+    data["links"] = [{"source": "edge-b", "target": "edge-a", "bandwidth": 1e6}]
+    for block in data["dnns"][0]["blocks"]:
+        block["flops"] = 0.0
+    data["tasks"] = [data["tasks"][0] | {"connections": [], "origin": "edge-b"}]
+    assert len(problems(data)) == 1
+    data["tasks"][0]["input_bytes"] = 10.0
     parse_instance(data)
 
 

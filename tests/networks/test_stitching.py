@@ -14,6 +14,7 @@ from code_opt.errors import InputError
 from code_opt.networks import stitching
 from code_opt.networks.adapters import AdapterSpec
 from code_opt.networks.images import Images, Normalization
+from code_opt.networks.memory import ActivationMemory
 from code_opt.networks.stitching import (
     PARTS,
     Activations,
@@ -128,14 +129,17 @@ def test_answers_are_those_of_the_blocks(world):
     assert torch.allclose(kept.into("own", 3, "validation"), value, atol=1e-6)
 
 
-def test_little_memory_changes_times_only(world):
+def test_little_memory_changes_times_only(world, tmp_path):
     trunks, parts = world
-    tight = Activations(trunks, parts, most_bytes=100_000)
+    memory = ActivationMemory(100_000, 200_000, tmp_path)
+    tight = Activations(trunks, parts, memory=memory)
     little = Stitcher("own", tight, PLAN)
     for blocks, steps in PATHS.values():
         a, b = little.measure(blocks, steps, seed=3), stitcher(world).measure(blocks, steps, seed=3)
         assert (a.closed_form, a.tuned, a.held_out) == (b.closed_form, b.tuned, b.held_out)
-    assert sum(t.nbytes for t in tight._kept.values()) <= 600_000
+    assert 0 < memory.held(on_disk=False) <= 100_000
+    assert 0 < memory.held(on_disk=True) <= 600_000
+    assert list(tmp_path.iterdir()) == []
     images = sum(len(parts.part(p)) for p in PARTS)
     assert tight.block_runs > images * 5
 

@@ -7,22 +7,15 @@ from typing import Any
 import pytest
 
 from code_opt.instance import Instance, parse_instance
+from tests.instances import dnn
 
 PLENTY: dict[str, Any] = {
     "schema": "code-opt/instance/1",
     "name": "plenty",
     "servers": [{"id": "a", "flops": 100.0}, {"id": "b", "flops": 300.0}],
     "dnns": [
-        {
-            "id": "A",
-            "server": "a",
-            "blocks": [{"id": "A0", "flops": 6.0}, {"id": "A1", "flops": 4.0}],
-        },
-        {
-            "id": "B",
-            "server": "b",
-            "blocks": [{"id": "B0", "flops": 10.0}, {"id": "B1", "flops": 5.0}],
-        },
+        dnn("A", "a", [6.0, 4.0]),
+        dnn("B", "b", [10.0, 5.0]),
     ],
     "tasks": [
         {

@@ -39,36 +39,62 @@ def planning_instance(seed: int, **options: Any) -> Instance:
     """
     options = {"max_combinations": 300, **options}
     data = random_data(seed, **options)
+    trunks = {dnn["id"]: [block["id"] for block in dnn["blocks"]] for dnn in data["dnns"]}
+    for task in data["tasks"] if options.get("alternatives") else ():
+        # Tables name paths by their blocks: no connections lead along those of an alternative.
+        ends = {(c["source"], c["target"]) for c in task["connections"]}
+        task["alternatives"] = [
+            a
+            for a in task["alternatives"]
+            if ("input", trunks[a["dnn"]][0]) not in ends
+            or (trunks[a["dnn"]][-1], "output") not in ends
+        ]
     rng = np.random.default_rng(seed + 1_000_000)
     for server in data["servers"]:
         server["cost"] = float(rng.choice([0.0, 1.0, 1.0, 2.0, 3.5, 7.0]))
-        server["unit_flops"] = (
-            None
-            if rng.random() < 0.1
-            else server["flops"] * float(rng.choice([0.1, 0.3, 0.5, 1.0]))
-        )
+        none_sold, share = rng.random() < 0.1, float(rng.choice([0.1, 0.3, 0.5, 1.0]))
+        if options.get("devices"):
+            server["devices"] = server["devices"] or 1
+        if server["flops"] is None or (options.get("devices") and rng.random() < 0.5):
+            server["unit_devices"] = None if none_sold else server["devices"] * share
+        else:
+            server["unit_flops"] = None if none_sold else server["flops"] * share
         server["max_units"] = float(rng.integers(0, 12)) if rng.random() < 0.3 else None
     for link in data["links"]:
         link["cost"] = float(rng.choice([0.5, 1.0, 2.0]))
         if link["bandwidth"] is not None and rng.random() < 0.7:
             link["unit_bandwidth"] = link["bandwidth"] * float(rng.choice([0.5, 1.0]))
             link["max_units"] = float(rng.integers(0, 8)) if rng.random() < 0.3 else None
-    speed = {server["id"]: server["flops"] for server in data["servers"]}
+    servers = {server["id"]: server for server in data["servers"]}
     for task in data["tasks"]:
         if task["demand"] is None:
             (dnn,) = (d for d in data["dnns"] if d["id"] == task["dnn"])
-            work = sum(block["flops"] for block in dnn["blocks"]) or 1e6
+            most = native_rate(dnn["blocks"], servers[dnn["server"]])
             # The largest floor of an input group is that of all its tasks.
             name = task.get("input_group")
             like = [t for t in data["tasks"] if name and t.get("input_group") == name]
             floors = [t["floor"] for t in like or [task]]
             floor = max((f for f in floors if isinstance(f, float)), default=0.0)
-            task["demand"] = max(speed[dnn["server"]] / work * float(rng.uniform(0.2, 2.0)), floor)
+            task["demand"] = max(most * float(rng.uniform(0.2, 2.0)), floor)
     if options.get("groups"):
         for group in groups_of(parse_instance(data)):
             if len(group) > 1 and rng.random() < 0.3:
                 data["tasks"][group[0]]["demand"] = None
     return parse_instance(data)
+
+
+def native_rate(blocks: list[dict[str, Any]], server: dict[str, Any]) -> float:
+    """Return the rate that fills a server with some blocks [inferences/s]."""
+    if all(block.get("seconds") is None for block in blocks):
+        return float(server["flops"] / (sum(block["flops"] for block in blocks) or 1e6))
+    busy = 0.0
+    for block in blocks:
+        times, batch = block["seconds"], server["batch"]
+        if times is None:
+            busy += block["flops"] * server["devices"] / (server["flops"] or math.inf)
+        else:
+            busy += (times[str(batch)] if isinstance(times, dict) else times) / batch
+    return float(server["devices"] / busy)
 
 
 def edge_instance(seed: int, factor: float = 1.0, **options: Any) -> Instance:
@@ -174,14 +200,25 @@ class Tables:
     def capacity(self) -> Array:
         links = self.instance.links
         return np.array(
-            [s.flops for s in self.instance.servers] + [links[i].bandwidth for i in self.links]
+            [
+                (s.devices if s.flops is None else s.flops) * (s.max_utilization or 1.0)
+                for s in self.instance.servers
+            ]
+            + [links[i].bandwidth for i in self.links]
         )
 
     @property
     def unit(self) -> Array:
         links = self.instance.links
         return np.array(
-            [s.unit_flops or 0.0 for s in self.instance.servers]
+            [
+                (
+                    s.unit_flops
+                    or (s.unit_devices or 0.0) * (1.0 if s.flops is None else s.flops / s.devices)
+                )
+                * (s.max_utilization or 1.0)
+                for s in self.instance.servers
+            ]
             + [links[i].unit_bandwidth or 0.0 for i in self.links]
         )
 
@@ -379,16 +416,18 @@ def cheapest_adapting(
 
 
 def visited(instance: Instance, task: Any, path: ReferencePath) -> set[str]:
-    """Return the servers that a path visits: those of its blocks and of its adapters."""
+    """Return the servers that a path visits: of its blocks and adapters, and the input's origin."""
     home = {b.id: d.server for d in instance.dnns for b in d.blocks}
     servers = {home[block] for block in path.blocks}
     nodes = ["input", *path.blocks, "output"]
-    connections = {(c.source, c.target): c for c in task.connections}
+    # A path whose accuracy is given runs one network alone.
+    used = () if path.source == "given" else task.connections
+    connections = {(c.source, c.target): c for c in used}
     for pair in itertools.pairwise(nodes):
         connection = connections.get(pair)
         if connection is not None and connection.server is not None:
             servers.add(connection.server)
-    return servers
+    return servers if task.origin is None else servers | {task.origin}
 
 
 def cheapest_survivable(

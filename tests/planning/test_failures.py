@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import linprog
 
 from code_opt.errors import InputError
-from code_opt.instance import Instance
+from code_opt.instance import Instance, parse_instance
 from code_opt.planning import Plan, PlanSettings, plan_failures
 from tests.planning.reference import (
     Tables,
@@ -115,7 +115,19 @@ def can_keep(instance, units, paths, hit, server, keep) -> bool:
 
 @pytest.mark.parametrize("seed", seeds(16, 200))
 def test_the_survivable_cost_is_that_of_brute_force(seed: int) -> None:
-    compare(planning_instance(seed + 1300, max_combinations=40), seed)
+    compare(planning_instance(seed + 1300, devices=seed % 3 == 2, max_combinations=40), seed)
+
+
+@pytest.mark.parametrize("seed", seeds(8, 100))
+def test_inputs_that_are_sent_are_lost_where_they_arrive(seed: int) -> None:
+    options = {"inputs": True, "links": "all", "groups": seed % 2 == 1}
+    compare(planning_instance(seed + 9300, max_combinations=40, **options), seed)
+
+
+@pytest.mark.parametrize("seed", seeds(6, 100))
+def test_alternatives_are_backups_too(seed: int) -> None:
+    options = {"alternatives": True, "groups": seed % 2 == 1}
+    compare(planning_instance(seed + 9700, max_combinations=40, **options), seed)
 
 
 def compare(instance: Instance, seed: int) -> None:
@@ -140,7 +152,7 @@ def compare(instance: Instance, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", seeds(4, 60))
 def test_what_rerouting_serves_is_that_of_brute_force(seed: int) -> None:
-    compare_rerouting(planning_instance(seed + 1700, max_combinations=30))
+    compare_rerouting(planning_instance(seed + 1700, devices=seed % 3 == 2, max_combinations=30))
 
 
 def compare_rerouting(instance: Instance) -> None:
@@ -225,8 +237,6 @@ def test_blocks_without_work_are_visits(plenty: Instance) -> None:
         {"source": "A1", "target": "C0", "drop": -0.01},
         {"source": "C0", "target": "output", "drop": 0.0},
     ]
-    from code_opt.instance import parse_instance
-
     instance = parse_instance(data)
     plan = plan_failures(instance, keep=1.0)
     paths = {
@@ -242,6 +252,27 @@ def test_blocks_without_work_are_visits(plenty: Instance) -> None:
     assert row["served_fixed_per_s"] == pytest.approx(10.0)
     assert row["served_rerouted_per_s"] == pytest.approx(20.0)
     verify(instance, plan, {"ta": 10.0, "tb": 10.0})
+
+
+def test_a_task_is_lost_with_its_origin_only_where_one_is_given(plenty: Instance) -> None:
+    """Task a flees to b, unless its inputs are said to arrive at a, or at a gate that fails."""
+    data = plenty.to_dict()
+    data["servers"].append({"id": "gate", "flops": 100.0})
+    data["tasks"][0]["connections"] = [
+        {"source": "input", "target": "B0", "drop": 0.05},
+        {"source": "B1", "target": "output", "drop": 0.05},
+    ]
+    for origin, lost in ((None, ()), ("a", ("a",)), ("gate", ("gate",))):
+        data["tasks"][0] |= {"input_bytes": 5.0, "origin": origin}
+        plan = plan_failures(parse_instance(data), keep=1.0, max_loss=0.0)
+        found = [r for r in plan.table("lost").rows if r[1] == "ta"]
+        assert found == [(server, "ta") for server in lost]
+        (row,) = (
+            r
+            for r in plan.table("failures").records()
+            if (r["plan"], r["failed_server"]) == ("normal", "gate")
+        )
+        assert row["tasks_hit"] == (origin == "gate")
 
 
 def test_floors_that_do_not_fit_are_told(plenty: Instance) -> None:

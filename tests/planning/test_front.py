@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from code_opt.errors import InputError
+from code_opt.generate import generate
 from code_opt.instance import Instance, load_instance
 from code_opt.paths import PathProblem
 from code_opt.planning import PlanSettings, plan_front, plan_marginal, plan_sweep
@@ -156,6 +157,22 @@ def test_a_point_that_a_limit_lost_is_there(
     # What is missing has no more of either than these.
     assert lost["throughput_bound_per_s"] == pytest.approx(first["throughput_per_s"])
     assert lost["accuracy_bound"] == pytest.approx(last["accuracy"])
+
+
+@pytest.mark.parametrize("points", [None, 4])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_gaps_are_those_of_what_is_shown_at_any_limit(seed: int, points: int | None) -> None:
+    """The second of two programs that a limit stops may find the assignment of more throughput."""
+    plan = plan_front(
+        generate(3, seed=seed, limited_demand=1.0), PlanSettings(time_limit=1e-9), points=points
+    )
+    found = [row for row in plan.table("points").records() if row["status"] != "unknown"]
+    assert len(found) > 1
+    for row in found:
+        missed = row["throughput_bound_per_s"] / row["throughput_per_s"] - 1.0
+        assert row["gap"] == pytest.approx(
+            max(missed, row["accuracy_bound"] / row["accuracy"] - 1.0, 0.0)
+        )
 
 
 def test_a_front_whose_first_point_is_lost_is_unknown(

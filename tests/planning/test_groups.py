@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from code_opt import without_sharing
+from code_opt.core.joint_tasks import build_joint_tasks
+from code_opt.core.parameters import JointPathParameters
 from code_opt.errors import InputError
 from code_opt.generate import generate
 from code_opt.instance import Instance, load_instance, parse_instance
@@ -24,9 +26,7 @@ from code_opt.planning import (
 )
 from code_opt.planning.case import build_case
 from code_opt.planning.heuristic import search_plan
-from code_opt.planning.joint import joint_case
-from code_opt.planning.programs import restricted
-from code_opt.planning.rates import most_rates
+from code_opt.planning.operation import operate, rates_of
 from tests.planning import test_failures, test_growth, test_least_cost, test_scenarios
 from tests.planning.reference import (
     cheapest,
@@ -229,7 +229,8 @@ def test_backups_share_with_paths_that_stay() -> None:
     plan = plan_failures(instance, keep=1.0, max_loss=0.0)
     normal, survivable = plan.table("summary").records()
     assert (normal["cost"], survivable["cost"]) == (0.0, 0.0)
-    assert plan.table("backups").rows == (("a", "ta", "B0", 10.0, pytest.approx(0.8)),)
+    row = ("a", "ta", "B0", 10.0, pytest.approx(0.8), "predicted")
+    assert plan.table("backups").rows == (row,)
     assert plan.table("lost").rows == (("b", "tb"),)
     # Paid twice B0 would be too much: 10 (5 + 5 + 2) = 120.
     apart = plan_failures(without_sharing(instance), keep=1.0, max_loss=0.0)
@@ -259,50 +260,52 @@ def test_rates_of_a_group_are_one_and_largest_in_sum() -> None:
         [case.blocks(int(p)) for p in range(case.first[t], case.first[t + 1])].index(blocks)
         for t, blocks in enumerate((("large/0", "large/1"), ("large/0",)))
     ]
-    demand, none = np.full(2, 30.0), np.zeros(1)
-    rates = most_rates(case, none, paths, demand, np.zeros(2))
+    demand, none = np.full(2, 30.0), np.zeros(2)
+    rates = rates_of(operate(case, np.zeros(1), paths, demand, none))
     assert rates == pytest.approx([120.0 / 8.5] * 2)
-    assert most_rates(case, np.array([4.0]), paths, demand, np.zeros(2)).tolist() == [30.0] * 2
+    rates = rates_of(operate(case, np.array([4.0]), paths, demand, none))
+    assert rates.tolist() == [30.0] * 2
     assert case.load(paths, demand) == pytest.approx([30.0 * 8.5 / 120.0])
     assert case.load(np.array([paths[0], -1]), demand) == pytest.approx([30.0 * 8.0 / 120.0])
 
 
-def test_joint_options_cost_what_their_paths_cost() -> None:
+def test_joint_paths_cost_what_their_paths_cost() -> None:
     for seed in range(3000, 3012):
         case = build_case(instance_of(seed, 300), PlanSettings())
-        if (np.diff(case.first) == 0).any():
+        if not case.has_all_paths:
             continue
-        joint = joint_case(case)
-        assert joint.is_complete
+        tasks = build_joint_tasks(case.pool)
+        assert all(task.is_complete for task in tasks)
+        joint = case.joint(tasks)
         rng = np.random.default_rng(seed)
         for _ in range(5):
-            chosen = rng.integers(joint.case.first[:-1], joint.case.first[1:])
-            paths = joint.paths_of(chosen)
-            first = [group[0] for group in joint.groups]
+            chosen = rng.integers(joint.first[:-1], joint.first[1:])
+            paths = joint.table.paths_of(chosen) + case.first[:-1]
+            first = [task.group.tasks[0] for task in tasks]
             demand = case.demand * 1.5
-            assert joint.case.load(chosen, demand[first]) == pytest.approx(case.load(paths, demand))
+            assert joint.load(chosen, demand[first]) == pytest.approx(case.load(paths, demand))
             largest = case.largest_load(demand) * (1.0 + 1e-12)
-            assert (joint.case.largest_load(demand[first]) <= largest).all()
-            assert joint.case.average_accuracy(chosen) == pytest.approx(
-                case.average_accuracy(paths)
-            )
+            assert (joint.largest_load(demand[first]) <= largest).all()
+            assert joint.average_accuracy(chosen) == pytest.approx(case.average_accuracy(paths))
 
 
 def test_the_heuristic_is_near_the_proven_cost() -> None:
-    instances = (generate(6, seed=seed, limited_demand=1.0, groups=(2, 3)) for seed in range(3))
+    instances = (generate(6, seed=seed, limited_demand=1.0, groups=(2, 3)) for seed in range(2))
     test_least_cost.check_the_heuristic(instances, unit_flops=5e10, growth=3.0)
 
 
 def test_a_part_of_the_paths_is_searched_as_well() -> None:
-    """More combinations than are listed, and not the whole pool: neighbours alone."""
+    """More combinations than are listed, and not the whole pool."""
     instance = generate(4, seed=1, limited_demand=1.0, groups=(3, 4))
     case = build_case(instance, PlanSettings(unit_flops=1e11))
-    whole = joint_case(case)
-    assert not whole.is_complete
-    allowed = np.ones(len(case.task_of), dtype=bool)
+    few = JointPathParameters(few=1_000)
+    assert not all(task.is_complete for task in build_joint_tasks(case.pool, few))
+    allowed = np.ones(len(case.table), dtype=bool)
     allowed[case.first[1] - 1] = False
-    part = restricted(case, allowed)
-    found = search_plan(part, part.demand[None, :], None)
+    part = case.restricted(allowed)
+    found = search_plan(part, part.demand[None, :])
     assert found is not None
     assert math.isfinite(found.cost)
-    assert part.load(found.paths, part.demand).shape == part.unit.shape
+    assert found.cost == found.units[0] @ part.offers.price
+    load = part.load(found.paths[0], part.demand)
+    assert (part.offers.units_for(load) <= found.units[0]).all()

@@ -69,7 +69,7 @@ def verify(instance: Instance, plan: Plan, growth: tuple[float, ...], name: str 
 
 @pytest.mark.parametrize("seed", seeds(12, 150))
 def test_the_present_value_is_that_of_brute_force(seed: int) -> None:
-    compare(planning_instance(seed + 500, max_combinations=60), seed)
+    compare(planning_instance(seed + 500, devices=seed % 3 == 2, max_combinations=60), seed)
 
 
 def compare(instance: Instance, seed: int) -> None:

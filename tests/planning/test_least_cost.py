@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
+from code_opt import evaluate_paths
 from code_opt.errors import InputError
 from code_opt.generate import generate
 from code_opt.instance import Instance
@@ -27,11 +28,15 @@ EXACT = PlanSettings(gap=1e-7, time_limit=None)
 
 
 def own_paths(instance: Instance, exits: bool):
-    """Return whether a path is native (or an early exit of the own DNN)."""
+    """Return whether a path needs no coordination (or is an early exit of the own DNN)."""
+    server = {dnn.id: dnn.server for dnn in instance.dnns}
+    home = {block.id: dnn.server for dnn in instance.dnns for block in dnn.blocks}
     trunk = {dnn.id: tuple(block.id for block in dnn.blocks) for dnn in instance.dnns}
 
     def allowed(task, path) -> bool:
         native = trunk[task.dnn]
+        if path.source == "given":
+            return home[path.blocks[0]] == server[task.dnn]
         return path.blocks == native or (exits and path.blocks == native[: len(path.blocks)])
 
     return allowed
@@ -64,7 +69,8 @@ def verify(instance: Instance, plan: Plan) -> None:
         load = loads(instance, paths, rates)
         assert fits(instance, units, load)
         for r in servers:
-            assert r["load_flop_per_s"] == pytest.approx(load[(r["server"],)], rel=1e-6, abs=1e-9)
+            told = r["load_devices"] if r["load_flop_per_s"] is None else r["load_flop_per_s"]
+            assert told == pytest.approx(load[(r["server"],)], rel=1e-6, abs=1e-9)
             assert r["utilization"] <= 1 + 1e-6
         assert row["cost"] == pytest.approx(sum(n * price[k] for k, n in units.items()))
         assert row["units"] == sum(units.values())
@@ -85,6 +91,49 @@ def verify(instance: Instance, plan: Plan) -> None:
 @pytest.mark.parametrize("seed", seeds(30, 400))
 def test_the_exact_cost_is_that_of_brute_force(seed: int) -> None:
     compare(planning_instance(seed), seed)
+
+
+@pytest.mark.parametrize("seed", seeds(30, 400))
+def test_the_exact_cost_is_that_of_brute_force_in_device_time(seed: int) -> None:
+    """Units of devices and of FLOP/s, headroom, batches and measured times."""
+    compare(planning_instance(900 + seed, devices=True, groups=seed % 3 == 0), seed)
+
+
+def test_units_stand_beside_what_is_there() -> None:
+    """A limit that only a faster server could keep is kept by no number of units."""
+    instance = planning_instance(0, limits=False)
+    servers = [s.model_dump() | {"unit_flops": 10 * s.flops} for s in instance.servers]
+    tasks = [t.model_dump() | {"max_latency": None} for t in instance.tasks]
+    instance = instance.replace(servers=servers, tasks=tasks)
+    plan = plan_least_cost(instance, EXACT, growth=(3.0,))
+    (summary,) = [
+        r
+        for r in plan.table("summary").records()
+        if (r["coordination"], r["method"]) == ("none", "exact")
+    ]
+    assert summary["units"] > 0
+    native = {
+        r["task"]: r["latency_s"]
+        for r in plan.table("paths").records()
+        if (r["coordination"], r["method"]) == ("none", "exact")
+    }
+    trunk = {dnn.id: [block.id for block in dnn.blocks] for dnn in instance.dnns}
+    alone = evaluate_paths(
+        instance.replace(tasks=[t | {"floor": 0.0} for t in tasks]),
+        {task.id: trunk[task.dnn] for task in instance.tasks},
+    )
+    assert native == pytest.approx({row.task: row.latency for row in alone.tasks})
+    tight = [t | {"max_latency": 0.9 * native[t["id"]]} for t in tasks]
+    refused = plan_least_cost(instance.replace(tasks=tight), EXACT, growth=(3.0,))
+    assert {
+        r["status"] for r in refused.table("summary").records() if r["coordination"] == "none"
+    } <= {"infeasible", "unknown"}
+
+
+@pytest.mark.parametrize("seed", seeds(10, 200))
+def test_inputs_and_alternatives_cost_what_brute_force_says(seed: int) -> None:
+    options = {"alternatives": True, "inputs": seed % 2 == 0, "groups": seed % 3 == 0}
+    compare(planning_instance(seed + 8100, **options), seed)
 
 
 def compare(instance: Instance, seed: int) -> None:

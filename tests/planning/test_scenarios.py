@@ -106,7 +106,7 @@ def verify(instance: Instance, plan: Plan) -> None:
 
 @pytest.mark.parametrize("seed", seeds(10, 100))
 def test_the_costs_are_those_of_brute_force(seed: int) -> None:
-    compare(planning_instance(seed + 900, max_combinations=25), seed)
+    compare(planning_instance(seed + 900, devices=seed % 3 == 2, max_combinations=25), seed)
 
 
 def compare(instance: Instance, seed: int) -> None:

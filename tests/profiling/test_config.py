@@ -192,9 +192,10 @@ def test_files_that_are_no_yaml(tmp_path):
         load_config(tmp_path / "gone.yaml")
 
 
-@pytest.mark.parametrize("name", ["gone.safetensors", "weights.pt", "config.yaml", "."])
-def test_weights_must_be_safetensors_files(tmp_path, name):
+@pytest.mark.parametrize("name", ["gone.safetensors", "gone.pt", "config.yaml", "."])
+def test_weights_must_be_files_of_weights(tmp_path, name):
     (tmp_path / "weights.pt").write_bytes(b"x")
     (tmp_path / "config.yaml").write_text("x")
-    with pytest.raises(InputError, match=r"no such \.safetensors file"):
+    with pytest.raises(InputError, match=r"no such file ending in \.safetensors, \.pt, "):
         resolve_weights(tmp_path / "config.yaml", name)
+    assert resolve_weights(tmp_path / "config.yaml", "weights.pt") == tmp_path / "weights.pt"

@@ -43,6 +43,14 @@ def resumed(done, tmp_path: Path) -> Place:
     return place_in(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def measuring(done, config) -> Measuring:
+    """The exhaustive profile, read again: nothing of it is measured anew."""
+    found = Measuring(Preparation(config, place_in(done[1])))
+    found.profile_connections()
+    return found
+
+
 def test_everything_is_written(done) -> None:
     found, folder = done
     instance = load_instance(folder / "instance.json")
@@ -113,13 +121,10 @@ def test_the_bundle_gives_the_measured_accuracies_again(done, config) -> None:
             assert float(right.double().mean()) == pytest.approx(row.accuracy, abs=1e-9)
 
 
-def test_profiling_changes_no_bit_of_the_services(done, config) -> None:
-    folder = done[1]
-    preparation = Preparation(config, place_in(folder))
+def test_profiling_changes_no_bit_of_the_services(measuring) -> None:
+    preparation = measuring.preparation
     before = {t: fingerprint(s.trunk.blocks) for t, s in preparation.services.items()}
     assert before == {t: s.fingerprint for t, s in preparation.services.items()}
-    measuring = Measuring(preparation)
-    measuring.profile_connections()
     for task, known in measuring.tasks.items():
         path = max(known.measured, key=lambda p: len(known.graph.used(p)))
         measuring_module.measure_path(measuring, Job(task, path))  # trains once more
@@ -130,9 +135,7 @@ def test_profiling_changes_no_bit_of_the_services(done, config) -> None:
             assert not any(p.requires_grad for p in block.parameters())
 
 
-def test_measuring_again_gives_the_same_numbers(done, config) -> None:
-    measuring = Measuring(Preparation(config, place_in(done[1])))
-    measuring.profile_connections()
+def test_measuring_again_gives_the_same_numbers(measuring) -> None:
     for task, known in measuring.tasks.items():
         for path in sorted(known.measured)[::5]:
             record = measuring_module.measure_path(measuring, Job(task, path))
@@ -159,8 +162,8 @@ def test_the_frozen_beginning_is_run_once(done, config) -> None:
     assert after_one_round <= images * blocks
 
 
-def test_validation_images_are_no_training_images(done, config) -> None:
-    preparation = Preparation(config, place_in(done[1]))
+def test_validation_images_are_no_training_images(measuring, config) -> None:
+    preparation = measuring.preparation
     for service in config.services:
         images = preparation.task_images(service.id)
         parts = [images.fit, images.held_out, images.validation]
@@ -174,9 +177,7 @@ def test_validation_images_are_no_training_images(done, config) -> None:
 
 
 @pytest.mark.parametrize("method", ["exact", "lns"])
-def test_a_live_search_ends_where_nothing_promises_more(done, config, method: str) -> None:
-    measuring = Measuring(Preparation(config, place_in(done[1])))
-    measuring.profile_connections()
+def test_a_live_search_ends_where_nothing_promises_more(done, measuring, method: str) -> None:
     search = Search(measuring)
     found = search.run(method, None)
     total = done[0].search
@@ -192,9 +193,7 @@ def test_a_live_search_ends_where_nothing_promises_more(done, config, method: st
         assert found.bound >= found.reward * (1 - 1e-9)
 
 
-def test_the_procedure_of_the_paper_trains_what_it_takes(done, config) -> None:
-    measuring = Measuring(Preparation(config, place_in(done[1])))
-    measuring.profile_connections()
+def test_the_procedure_of_the_paper_trains_what_it_takes(done, measuring) -> None:
     search = Search(measuring)
     outcome = search._staged(None)
     assert outcome.is_complete
@@ -214,9 +213,7 @@ def test_the_procedure_of_the_paper_trains_what_it_takes(done, config) -> None:
     assert (found.trainings, found.complete) == (search.trainings, True)
 
 
-def test_a_search_sees_only_what_it_asked_for(done, config) -> None:
-    measuring = Measuring(Preparation(config, place_in(done[1])))
-    measuring.profile_connections()
+def test_a_search_sees_only_what_it_asked_for(measuring, config) -> None:
     search = Search(measuring)
     assert all(len(t.measured_paths) == 0 for t in search.instance().tasks)
     task = config.services[0].id
@@ -225,18 +222,14 @@ def test_a_search_sees_only_what_it_asked_for(done, config) -> None:
     assert [tuple(m.blocks) for m in search.instance().tasks[0].measured_paths] == [path]
 
 
-def test_the_budget_is_kept(done, config) -> None:
-    measuring = Measuring(Preparation(config, place_in(done[1])))
-    measuring.profile_connections()
+def test_the_budget_is_kept(measuring) -> None:
     for method in ("exact", "lns", "code", "random", "exhaustive"):
         found = Search(measuring).run(method, 1)
         assert found.trainings == 1
         assert not found.complete
 
 
-def test_random_searches_differ_by_seed_only(done, config) -> None:
-    measuring = Measuring(Preparation(config, place_in(done[1])))
-    measuring.profile_connections()
+def test_random_searches_differ_by_seed_only(measuring) -> None:
     asked = []
     for seed in (0, 0, 1):
         search = Search(measuring, seed=seed)
@@ -361,7 +354,7 @@ def test_unknown_executors_are_refused(name: str) -> None:
         ),
         (
             lambda d: d["services"][0].update(weights="gone.safetensors", training=None),
-            "no such .safetensors file",
+            "no such file ending in",
         ),
         (lambda d: d["services"][1].update(server="edge-c"), "no such server"),
     ],

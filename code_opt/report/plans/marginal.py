@@ -15,7 +15,10 @@ def marginal_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]
     names = ("utilization", "gain_by_dual", "gain_fixed_paths", "gain_resolved")
     servers = tables("servers", "server", "capacity_flop_per_s", *names)
     links = tables("links", "source", "target", "capacity_bytes_per_s", *names)
-    rows = [(str(r["server"]), _capacity(servers, "capacity_flop_per_s", r), r) for r in servers]
+    rows = []
+    for r in servers:
+        name = "capacity_flop_per_s" if r["capacity_flop_per_s"] is not None else "capacity_devices"
+        rows.append((str(r["server"]), _capacity(servers, name, r), r))
     rows += [
         (f"{r['source']} → {r['target']}", _capacity(links, "capacity_bytes_per_s", r), r)
         for r in links
