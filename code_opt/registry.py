@@ -97,7 +97,7 @@ BUILT_IN = (
     Method(
         "local",
         "No coordination",
-        "every task on its native path: no coordination",
+        "every task on its native path, or an alternative on its own server: no coordination",
         "baseline",
         ("time_limit", "seed", "parameters"),
     ),

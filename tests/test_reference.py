@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from scipy.optimize import linprog
 
 from code_opt.checker import check
 from code_opt.instance import Instance, parse_instance
-from code_opt.instance.model import Exponential, Logistic, Power
+from code_opt.instance.model import Exponential, Logistic, Power, Task
 from code_opt.result import Result
 from tests.instances import dnn
-from tests.reference import Reference, count_paths, reference_pool, solve_reference
+from tests.reference import Reference, ReferencePath, count_paths, reference_pool, solve_reference
 from tests.strategies import MAX_COMBINATIONS, instances, random_data, random_instance
 
 Data = dict[str, Any]
@@ -229,6 +230,23 @@ def test_pruning_loses_nothing(objective: str) -> None:
 # ---- the two independent readings of the specification agree ---------------------------------
 
 
+def interval(instance: Instance, task: Task, path: ReferencePath) -> tuple[float, float] | None:
+    """Return the shares that differ from an accuracy by z standard deviations, roots of Wilson's.
+
+    Only paths of whole networks have samples in these instances.
+    """
+    blocks = {dnn.id: tuple(block.id for block in dnn.blocks) for dnn in instance.dnns}
+    samples = {blocks[a.dnn]: a.samples for a in task.alternatives} | {blocks[task.dnn]: None}
+    n = samples.get(tuple(path.blocks)) if path.source == "given" else None
+    if n is None:
+        return None
+    z = NormalDist().inv_cdf(0.975)
+    low, high = np.roots([1.0 + z * z / n, -(2.0 * path.accuracy + z * z / n), path.accuracy**2])[
+        ::-1
+    ]
+    return float(low), float(high)
+
+
 def as_result(instance: Instance, best: Reference, objective: str, asked: Data) -> Result:
     """Write the reference's assignment as a result, from its own tables."""
     paths = [best.paths[task.id] for task in instance.tasks]
@@ -258,6 +276,7 @@ def as_result(instance: Instance, best: Reference, objective: str, asked: Data) 
                     "accuracy": path.accuracy,
                     "accuracy_source": path.source,
                     "latency": path.latency,
+                    "accuracy_interval": interval(instance, task, path),
                 }
                 for task, path, rate in zip(instance.tasks, paths, rates, strict=True)
             ],
