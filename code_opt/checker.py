@@ -251,6 +251,9 @@ class InstanceIndex:
         # An input group is one user of a DNN, however many of its tasks the DNN serves.
         self.users = Counter(dnn for dnn, _ in {(t.dnn, self.group(t)) for t in instance.tasks})
         self._connections: dict[str, dict[tuple[str, str], Connection]] = {}
+        self._members: dict[tuple[str, str], list[Task]] = defaultdict(list)
+        for task in instance.tasks:
+            self._members[self.group(task)].append(task)
 
     @staticmethod
     def group(task: Task) -> tuple[str, str]:
@@ -482,8 +485,7 @@ class InstanceIndex:
         groups). What native paths of a group have in common is computed once. Native
         paths whose transfers have no link run at rate 0.
         """
-        group = self.group(task)
-        members = [t for t in self.instance.tasks if self.group(t) == group]
+        members = self._members[self.group(task)]
         rates = [t.demand for t in members if t.demand is not None]
         for dnn in {t.dnn for t in members}:
             together: dict[tuple[str, ...], _Figures] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from code_opt.core.evaluator import Evaluator, Solution
 from code_opt.core.objective import refuse_huge_reward, refuse_tiny_reward
 from code_opt.core.promises import Promise
 from code_opt.core.settings import SMALLEST_GAP
-from code_opt.instance.model import Server
+from code_opt.instance.model import Link, Server
 from code_opt.paths import TaskPaths
 from code_opt.registry import role_of
 from code_opt.result import (
@@ -94,6 +95,7 @@ def make_result(
             if r.is_rate
         }
     load = evaluator.load(solution.paths, rates)
+    traffic = _traffic(evaluator, solution) if instance.links else {}
     time_of = {s: float(load[i]) for s, i in evaluator.pool.topology.server_time.items()}
     return Result(
         schema="code-opt/result/1",
@@ -117,16 +119,13 @@ def make_result(
             for i, (task, path) in enumerate(zip(evaluator.pool.tasks, solution.paths, strict=True))
         ),
         servers=tuple(
-            server_result(server, time_of[server.id]).model_copy(
-                update={"wait_scale": scales.get((server.id,))}
-            )
+            server_result(server, time_of[server.id], scales.get((server.id,)))
             for server in instance.servers
         ),
         links=tuple(
-            _link_result(evaluator, solution, link.source, link.target, link.bandwidth).model_copy(
-                update={"wait_scale": scales.get((link.source, link.target))}
-            )
+            _link_result(link, traffic.get(ends, 0.0), scales.get(ends))
             for link in instance.links
+            for ends in [(link.source, link.target)]
         ),
     )
 
@@ -144,12 +143,13 @@ def _promised(promise: Promise) -> dict[str, Any]:
     }
 
 
-def server_result(server: Server, load: float) -> ServerResult:
+def server_result(server: Server, load: float, wait_scale: float | None = None) -> ServerResult:
     """Return what a result says of a server.
 
     Args:
         server: whose.
         load: its load as a share of what can be sold.
+        wait_scale: of its waits [s].
     """
     sold = 1.0 if server.max_utilization is None else server.max_utilization
     return ServerResult(
@@ -159,6 +159,7 @@ def server_result(server: Server, load: float) -> ServerResult:
         utilization=load * sold,
         devices=server.devices,
         busy_devices=load * server.usable_devices,
+        wait_scale=wait_scale,
     )
 
 
@@ -182,23 +183,26 @@ def blocks_of(task: TaskPaths, arcs: Sequence[int]) -> tuple[str, ...]:
     return task.graph.blocks(arcs)
 
 
-def _link_result(
-    evaluator: Evaluator, solution: Solution, source: str, target: str, bandwidth: float | None
-) -> LinkResult:
-    """Return one link's load; bytes are summed per arc, also where bandwidth is unlimited."""
-    load = 0.0
+def _traffic(evaluator: Evaluator, solution: Solution) -> dict[tuple[str, str], float]:
+    """Return the bytes/s that cross each link, summed per arc, whatever its bandwidth."""
+    load: dict[tuple[str, str], float] = defaultdict(float)
     for group in evaluator.pool.groups:
         rate = float(solution.allocation.rates[group.tasks[0]])
         paid = group.paid([solution.paths[t].arcs for t in group.tasks])
         for graph, arcs in zip(group.graphs, paid, strict=True):
             for arc in arcs:
-                for hop in graph.arcs[arc].hops:
-                    if hop[:2] == (source, target):
-                        load += rate * hop[2]
+                for source, target, size in graph.arcs[arc].hops:
+                    load[source, target] += rate * size
+    return load
+
+
+def _link_result(link: Link, load: float, wait_scale: float | None) -> LinkResult:
+    """Return what a result says of a link with a load in bytes/s."""
     return LinkResult(
-        source=source,
-        target=target,
+        source=link.source,
+        target=link.target,
         load=load,
-        capacity=bandwidth,
-        utilization=None if bandwidth is None else load / bandwidth,
+        capacity=link.bandwidth,
+        utilization=None if link.bandwidth is None else load / link.bandwidth,
+        wait_scale=wait_scale,
     )
