@@ -247,7 +247,7 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
         print_line(console, "Latency under load\n")
         console.print(promises)
         console.print()
-    console.print(server_table(detailed, console))
+    console.print(server_table(detailed, instance, console))
     if detailed.links:
         console.print()
         console.print(link_table(detailed, console))
