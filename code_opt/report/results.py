@@ -77,7 +77,7 @@ def introduction(material: Material) -> list[Block]:
     """Return what a reader in a hurry should see: warnings, large figures, sentences."""
     results = [shown.result for shown in material.results]
     best = chosen(results)
-    blocks = [*_stale_or_wrong(material), *_stale_plans(material), *_without_digest(material)]
+    blocks: list[Block] = [*doubts(material), *_without_digest(material)]
     if best is not None:
         blocks.append(Tiles((*_totals(best, results), *_compared(best, results))))
     if results:
@@ -89,7 +89,12 @@ _FEW_VIOLATIONS = 12
 """Violations of a result that are shown."""
 
 
-def _stale_or_wrong(material: Material) -> Iterator[Block]:
+def doubts(material: Material) -> list[Callout]:
+    """Return a warning for every result and plan that is not confirmed, and why."""
+    return [*_stale_or_wrong(material), *_stale_plans(material)]
+
+
+def _stale_or_wrong(material: Material) -> Iterator[Callout]:
     """Yield warnings of results whose instance changed, or that fail the check."""
     for shown in material.results:
         result = shown.result
@@ -118,7 +123,7 @@ def _stale_or_wrong(material: Material) -> Iterator[Block]:
             )
 
 
-def _stale_plans(material: Material) -> Iterator[Block]:
+def _stale_plans(material: Material) -> Iterator[Callout]:
     """Yield warnings of plans whose instance changed."""
     for one in material.plans:
         if one.changed:
