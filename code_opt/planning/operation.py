@@ -69,7 +69,7 @@ def operate(
         solution = found
     result = make_result(evaluator, "plan", "feasible", 0.0, solution)
     # What is bought stands beside what is there: an inference takes as long as at present.
-    _, present = evaluator_of(case.instance, list(map(case.blocks, paths.tolist())), settings)
+    _, present = evaluator_of(case.paced, list(map(case.blocks, paths.tolist())), settings)
     rows = zip(result.tasks, present, strict=True)
     tasks = tuple(row.model_copy(update={"latency": path.seconds}) for row, path in rows)
     result = result.model_copy(update={"tasks": tasks})
