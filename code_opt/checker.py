@@ -47,7 +47,7 @@ from code_opt.instance.model import (
     Power,
     Task,
 )
-from code_opt.promise_checker import Place, Recomputed, Service, Stay, Walk, recompute
+from code_opt.promise_checker import Place, Recomputed, PlaceOfWork, Stay, Walk, recompute
 from code_opt.result import TOLERANCE, Result, ServerResult, TaskResult
 
 __all__ = [
@@ -429,14 +429,14 @@ class InstanceIndex:
             figures.stays.append((("link", source, target), size / width, size / width))
 
     @cached_property
-    def services(self) -> dict[Place, Service]:
+    def services(self) -> dict[Place, PlaceOfWork]:
         """How servers, and links with a bandwidth, serve."""
-        found: dict[Place, Service] = {
-            ("server", s.id): Service(max(1.0, s.devices), int(s.batch), s.max_batch_delay)
+        found: dict[Place, PlaceOfWork] = {
+            ("server", s.id): PlaceOfWork(max(1.0, s.devices), int(s.batch), s.max_batch_delay)
             for s in self.instance.servers
         }
         limited = (ends for ends, link in self.links.items() if link.bandwidth is not None)
-        return found | {("link", *ends): Service() for ends in limited}
+        return found | {("link", *ends): PlaceOfWork() for ends in limited}
 
     def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
         """Return the accuracy of a path, where it is from, and whether it is admissible."""

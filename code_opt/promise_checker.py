@@ -22,7 +22,7 @@ FULL = 1.0 - 1e-6
 
 
 @dataclass(frozen=True)
-class Service:
+class PlaceOfWork:
     """How a place serves."""
 
     devices: float = 1.0
@@ -119,7 +119,7 @@ class Recomputed:
         return all(self.waits[call.place].is_poisson for call in self.calls[task])
 
 
-def recompute(walks: Sequence[Walk], services: Mapping[Place, Service]) -> Recomputed:
+def recompute(walks: Sequence[Walk], services: Mapping[Place, PlaceOfWork]) -> Recomputed:
     """Return waits and times of all tasks.
 
     Args:
@@ -174,7 +174,7 @@ def recompute(walks: Sequence[Walk], services: Mapping[Place, Service]) -> Recom
 
 
 def _settle(
-    at_place: Mapping[Place, Sequence[_Call]], services: Mapping[Place, Service]
+    at_place: Mapping[Place, Sequence[_Call]], services: Mapping[Place, PlaceOfWork]
 ) -> dict[Place, _Waits]:
     """Return the waits of places, each once those it depends on are known."""
     settled: dict[Place, _Waits] = {}
@@ -199,7 +199,7 @@ def _waits_at(
     here: Place,
     calls: Sequence[_Call],
     known: Mapping[Place, _Waits],
-    services: Mapping[Place, Service],
+    services: Mapping[Place, PlaceOfWork],
 ) -> _Waits:
     n = services[here].devices
     waits = _Waits(factor=1.0)

@@ -30,7 +30,7 @@ from code_opt.paths.labels import PathSet
 from code_opt.queueing import Station, filling_seconds
 
 
-class Stage(NamedTuple):
+class StationWork(NamedTuple):
     """What an arc does at a station."""
 
     station: int
@@ -108,10 +108,10 @@ class Stations:
         """n of each resource, shape (I,)."""
 
     @cached_property
-    def _stages(self) -> dict[int, tuple[tuple[Stage, ...], ...]]:
+    def _stages(self) -> dict[int, tuple[tuple[StationWork, ...], ...]]:
         return {}
 
-    def stages(self, task: int) -> tuple[tuple[Stage, ...], ...]:
+    def stages(self, task: int) -> tuple[tuple[StationWork, ...], ...]:
         """Return for each arc of a task's graph where it works, in order.
 
         Raises:
@@ -124,10 +124,10 @@ class Stations:
             self._stages[task] = tuple(self._of_arc(arc, connections) for arc in graph.arcs)
         return self._stages[task]
 
-    def _of_arc(self, arc: Arc, connections: Mapping[Ends, Connection]) -> tuple[Stage, ...]:
+    def _of_arc(self, arc: Arc, connections: Mapping[Ends, Connection]) -> tuple[StationWork, ...]:
         """Return the stages of an arc: source, adapter, transfers and entered block in order."""
         topology, used = self.topology, dict(arc.use)
-        adapter: list[Stage] = []
+        adapter: list[StationWork] = []
         if arc.is_connection:
             tail, head = (arc.tail, arc.head) if arc.chain is None else arc.chain[1]
             # An input that was sent before enters from a node of its own.
@@ -135,29 +135,29 @@ class Stations:
             near = head if connection.source == INPUT else tail
             place = connection.server or topology.server_of[near]
             adapter = [self._work(place, connection)]
-        found: list[Stage] = []
+        found: list[StationWork] = []
         for source, target, _ in arc.hops:
             if adapter and adapter[0].station == self._server[source]:
                 found += adapter
                 adapter = []
             link = self._link.get((source, target))
             if link in used:
-                found.append(Stage(link, used[link], used[link]))
-            found.append(Stage(self._server[target], 0.0, 0.0))
+                found.append(StationWork(link, used[link], used[link]))
+            found.append(StationWork(self._server[target], 0.0, 0.0))
         found += adapter
         if arc.block is not None:
             block = topology.block[arc.block]
             found.append(self._work(topology.server_of[arc.block], block))
         return tuple(found)
 
-    def _work(self, name: str, work: Block | Connection) -> Stage:
+    def _work(self, name: str, work: Block | Connection) -> StationWork:
         """Return the stage of a block or an adapter."""
         server = self.topology.servers[name]
         number = self._server[name]
         seconds = server.device_time(work)
         if 0.0 < server.devices < 1.0:
             seconds /= server.devices
-        return Stage(number, seconds * server.batch, server.batch_time(work))
+        return StationWork(number, seconds * server.batch, server.batch_time(work))
 
     def jobs(self, tasks: Sequence[int], paths: Sequence[Sequence[int]]) -> JobsOfPaths:
         """Return the jobs of the paths of a group's tasks.
