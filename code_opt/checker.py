@@ -47,7 +47,7 @@ from code_opt.instance.model import (
     Power,
     Task,
 )
-from code_opt.promise_checker import Place, Recomputed, PlaceOfWork, Stay, Walk, recompute
+from code_opt.promise_checker import Place, PlaceOfWork, Recomputed, Stay, Walk, recompute
 from code_opt.result import TOLERANCE, Result, ServerResult, TaskResult
 
 __all__ = [
