@@ -196,6 +196,12 @@ class Result(_Record):
             "latency": self.latency,
         }[self.objective]
 
+    @property
+    def merit(self) -> float | None:
+        """The value such that more is better: minus that of a latency."""
+        value = self.value
+        return value if value is None or self.objective != "latency" else -value
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         return self.model_dump(mode="json", by_alias=True)

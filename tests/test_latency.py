@@ -108,3 +108,58 @@ def test_thousands_of_random_instances(block: int) -> None:
             devices=i % 4 < 2,
             max_combinations=1500,
         )
+
+
+# ---- refusals and methods ------------------------------------------------------------------
+
+
+def digits(demand: float = 50.0) -> Instance:
+    return load_instance("data/digits/instance.json").with_({"tasks[*].demand": demand})
+
+
+def test_every_task_needs_a_demand() -> None:
+    instance = digits().with_({"tasks[parity].demand": None})
+    with pytest.raises(InputError) as refused:
+        solve(instance, objective="latency")
+    assert str(refused.value) == (
+        "task 'parity' has no demand: the objective latency serves every task at its demand; "
+        "give it one"
+    )
+
+
+def test_a_floor_on_the_throughput_is_refused() -> None:
+    with pytest.raises(InputError, match="min_throughput: not beside the objective latency"):
+        solve(digits(), objective="latency", min_throughput=1.0)
+
+
+def test_an_unknown_objective_names_those_there_are() -> None:
+    with pytest.raises(InputError) as refused:
+        solve(digits(), objective="speed")  # type: ignore[arg-type]
+    assert str(refused.value) == ("objective 'speed': use reward, throughput, accuracy, latency")
+
+
+def test_demands_that_do_not_fit_are_explained() -> None:
+    result = solve(digits(1e6), objective="latency")
+    assert result.status == "infeasible"
+    assert result.message is not None
+    assert "demand of task 'digit' from 1e+06 to " in result.message
+
+
+def test_given_paths_are_valued_at_the_demands() -> None:
+    instance = digits()
+    best = solve(instance, objective="latency")
+    paths = {row.task: row.path for row in best.tasks}
+    again = evaluate_paths(instance, paths, objective="latency")
+    assert again.value == pytest.approx(best.value, rel=1e-9)
+    assert [row.rate for row in again.tasks] == [50.0, 50.0]
+
+
+def test_a_group_is_served_at_its_least_demand() -> None:
+    instance = random_instance(710_001, groups=True)
+    tasks = [
+        task.model_copy(update={"input_group": "all", "demand": 1e-3 * (i + 1), "floor": 0.0})
+        for i, task in enumerate(instance.tasks)
+    ]
+    result = solve(instance.model_copy(update={"tasks": tuple(tasks)}), objective="latency")
+    assert result.has_solution
+    assert {row.rate for row in result.tasks} == {1e-3}

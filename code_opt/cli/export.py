@@ -30,7 +30,9 @@ def export(
     formulation: Annotated[
         MixedIntegerFormulation, typer.Option(help="Which model to write.")
     ] = MixedIntegerFormulation.PATH,
-    objective: Annotated[Objective, typer.Option(help="What it maximises.")] = Objective.REWARD,
+    objective: Annotated[
+        Objective, typer.Option(help="What it maximises (latency: minimises, at the demands).")
+    ] = Objective.REWARD,
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
     max_utilization: MaxUtilization = None,

@@ -90,6 +90,7 @@ def import_solution(
         print_line(
             console,
             f"\nThe solver's own {objective.value}: {number(found.value)}. If it is the optimum of "
-            "the exported model, no assignment has more (within its tolerances).",
+            "the exported model, no assignment has "
+            f"{'less' if result.objective == 'latency' else 'more'} (within its tolerances).",
         )
     return ExitStatus.DONE

@@ -17,11 +17,12 @@ MAX_THREADS = 1024
 
 
 class Objective(StrEnum):
-    """What is maximised."""
+    """What is maximised, or, of a latency, minimised."""
 
     REWARD = "reward"
     THROUGHPUT = "throughput"
     ACCURACY = "accuracy"
+    LATENCY = "latency"
 
 
 class Formulation(StrEnum):
