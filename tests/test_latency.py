@@ -6,6 +6,8 @@ hold; methods and messages on small ones.
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 from unittest import mock
 
@@ -16,7 +18,9 @@ from code_opt import InputError, evaluate_paths, load_instance, solve
 from code_opt.checker import check
 from code_opt.exact import method as exact
 from code_opt.heuristics.lns import search
+from code_opt.instance import parse_instance
 from code_opt.instance.model import Instance
+from tests.documents import read
 from tests.reference import solve_reference
 from tests.strategies import random_instance
 from tests.test_agreement import no_start, poor_start
@@ -163,3 +167,20 @@ def test_a_group_is_served_at_its_least_demand() -> None:
     result = solve(instance.model_copy(update={"tasks": tuple(tasks)}), objective="latency")
     assert result.has_solution
     assert {row.rate for row in result.tasks} == {1e-3}
+
+
+def test_the_example_of_the_page_is_as_worked_by_hand() -> None:
+    page = read("docs/latency.md")
+    (text,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    instance = parse_instance(json.loads(text))
+    busy = instance.with_({"tasks[*].demand": 60.0})
+    for formulation in ("path", "flow", "colgen"):
+        asked: dict[str, Any] = {"objective": "latency", "formulation": formulation}
+        least = solve(instance, **asked)
+        assert (least.status, least.own_work) == ("optimal", 1.0)
+        assert least.latency == pytest.approx(0.010)
+        assert least.servers[0].utilization == pytest.approx(0.4)
+        floor = solve(instance, min_accuracy=0.9, **asked)
+        assert (floor.latency, floor.own_work) == pytest.approx((0.013, 0.2))
+        assert floor.accuracy == pytest.approx(0.905)
+        assert solve(busy, **asked).latency == pytest.approx(0.013)
