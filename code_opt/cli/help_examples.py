@@ -18,6 +18,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "export": ("code-opt export data/digits --to model.mps",),
     "import-solution": ("code-opt import-solution data/digits model.sol --out imported.json",),
+    "import-measurements": (
+        "code-opt import-measurements edge.yaml blocks.csv --out measured.yaml",
+        "code-opt import-measurements edge.yaml timm.csv --alternatives-of objects --server gpu "
+        "--accuracies results.csv --out zoo.yaml",
+    ),
     "generate": ("code-opt generate --services 20 --seed 1 --out edge.json",),
     "plan": (
         "code-opt plan data/four-sites-csv --growth 1,1.5,2 --max-loss 0,2 --out plans",
