@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from code_opt.batch import Outcome
     from code_opt.instance.model import Instance
-    from code_opt.result import Result
+    from code_opt.result import AdapterChange, Result
 
 STATUS_STYLE = {"optimal": "green", "feasible": "", "infeasible": "red", "unknown": "yellow"}
 NARROW = 94
@@ -101,6 +101,8 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
     _figures(table, "rate\n[1/s]", "accuracy", *(["95 %"] if has_intervals else []))
     _words(table, "source")
     _figures(table, "latency")
+    if result.changes is not None:
+        _words(table, "change")
     for row in result.tasks:
         table.add_row(
             Text(plain(row.task)),
@@ -110,7 +112,23 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
             *([Text(interval_text(row.accuracy_interval))] if has_intervals else []),
             Text(row.accuracy_source, style="yellow" if row.accuracy_source == "predicted" else ""),
             Text(duration(row.latency)),
+            *([Text(row.change or "")] if result.changes is not None else []),
         )
+    return table
+
+
+def adapter_table(adapters: Sequence[AdapterChange], console: Console) -> Table:
+    """Return the adapters that servers have to load and may drop."""
+    arrow = " → " if console.encoding.lower().startswith("utf") else " -> "
+    table = plain_table(console)
+    _words(table, "server")
+    _words(table, "do")
+    _words(table, "adapter", wrap=True)
+    _words(table, "of", wrap=True)
+    _figures(table, "size\n[bytes]")
+    for row in adapters:
+        cells = [row.server, row.action, row.source + arrow + row.target, row.adapter]
+        table.add_row(*(Text(plain(cell)) for cell in cells), Text(si(row.bytes)))
     return table
 
 

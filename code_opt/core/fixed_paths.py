@@ -15,6 +15,7 @@ from code_opt.errors import InputError
 from code_opt.instance.model import Instance
 from code_opt.paths import PathProblem, TaskGraph, TaskPaths, pool_of_paths
 from code_opt.paths.labels import ADMISSION_TOLERANCE
+from code_opt.paths.previous import PATH_CHANGES
 from code_opt.registry import Paths
 from code_opt.result import Result
 
@@ -94,6 +95,9 @@ def why_not(evaluator: Evaluator, paths: Sequence[ChosenPath]) -> str | None:
     if (memory > 1.0 + CAPACITY_SLACK).any():
         fullest = int(memory.argmax())
         name = evaluator.pool.resources[fullest].name
+        if evaluator.pool.resources[fullest].kind is PATH_CHANGES:
+            count = round(memory[fullest] * evaluator.pool.resources[fullest].capacity)
+            return f"{count} tasks leave their previous paths: more than max_changes"
         return f"{name}: the adapters take {memory[fullest]:.6g} times what is free"
     use = evaluator.use(paths)
     allocation = evaluator.best_rates(paths, use)

@@ -8,7 +8,7 @@ the same order work there together (:mod:`code_opt.queueing`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -119,7 +119,7 @@ class Stations:
                 if c.server is not None
             }
             self._stages[task] = tuple(
-                self._of_arc(arc, servers.get((arc.tail, arc.head))) for arc in graph.arcs
+                self._of_arc(arc, servers.get(arc.ends)) for arc in graph.arcs
             )
         return self._stages[task]
 
@@ -239,9 +239,8 @@ class _SplitTaskGraph(TaskGraph):
         arcs = self.own.path_arcs(blocks)
         return None if arcs is None else self._split(arcs)
 
-    def _walk(self, blocks: Sequence[str]) -> list[int] | None:
-        arcs = self.own._walk(blocks)
-        return None if arcs is None else self._split(arcs)
+    def walks(self, blocks: Sequence[str]) -> Iterator[list[int]]:
+        yield from map(self._split, self.own.walks(blocks))
 
     def _split(self, arcs: Iterable[int]) -> list[int]:
         """Return the arcs here of a path of the own graph: from each node there is one of each."""

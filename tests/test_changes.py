@@ -1,0 +1,86 @@
+"""Few changes: at most K tasks leave the paths of an earlier assignment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from code_opt.checker import check
+from code_opt.solving import METHODS, evaluate_paths, solve
+from tests.reference import paths_to_keep, reference_pool, solve_reference
+from tests.strategies import random_instance
+
+AGREEMENT = 1e-6
+CASES_PER_TEST = 10
+
+
+def previous_paths(instance, rng):
+    """Draw a path for most tasks: some that break limits of today, some that are no paths."""
+    found = {"gone": ("nowhere",)}
+    for task, paths in reference_pool(instance, limits=False).items():
+        if paths and rng.random() < 0.9:
+            found[task] = paths[int(rng.integers(len(paths)))].blocks
+        elif rng.random() < 0.5:
+            found[task] = ("nowhere",)
+    return found
+
+
+def agree(seed, **options):
+    """Compare all methods with brute force for every K; return the numbers of optima."""
+    instance = random_instance(seed, max_combinations=1500, **options)
+    rng = np.random.default_rng([seed, 7])
+    previous = previous_paths(instance, rng)
+    objective = str(rng.choice(["reward", "throughput", "accuracy"], p=[0.6, 0.2, 0.2]))
+    measured_only = bool(rng.random() < 0.2)
+    asked = {"objective": objective, "measured_only": measured_only}
+    stay = paths_to_keep(instance, previous, measured_only)
+    values = []
+    for most in range(len(instance.tasks) + 1):
+        expected = solve_reference(instance, previous=previous, max_changes=most, **asked)
+        limited = {"previous": previous, "max_changes": most, **asked}
+        for formulation in ("path", "flow", "colgen"):
+            result = solve(instance, formulation=formulation, gap=1e-7, **limited)
+            assert check(result, instance) == [], (seed, most, formulation)
+            if expected is None:
+                assert result.status == "infeasible", (seed, most, formulation)
+                continue
+            assert result.status == "optimal", (seed, most, formulation)
+            assert result.value == pytest.approx(expected.value, rel=AGREEMENT), (
+                seed,
+                most,
+                formulation,
+            )
+            for row in result.tasks:
+                assert row.previous == previous.get(row.task)
+                assert (row.change in ("kept", "changed")) >= (row.task in stay)
+        for method in METHODS[1:]:
+            found = solve(instance, method, **limited)
+            assert check(found, instance) == [], (seed, most, method)
+            if found.has_solution:
+                assert found.value <= expected.value * (1 + AGREEMENT), (seed, most, method)
+        values.append(None if expected is None else expected.value)
+    free = solve(instance, gap=1e-7, **asked)
+    assert values[-1] == (None if free.value is None else pytest.approx(free.value, rel=AGREEMENT))
+    if len(stay) == len(instance.tasks):
+        kept = evaluate_paths(instance, stay, objective=objective)
+        assert values[0] == (kept.value and pytest.approx(kept.value, rel=AGREEMENT))
+    known = [value for value in values if value is not None]
+    assert all(b >= a * (1 - AGREEMENT) for a, b in zip(known, known[1:], strict=False))
+    return len(known)
+
+
+@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"groups": True},
+        {"alternatives": True, "inputs": True},
+        {"devices": True, "groups": True},
+        {"inputs": True, "links": "all", "groups": True, "alternatives": True},
+    ],
+    ids=["plain", "groups", "alternatives", "devices", "all"],
+)
+def test_hundreds_of_random_instances(block, options):
+    seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
+    assert sum(agree(seed, **options) for seed in seeds) > 0
