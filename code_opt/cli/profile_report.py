@@ -18,6 +18,7 @@ from rich.text import Text
 
 from code_opt.cli.tables import plain_table
 from code_opt.cli.text import plain
+from code_opt.profiling.times import WIDEST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from code_opt.cli.terminal import Console
     from code_opt.profiling.pipeline import Profile
 
+_FEW = 3
+"""Unsteady times that are named."""
 NEXT_LINE = 10.0
 """Seconds between lines where stderr is not a terminal."""
 
@@ -135,6 +138,15 @@ def show_profile(profile: Profile, console: Console, out: Path) -> None:
             Text(
                 f"No assignment has a higher reward than {search.bound:.6g}, even if training "
                 f"repaired {search.optimism:.0%} of the losses predicted for paths not trained."
+            )
+        )
+    if profile.unsteady:
+        more = len(profile.unsteady) - _FEW
+        names = ", ".join(map(plain, profile.unsteady[:_FEW]))
+        console.print(
+            Text(
+                f"Times spread by more than {WIDEST:.0%} (something else ran?): {names}"
+                + (f" and {more} more." if more > 0 else ".")
             )
         )
     console.print(Text(f"Written: {plain(out)}: instance.json, bundle/, tables/, about.json"))

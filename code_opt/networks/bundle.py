@@ -29,6 +29,7 @@ from code_opt.networks.factories import RESERVED, check_name, module_of
 from code_opt.networks.images import Normalization
 from code_opt.networks.services import load_tensors, load_weights, make_trunk, save_tensors
 from code_opt.networks.stitching import INPUT, OUTPUT, Step, Trunk
+from code_opt.networks.threads import device_type
 from code_opt.networks.training import Architecture, build_network
 
 SCHEMA = "code-opt/bundle/1"
@@ -107,6 +108,25 @@ class TaskEntry(Record):
     paths: tuple[PathEntry, ...] = Field(strict=False)
 
 
+class TimedOn(Record):
+    """The device on which the instance's ``seconds`` were measured."""
+
+    device: str
+    """Name of the processor or GPU."""
+    threads: Annotated[int, Field(ge=1)]
+    torch: str
+    """Its version."""
+
+    @classmethod
+    def this(cls, device: str) -> TimedOn:
+        """Return what times that are measured now, in this process, hold for."""
+        return cls(
+            device=device_type(device),
+            threads=torch.get_num_threads(),
+            torch=str(torch.__version__),
+        )
+
+
 class Manifest(Record):
     """What a bundle holds."""
 
@@ -119,6 +139,8 @@ class Manifest(Record):
     tasks: tuple[TaskEntry, ...] = Field(min_length=1, strict=False)
     sha256: dict[str, Sha256]
     """Of every file beside the manifest, by its name."""
+    timed: TimedOn | None = None
+    """None: the instance holds no measured times."""
 
 
 def network_file(dnn: str) -> str:
@@ -158,7 +180,8 @@ def save_bundle(
         save_tensors(folder / file, tensors, half=half)
         sums[file] = sha256(folder / file)
     written = manifest.model_copy(update={"sha256": dict(sorted(sums.items()))})
-    text = json.dumps(written.model_dump(mode="json", by_alias=True), indent=1)
+    unset = {"timed"} if written.timed is None else set()
+    text = json.dumps(written.model_dump(mode="json", by_alias=True, exclude=unset), indent=1)
     write_atomically(folder / MANIFEST, text + "\n")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from code_opt.networks.compat import torch, torchvision
 
@@ -53,6 +55,18 @@ def reproducible(device: str) -> Iterator[None]:
 def device_name(device: str) -> str:
     """Return what a device is called, for tables."""
     return str(torch.cuda.get_device_name()) if device == "cuda" else "cpu"
+
+
+def device_type(device: str) -> str:
+    """Return the type of a device that times hold for: the name of the GPU or the processor."""
+    if device != "cpu":
+        return device_name(device)
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name" and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def library_versions() -> dict[str, str]:

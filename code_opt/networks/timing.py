@@ -28,9 +28,10 @@ _CHANNELS_LAST: dict[str, Any] = {"memory_format": torch.channels_last}
 
 @dataclass(frozen=True)
 class BlockTime:
-    """Measured times of one block at one batch size."""
+    """Measured times of one block (or other module) at one batch size."""
 
     block: int
+    """Its place among those that were measured in turns."""
     batch: int
     median: float
     """Median time of one batch [s]."""
@@ -44,6 +45,11 @@ class BlockTime:
     def throughput(self) -> float:
         """Inferences per second at the median time."""
         return self.batch / self.median
+
+    @property
+    def spread(self) -> float:
+        """Distance of the quartiles over the median: a quiet machine has a few hundredths."""
+        return (self.high - self.low) / self.median
 
 
 def time_blocks(
@@ -78,36 +84,90 @@ def time_blocks(
     """
     if not batches or min(batches) < 1 or least_repeats < 1:
         raise InputError(f"batch sizes and repeats must be at least 1, not {list(batches)}")
-    found = []
     # Copies: blocks are shared with whoever measures accuracies.
     blocks = [copy.deepcopy(block).to(**_CHANNELS_LAST) for block in blocks]
-    for batch in batches:
-        inputs = _inputs(blocks, (batch, *input_shape), device)
-        taken: list[list[float]] = [[] for _ in blocks]
-        budget = seconds * len(blocks)
-        with torch.inference_mode():
-            spent = 0.0
-            runs = [partial(block, value) for block, value in zip(blocks, inputs, strict=True)]
-            rows = [in_a_row(run, device) for run in runs]
-            while len(taken[0]) < least_repeats or (
-                spent < budget and len(taken[0]) < _MOST_REPEATS
-            ):
-                for times, run, row in zip(taken, runs, rows, strict=True):
-                    times.append(timed(run, device, row))
-                    spent += times[-1] * row
-        for number, times in enumerate(taken):
-            low, median, high = np.quantile(times, (0.25, 0.5, 0.75))
-            found.append(
-                BlockTime(number, batch, float(median), float(low), float(high), len(times))
-            )
+    return [
+        one
+        for batch in batches
+        for one in _in_turns(
+            list(zip(blocks, _inputs(blocks, (batch, *input_shape), device), strict=True)),
+            batch,
+            device,
+            seconds,
+            least_repeats,
+        )
+    ]
+
+
+def time_parts(
+    parts: Sequence[tuple[nn.Module, Sequence[int]]],
+    *,
+    batch: int,
+    device: str = "cpu",
+    seconds: float = 0.2,
+    least_repeats: int = LEAST_REPEATS,
+) -> list[BlockTime]:
+    """Measure modules that need not follow each other, as :func:`time_blocks` does a chain.
+
+    Args:
+        parts: modules on ``device``, and the shape that enters each, without the batch dimension.
+        batch: batch size.
+        device: "cpu" or "cuda".
+        seconds: time to spend on each.
+        least_repeats: runs of each at least.
+
+    Returns:
+        One entry per part, in order.
+    """
+    laid_out = [
+        (
+            copy.deepcopy(module).to(**_CHANNELS_LAST),
+            noise((batch, *shape), seed).to(device),
+        )
+        for seed, (module, shape) in enumerate(parts)
+    ]
+    return _in_turns(laid_out, batch, device, seconds, least_repeats)
+
+
+def _in_turns(
+    parts: Sequence[tuple[nn.Module, torch.Tensor]],
+    batch: int,
+    device: str,
+    seconds: float,
+    least_repeats: int,
+) -> list[BlockTime]:
+    """Measure modules on given inputs: one run of each, then the next of each."""
+    taken: list[list[float]] = [[] for _ in parts]
+    budget = seconds * len(parts)
+    with torch.inference_mode():
+        spent = 0.0
+        runs = [partial(module, value) for module, value in parts]
+        rows = [in_a_row(run, device) for run in runs]
+        while len(taken[0]) < least_repeats or (spent < budget and len(taken[0]) < _MOST_REPEATS):
+            for times, run, row in zip(taken, runs, rows, strict=True):
+                times.append(timed(run, device, row))
+                spent += times[-1] * row
+    found = []
+    for number, times in enumerate(taken):
+        low, median, high = np.quantile(times, (0.25, 0.5, 0.75))
+        found.append(BlockTime(number, batch, float(median), float(low), float(high), len(times)))
     return found
+
+
+def noise(shape: Sequence[int], seed: int = 0) -> torch.Tensor:
+    """Return normal numbers; images and maps are laid out channels last.
+
+    Args:
+        shape: with the batch first.
+        seed: the same one gives the same numbers.
+    """
+    value = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed))
+    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
 
 
 def _inputs(blocks: Sequence[nn.Module], shape: tuple[int, ...], device: str) -> list[torch.Tensor]:
     """Return what enters each block when noise enters the first."""
-    value = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
-    if value.ndim == 4:
-        value = value.contiguous(memory_format=torch.channels_last)
+    value = noise(shape).to(device)
     inputs = []
     with torch.inference_mode():
         for number, block in enumerate(blocks):

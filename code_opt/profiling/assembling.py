@@ -47,6 +47,7 @@ def make_instance(
                         "flops": float(cost.flops),
                         "params": float(cost.params),
                         "output_bytes": float(cost.output_bytes),
+                        "seconds": measuring.block_seconds(settings.dnn, k),
                     }
                     for k, cost in enumerate(service.costs)
                 ],
@@ -80,6 +81,7 @@ def make_instance(
                         "params": float(connection.params),
                         "bytes": _crossing(connection),
                         "share": _share(preparation, settings, connection),
+                        "seconds": measuring.adapter_seconds(connection.spec),
                     }
                     for (source, target), connection in profile.connections.items()
                 ],

@@ -215,11 +215,11 @@ class SearchConfig(Record):
 
 
 class TimingConfig(Record):
-    """How blocks are timed on the device."""
+    """How blocks and adapters are timed on the device."""
 
     batches: tuple[Count, ...] = Field((1, 32), min_length=1, strict=False)
     seconds: Annotated[float, Field(gt=0.0, le=600.0)] = Field(
-        0.2, description="time spent per block and batch size"
+        0.2, description="time spent per block or adapter and batch size"
     )
 
 
@@ -232,6 +232,9 @@ class ProfileConfig(Record):
     seed: Seed = 0
     precision: Literal["half", "full"] = Field(
         "half", description="of stored weights; half: rounded before anything is measured"
+    )
+    work: Literal["flops", "seconds"] = Field(
+        "flops", description="seconds: the instance counts measured device time instead of FLOPs"
     )
     servers: tuple[Server, ...] = Field(min_length=1, strict=False)
     links: tuple[Link, ...] = Field((), strict=False)
@@ -340,6 +343,8 @@ class _Consistency:
         self._unique("datasets", [dataset.id for dataset in config.datasets])
         self._unique("services", [service.id for service in config.services])
         self._unique("services", [service.dnn for service in config.services], "dnn")
+        for i, server in enumerate(config.servers):
+            self._server(("servers", i), server)
         for i, service in enumerate(config.services):
             self._service(("services", i), service)
         for i, dataset in enumerate(config.datasets):
@@ -371,6 +376,19 @@ class _Consistency:
             if name in seen:
                 self._add((section, i, field), "stands there twice", name)
             seen.add(name)
+
+    def _server(self, place: tuple[str | int, ...], server: Server) -> None:
+        """Check what the instance would say of a server, before hours of measuring."""
+        if self.config.work == "flops":
+            if server.flops is None:
+                self._add((*place, "flops"), "is required where work is flops")
+            if server.batch > 1.0:
+                message = "only measured times know batches: set work: seconds"
+                self._add((*place, "batch"), message, server.batch)
+        elif int(server.batch) not in self.config.timing.batches:
+            sizes = ", ".join(map(str, self.config.timing.batches))
+            message = f"must be one of the batch sizes that are timed (timing.batches: {sizes})"
+            self._add((*place, "batch"), message, server.batch)
 
     def _service(self, place: tuple[str | int, ...], service: ServiceConfig) -> None:
         servers = [server.id for server in self.config.servers]

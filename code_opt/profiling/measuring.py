@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from code_opt.networks.cost import AdapterCost
 from code_opt.networks.services import save_tensors
 from code_opt.networks.stitching import PARTS, PathFit, Step, path_seed
 from code_opt.networks.threads import use_threads
+from code_opt.networks.timing import BlockTime
 from code_opt.profiling.config import parse_config
 from code_opt.profiling.connections import (
     Candidate,
@@ -41,6 +43,7 @@ from code_opt.profiling.connections import (
     candidates,
 )
 from code_opt.profiling.preparation import Place, Preparation, Report, silent
+from code_opt.profiling.times import TimedPart, adapter_part, part_times, seconds_of
 from code_opt.reward import log_value
 from code_opt.store import key_of
 
@@ -300,6 +303,51 @@ class Measuring:
             },
         )
 
+    # Times
+
+    @cached_property
+    def times(self) -> dict[str, dict[int, BlockTime]]:
+        """Device times of all blocks and of the adapters chosen, by part and batch size.
+
+        Measured when first asked for, after :meth:`profile_connections`.
+        """
+        preparation = self.preparation
+        blocks = [
+            TimedPart(
+                name=block_id(service.config.dnn, k),
+                identity=("block", service.key, k),
+                shape=tuple(service.trunk.shapes[k]),
+                make=partial(_as_it_is, block),
+            )
+            for service in preparation.services.values()
+            for k, block in enumerate(service.trunk.blocks)
+        ]
+        adapters = {
+            connection.spec: adapter_part(connection.spec)
+            for profile in self.tasks.values()
+            for connection in profile.connections.values()
+        }
+        return part_times(
+            [*blocks, *adapters.values()],
+            preparation.config.timing,
+            device=preparation.place.device,
+            store=self.store,
+            environment=preparation.environment,
+            report=self.report,
+        )
+
+    def block_seconds(self, dnn: str, number: int) -> dict[str, float] | None:
+        """Return the times of a block for the instance, None where its work is in FLOPs."""
+        if self.preparation.config.work == "flops":
+            return None
+        return seconds_of(self.times[block_id(dnn, number)])
+
+    def adapter_seconds(self, spec: AdapterSpec) -> dict[str, float] | None:
+        """Return the times of an adapter for the instance, None where its work is in FLOPs."""
+        if self.preparation.config.work == "flops":
+            return None
+        return seconds_of(self.times[adapter_part(spec).name])
+
     def path_flops(self, path: Sequence[str]) -> int:
         """Return the work of a path's blocks (without adapters) [FLOP]."""
         costs = {
@@ -312,16 +360,32 @@ class Measuring:
     def worth(self, accuracy: float, flops: float) -> float:
         """Return what a path is worth alone: log xi(accuracy) + log zeta(rate of its work).
 
-        The rate is that of the mean server. It only compares paths of one task, at the
-        exchange rate between accuracy and throughput that the reward asks for.
+        The rate is that of the mean server; where its time counts, at the pace at which it computes
+        the native paths. It only compares paths of one task, at the exchange rate between accuracy
+        and throughput that the reward asks for.
         """
         config = self.preparation.config
-        capacity = float(np.mean([server.flops for server in config.servers]))
         reward = config.reward
+        capacity = self._capacity
         return float(
             log_value(reward.accuracy, np.array(max(accuracy, 1e-6)))
             + log_value(reward.throughput, np.array(capacity / max(flops, 1.0)))
         )
+
+    @cached_property
+    def _capacity(self) -> float:
+        """Work of the mean server [FLOP/s]."""
+        config = self.preparation.config
+        if config.work == "flops":
+            return float(np.mean([server.flops for server in config.servers]))
+        batch = config.timing.batches[0]
+        seconds = sum(
+            self.times[block][batch].median / batch
+            for profile in self.tasks.values()
+            for block in profile.native_path
+        )
+        flops = sum(self.path_flops(profile.native_path) for profile in self.tasks.values())
+        return float(np.mean([server.devices for server in config.servers])) * flops / seconds
 
     # Paths
 
@@ -412,6 +476,10 @@ class Measuring:
         }
         half = self.preparation.config.precision == "half"
         save_tensors(self.store.folder / file, tensors, half=half)
+
+
+def _as_it_is(module: Any) -> Any:
+    return module
 
 
 def measure_path(measuring: Measuring, job: Job) -> dict[str, Any]:

@@ -24,15 +24,17 @@ from code_opt.networks.bundle import (
     Manifest,
     PathEntry,
     TaskEntry,
+    TimedOn,
     save_bundle,
 )
+from code_opt.networks.compat import torch
 from code_opt.networks.services import load_tensors
 from code_opt.networks.stitching import PARTS
-from code_opt.networks.threads import device_name, library_versions
-from code_opt.networks.timing import time_blocks
+from code_opt.networks.threads import device_name, device_type, library_versions
+from code_opt.networks.timing import BlockTime
 from code_opt.profiling.assembling import BUNDLE, make_instance
 from code_opt.profiling.config import ProfileConfig
-from code_opt.profiling.connections import block_of
+from code_opt.profiling.connections import block_id, block_of
 from code_opt.profiling.measuring import Measuring
 from code_opt.profiling.prediction import (
     LEAST_TO_COMPARE,
@@ -45,6 +47,7 @@ from code_opt.profiling.prediction import (
 )
 from code_opt.profiling.preparation import Place, Preparation, Report, outputs_of, silent
 from code_opt.profiling.searching import Search, SearchResult
+from code_opt.profiling.times import adapter_part, unsteady
 
 RANDOM_SEEDS = 5
 
@@ -58,6 +61,8 @@ class Profile:
     tables: Mapping[str, pd.DataFrame]
     """By name; each is also a CSV file in ``tables/``."""
     seconds: float
+    unsteady: tuple[str, ...]
+    """Parts whose measured times spread so far that they mean little."""
 
 
 def profile(
@@ -88,6 +93,8 @@ def profile(
     preparation = Preparation(config, place, report)
     measuring = Measuring(preparation, report)
     measuring.profile_connections()
+    if config.work == "seconds":
+        _ = measuring.times  # before paths are trained: other processes would slow them down
     method = method or config.search.method
     search = Search(
         measuring, seed=config.seed, measure=lambda jobs: measuring.measure(jobs, executor)
@@ -96,6 +103,7 @@ def profile(
     tables = {
         "services": _services(measuring),
         "blocks": _blocks(measuring),
+        "adapters": _adapters(measuring),
         "connections": _connections(measuring),
         "paths": _paths(measuring),
         "predictors": _predictors(measuring),
@@ -122,13 +130,15 @@ def profile(
         **library_versions(),
         "machine": platform.machine(),
         "device": device_name(place.device),
+        "device_type": device_type(place.device),
+        "threads": torch.get_num_threads(),
         "seed": config.seed,
         "search": method,
         "seconds_of_this_run": round(seconds, 1),
         **_seconds(measuring),
     }
     write_atomically(place.out / "about.json", json.dumps(about, indent=1) + "\n")
-    return Profile(instance, found, tables, seconds)
+    return Profile(instance, found, tables, seconds, tuple(unsteady(measuring.times)))
 
 
 def _design(measuring: Measuring, task: str) -> Design:
@@ -191,35 +201,56 @@ def _services(measuring: Measuring) -> pd.DataFrame:
 
 
 def _blocks(measuring: Measuring) -> pd.DataFrame:
-    preparation = measuring.preparation
-    timing = preparation.config.timing
     rows = []
-    for service in preparation.services.values():
-        times = time_blocks(
-            service.trunk.blocks,
-            service.config.input,
-            batches=timing.batches,
-            device=preparation.place.device,
-            seconds=timing.seconds,
-        )
-        for time_ in times:
-            cost = service.costs[time_.block]
-            rows.append(
-                {
-                    "block": f"{service.config.dnn}/{time_.block}",
-                    "flops": cost.flops,
-                    "params": cost.params,
-                    "output_shape": "x".join(map(str, cost.output_shape)),
-                    "output_bytes": cost.output_bytes,
-                    "batch": time_.batch,
-                    "seconds_median": time_.median,
-                    "seconds_low": time_.low,
-                    "seconds_high": time_.high,
-                    "inferences_per_second": time_.throughput,
-                    "repeats": time_.repeats,
-                }
-            )
+    for service in measuring.preparation.services.values():
+        names = [block_id(service.config.dnn, k) for k in range(len(service.costs))]
+        rows += [
+            {
+                "block": name,
+                "flops": cost.flops,
+                "params": cost.params,
+                "output_shape": "x".join(map(str, cost.output_shape)),
+                "output_bytes": cost.output_bytes,
+                **_times(measuring.times[name][batch]),
+            }
+            for batch in measuring.preparation.config.timing.batches
+            for name, cost in zip(names, service.costs, strict=True)
+        ]
     return pd.DataFrame(rows)
+
+
+def _adapters(measuring: Measuring) -> pd.DataFrame:
+    """Return the times of adapters: one row for each kind and shapes, and batch size."""
+    chosen = {
+        adapter_part(one.spec).name: one
+        for profile in measuring.tasks.values()
+        for one in profile.connections.values()
+    }
+    return pd.DataFrame(
+        [
+            {
+                "adapter": one.spec.kind,
+                "source_shape": "x".join(map(str, one.spec.source)),
+                "target_shape": "x".join(map(str, one.spec.target)),
+                "flops": one.flops,
+                "params": one.params,
+                **_times(time),
+            }
+            for name, one in chosen.items()
+            for time in measuring.times[name].values()
+        ]
+    )
+
+
+def _times(time: BlockTime) -> dict[str, float]:
+    return {
+        "batch": time.batch,
+        "seconds_median": time.median,
+        "seconds_low": time.low,
+        "seconds_high": time.high,
+        "inferences_per_second": time.throughput,
+        "repeats": time.repeats,
+    }
 
 
 def _connections(measuring: Measuring) -> pd.DataFrame:
@@ -437,6 +468,7 @@ def _write_bundle(measuring: Measuring, folder: Path) -> None:
         dnns=tuple(dnns),
         tasks=tuple(tasks),
         sha256={},
+        timed=None if config.work == "flops" else TimedOn.this(preparation.place.device),
     )
     save_bundle(folder, manifest, networks, adapters)
 
