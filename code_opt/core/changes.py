@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from code_opt.core.evaluator import keeps_limits, path_on
@@ -26,14 +26,20 @@ def previous_of(problem: PathProblem, settings: Settings) -> Previous | None:
     """
     if settings.previous is None:
         return None
+    kept = keepable_paths(problem, settings.previous)
+    return Previous(kept, settings.max_changes, problem.instance)
+
+
+def keepable_paths(problem: PathProblem, previous: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the previous paths that their tasks could keep (:func:`previous_of`)."""
     kept = {}
     for graph in problem.topology.graphs:
-        blocks = settings.previous.get(graph.task.id)
+        blocks = previous.get(graph.task.id)
         if blocks is not None and any(
             keeps_limits(graph, path_on(graph, tuple(arcs))) for arcs in graph.ways(blocks)
         ):
             kept[graph.task.id] = tuple(blocks)
-    return Previous(kept, settings.max_changes, problem.instance)
+    return kept
 
 
 def change_of(path: Path, previous: Path | None, can_stay: bool) -> Change:
@@ -80,28 +86,24 @@ def with_changes(result: Result, problem: PathProblem, settings: Settings) -> Re
             **asked,
             "tasks": rows,
             "changes": sum(row.change == "changed" for row in rows),
-            "adapters": adapter_changes(problem.topology.graphs, before, now, problem),
+            "adapters": adapter_changes(problem, before, now),
         }
     )
 
 
 def adapter_changes(
-    graphs: Sequence[TaskGraph],
-    before: Mapping[str, Path],
-    after: Mapping[str, Path],
-    problem: PathProblem,
+    problem: PathProblem, before: Mapping[str, Path], after: Mapping[str, Path]
 ) -> tuple[AdapterChange, ...]:
     """Return the adapters that servers have to load, and may drop, by server.
 
     Adapters are those of today's connections; what a task used that is gone is not known.
 
     Args:
-        graphs: of all tasks.
+        problem: knows graphs and where blocks run.
         before: block ids of the paths by task id.
         after: the same.
-        problem: knows where blocks run.
     """
-    old, new = _adapters(graphs, before, problem), _adapters(graphs, after, problem)
+    old, new = _adapters(problem, before), _adapters(problem, after)
     changes: list[AdapterChange] = []
     for action, mine, theirs in (("load", new, old), ("drop", old, new)):
         for key, size in mine.items():
@@ -123,13 +125,11 @@ def adapter_changes(
     return tuple(sorted(changes, key=lambda c: (order[c.server], c.action != "load")))
 
 
-def _adapters(
-    graphs: Sequence[TaskGraph], paths: Mapping[str, Path], problem: PathProblem
-) -> dict[_Adapter, float]:
+def _adapters(problem: PathProblem, paths: Mapping[str, Path]) -> dict[_Adapter, float]:
     """Return the adapters that paths use, with their sizes [bytes]."""
     place = problem.topology.server_of
     found: dict[_Adapter, float] = {}
-    for graph in graphs:
+    for graph in problem.topology.graphs:
         task, blocks = graph.task, paths.get(graph.task.id)
         if blocks is None:
             continue
