@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -105,6 +105,9 @@ RULES: dict[str, str] = {
     "server-capacity": "a server's capacity is its FLOP/s in the instance, null where it has none",
     "server-utilization": "a server's utilization is its busy devices over its devices",
     "server-overload": "a server's busy devices are at most the share of its devices that is sold",
+    "changes": "a task's change is what became of its previous path, and they are counted",
+    "max-changes": "at most max_changes tasks leave a previous path that they could keep",
+    "adapters": "the adapters to load and to drop are those in which old and new paths differ",
     "memory": "the adapters placed on a server, shared ones once, fit its memory",
     "links": "every link is listed exactly once, and no other",
     "link-load": "a link's load is the sum of rate times bytes over the tasks, shared once",
@@ -362,7 +365,7 @@ class InstanceIndex:
         origin = self.origin(task)
         if origin is not None:
             entry = connections.get((INPUT, path[0]))
-            first = self.host[path[0]] if entry is None else self._place(entry)
+            first = self.host[path[0]] if entry is None else self.place(entry)
             size = self._size(task, entry)
             if first != origin:
                 sent = _Figures()
@@ -392,7 +395,7 @@ class InstanceIndex:
             return None
         return self.dnns[task.dnn].server if task.origin is None else task.origin
 
-    def _place(self, connection: Connection) -> str:
+    def place(self, connection: Connection) -> str:
         """Return the server of an adapter: its own, else where its source is (or it enters)."""
         if connection.server is not None:
             return connection.server
@@ -408,7 +411,7 @@ class InstanceIndex:
 
     def _adapt(self, task: Task, figures: _Figures, connection: Connection) -> None:
         """Add the adapter of a connection and what it receives from a block and hands on."""
-        adapter, size = self._place(connection), self._size(task, connection)
+        adapter, size = self.place(connection), self._size(task, connection)
         if connection.source != INPUT:
             self._transfer(figures, self.host[connection.source], adapter, size)
         self._run(figures, adapter, connection)
@@ -658,6 +661,7 @@ class _Check:
                 yield from self.task_figures(line)
                 yield from self.rate(line)
         yield from self.group_rates(lines)
+        yield from self.changes(lines)
         ids = [row.task for row in self.result.tasks]
         complete = Counter(ids) == Counter(list(self.network.tasks))
         routed = complete and all(line.figures is not None for line in lines)
@@ -1007,6 +1011,97 @@ class _Check:
                         f"bandwidth {most:.9g}"
                     )
                     yield Violation("link-overload", "links", message)
+
+    # -- changes since a previous result --
+
+    def changes(self, lines: list[_Line]) -> Iterator[Violation]:
+        result = self.result
+        if result.changes is None:
+            told = ("previous", "change")
+            rows = [
+                (line.place, name) for line in lines for name in told if getattr(line.row, name)
+            ]
+            rows += [("", name) for name in ("adapters", "max_changes") if getattr(result, name)]
+            for place, name in rows:
+                message = f"nothing is told of changes, but {name} is given"
+                yield Violation("changes", f"{place}.{name}".lstrip("."), message)
+            return
+        for line in lines:
+            allowed = self._possible_changes(line)
+            if line.row.change not in allowed:
+                message = (
+                    f"task {line.task.id!r} is called {line.row.change!r}, expected "
+                    f"{' or '.join(map(repr, allowed))}"
+                )
+                yield Violation("changes", f"{line.place}.change", message)
+        count = sum(line.row.change == "changed" for line in lines)
+        if result.changes != count:
+            message = f"{result.changes} is reported, {count} tasks are called changed"
+            yield Violation("changes", "changes", message)
+        if result.max_changes is not None and count > result.max_changes:
+            message = (
+                f"{count} tasks left paths that they could keep, more than {result.max_changes}"
+            )
+            yield Violation("max-changes", "changes", message)
+        before = self._adapters((line.task, line.row.previous or ()) for line in lines)
+        now = self._adapters((line.task, line.path) for line in lines)
+        expected = Counter(("load", *key[:4]) for key in now if key not in before)
+        expected += Counter(("drop", *key[:4]) for key in before if key not in now)
+        sizes = {key[:4]: size for key, size in (before | now).items()}
+        shown = result.adapters or ()
+        found: Counter[tuple[str, str, str, str, str]] = Counter(
+            (a.action, a.server, a.source, a.target, a.adapter) for a in shown
+        )
+        for wrong in (found - expected) + (expected - found):
+            word = "missing" if expected[wrong] > found[wrong] else "not expected"
+            action, server, source, target, owner = wrong
+            message = f"{action} {owner!r} ({source} -> {target}) on {server!r} is {word}"
+            yield Violation("adapters", "adapters", message)
+        for index, adapter in enumerate(shown):
+            size = sizes.get((adapter.server, adapter.source, adapter.target, adapter.adapter))
+            if size is not None and not _close(adapter.bytes, size, self.tolerance):
+                yield self._differs("adapters", f"adapters[{index}].bytes", adapter.bytes, size)
+
+    def _possible_changes(self, line: _Line) -> list[str]:
+        """Return what the change of a task may be called: two words only at a limit."""
+        previous, tolerance = line.row.previous, self.tolerance
+        if previous is None:
+            return ["new"]
+        if previous == tuple(line.path):
+            return ["kept"]
+        # The same blocks may be a way over connections and an alternative.
+        ways = (previous, GivenPath(previous))
+        can_stay = any(self._can_stay(line.task, way, tolerance) for way in ways)
+        must_leave = not any(self._can_stay(line.task, way, -tolerance) for way in ways)
+        return ["changed"] * can_stay + ["forced"] * must_leave
+
+    def _can_stay(self, task: Task, path: tuple[str, ...], slack: float) -> bool:
+        """Tell whether a path is one of a task and keeps its limits, relative to them by slack."""
+        network = self.network
+        if any(network.path_faults(task, path)):
+            return False
+        figures, accuracy = network.figures(task, path), network.accuracy(task, path, abs(slack))
+        if figures.missing or figures.deviceless or not accuracy.admissible:
+            return False
+        if self.result.measured_only and accuracy.source == "predicted":
+            return False
+        limit = math.inf if task.max_latency is None else task.max_latency
+        is_accurate = accuracy.value + accuracy.slack >= task.min_accuracy * (1.0 - slack)
+        return figures.latency <= limit * (1.0 + slack) and is_accurate
+
+    def _adapters(
+        self, paths: Iterable[tuple[Task, Sequence[str]]]
+    ) -> dict[tuple[str, str, str, str, str | None], float]:
+        """Return the adapters of paths with their sizes [bytes]: those shared by name once."""
+        found = {}
+        for task, path in paths:
+            for c in self.network.used(task, path) if path else ():
+                if c.share == IDENTITY:
+                    continue
+                owner, group = (task.id, None) if c.share is None else (c.share, task.input_group)
+                place = self.network.place(c)
+                found[place, c.source, c.target, owner, group] = BYTES_PER_PARAMETER * c.params
+        return found
 
     def memory(self, paid: list[tuple[float, _Figures]]) -> Iterator[Violation]:
         used: dict[str, float] = defaultdict(float)
