@@ -544,6 +544,9 @@ class InstanceIndex:
 
     def _under_load(self, task: Task, rate: float, percentile: float | None) -> float:
         """Return the largest rate up to one at which native paths keep limits of percentiles."""
+        limited = (t for t in self.instance.tasks if t.max_latency is not None)
+        if all(self.percentile(t, percentile) is None for t in limited):
+            return rate
         if percentile not in self._natives:
             self._natives[percentile] = self._native_waits(percentile)
         scale, calls, hopeless = self._natives[percentile]

@@ -214,7 +214,7 @@ def _waits_at(
     busy = sum(call.rate * call.seconds for call in calls) / n
     waits.is_poisson = not later and services[here].batch == 1
     if waits.is_poisson:
-        squares = sum(call.rate * call.seconds**2 for call in calls)
+        squares = sum(call.rate * call.seconds * call.seconds for call in calls)
         waits.mean = squares / (2.0 * n * (1.0 - busy)) if busy < FULL else math.inf
     if busy > FULL or not (math.isfinite(burst) and math.isfinite(waits.factor)):
         return waits
