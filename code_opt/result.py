@@ -32,7 +32,7 @@ LISTED = 5
 """Problems that a message about a file of ours lists; nobody wrote it by hand."""
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Objective = Literal["reward", "throughput", "accuracy"]
+Objective = Literal["reward", "throughput", "accuracy", "latency"]
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
 
 
@@ -63,6 +63,9 @@ class TaskResult(_Record):
     )
     accuracy_interval: Annotated[tuple[Number, Number], Field(strict=False)] | None = Field(
         default=None, description="95 % interval (Wilson) where the instance tells the samples"
+    )
+    own_work: Number | None = Field(
+        None, description="share of the path's work on the server of the task's own DNN"
     )
 
 
@@ -100,7 +103,8 @@ class Result(_Record):
     assignment; ``bound`` and ``gap`` only where something proved them), ``infeasible``
     (proven that there is none) or ``unknown`` (stopped with nothing found).
     ``bound`` bounds the value of ``objective`` from above and ``gap`` is
-    ``bound / value - 1``, never negative. Without an assignment all figures are null.
+    ``bound / value - 1``, never negative; a latency is bounded from below and its gap is
+    ``1 - bound / value``. Without an assignment all figures are null.
     """
 
     schema_: Literal["code-opt/result/1"] = Field("code-opt/result/1", alias="schema")
@@ -117,6 +121,12 @@ class Result(_Record):
     gap: Number | None = None
     throughput: Number | None = None
     accuracy: Number | None = None
+    latency: Number | None = Field(
+        None, description="weighted mean of the tasks' times, promised or unloaded [s]"
+    )
+    own_work: Number | None = Field(
+        None, description="share of all tasks' work on the servers of their own DNNs"
+    )
     seconds: Number = 0.0
     tasks: tuple[TaskResult, ...] = Field((), strict=False)
     servers: tuple[ServerResult, ...] = Field((), strict=False)
@@ -161,6 +171,7 @@ class Result(_Record):
             ("reward", self.reward),
             ("throughput", self.throughput),
             ("accuracy", self.accuracy),
+            ("latency", self.latency if self.objective == "latency" else None),
         ):
             if value is not None:
                 parts.append(f"{name} {value:.6g}")
@@ -182,7 +193,14 @@ class Result(_Record):
             "reward": self.reward,
             "throughput": self.throughput,
             "accuracy": self.accuracy,
+            "latency": self.latency,
         }[self.objective]
+
+    @property
+    def merit(self) -> float | None:
+        """The value such that more is better: minus that of a latency."""
+        value = self.value
+        return value if value is None or self.objective != "latency" else -value
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""

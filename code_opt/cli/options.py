@@ -21,11 +21,12 @@ MAX_THREADS = 1024
 
 
 class Objective(StrEnum):
-    """What is maximised."""
+    """What is maximised, or, of a latency, minimised."""
 
     REWARD = "reward"
     THROUGHPUT = "throughput"
     ACCURACY = "accuracy"
+    LATENCY = "latency"
 
 
 class Formulation(StrEnum):
@@ -107,7 +108,9 @@ class ModelOptions:
     formulation: Annotated[
         MixedIntegerFormulation, typer.Option(help="Formulation of the model.")
     ] = MixedIntegerFormulation.PATH
-    objective: Annotated[Objective, typer.Option(help="What it maximises.")] = Objective.REWARD
+    objective: Annotated[
+        Objective, typer.Option(help="What it maximises (latency: minimises, at the demands).")
+    ] = Objective.REWARD
     min_accuracy: AccuracyFloor = None
     min_throughput: ThroughputFloor = None
     max_utilization: MaxUtilization = None

@@ -22,24 +22,34 @@ from code_opt.paths import PathPool, TaskPaths, build_pool
 Keep = Callable[[Task, Connection], bool]
 
 
-def local_pool(instance: Instance, visits: bool = False, measured_only: bool = False) -> PathPool:
+def local_pool(
+    instance: Instance,
+    visits: bool = False,
+    measured_only: bool = False,
+    weighs_time: bool = False,
+) -> PathPool:
     """No coordination: native paths, and alternatives on the task's own server.
 
     Args:
         instance: what to solve.
         visits: see :func:`code_opt.paths.build_pool`.
         measured_only: the same.
+        weighs_time: the same.
     """
     keep = _own_alternatives(instance)
     return build_pool(
         _restricted(instance, lambda _task, _connection: False, keep),
         visits=visits,
         measured_only=measured_only,
+        weighs_time=weighs_time,
     )
 
 
 def edge_early_pool(
-    instance: Instance, visits: bool = False, measured_only: bool = False
+    instance: Instance,
+    visits: bool = False,
+    measured_only: bool = False,
+    weighs_time: bool = False,
 ) -> PathPool:
     """Early exit: what needs no coordination, or an exit from a block of the own DNN."""
     own = _dnn_of_block(instance)
@@ -49,17 +59,26 @@ def edge_early_pool(
 
     alternatives = _own_alternatives(instance)
     return build_pool(
-        _restricted(instance, keep, alternatives), visits=visits, measured_only=measured_only
+        _restricted(instance, keep, alternatives),
+        visits=visits,
+        measured_only=measured_only,
+        weighs_time=weighs_time,
     )
 
 
-def host_pool(instance: Instance, native_allowed: bool, measured_only: bool = False) -> PathPool:
+def host_pool(
+    instance: Instance,
+    native_allowed: bool,
+    measured_only: bool = False,
+    weighs_time: bool = False,
+) -> PathPool:
     """Hosting: the whole path within one other DNN's trunk, where the task has such a path.
 
     Args:
         instance: what to solve.
         native_allowed: keep the native path, too, for tasks that could be hosted.
         measured_only: see :func:`code_opt.paths.build_pool`.
+        weighs_time: the same.
     """
     own = _dnn_of_block(instance)
 
@@ -68,7 +87,7 @@ def host_pool(instance: Instance, native_allowed: bool, measured_only: bool = Fa
         return len(hosts) == 1 and task.dnn not in hosts
 
     restricted = _restricted(instance, keep, lambda _task, _alternative: True)
-    pool = build_pool(restricted, measured_only=measured_only)
+    pool = build_pool(restricted, measured_only=measured_only, weighs_time=weighs_time)
     if native_allowed:
         return pool
     return PathPool(pool.topology, tuple(_hosted_only(task, own) for task in pool.tasks))

@@ -275,7 +275,11 @@ class Topology:
     """What all task graphs of one instance share: places of blocks, links, resources."""
 
     def __init__(
-        self, instance: Instance, visits: bool = False, measured_only: bool = False
+        self,
+        instance: Instance,
+        visits: bool = False,
+        measured_only: bool = False,
+        weighs_time: bool = False,
     ) -> None:
         """Index an instance.
 
@@ -287,8 +291,10 @@ class Topology:
                 by going elsewhere. They take no time and no capacity.
             measured_only: graphs hold native paths, alternatives and measured paths alone, whose
                 accuracies nobody predicts; each is a path of its own.
+            weighs_time: paths are compared by their unloaded times, too, since the objective is
+                to be answered soon.
         """
-        self.measured_only = measured_only
+        self.measured_only, self.weighs_time = measured_only, weighs_time
         self.instance = instance
         self.server_of = {b.id: d.server for d in instance.dnns for b in d.blocks}
         self.block = {b.id: b for d in instance.dnns for b in d.blocks}

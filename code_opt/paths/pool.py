@@ -189,15 +189,25 @@ class PathProblem:
     A problem can be solved any number of times, for any objective and by any method.
     """
 
-    def __init__(self, instance: Instance, measured_only: bool = False) -> None:
-        """Take an instance; ``measured_only`` leaves out paths whose accuracy is predicted."""
+    def __init__(
+        self, instance: Instance, measured_only: bool = False, weighs_time: bool = False
+    ) -> None:
+        """Take an instance.
+
+        Args:
+            instance: what to solve.
+            measured_only: leave out paths whose accuracy is predicted.
+            weighs_time: keep paths that only their times speak for.
+        """
         self.instance = instance
-        self.measured_only = measured_only
+        self.measured_only, self.weighs_time = measured_only, weighs_time
 
     @cached_property
     def topology(self) -> Topology:
         """Resources and task graphs."""
-        return Topology(self.instance, measured_only=self.measured_only)
+        return Topology(
+            self.instance, measured_only=self.measured_only, weighs_time=self.weighs_time
+        )
 
     @cached_property
     def path_counts(self) -> list[int]:
@@ -246,6 +256,7 @@ def build_pool(
     pricing: PathPricing | None = None,
     visits: bool = False,
     measured_only: bool = False,
+    weighs_time: bool = False,
 ) -> PathPool:
     """Return the nondominated paths of all tasks.
 
@@ -258,12 +269,17 @@ def build_pool(
         visits: keep paths apart that visit different servers without any work there
             (:class:`code_opt.paths.graph.Topology`).
         measured_only: only paths whose accuracies nobody predicts (the same).
+        weighs_time: compare paths by their unloaded times, too (the same).
 
     Raises:
         InputError: some path has neither work nor demand, so that its rate would be
             unlimited, or an input group can share too many prefixes.
     """
-    topology = source if isinstance(source, Topology) else Topology(source, visits, measured_only)
+    topology = (
+        source
+        if isinstance(source, Topology)
+        else Topology(source, visits, measured_only, weighs_time)
+    )
     instance = topology.instance
     # Under limits of percentiles it matters how work is spread over visits, not only how much.
     split = split_graphs(Stations(topology)) if limits_percentiles(instance) else None
@@ -292,7 +308,8 @@ def build_pool(
             )
         )
     latency_matters = [
-        task.max_latency is not None and (relaxed or task.latency_percentile is not None)
+        topology.weighs_time
+        or (task.max_latency is not None and (relaxed or task.latency_percentile is not None))
         for task in instance.tasks
     ]
     shareable: list[Trie] = [{} for _ in graphs]
