@@ -94,3 +94,12 @@ DataFolder = Annotated[
     typer.Option(metavar="FOLDER", envvar="CODE_OPT_DATA", help="Folder that holds the data sets."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+AllowCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE",
+        help="Let the bundle call factories of this module to build its networks; may be repeated.",
+    ),
+]
+"""Option ``--allow-code``."""
