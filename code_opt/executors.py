@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from code_opt.errors import CodeOptError, InputError
@@ -30,12 +31,24 @@ _NOT_BEGUN = (
 )
 
 
+class _Worker(SpawnProcess):
+    """A process that :meth:`terminate` ends although it ignores SIGTERM."""
+
+    def terminate(self) -> None:
+        """End it at once."""
+        self.kill()
+
+
+class _Workers(SpawnContext):
+    Process = _Worker
+
+
 class Processes(ProcessPoolExecutor):
     """Fresh processes of this machine, which end with this one and hear of a request to stop."""
 
     def __init__(self, count: int | None) -> None:
         # Forked copies of a process with threads (torch's) can hang; fresh ones cannot.
-        context = multiprocessing.get_context("spawn")
+        context = _Workers()
         self._begun, self._stop = context.Event(), context.Event()
         super().__init__(count, context, _begin, (self._begun, self._stop))
 
@@ -139,8 +152,10 @@ def _dask_client(name: str, address: str) -> Iterator[Any]:
 
 def _begin(begun: Any, stop: Any) -> None:
     """Prepare a worker process: it ends when its parent does, and hears of a request to stop."""
-    # A terminal sends Ctrl-C to everybody; what it means is for the parent to say.
+    # A terminal sends Ctrl-C to everybody, a batch system SIGTERM; what it means is for the parent
+    # to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def end_with_parent() -> None:  # even by SIGKILL; else it would wait for ever
         parent = multiprocessing.parent_process()

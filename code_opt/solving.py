@@ -143,6 +143,7 @@ def evaluate_paths(
     min_throughput: float | None = None,
     latency_percentile: float | None = None,
     max_utilization: float | None = None,
+    measured_only: bool = False,
     method: str = "paths",
 ) -> Result:
     """Return what given paths are worth: their best rates, loads, figures, all checked.
@@ -160,11 +161,12 @@ def evaluate_paths(
         min_throughput: floor of the total throughput [inferences/s]; None for none.
         latency_percentile: see :func:`solve`.
         max_utilization: share of its time that a server sells at most, as for :func:`solve`.
+        measured_only: refuse paths whose accuracy is predicted.
         method: what the result calls its method.
 
     Raises:
         InputError: an argument or the instance cannot be used, a task is not the instance's or
-            has no path here, or a path is none of its task's.
+            has no path here, or a path is none of its task's (or none of known accuracy).
         CheckFailedError: the result is wrong (never expected).
     """
     settings = Settings(
@@ -173,6 +175,7 @@ def evaluate_paths(
         min_throughput=min_throughput,
         latency_percentile=latency_percentile,
         max_utilization=max_utilization,
+        measured_only=measured_only,
     )
     instance, problem = _problem_of(problem, settings)
     return _checked(paths_result(problem, paths, settings, method), instance, settings)

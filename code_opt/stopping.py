@@ -1,4 +1,4 @@
-"""A request to stop: the first Ctrl-C ends every search as a time limit does.
+"""A request to stop: the first Ctrl-C or SIGTERM ends every search as a time limit does.
 
 One request per process, which every :class:`code_opt.core.settings.Clock` and every run of
 HiGHS looks at. Executors hand it on to their workers.
@@ -10,11 +10,15 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 
 _requested = threading.Event()
 _listeners: list[Callable[[], None]] = []
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came a second time: end at once."""
 
 
 def is_stop_requested() -> bool:
@@ -42,39 +46,49 @@ def told_to_stop(listener: Callable[[], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stop_on_interrupt(message: str = "") -> Iterator[Callable[[], bool]]:
-    """Make the first Ctrl-C a request to stop; the second raises :class:`KeyboardInterrupt`.
+def stop_on_signal(
+    told: Mapping[signal.Signals, str] | None = None,
+) -> Iterator[Callable[[], signal.Signals | None]]:
+    """Make the first Ctrl-C, or SIGTERM, a request to stop; the second raises an exception.
 
-    Where Ctrl-C does something else than raise KeyboardInterrupt, or in another thread than
-    the main one, everything stays as it is.
+    That is :class:`Terminated` for SIGTERM, else :class:`KeyboardInterrupt`. A signal that does
+    something else than by default stays as it is; so does everything in another thread than the
+    main one.
 
     Args:
-        message: written to stderr at the first one.
+        told: what is written to stderr at the first one.
 
     Yields:
-        A function that tells whether there was one; it does so after the end, too.
+        A function that returns the first signal, None before; it does so after the end, too.
     """
-    was_requested = False
+    first: signal.Signals | None = None
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal was_requested
-        if was_requested:
-            signal.default_int_handler(number, frame)
-        was_requested = True
+    def stop(number: int, _: FrameType | None) -> None:
+        nonlocal first
+        if first is not None:
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        first = signal.Signals(number)
         with contextlib.suppress(OSError):
             # Not by print(): the signal may have come in the middle of one.
-            os.write(2, message.encode())
+            os.write(2, (told or {}).get(first, "").encode())
         request_stop()
 
-    is_ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if is_ours:
-        signal.signal(signal.SIGINT, interrupt)
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {
+        number: default
+        for number, default in _DEFAULTS.items()
+        if is_main and signal.getsignal(number) is default
+    }
+    for number in before:
+        signal.signal(number, stop)
     try:
-        yield lambda: was_requested
+        yield lambda: first
     finally:
-        if is_ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, default in before.items():
+            signal.signal(number, default)
+        if before:
             _requested.clear()
+
+
+_DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+"""What asks for an end, and what Python makes of it."""

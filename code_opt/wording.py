@@ -64,6 +64,15 @@ def chosen(results: Sequence[Result]) -> Result | None:
     return exact or max(solved, key=lambda result: result.value or 0.0, default=None)
 
 
+def full_shares(result: Result, instance: Instance) -> dict[str, float]:
+    """Return at which utilization each server sells no more: below 1 where headroom is kept."""
+    asked = 1.0 if result.max_utilization is None else result.max_utilization
+    return {
+        server.id: asked if server.max_utilization is None else server.max_utilization
+        for server in instance.servers
+    }
+
+
 def reading(results: Sequence[Result], confirmed: bool = True) -> list[str]:
     """Return true sentences: what is proven, how far the others are from it, what failed.
 

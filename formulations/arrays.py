@@ -8,11 +8,10 @@ named after its constraint with the formula as docstring, as everywhere in this 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -56,8 +55,9 @@ class ArrayProgram:
     ) -> IntArray:
         """Add a block of variables; return their columns."""
         self.column_names += [f"{name}[{i}]" for i in range(count)] if self._is_named else []
-        bounds = (np.broadcast_to(np.asarray(v, dtype=float), count) for v in (cost, lower, upper))
-        self._variables.append(tuple(bounds))
+        self._variables.append(
+            tuple(_filled(v, (count,), np.float64) for v in (cost, lower, upper))
+        )
         self.columns += count
         return np.arange(self.columns - count, self.columns)
 
@@ -66,8 +66,7 @@ class ArrayProgram:
     ) -> IntArray:
         """Add a block of rows; return their numbers."""
         self.row_names += [f"{name}[{i}]" for i in range(count)] if self._is_named else []
-        bounds = (np.broadcast_to(np.asarray(v, dtype=float), count) for v in (lower, upper))
-        self._rows.append(tuple(bounds))
+        self._rows.append(tuple(_filled(v, (count,), np.float64) for v in (lower, upper)))
         self.rows += count
         return np.arange(self.rows - count, self.rows)
 
@@ -75,18 +74,42 @@ class ArrayProgram:
         self, rows: IntArray | int, columns: IntArray | int, values: FloatArray | float
     ) -> None:
         """Add entries, elementwise; those of the same place add up."""
-        self._entries.append(tuple(np.broadcast_arrays(rows, columns, values)))
+        shape = np.broadcast(rows, columns, values).shape
+        self._entries.append(tuple(_filled(v, shape).ravel() for v in (rows, columns, values)))
 
     def arrays(self) -> LinearArrays:
         """Return the program; entries of 0 are left out."""
         cost, lower, upper = (np.concatenate(part) for part in zip(*self._variables, strict=True))
         row_lower, row_upper = (np.concatenate(part) for part in zip(*self._rows, strict=True))
-        row, column, value = (
-            np.concatenate([np.ravel(part) for part in parts])
-            for parts in zip(*self._entries, strict=True)
-        )
-        matrix = coo_array((value, (row, column)), shape=(self.rows, self.columns)).tocsc()
-        matrix.eliminate_zeros()
-        return LinearArrays(
-            cost, lower, upper, matrix.indptr, matrix.indices, matrix.data, row_upper, row_lower
-        )
+        row, column, value = (np.concatenate(parts) for parts in zip(*self._entries, strict=True))
+        indptr, indices, data = _by_columns(row, column, value, self.rows, self.columns)
+        return LinearArrays(cost, lower, upper, indptr, indices, data, row_upper, row_lower)
+
+
+def _filled(
+    value: npt.ArrayLike, shape: tuple[int, ...], dtype: type[np.generic] | None = None
+) -> npt.NDArray[Any]:
+    """Return a value as an array of that shape (numpy's broadcasting of scalars takes longer)."""
+    array = np.asarray(value, dtype=dtype)
+    if array.shape == shape:
+        return array
+    return np.broadcast_to(array, shape) if array.ndim else np.full(shape, array)
+
+
+def _by_columns(
+    row: IntArray, column: IntArray, value: FloatArray, rows: int, columns: int
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """Return a matrix by columns: starts, rows and values, without entries of 0.
+
+    For programs of some hundred entries, and thousands of them, scipy's conversion takes longer
+    than all else that states them.
+    """
+    used = np.flatnonzero(value)
+    place = column[used] * rows + row[used]
+    order = np.argsort(place, kind="stable")
+    place, value = place[order], value[used][order]
+    first = np.flatnonzero(np.diff(place, prepend=-1))
+    if len(first) < len(place):
+        value, place = np.add.reduceat(value, first), place[first]
+    column, row = np.divmod(place, max(rows, 1))
+    return np.searchsorted(column, np.arange(columns + 1)), row, value

@@ -59,17 +59,17 @@ class MasterProgram:
     def __init__(self, data: MasterData, is_named: bool = False) -> None:
         self.data = data
         self.program = program = ArrayProgram(is_named)
-        self._variables(data)
-        self.one_path_per_task()
+        self.missing, self.average_accuracy, self.throughput, self.logs = self._variables(data)
+        self.one = self.one_path_per_task()
         self.capacity = program.constraints("capacity", data.resources, -np.inf, 1.0)
-        self.average_accuracy_definition()
-        self.throughput_definition()
+        self.accuracy_row = self.average_accuracy_definition()
+        self.throughput_row = self.throughput_definition()
 
     def arrays(self) -> LinearArrays:
         """Return the program without any path; tangents have to follow where it has a reward."""
         return self.program.arrays()
 
-    def _variables(self, data: MasterData) -> None:
+    def _variables(self, data: MasterData) -> tuple[IntArray, IntArray, IntArray, IntArray]:
         """Shares m[t] that no path serves; A and Th within bounds; log xi and log zeta, free.
 
         m[t] is fixed to 0 but for a proof of infeasibility and while an assignment is sought.
@@ -77,15 +77,15 @@ class MasterProgram:
         """
         goal, unit = data.goal, data.goal.throughput_unit
         variables = self.program.variables
-        self.missing = variables("missing", len(data.weight), upper=0.0)
-        self.average_accuracy = variables(
+        missing = variables("missing", len(data.weight), upper=0.0)
+        average_accuracy = variables(
             "average_accuracy",
             1,
             lower=goal.min_accuracy or 0.0,
             upper=1.0,
             cost=float(goal.objective == "accuracy"),
         )
-        self.throughput = variables(
+        throughput = variables(
             "throughput",
             1,
             lower=(goal.min_throughput or 0.0) / unit,
@@ -93,20 +93,23 @@ class MasterProgram:
             cost=float(goal.objective == "throughput"),
         )
         terms = 2 if goal.objective == "reward" else 0
-        self.logs = variables("log_reward", terms, lower=-np.inf, cost=1.0)
+        logs = variables("log_reward", terms, lower=-np.inf, cost=1.0)
+        return missing, average_accuracy, throughput, logs
 
-    def one_path_per_task(self) -> None:
+    def one_path_per_task(self) -> IntArray:
         """sum over p of t: (v[p] + e[p]) + m[t] = 1."""
-        self.one = self.program.constraints("one_path_per_task", len(self.data.weight), 1.0, 1.0)
-        self.program.add(self.one, self.missing, 1.0)
+        rows = self.program.constraints("one_path_per_task", len(self.data.weight), 1.0, 1.0)
+        self.program.add(rows, self.missing, 1.0)
+        return rows
 
-    def average_accuracy_definition(self) -> None:
+    def average_accuracy_definition(self) -> IntArray:
         """sum over p: w[t(p)] A[p] (v[p] + e[p]) + sum over t: w[t] m[t] - A = 0."""
-        self.accuracy_row = self.program.constraints("average_accuracy_definition", 1, 0.0, 0.0)
-        self.program.add(self.accuracy_row, self.missing, self.data.weight)
-        self.program.add(self.accuracy_row, self.average_accuracy, -1.0)
+        row = self.program.constraints("average_accuracy_definition", 1, 0.0, 0.0)
+        self.program.add(row, self.missing, self.data.weight)
+        self.program.add(row, self.average_accuracy, -1.0)
+        return row
 
-    def throughput_definition(self) -> None:
+    def throughput_definition(self) -> IntArray:
         """sum over p: (R[p] - f[t(p)]) e[p] + sum over t: (R[t] - f[t]) m[t] - Th = -sum of floors.
 
         A task that is missing counts with the largest rate and all accuracy, so that floors on
@@ -114,9 +117,10 @@ class MasterProgram:
         """
         data, unit = self.data, self.data.goal.throughput_unit
         base = -float(data.floor.sum()) / unit
-        self.throughput_row = self.program.constraints("throughput_definition", 1, base, base)
-        self.program.add(self.throughput_row, self.missing, (data.most_rate - data.floor) / unit)
-        self.program.add(self.throughput_row, self.throughput, -1.0)
+        row = self.program.constraints("throughput_definition", 1, base, base)
+        self.program.add(row, self.missing, (data.most_rate - data.floor) / unit)
+        self.program.add(row, self.throughput, -1.0)
+        return row
 
     def path_columns(
         self, new: MasterColumns

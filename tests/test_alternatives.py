@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from code_opt import check, evaluate_paths, parse_instance, solve
+from code_opt.errors import InputError
 from code_opt.instance import Instance
 from code_opt.instance.model import GivenPath
 from code_opt.plan_checker import check_plan
@@ -177,6 +178,16 @@ def test_a_front_says_where_accuracies_come_from():
 
 
 # What is measured, what is guessed
+
+
+def test_given_paths_of_predicted_accuracy_are_refused_where_only_known_ones_count():
+    instance = zoo(connections=ALONG, alternatives=[])
+    paths = {row.task: row.path for row in solve(instance, objective="throughput").tasks}
+    assert not evaluate_paths(instance, paths).measured_only
+    with pytest.raises(InputError, match=r"task 't'.*only native paths, alternatives and measured"):
+        evaluate_paths(instance, paths, measured_only=True)
+    known = {row.task: row.path for row in solve(instance, measured_only=True).tasks}
+    assert evaluate_paths(instance, known, measured_only=True).measured_only
 
 
 @pytest.mark.parametrize("seed", range(40))

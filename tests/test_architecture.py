@@ -107,6 +107,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "result",
             "reward",
             "solvers",
+            "stopping",
             "text",
         },
         {"numpy", "pandas", "pyarrow", "pydantic", "pyomo", "xlsxwriter"},

@@ -368,6 +368,18 @@ def test_workers_are_ended_by_an_interrupt():
     assert not _lives(workers[0])
 
 
+def test_workers_leave_sigterm_to_their_parent_but_can_be_ended():
+    """A batch system sends it to every process; what it means is for the parent to say."""
+    with executor_of("processes:1") as pool:
+        pid = pool.submit(os.getpid).result()
+        os.kill(pid, signal.SIGTERM)
+        assert pool.submit(os.getpid).result() == pid
+        (worker,) = pool._processes.values()
+        worker.terminate()
+        worker.join()
+        assert worker.exitcode == -signal.SIGKILL
+
+
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)

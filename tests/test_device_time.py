@@ -383,7 +383,7 @@ def terminal(table: Callable[[Console], Any], width: int = 80) -> list[list[str]
 def test_a_table_of_servers_tells_devices_where_they_matter() -> None:
     instance = parse_instance(data())
     result = evaluate_paths(instance, {"x": ["a/0", "a/1"], "y": ["b/0", "b/1"]})
-    lines = terminal(lambda console: server_table(result, console))
+    lines = terminal(lambda console: server_table(result, instance, console))
     assert ["busy", "of", "load", "capacity"] in lines
     assert ["server", *["[devices]"] * 2, *["[FLOP/s]"] * 2, "utilization"] in lines
     rows = {line[0]: line for line in lines if line}
@@ -391,7 +391,7 @@ def test_a_table_of_servers_tells_devices_where_they_matter() -> None:
     assert rows["gpu"][-2:] == ["50.0", "%"]
     assert rows["cpu"][1:7] == ["4.000", "4.000", "4.000", "G", "4.000", "G"]
     one = result.model_copy(update={"servers": result.servers[:1]})
-    assert ["busy", "of"] in terminal(lambda console: server_table(one, console))
+    assert ["busy", "of"] in terminal(lambda console: server_table(one, instance, console))
 
 
 def test_the_page_of_a_report_tells_devices(tmp_path: Path) -> None:

@@ -105,8 +105,8 @@ def _run(arguments: list[str]) -> int:
         rich_utils.COLOR_SYSTEM = None  # what help and usage errors are printed with
     for place, argument in enumerate(arguments, start=1):
         # A path that is empty would be the current folder, an option's value its default.
-        if re.fullmatch(r"(--[a-z-]+=)?", argument):
-            what = "" if not argument else f" ({argument})"
+        if re.fullmatch(r"(--[a-z-]+=)?\s*", argument):
+            what = "" if not argument.strip() else f" ({argument.strip()})"
             raise InputError(f"argument {place} is empty{what}: is a variable of the shell unset?")
     try:
         status = app(args=arguments, prog_name=PROGRAM, standalone_mode=False)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.reasons import first_lines, why_nothing
-from code_opt.cli.terminal import STOPPING, Console, complain_of_interrupt
+from code_opt.cli.terminal import STOPPING, Console, complain_of_stop
 from code_opt.cli.text import plain, plain_lines, seconds
-from code_opt.stopping import stop_on_interrupt
+from code_opt.stopping import stop_on_signal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ def solve_batch(
     sources = find_instances(paths)
     for source in sources:
         tell_left_out(source.path)
-    with stop_on_interrupt(STOPPING) as was_interrupted:
+    with stop_on_signal(STOPPING) as stopped_by:
         outcomes = run_batch(
             sources, methods, settings, executor=executor or "processes", out=out, report=_Told()
         )
@@ -70,9 +70,9 @@ def solve_batch(
             print(f"\nThe same table, and every result: {plain(out / TABLE)}")
     full = "--json, or --out DIR" if out is None else f"column message of {out / TABLE}"
     _explain(outcomes, "here, per method" if as_json else full)
-    if was_interrupted():
+    if (number := stopped_by()) is not None:
         left = sum(outcome.fault == "not run" for outcome in outcomes)
-        return complain_of_interrupt([f"{left} of {len(outcomes)} jobs"] if left else [])
+        return complain_of_stop(number, [f"{left} of {len(outcomes)} jobs"] if left else [])
     return status_of_batch(outcomes)
 
 

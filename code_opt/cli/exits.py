@@ -22,6 +22,7 @@ class ExitStatus(IntEnum):
     INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
     INTERRUPTED = 130  # 128 + SIGINT
     BROKEN_PIPE = 141  # 128 + SIGPIPE
+    TERMINATED = 143  # 128 + SIGTERM
 
 
 def status_of(results: Sequence[Result]) -> ExitStatus:

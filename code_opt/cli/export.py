@@ -9,32 +9,18 @@ import typer
 
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
+from code_opt.cli.groups import with_groups
 from code_opt.cli.loading import load_changed
-from code_opt.cli.options import (
-    AccuracyFloor,
-    Changes,
-    InstanceArgument,
-    MaxUtilization,
-    MeasuredOnly,
-    MixedIntegerFormulation,
-    Objective,
-    ThroughputFloor,
-)
+from code_opt.cli.options import Changes, InstanceArgument, ModelOptions
 from code_opt.cli.text import plain
 from code_opt.errors import InputError
 
 
+@with_groups
 def export(
     instance_path: InstanceArgument,
     to: Annotated[Path, typer.Option("--to", help="File to write: NAME.mps or NAME.lp.")],
-    formulation: Annotated[
-        MixedIntegerFormulation, typer.Option(help="Which model to write.")
-    ] = MixedIntegerFormulation.PATH,
-    objective: Annotated[Objective, typer.Option(help="What it maximises.")] = Objective.REWARD,
-    min_accuracy: AccuracyFloor = None,
-    min_throughput: ThroughputFloor = None,
-    max_utilization: MaxUtilization = None,
-    measured_only: MeasuredOnly = False,
+    model: ModelOptions,
     changes: Changes = None,
 ) -> ExitStatus:
     """Write the mixed-integer model as an MPS or LP file for any other solver.
@@ -46,17 +32,8 @@ def export(
         raise InputError(f"--to: {to}: the name must end in .mps or .lp")
     instance = load_changed(instance_path, changes)
     make_folder(to.parent, "--to")
-    from code_opt.core.settings import Settings
     from code_opt.exact.exchange import export_model
 
-    settings = Settings(
-        formulation=formulation.value,
-        objective=objective.value,
-        min_accuracy=min_accuracy,
-        min_throughput=min_throughput,
-        max_utilization=max_utilization,
-        measured_only=measured_only,
-    )
-    export_model(instance, to, settings)
-    print(f"Written: {plain(to)} ({formulation.value} formulation)")
+    export_model(instance, to, model.settings)
+    print(f"Written: {plain(to)} ({model.formulation.value} formulation)")
     return ExitStatus.DONE

@@ -10,20 +10,14 @@ import typer
 import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
+from code_opt.cli.groups import with_groups
 from code_opt.cli.loading import load_changed
-from code_opt.cli.options import (
-    AccuracyFloor,
-    Changes,
-    InstanceArgument,
-    MaxUtilization,
-    MixedIntegerFormulation,
-    Objective,
-    ThroughputFloor,
-)
+from code_opt.cli.options import Changes, InstanceArgument, ModelOptions
 from code_opt.cli.terminal import Console, complain, print_line
 from code_opt.cli.text import number, plain
 
 
+@with_groups
 def import_solution(
     instance_path: InstanceArgument,
     solution_path: Annotated[
@@ -32,47 +26,26 @@ def import_solution(
             metavar="SOLUTION", help="What HiGHS (style 0) or SCIP wrote for the exported model."
         ),
     ],
+    model: ModelOptions,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the result file there.")
     ] = None,
-    formulation: Annotated[
-        MixedIntegerFormulation, typer.Option(help="The one that was exported.")
-    ] = MixedIntegerFormulation.PATH,
-    objective: Annotated[Objective, typer.Option(help="The one of the export.")] = Objective.REWARD,
-    min_accuracy: AccuracyFloor = None,
-    min_throughput: ThroughputFloor = None,
-    max_utilization: MaxUtilization = None,
     changes: Changes = None,
 ) -> ExitStatus:
     """Turn a solution of an exported model into a checked result.
 
-    The paths come from the file, the rates are the best for these paths. Exit status: 0 done,
-    2 bad input, 4 the paths miss a requirement.
+    The options say which model was exported, as they did for export. The paths come from the file,
+    the rates are the best for these paths. Exit status: 0 done, 2 bad input, 4 the paths miss a
+    requirement.
     """
     instance = load_changed(instance_path, changes)
     if out is not None:
         make_folder(out.parent, "--out")
     from code_opt.cli.tables import task_table
-    from code_opt.core.settings import Settings
     from code_opt.exact.exchange import import_paths
 
-    settings = Settings(
-        formulation=formulation.value,
-        objective=objective.value,
-        min_accuracy=min_accuracy,
-        min_throughput=min_throughput,
-        max_utilization=max_utilization,
-    )
-    found = import_paths(instance, solution_path, settings)
-    result = code_opt.evaluate_paths(
-        instance,
-        found.paths,
-        objective=objective.value,
-        min_accuracy=min_accuracy,
-        min_throughput=min_throughput,
-        max_utilization=max_utilization,
-        method="imported",
-    )
+    found = import_paths(instance, solution_path, model.settings)
+    result = code_opt.evaluate_paths(instance, found.paths, method="imported", **model.asked)
     if out is not None:
         code_opt.save_result(result, out)
     if not result.has_solution:
@@ -82,14 +55,14 @@ def import_solution(
     assert result.value is not None
     print_line(
         console,
-        f"{plain(solution_path)}: {objective.value} {number(result.value)}, checked, at the best "
+        f"{plain(solution_path)}: {result.objective} {number(result.value)}, checked, at the best "
         "rates for its paths\n",
     )
     console.print(task_table(result, instance, console))
     if found.value is not None:
         print_line(
             console,
-            f"\nThe solver's own {objective.value}: {number(found.value)}. If it is the optimum of "
-            "the exported model, no assignment has more (within its tolerances).",
+            f"\nThe solver's own {result.objective}: {number(found.value)}. If it is the optimum "
+            "of the exported model, no assignment has more (within its tolerances).",
         )
     return ExitStatus.DONE

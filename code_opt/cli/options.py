@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from code_opt.cli.values import finite, positive, share
+
+if TYPE_CHECKING:
+    from code_opt.core.settings import Settings
 
 MAX_SEED = 2**31 - 1
 """The greatest seed that solvers take."""
@@ -103,3 +107,35 @@ AllowCode = Annotated[
     ),
 ]
 """Option ``--allow-code``."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model ``export`` writes, and ``import-solution`` reads a solution of."""
+
+    formulation: Annotated[
+        MixedIntegerFormulation, typer.Option(help="Formulation of the model.")
+    ] = MixedIntegerFormulation.PATH
+    objective: Annotated[Objective, typer.Option(help="What it maximises.")] = Objective.REWARD
+    min_accuracy: AccuracyFloor = None
+    min_throughput: ThroughputFloor = None
+    max_utilization: MaxUtilization = None
+    measured_only: MeasuredOnly = False
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Keywords of :func:`code_opt.evaluate_paths`."""
+        return {
+            "objective": self.objective.value,
+            "min_accuracy": self.min_accuracy,
+            "min_throughput": self.min_throughput,
+            "max_utilization": self.max_utilization,
+            "measured_only": self.measured_only,
+        }
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of the model."""
+        from code_opt.core.settings import Settings
+
+        return Settings(formulation=self.formulation.value, **self.asked)

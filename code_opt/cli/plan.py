@@ -16,10 +16,10 @@ from code_opt.cli.folders import make_folder
 from code_opt.cli.groups import with_groups
 from code_opt.cli.plan_options import Analyses, ComputationOptions, DemandOptions, OutputOptions
 from code_opt.cli.progress import Steps
-from code_opt.cli.terminal import STOPPING, Console, complain_of_interrupt
+from code_opt.cli.terminal import STOPPING, Console, complain_of_stop
 from code_opt.errors import InputError
 from code_opt.files import file_stem
-from code_opt.stopping import stop_on_interrupt
+from code_opt.stopping import stop_on_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,9 +41,9 @@ def plan(
 ) -> ExitStatus:
     """Plan capacity: what to buy for which demand, when, and what coordination saves.
 
-    The first Ctrl-C ends the search as a time limit does, and what was found is kept; the
-    second ends at once. Exit status: 0 done, 2 bad input, 3 infeasible at any size, 4 stopped
-    with nothing found, 130 interrupted.
+    The first Ctrl-C or SIGTERM ends the search as a time limit does, and what was found is
+    kept; the second ends at once. Exit status: 0 done, 2 bad input, 3 infeasible at any size,
+    4 stopped with nothing found, 130 interrupted, 143 terminated.
     """
     targets = _Targets.of(demand)
     if output.xlsx and output.out is None:
@@ -63,9 +63,9 @@ def plan(
         instance = _instance(instance_path, inputs.variations)
         planner = _Planner(instance, settings, targets, inputs, demand, how)
         tasks = planner.tasks(analyses)
-        with stop_on_interrupt(STOPPING) as was_interrupted, executor_of(how.executor) as pool:
+        with stop_on_signal(STOPPING) as stopped_by, executor_of(how.executor) as pool:
             for task in tasks:
-                if was_interrupted():
+                if stopped_by() is not None:
                     break
                 plans.append(task(pool))
     if output.out is not None:
@@ -77,9 +77,9 @@ def plan(
 
         show_plans(plans, Console(highlight=False), sold=settings.sells_units(instance))
     status = _status(plans, stderr)
-    if was_interrupted():
+    if (number := stopped_by()) is not None:
         left = len(tasks) - len(plans)
-        return complain_of_interrupt([f"{left} more of the analyses"] if left else [])
+        return complain_of_stop(number, [f"{left} more of the analyses"] if left else [])
     return status
 
 

@@ -150,9 +150,10 @@ def _least_cost_words(
         lines.append("saved is empty where native paths alone cannot serve the demand at any size.")
     if any(r["status"] == "infeasible" for r in shown):
         lines.append(
-            "infeasible: not even with all units that are sold (max_units)."
+            "infeasible: no paths serve the demand within all limits, whatever is bought."
             if sold
-            else "infeasible: no units are sold (unit_flops, unit_bandwidth; option --unit-flops)."
+            else "infeasible: no paths serve the demand within all limits, and no units are sold "
+            "(unit_flops, unit_bandwidth; option --unit-flops)."
         )
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)

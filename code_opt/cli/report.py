@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from code_opt.cli.exits import ExitStatus
+from code_opt.cli.terminal import complain
 from code_opt.cli.text import plain
 from code_opt.errors import InputError
 from code_opt.files import write_atomically
@@ -39,12 +40,13 @@ def report(
     """Show results, evaluations and plans on one self-contained HTML page.
 
     Every result is checked against the instance first. Exit status: 0 done, 1 a result does
-    not pass the check (the page says so), 2 bad input.
+    not pass the check, or the instance changed since (the page and stderr say what), 2 bad input.
     """
     if out is None and plots is None:
         raise InputError("nothing to write: name a page with --out, a folder with --plots, or both")
     from code_opt.report.assemble import assemble
     from code_opt.report.material import read_material
+    from code_opt.report.results import doubts
 
     material = read_material(paths, instance_path)
     page = assemble(material, title)
@@ -60,4 +62,6 @@ def report(
         files = save_plots(page, plots)
         written.append(f"{plain(plots)} ({len(files)} files)")
     print(f"Written: {', '.join(written)}")
+    for doubt in doubts(material):
+        complain("\n  ".join([doubt.heading, *doubt.texts]))
     return ExitStatus.DONE if material.confirmed else ExitStatus.NOT_CONFIRMED

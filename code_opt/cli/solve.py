@@ -34,15 +34,15 @@ from code_opt.cli.options import (
 )
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.reasons import message_of, why_nothing
-from code_opt.cli.terminal import STOPPING, Console, complain, complain_of_interrupt, print_line
+from code_opt.cli.terminal import STOPPING, Console, complain, complain_of_stop, print_line
 from code_opt.cli.text import percent, plain, plain_lines
 from code_opt.cli.values import below_1, positive
 from code_opt.errors import InputError
 from code_opt.files import file_stem
-from code_opt.stopping import stop_on_interrupt
+from code_opt.stopping import is_stop_requested, stop_on_signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from code_opt.instance import Instance
     from code_opt.result import Result
@@ -117,9 +117,9 @@ def solve(
     """Find the best path assignment: exact, heuristics and baselines side by side.
 
     Many instances give one table; with --out a second run goes on where a first one stopped.
-    The first Ctrl-C ends the search as a time limit does, and what was found is kept; the
-    second ends at once. Exit status: 0 done, 2 bad input, 3 infeasible, 4 stopped with nothing
-    found, 130 interrupted; of many instances, the worst.
+    The first Ctrl-C or SIGTERM ends the search as a time limit does, and what was found is
+    kept; the second ends at once. Exit status: 0 done, 2 bad input, 3 infeasible, 4 stopped with
+    nothing found, 130 interrupted, 143 terminated; of many instances, the worst.
     """
     options: dict[str, Any] = {
         "formulation": formulation.value,
@@ -151,8 +151,8 @@ def solve(
     instance = load_changed(instance_path, changes)
     tell_left_out(instance_path)
     methods = methods_to_run(method or [])
-    with stop_on_interrupt(STOPPING) as was_interrupted:
-        results = _solve_by_each(instance, methods, options, solver_log, was_interrupted)
+    with stop_on_signal(STOPPING) as stopped_by:
+        results = _solve_by_each(instance, methods, options, solver_log)
     if out is not None:
         stem = file_stem(instance.name or instance_path.resolve().stem)
         for result in results:
@@ -164,8 +164,8 @@ def solve(
     status = status_of(results)
     if status is not ExitStatus.DONE:
         complain(why_nothing(results, status))
-    if was_interrupted():
-        return complain_of_interrupt(methods[len(results) :])
+    if (number := stopped_by()) is not None:
+        return complain_of_stop(number, methods[len(results) :])
     return status
 
 
@@ -174,13 +174,12 @@ def _solve_by_each(
     methods: Sequence[str],
     options: dict[str, Any],
     solver_log: bool,
-    was_interrupted: Callable[[], bool],
 ) -> list[Result]:
-    """Return the results of the methods, up to an interrupt."""
+    """Return the results of the methods, up to a request to stop."""
     stderr = Console(stderr=True)
     results: list[Result] = []
     for name in methods:
-        if was_interrupted():
+        if is_stop_requested():
             break
         with ProgressReport(stderr, name, living=not solver_log) as report:
             results.append(
@@ -248,7 +247,7 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
         print_line(console, "Latency under load\n")
         console.print(promises)
         console.print()
-    console.print(server_table(detailed, console))
+    console.print(server_table(detailed, instance, console))
     if detailed.links:
         console.print()
         console.print(link_table(detailed, console))

@@ -16,7 +16,7 @@ from rich.text import Text
 from code_opt.cli.text import duration, number, percent, plain, seconds, si
 from code_opt.instance.model import GivenPath
 from code_opt.result import TOLERANCE
-from code_opt.wording import PathWords
+from code_opt.wording import PathWords, full_shares
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -146,17 +146,20 @@ def interval_text(interval: tuple[float, float] | None) -> str:
     return "–" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
-def server_table(result: Result, console: Console) -> Table:
+def server_table(result: Result, instance: Instance, console: Console) -> Table:
     """Return load, capacity and utilization of every server.
 
-    Devices are shown where a server has not just one, or has no FLOP/s to be told in.
+    Devices are shown where a server has not just one, or has no FLOP/s to be told in. A server
+    is full where it sells no more (``max_utilization``).
     """
+    most = full_shares(result, instance)
+    full = [most.get(row.server, 1.0) for row in result.servers]
     if all(r.devices in (None, 1.0) and r.capacity is not None for r in result.servers):
         rows = [
             (plain(r.server), r.load, r.capacity, r.utilization, r.wait_scale)
             for r in result.servers
         ]
-        return _load_table("server", {"load": "FLOP/s", "capacity": "FLOP/s"}, rows, console)
+        return _load_table("server", {"load": "FLOP/s", "capacity": "FLOP/s"}, rows, full, console)
     heads = {"busy": "devices", "of": "devices", "load": "FLOP/s", "capacity": "FLOP/s"}
     if all(r.capacity is None for r in result.servers):
         heads = {"busy": "devices", "of": "devices"}
@@ -164,7 +167,7 @@ def server_table(result: Result, console: Console) -> Table:
         ((r.busy_devices, r.devices, r.load, r.capacity)[: len(heads)], r) for r in result.servers
     ]
     shown = [(plain(r.server), *figures, r.utilization, r.wait_scale) for figures, r in found]
-    return _load_table("server", heads, shown, console)
+    return _load_table("server", heads, shown, full, console)
 
 
 def link_table(result: Result, console: Console) -> Table:
@@ -180,7 +183,8 @@ def link_table(result: Result, console: Console) -> Table:
         )
         for r in result.links
     ]
-    return _load_table("link", {"load": "B/s", "capacity": "B/s"}, rows, console)
+    full = [1.0] * len(rows)
+    return _load_table("link", {"load": "B/s", "capacity": "B/s"}, rows, full, console)
 
 
 def batch_table(outcomes: Sequence[Outcome], console: Console) -> Table:
@@ -241,9 +245,18 @@ def _load_table(
     name: str,
     heads: Mapping[str, str],
     rows: Sequence[tuple[Any, ...]],
+    full: Sequence[float],
     console: Console,
 ) -> Table:
-    """Return a table of names, figures with units, and utilization as a bar."""
+    """Return a table of names, figures with units, and utilization as a bar.
+
+    Args:
+        name: heading of the names.
+        heads: units of the figures by their headings.
+        rows: name, figures, utilization and wait scale.
+        full: utilization of each row beyond which nothing can be used.
+        console: where it is shown.
+    """
     glyphs = Glyphs.of(console)
     width = 10 if console.width < NARROW else 20
     table = plain_table(console)
@@ -253,12 +266,13 @@ def _load_table(
     have_scales = any(scale is not None for *_, scale in rows)
     if have_scales:
         _figures(table, "wait\nscale")
-    for label, *figures, utilization, scale in rows:
+    for (label, *figures, utilization, scale), most in zip(rows, full, strict=True):
         if utilization is None:
             share = Text("unlimited")
         else:
-            is_full = utilization >= 1.0 - TOLERANCE
-            filled = width if is_full else int(width * max(utilization, 0.0))
+            is_full = utilization >= most * (1.0 - TOLERANCE)
+            share = min(max(utilization, 0.0), 1.0)
+            filled = round(width * most) if is_full else int(width * share)
             share = Text(
                 glyphs.bar * filled + glyphs.rest * (width - filled),
                 style="yellow" if is_full else "cyan",

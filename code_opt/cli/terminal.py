@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -16,12 +17,20 @@ from rich.text import Text
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.text import plain_lines
 from code_opt.errors import CodeOptError, InputError
+from code_opt.stopping import Terminated
 
 PROGRAM = "code-opt"
 DEBUG = "CODE_OPT_DEBUG"
-STOPPING = (
-    f"\n{PROGRAM}: interrupted: ending the search with what there is (Ctrl-C again ends at once)\n"
-)
+_ENDS = {
+    signal.SIGINT: ("interrupted", "Ctrl-C again", ExitStatus.INTERRUPTED),
+    signal.SIGTERM: ("terminated", "a second signal", ExitStatus.TERMINATED),
+}
+"""What a signal does to a run, what it takes to end it at once, and the exit status."""
+STOPPING = {
+    number: f"\n{PROGRAM}: {word}: ending the search with what there is ({again} ends at once)\n"
+    for number, (word, again, _) in _ENDS.items()
+}
+"""What is written when the first of the signals comes."""
 _LEAST_COLUMNS, _MOST_COLUMNS = 20, 10_000
 """Widths that ``COLUMNS`` can state; anything else, such as 0, counts as not given."""
 
@@ -133,9 +142,11 @@ def guarded(function: Callable[[], int | None]) -> int:
     except InputError as error:
         complain(error)
         return ExitStatus.BAD_INPUT
-    except KeyboardInterrupt:
-        complain("interrupted")
-        return ExitStatus.INTERRUPTED
+    except KeyboardInterrupt as end:
+        number = signal.SIGTERM if isinstance(end, Terminated) else signal.SIGINT
+        word, _, end_status = _ENDS[number]
+        complain(word)
+        return end_status
     except BrokenPipeError:  # the reader of a pipe has left, as `| head` does
         return ExitStatus.BROKEN_PIPE
     except OSError as error:  # a disk, a folder, a network: nothing that this program can mend
@@ -160,7 +171,8 @@ def leave(status: int) -> NoReturn:
     A solver that did not end when it was interrupted for the second time still runs in a thread,
     and Python's usual end would pull its memory away: the process then ends at once.
     """
-    if status == ExitStatus.INTERRUPTED and any(t.daemon for t in threading.enumerate()):
+    is_stopped = status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED)
+    if is_stopped and any(t.daemon for t in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
@@ -173,11 +185,12 @@ def print_line(console: Console, line: str) -> None:
     console.print(Text(line), soft_wrap=not console.is_terminal)
 
 
-def complain_of_interrupt(not_run: Sequence[str]) -> ExitStatus:
-    """Say what an interrupted run has not done; return its exit status."""
+def complain_of_stop(number: signal.Signals, not_run: Sequence[str]) -> ExitStatus:
+    """Say what a run that a signal stopped has not done; return its exit status."""
     rest = f"; not run: {', '.join(not_run)}" if not_run else ""
-    complain(f"interrupted: shown is what was found until then{rest}")
-    return ExitStatus.INTERRUPTED
+    word, _, status = _ENDS[number]
+    complain(f"{word}: shown is what was found until then{rest}")
+    return status
 
 
 def complain(message: object) -> None:

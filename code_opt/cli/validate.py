@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from code_opt.cli.exits import ExitStatus
@@ -12,7 +11,10 @@ from code_opt.cli.terminal import Console, print_line
 from code_opt.cli.text import count, number, plain, product
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from code_opt.instance import Instance
+    from code_opt.paths.scaling import CoefficientRange
 
 
 def validate(instance_path: InstanceArgument, changes: Changes = None) -> ExitStatus:
@@ -21,9 +23,12 @@ def validate(instance_path: InstanceArgument, changes: Changes = None) -> ExitSt
     Exit status: 0 valid, 2 not valid.
     """
     instance = load_changed(instance_path, changes)
-    from code_opt.paths import count_paths
+    from code_opt.paths import PathProblem
+    from code_opt.paths.scaling import coefficient_ranges
 
-    paths = dict(zip((task.id for task in instance.tasks), count_paths(instance), strict=True))
+    problem = PathProblem(instance)
+    paths = dict(zip((task.id for task in instance.tasks), problem.path_counts, strict=True))
+    ranges = coefficient_ranges(problem.topology)
     tasks = instance.tasks
     counts = {
         "servers": len(instance.servers),
@@ -51,7 +56,8 @@ def validate(instance_path: InstanceArgument, changes: Changes = None) -> ExitSt
         print_line(console, f"    {plain(name)}: {count(paths_of_task)}")
     print_line(console, f"  {product(paths.values())} path assignments in all")
     print_line(console, f"  planning: {_for_sale(instance)}")
-    for warning in _warnings(instance):
+    print_line(console, f"  coefficients: {_scaling(ranges)}")
+    for warning in (*_poorly_scaled(ranges), *_free_inputs(instance), *_unloaded(instance)):
         print_line(console, f"  warning: {warning}")
     return ExitStatus.DONE
 
@@ -73,13 +79,63 @@ def _devices(instance: Instance) -> list[str]:
         )
     batched = [server for server in instance.servers if server.batch > 1.0]
     if batched:
-        sizes = ", ".join(f"{plain(s.id)} {s.batch:.0f}" for s in batched[:5])
-        lines.append(f"batches: {sizes}{', ...' if len(batched) > 5 else ''}")
+        lines.append("batches: " + _some([f"{plain(s.id)} {s.batch:.0f}" for s in batched]))
     return lines
 
 
-def _warnings(instance: Instance) -> Iterator[str]:
-    """Yield what is valid, but perhaps not what was meant."""
+def _scaling(ranges: Sequence[CoefficientRange]) -> str:
+    """Return how far apart the coefficients of a program are."""
+    if not ranges:
+        return "none: nothing is limited"
+    worst = max(ranges, key=lambda found: found.ratio)
+    return (
+        f"{min(r.least for r in ranges):.2g} to {max(r.most for r in ranges):.2g} (capacities "
+        f"are 1); within one row at most {worst.ratio:.2g} times as large ({plain(worst.row)})"
+    )
+
+
+def _poorly_scaled(ranges: Sequence[CoefficientRange]) -> Iterator[str]:
+    """Yield the rows whose coefficients are too far apart."""
+    from code_opt.paths.scaling import POOR_RATIO
+
+    for found in ranges:
+        if found.ratio > POOR_RATIO:
+            yield (
+                f"{plain(found.row)}: poorly scaled: {plain(found.most_of)} counts "
+                f"{found.ratio:.2g} times as much as {plain(found.least_of)}; what is so small is "
+                "lost in tolerances: compare their units, or leave it out"
+            )
+
+
+def _unloaded(instance: Instance) -> Iterator[str]:
+    """Yield limits of the unloaded time, and waits for batches that count nowhere."""
+    is_promised = any(task.latency_percentile is not None for task in instance.tasks)
+    limited = [
+        plain(task.id)
+        for task in instance.tasks
+        if task.max_latency is not None and task.latency_percentile is None
+    ]
+    if limited:
+        yield (
+            f"max_latency of {_some(limited)} limits the unloaded time, no wait included; "
+            "latency_percentile or --latency-percentile makes it one under load"
+        )
+    delayed = [plain(server.id) for server in instance.servers if server.max_batch_delay > 0.0]
+    if delayed and not is_promised:
+        yield (
+            f"max_batch_delay of {_some(delayed)} is part of no time: only times under load "
+            "have it, and no task has a latency_percentile"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many there are beside."""
+    more = f" and {count(len(names) - 5)} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+def _free_inputs(instance: Instance) -> Iterator[str]:
+    """Yield inputs that cross links for free, and those of one group at several places."""
     home = {block.id: dnn.server for dnn in instance.dnns for block in dnn.blocks}
     own = {dnn.id: dnn.server for dnn in instance.dnns}
     free: list[str] = []
@@ -89,14 +145,14 @@ def _warnings(instance: Instance) -> Iterator[str]:
         entries = [c for c in task.connections if c.source == "input"]
         away = [c for c in entries if (c.server or home[c.target]) != origin]
         is_free = any(c.bytes is None or not task.sends_inputs for c in away)
+        is_free |= any(own[alternative.dnn] != origin for alternative in task.alternatives)
         if not task.input_bytes and (is_free or own[task.dnn] != origin):
             free.append(plain(task.id))
         if task.input_group is not None and task.sends_inputs:
             apart.setdefault(task.input_group, set()).add(origin)
     if free:
-        more = f" and {count(len(free) - 5)} more" if len(free) > 5 else ""
         yield (
-            f"inputs of {', '.join(free[:5])}{more} can enter another server, but their "
+            f"inputs of {_some(free)} can enter another server, but their "
             "input_bytes is 0: they take nothing of any link"
         )
     for group, origins in apart.items():
@@ -125,6 +181,5 @@ def _for_sale(instance: Instance) -> str:
     used = {dnn.server for dnn in instance.dnns}
     idle = [plain(server.id) for server in instance.servers if server.id not in used]
     if idle:
-        more = f" and {count(len(idle) - 5)} more" if len(idle) > 5 else ""
-        text += f"\n  servers without a network: {', '.join(idle[:5])}{more}"
+        text += f"\n  servers without a network: {_some(idle)}"
     return text

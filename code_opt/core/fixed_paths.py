@@ -43,7 +43,7 @@ def paths_result(
     """
     clock = clock or Clock(None)
     instance, topology = problem.instance, problem.topology
-    known = None if paths is None else _arcs_of_all(instance, topology.graphs, paths)
+    known = None if paths is None else _arcs_of_all(problem, paths)
     if known is None:
         return nothing_found(instance, settings, method, clock, "no assignment found")
     evaluator = Evaluator(pool_of_paths(topology, known), settings)
@@ -123,14 +123,13 @@ def limit_missed(task: TaskPaths, path: ChosenPath) -> str | None:
     )
 
 
-def _arcs_of_all(
-    instance: Instance, graphs: Sequence[TaskGraph], paths: Paths
-) -> list[tuple[int, ...]]:
+def _arcs_of_all(problem: PathProblem, paths: Paths) -> list[tuple[int, ...]]:
     """Return the arc numbers of the path of each task.
 
     Raises:
         InputError: a task is unknown or has no path here, or a path is none of its task's.
     """
+    instance, graphs = problem.instance, problem.topology.graphs
     tasks = {task.id for task in instance.tasks}
     unknown = [name for name in paths if name not in tasks]
     if unknown:
@@ -144,7 +143,10 @@ def _arcs_of_all(
             raise InputError(f"paths: task {task.id!r}: {blocks!r}: a list of block ids is needed")
         arcs = graph.path_arcs(blocks)
         if arcs is None:
-            raise InputError(f"paths: task {task.id!r}: {_fault(graph, blocks)}")
+            fault = _fault(graph, blocks)
+            if problem.measured_only:
+                fault += "; only native paths, alternatives and measured paths are allowed"
+            raise InputError(f"paths: task {task.id!r}: {fault}")
         found.append(tuple(arcs))
     return found
 

@@ -75,7 +75,11 @@ def left_out(path: Path) -> list[Path]:
 
 
 def _has_tables(folder: Path) -> bool:
-    return any((folder / f"{table}.csv").is_file() for table in REQUIRED_TABLES)
+    required = {f"{table}.csv" for table in REQUIRED_TABLES}
+    try:
+        return any(p.name.lower() in required and p.is_file() for p in folder.iterdir())
+    except OSError:  # no folder, or one that nobody may read: trying to will say why
+        return False
 
 
 def load_instance(path: str | os.PathLike[str]) -> Instance:
@@ -218,14 +222,23 @@ def _load_folder(folder: Path) -> Instance:
     problems: list[Problem] = []
     rows: Rows = {}
     missing: set[tuple[str, str]] = set()
-    for name in _csv_files(folder):
-        if name not in COLUMNS:
-            message = f"no such table{hint(name, COLUMNS, few=99)}"
+    names = _csv_files(folder)
+    misspelt = set()
+    for name in names:
+        table = name.lower().removesuffix(".csv")
+        if table in COLUMNS and name != f"{table}.csv":
+            misspelt.add(table)
+            message = f"names of tables are in small letters: name it {table}.csv"
+            problems.append(Problem(name, message))
+        elif table not in COLUMNS:
+            message = f"no such table{hint(table, COLUMNS, few=99)}"
             if "known:" in message:
                 message += "; keep other tables elsewhere"
-            problems.append(Problem(f"{name}.csv", message))
+            problems.append(Problem(name, message))
     for table in COLUMNS:
         path = folder / f"{table}.csv"
+        if table in misspelt:
+            continue
         if not os.path.lexists(path):
             if table in REQUIRED_TABLES:
                 problems.append(Problem(path.name, "this table is required"))
@@ -257,8 +270,9 @@ class _TableError(Exception):
 
 
 def _csv_files(folder: Path) -> list[str]:
+    """Return the names of the CSV files of a folder."""
     try:
-        return sorted(p.stem for p in folder.iterdir() if p.suffix.lower() == ".csv")
+        return sorted(p.name for p in folder.iterdir() if p.suffix.lower() == ".csv")
     except OSError as error:
         raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
 

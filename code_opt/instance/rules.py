@@ -103,6 +103,22 @@ class _Rules:
         self.dnns = _records(data, "dnns")
         self.tasks = _records(data, "tasks")
         self.blocks_of = [_records(dnn, "blocks") for dnn in self.dnns]
+        # Where each id stands first, once ids are checked.
+        self.server_ids: dict[str, Location] = {}
+        self.dnn_ids: dict[str, Location] = {}
+        self.block_ids: dict[str, Location] = {}
+        # All blocks numbered, DNN by DNN, and the number of each one's DNN.
+        self.names: list[str] = []
+        self.index: dict[str, int] = {}
+        self.home: list[int] = []
+        self.server_of: dict[str, str | None] = {}
+        self.ends_of: dict[str, tuple[str | None, str | None]] = {}  # first and last block
+        self.complete: dict[str, bool] = {}
+        """Which kinds of records are known completely."""
+        self.listed: dict[tuple[str, str], int] = {}
+        """Links by their ends."""
+        self.groups: dict[str, list[int]] = {}
+        """Tasks of each input group."""
 
     def check(self) -> list[Issue]:
         """Run every rule and return what is wrong."""
@@ -188,11 +204,6 @@ class _Rules:
 
     def _index(self) -> None:
         """Number all blocks, DNN by DNN, and note which parts are known completely."""
-        self.names: list[str] = []
-        self.index: dict[str, int] = {}
-        self.home: list[int] = []  # number of the block's DNN
-        self.server_of: dict[str, str | None] = {}
-        self.ends_of: dict[str, tuple[str | None, str | None]] = {}  # first and last block
         for number, (dnn, blocks) in enumerate(zip(self.dnns, self.blocks_of, strict=True)):
             for block in blocks:
                 name = block.get("id")
@@ -297,7 +308,6 @@ class _Rules:
     # Links
 
     def _check_links(self) -> None:
-        self.listed: dict[tuple[str, str], int] = {}
         for i, link in enumerate(self.links):
             source, target = link.get("source"), link.get("target")
             self._refer(("links", i, "source"), source, "server", self.server_ids)
@@ -559,7 +569,6 @@ class _Rules:
 
     def _check_groups(self) -> None:
         """Check that the tasks of a group can have one rate and agree on what they share."""
-        self.groups: dict[str, list[int]] = {}
         for i, task in enumerate(self.tasks):
             if task.get("input_group") is not None:
                 self.groups.setdefault(task["input_group"], []).append(i)

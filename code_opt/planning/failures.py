@@ -60,6 +60,7 @@ from code_opt.planning.settings import PlanSettings, check_growth, check_loss
 from code_opt.planning.tolerances import ROW
 from code_opt.result import TOLERANCE
 from code_opt.solvers import Termination
+from code_opt.stopping import is_stop_requested
 from formulations import Failure, Situation, build_rerouting_model
 
 
@@ -272,6 +273,8 @@ def solve_rerouted(case: Case, failure: Failure, units: FloatArray, demand: Floa
     total = float(demand.sum())
     if total <= 0.0:
         return Rerouted(0.0, 0.0)
+    if is_stop_requested():
+        return Rerouted(0.0, float(demand[~case.is_lost(visiting_of(case, failure))].sum()))
     fixed = replace(case, offers=case.offers.fixed(units), min_accuracy=None)
     data = plan_data(fixed, [Situation(0, 0, demand.tolist(), adapts=True)])
     model = build_rerouting_model(data, failure.visiting)

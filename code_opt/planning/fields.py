@@ -1,28 +1,23 @@
-"""Numeric fields of an instance by name, for what-if sweeps: ``servers[edge-a].flops``.
+"""Numeric fields of an instance and the values that they take in what-if sweeps.
 
-A field is named as messages name it, with ids in the place of numbers:
-
-    servers[ID].FIELD   links[SOURCE->TARGET].FIELD   blocks[ID].FIELD   tasks[ID].FIELD
-    tasks[ID].connections[SOURCE->TARGET].FIELD       reward.PART.FIELD
-
-Nothing is evaluated: the name is compared with what the instance holds.
+Fields are named as :mod:`code_opt.instance.places` says: ``servers[edge-a].flops``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from code_opt.errors import InputError
-from code_opt.instance import Instance, parse_instance
+from code_opt.instance import Instance
+from code_opt.instance.places import WrongPlaceError, targets
 from code_opt.instance.problems import hint
 
 MAX_VALUES = 1000
-_TEXTS = frozenset({"id", "share", "source", "target", "server", "dnn", "input_group", "kind"})
+_TEXTS = frozenset({"bundle", "share", "origin", "input_group"})
+"""Texts that may be missing."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +73,8 @@ def with_value(instance: Instance, field: str, value: float) -> Instance:
         InputError: there is no such numeric field.
         InstanceError: the instance refuses the value.
     """
-    data = instance.to_dict()
-    record, name = _find(data, field)
-    record[name] = float(value)
-    return parse_instance(data, source=f"--vary {field}={value:g}")
+    check_field(instance, field)
+    return instance.with_({field: float(value)}, source=f"--vary {field}={value:g}")
 
 
 def check_field(instance: Instance, field: str) -> None:
@@ -90,7 +83,21 @@ def check_field(instance: Instance, field: str) -> None:
     Raises:
         InputError: there is no such numeric field.
     """
-    _find(instance.to_dict(), field)
+    try:
+        places = targets(instance.to_dict(), field)
+    except WrongPlaceError as error:
+        raise InputError(f"--vary: {field!r}: {error}") from None
+    for record, name in places:
+        if not isinstance(record, dict):
+            raise InputError(f"--vary: {field!r}: expected .FIELD after it")
+        numeric = [key for key, value in record.items() if _is_numeric(key, value)]
+        if name not in numeric:
+            near = hint(str(name), numeric, few=99)
+            raise InputError(f"--vary: {field!r}: no numeric field {str(name)!r}{near}")
+
+
+def _is_numeric(key: str, value: object) -> bool:
+    return key not in _TEXTS and (value is None or isinstance(value, int | float))
 
 
 def _number(text: str, part: str) -> float:
@@ -101,77 +108,3 @@ def _number(text: str, part: str) -> float:
     if not math.isfinite(value) or "_" in part:
         raise InputError(f"--vary {text!r}: {part!r} is no number")
     return value
-
-
-def _field_hint(field: str, kinds: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return what ``tasks.cars.demand`` or ``hub.flops`` may have meant."""
-    owner, dot, name = field.rpartition(".")
-    for kind, records in kinds.items():
-        if dot and owner.removeprefix(f"{kind}.") in records:
-            return f"; did you mean {kind}[{owner.removeprefix(f'{kind}.')}].{name}?"
-    return hint(field.partition(".")[0], kinds)
-
-
-def _find(data: dict[str, Any], field: str) -> tuple[dict[str, Any], str]:
-    """Return the record that holds a field, and the field's key in it."""
-    if field.startswith("reward."):
-        record: Any = data["reward"]
-        *parts, name = field.split(".")[1:]
-        for part in parts:
-            record = record.get(part) if isinstance(record, dict) else None
-        if len(parts) != 1 or not isinstance(record, dict):
-            raise InputError(
-                f"--vary: {field!r}: expected reward.accuracy.F or reward.throughput.F"
-            )
-        return _numeric(field, record, name)
-    kinds: dict[str, Mapping[str, dict[str, Any]]] = {
-        "servers": {s["id"]: s for s in data["servers"]},
-        "links": _by_ends(data["links"]),
-        "blocks": {b["id"]: b for dnn in data["dnns"] for b in dnn["blocks"]},
-        "tasks": {t["id"]: t for t in data["tasks"]},
-    }
-    kind = field.partition("[")[0]
-    if kind not in kinds:
-        raise InputError(
-            f"--vary: {field!r}: begins with none of servers[ID], links[A->B], blocks[ID], "
-            f"tasks[ID], reward{_field_hint(field, kinds)}"
-        )
-    record, rest = _member(field, field[len(kind) :], kinds[kind], kind)
-    if kind == "tasks" and rest.startswith(".connections["):
-        connections = _by_ends(record["connections"])
-        record, rest = _member(field, rest[len(".connections") :], connections, "connections")
-    if not rest.startswith("."):
-        raise InputError(
-            f"--vary: {field!r}: expected .FIELD after {field[: -len(rest) or None]!r}"
-        )
-    return _numeric(field, record, rest[1:])
-
-
-def _by_ends(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {f"{r['source']}->{r['target']}": r for r in records}
-
-
-def _member(
-    field: str, rest: str, members: Mapping[str, dict[str, Any]], kind: str
-) -> tuple[dict[str, Any], str]:
-    """Return the member that ``rest`` begins with, as ``[ID]``, and what follows."""
-    # Ids may hold brackets and dots: the longest that fits is meant.
-    fitting = [name for name in members if rest.startswith(f"[{name}]")]
-    if not fitting:
-        asked = rest[1:].partition("]")[0]
-        raise InputError(f"--vary: {field!r}: no {kind}[{asked}]{hint(asked, members)}")
-    name = max(fitting, key=len)
-    return members[name], rest[len(name) + 2 :]
-
-
-def _numeric(field: str, record: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
-    numeric = [
-        key
-        for key, value in record.items()
-        if key not in _TEXTS and not isinstance(value, list | dict)
-    ]
-    if name not in numeric:
-        raise InputError(
-            f"--vary: {field!r}: no numeric field {name!r}{hint(name, numeric, few=99)}"
-        )
-    return record, name

@@ -28,6 +28,7 @@ from code_opt.planning.plan import Plan, Status
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import TOLERANCE, Result
 from code_opt.solving import solve
+from code_opt.stopping import is_stop_requested
 
 ACCURACY_STEP = 2e-6
 """Two points differ by more than this in accuracy; what is nearer counts as the same."""
@@ -123,11 +124,16 @@ def plan_front(
         found = _some_points(problem, settings, first, top, options, points, executor)
     found = _distinct(found)
     _add_points(analysis, found, top, native_accuracy(instance))
-    return analysis.plan(_what_is_lost(found), points=points, complete=complete)
+    if is_stop_requested() and not complete:
+        analysis.prove("feasible", None)  # whatever is proven of the points that there are
+    lost_in_words = None if complete else _what_is_lost(found)
+    return analysis.plan(lost_in_words, points=points, complete=complete)
 
 
 def _what_is_lost(points: list[FrontPoint]) -> str | None:
-    """Return in words how many points a limit lost, None where it lost none, or all."""
+    """Return in words what a stop or a limit lost, None where that is nothing, or all points."""
+    if is_stop_requested():
+        return "stopped by an interrupt: points between and behind these may be missing"
     lost = sum(point.status == "unknown" for point in points)
     if not 0 < lost < len(points):
         return None
@@ -155,6 +161,8 @@ def _every_point(
         settings.tell(f"front: {len(found)} points, accuracy {last:.4f}")
         if last + ACCURACY_STEP > 1.0:
             return found, complete
+        if is_stop_requested():
+            return found, False
         after = front_point(problem, last + ACCURACY_STEP, options)
         if after.status == "infeasible":
             return found, complete
@@ -177,7 +185,8 @@ def _some_points(
 ) -> list[FrontPoint]:
     """Return the points at floors in even steps, up to the most accuracy that there may be.
 
-    Floors that no assignment meets, proven, are left out.
+    Floors that no assignment meets, proven, are left out, and so are those at which the search
+    was not begun before a request to stop.
     """
     most = top.accuracy if top.status == "optimal" else top.bound
     most = min(_reach(problem) if most is None else most, 1.0)
@@ -187,12 +196,13 @@ def _some_points(
     jobs = [(problem, least, options) for least in floors]
     if executor is not None:
         settings.tell(f"front: {points} points")
-        found = list(executor.map(_front_point, jobs))
+        tried = list(executor.map(_front_point, jobs))
     else:
-        found = []
+        tried = []
         for number, job in enumerate(jobs, start=2):
             settings.tell(f"front: point {number} of {points}")
-            found.append(front_point(*job))
+            tried.append(_front_point(job))
+    found = [point for point in tried if point is not None]
     return [first, *(point for point in found if point.status != "infeasible")]
 
 
@@ -231,8 +241,9 @@ def front_point(
     return FrontPoint(most, best)
 
 
-def _front_point(job: tuple[PathProblem, float | None, dict[str, Any]]) -> FrontPoint:
-    return front_point(*job)
+def _front_point(job: tuple[PathProblem, float | None, dict[str, Any]]) -> FrontPoint | None:
+    """Return a point, None where a stop came before it was begun."""
+    return None if is_stop_requested() else front_point(*job)
 
 
 def _accuracy(point: FrontPoint) -> float:

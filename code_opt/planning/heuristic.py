@@ -41,6 +41,7 @@ from code_opt.planning.case import Case
 from code_opt.planning.programs import Decision, plan_data, solve_on_few
 from code_opt.planning.tolerances import NOISE, ROW
 from code_opt.solvers import LinearProgram
+from code_opt.stopping import is_stop_requested
 from formulations import FractionalPlan, FractionalPlanData, Situation
 
 _FRACTION = 0.5
@@ -86,11 +87,13 @@ class _Found:
 def search_plan(case: Case, demands: FloatArray) -> Decision | None:
     """Return a cheap plan that serves every one of some demands in full; None if none is found.
 
+    Nor is one looked for where a stop is requested.
+
     Args:
         case: paths, prices and the floor on the accuracy.
         demands: rates [inferences/s], one row per situation, shape (K, T).
     """
-    if not case.has_all_paths:
+    if not case.has_all_paths or is_stop_requested():
         return None
     found = _search_groups(case, demands) if case.prefixes.groups else _search(case, demands)
     if found.missing > 0.0:

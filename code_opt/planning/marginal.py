@@ -23,11 +23,12 @@ from code_opt.planning.analysis import Analysis
 from code_opt.planning.case import with_demands
 from code_opt.planning.columns import TableBuilder
 from code_opt.planning.operation import PLACE_COLUMNS, SOLD_KINDS, columns_of, evaluator_of
-from code_opt.planning.plan import Plan
+from code_opt.planning.plan import Plan, Status
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import Result
 from code_opt.reward import log_reward, log_slope
 from code_opt.solving import solve
+from code_opt.stopping import is_stop_requested
 
 _COLUMNS = (
     "capacity_{0} utilization dual step_{0} gain_by_dual gain_fixed_paths gain_resolved "
@@ -76,18 +77,22 @@ def plan_marginal(
     if base.has_solution:
         fixed = FixedPaths(ready, base, objective)
         jobs = [(grown(ready, resource, step), options) for resource in fixed.resources]
-        for resource, again in zip(
-            fixed.resources, _solve_all(analysis, jobs, executor), strict=True
-        ):
-            analysis.prove(again.status, again.gap)
+        solved = _solve_all(analysis, jobs, executor)
+        left = sum(again is None for again in solved)
+        if left:
+            analysis.reasons.append(f"not solved again before an interrupt: {left} of {len(jobs)}")
+        for resource, again in zip(fixed.resources, solved, strict=True):
+            status: Status = "unknown" if again is None else again.status
+            gap = None if again is None else again.gap
+            analysis.prove(status, gap)
             gain = None
-            if again.value is not None and base.value is not None:
+            if again is not None and again.value is not None and base.value is not None:
                 gain = again.value - base.value
             tables[resource.kind].add(
                 **fixed.cells(resource, step),
                 gain_resolved=gain,
-                resolved_status=again.status,
-                resolved_gap=again.gap,
+                resolved_status=status,
+                resolved_gap=gap,
             )
     return analysis.plan(base.message, objective=objective, value=base.value, step=step)
 
@@ -174,18 +179,18 @@ def grown(instance: Instance, resource: Resource, step: float) -> Instance:
 
 def _solve_all(
     analysis: Analysis, jobs: list[tuple[Instance, dict[str, Any]]], executor: Executor | None
-) -> list[Result]:
-    """Return the results of all jobs, in order."""
+) -> list[Result | None]:
+    """Return the results of all jobs, in order; None of those that a stop came before."""
     if executor is not None:
         analysis.tell(f"marginal values: {len(jobs)} servers and links")
         return list(executor.map(_solve, jobs))
-    solved = []
+    solved: list[Result | None] = []
     for number, job in enumerate(jobs, start=1):
         analysis.tell(f"marginal values: {number} of {len(jobs)}")
         solved.append(_solve(job))
     return solved
 
 
-def _solve(job: tuple[Instance, dict[str, Any]]) -> Result:
+def _solve(job: tuple[Instance, dict[str, Any]]) -> Result | None:
     instance, options = job
-    return solve(instance, **options)
+    return None if is_stop_requested() else solve(instance, **options)

@@ -35,6 +35,7 @@ from code_opt.planning.plan import Status
 from code_opt.planning.settings import PlanSettings
 from code_opt.planning.tolerances import NOISE, ROW
 from code_opt.solvers import MipSession, Termination, open_session
+from code_opt.stopping import is_stop_requested
 from formulations import (
     Failure,
     PlanData,
@@ -196,6 +197,9 @@ def solve_program(case: Case, data: PlanData, start: Decision | None = None) -> 
     best = None if start is None else known_plan(case, data, start)
     bound, message = 0.0, None
     gap = max(case.settings.gap, SMALLEST_GAP)
+    if clock.is_over:  # a program takes its time to be written down, too
+        status: Status = "unknown" if best is None else "feasible"
+        return ProgramOutcome(status, best, None if best is None else bound, _stopped(clock))
     while True:
         asked = _affordable(data, best)
         search = _Search(case, asked, clock, best, start)
@@ -211,7 +215,8 @@ def solve_program(case: Case, data: PlanData, start: Decision | None = None) -> 
         if _affordable(data, best).cost_unit > _NEARER * asked.cost_unit:
             message = "stopped at the solver's own tolerance"
             break
-    best = search.preferred() or best
+    if not is_stop_requested():
+        best = search.preferred() or best
     bound = min(bound, best.cost)
     is_optimal = gap_of(best.cost, bound) <= gap
     return ProgramOutcome("optimal" if is_optimal else "feasible", best, bound, message)
@@ -333,7 +338,9 @@ class _Search:
             cuts = [] if outcome.value is None else self._take()
             if self.best is not None and gap_of(self.best.cost, self.bound) <= gap:
                 return None
-            if outcome.termination is not Termination.OPTIMAL or self._clock.is_over:
+            if self._clock.is_over:
+                return _stopped(self._clock)
+            if outcome.termination is not Termination.OPTIMAL:
                 return f"stopped by {outcome.termination.value}"
             if not cuts:
                 return None
@@ -469,6 +476,10 @@ def _cost_unit(price: Sequence[float] | FloatArray, most: IntArray) -> float:
     return largest if largest > 0.0 else 1.0
 
 
+def _stopped(clock: Clock) -> str:
+    return f"stopped by {clock.reason}"
+
+
 def _refuse_contradiction(cost: float, bound: float) -> None:
     """Refuse a bound above the cost of a plan.
 
@@ -502,6 +513,8 @@ def solve_on_few(
         nodes: most nodes of the search.
         seed: of the solver.
     """
+    if is_stop_requested():
+        return None
     rows = np.flatnonzero(allowed)
     few = case.restricted(allowed)
     small = replace(data, **_of_columns(few))

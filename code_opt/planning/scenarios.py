@@ -37,6 +37,7 @@ from code_opt.planning.programs import (
     with_bound,
 )
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
+from code_opt.stopping import is_stop_requested
 from formulations import PlanData, Situation
 
 VARIANTS = ("mean", "expected", "worst", "every")
@@ -226,6 +227,8 @@ def _solve_for_share(
         for row, chance in zip(demands, demand.probability[rows], strict=True)
     ]
     data = plan_data(case, situations, expected_share=None if in_each else served)
+    if is_stop_requested():
+        return solve_program(case, data)
     # Plans for the share of each demand serve it in every scenario.
     found = search_plan(case, demands * served)
     candidates = [*known, *([] if found is None else [found.paths[0]])]

@@ -18,6 +18,7 @@ from code_opt.planning.plan import Plan
 from code_opt.planning.settings import PlanSettings
 from code_opt.registry import get_method, role_of
 from code_opt.solving import solve
+from code_opt.stopping import is_stop_requested
 
 SWEEP_METHODS = ("exact", "lns", "local")
 PLAN = "plan"
@@ -92,6 +93,8 @@ def _row(job: Job) -> dict[str, Any]:
     """Solve one job and return its row by the names of the columns."""
     field, value, instance, method, options, settings, max_loss = job
     key = {"field": field, "value": value, "method": method}
+    if is_stop_requested():
+        return {**key, "status": "unknown", "gap": None, "message": "not begun before an interrupt"}
     if method == PLAN:
         plan = plan_least_cost(instance, settings, max_loss=(max_loss,), coordinations=("full",))
         row = plan.table("summary").records()[0]

@@ -156,10 +156,11 @@ class PathGraph:
         self._native_arcs = set(arcs)
         for tail, head in [*arcs, *(ends for ends in connections if ends not in set(arcs))]:
             self._next[tail].append(head)
-        self._order()
+        self.order = self._topological()
+        """Nodes that can be reached from the input, in topological order."""
 
-    def _order(self) -> None:
-        """Find a topological order; cycles would make endless paths."""
+    def _topological(self) -> list[str]:
+        """Return the order; cycles would make endless paths."""
         state: dict[str, int] = {}
         order: list[str] = []
         stack: list[tuple[str, int]] = [(INPUT, 0)]
@@ -178,8 +179,7 @@ class PathGraph:
             else:
                 state[node] = 2
                 order.append(node)
-        self.order = order[::-1]
-        """Nodes that can be reached from the input, in topological order."""
+        return order[::-1]
 
     @cached_property
     def count(self) -> int:

@@ -189,18 +189,17 @@ def row_chart(
     axis: Axis,
     *,
     bars: bool = False,
-    limit: float | None = None,
+    limits: Sequence[float] = (),
     description: str = "",
     width: float = 430.0,
 ) -> Drawing:
     """Return values of named rows, as signs on a common scale or as bars from 0.
 
-    ``limit`` draws a line that no value should pass.
+    ``limits`` has for each row what no value should pass: a line.
     """
     values = [v for s in series for v in s.values]
     known = [x for v in values for x in (v.value, v.low, v.high) if x is not None] or [0.0, 1.0]
-    if limit is not None:
-        known.append(limit)
+    known += limits
     low, high, ticks = _range(known, axis)
     name_width = min(width * 0.36, max((text_width(r, SIZE) for r in rows), default=0.0) + 4)
     left, right, bottom = name_width + 12, 30.0, 42.0
@@ -228,10 +227,11 @@ def row_chart(
         else:
             shapes += _sign(one.index, x, y, "")
         shapes.append(Label(x + 10, y + 4, one.name, SIZE, fill="ink"))
-    if limit is not None:
-        shapes.append(
-            segment((px(limit), top), (px(limit), base), Style(stroke="bad", width=1.5, dash="5 3"))
-        )
+    row = 0
+    for limit, equal in itertools.groupby(limits):
+        ends = (top + pitch * row, top + pitch * (row := row + len(list(equal))))
+        line = Style(stroke="bad", width=1.5, dash="5 3")
+        shapes.append(segment((px(limit), ends[0]), (px(limit), ends[1]), line))
     for index, name in enumerate(rows):
         middle = top + pitch * (index + 0.5)
         shapes.append(Label(left - 8, middle + 4, shortened(name, SIZE, name_width), SIZE, "end"))

@@ -33,6 +33,7 @@ from code_opt.report.drawing import (
 from code_opt.report.numbers import server_amount
 from code_opt.result import LinkResult, Result, ServerResult, TaskResult
 from code_opt.text import amount, duration, number
+from code_opt.wording import full_shares
 
 LANE = 12.0
 """Distance of two paths through one block."""
@@ -162,6 +163,7 @@ class _Edge:
 
         self.paths = paths(result)
         self.all_paths = [self.paths, *map(paths, beside)]
+        self.full = {} if result is None else full_shares(result, instance)
         self.loads: dict[str, ServerResult] = {}
         self.links: list[LinkResult] = []
         if result is not None:
@@ -274,7 +276,7 @@ class _Edge:
         if load is not None:
             share = min(1.0, max(0.0, load.utilization))
             text = f"{100 * load.utilization:.0f} %"
-            full = load.utilization >= FULL
+            full = load.utilization >= FULL * self.full.get(server, 1.0)
             shapes.append(Label(right, top + 14, text, 10.5, "end", bold=full))
             bar = 54.0
             x = right - 38 - bar

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from code_opt.instance import Instance
 from code_opt.instance.model import OUTPUT
@@ -37,7 +37,7 @@ from code_opt.report.material import Material, Shown
 from code_opt.report.numbers import figure, gap, points, relative, server_amount, short
 from code_opt.result import TOLERANCE, Result, TaskResult
 from code_opt.text import amount, duration, number, percent, plain, seconds, si
-from code_opt.wording import PathWords, after_change, chosen, reading
+from code_opt.wording import PathWords, after_change, chosen, full_shares, reading
 
 MOST_DRAWN = 24
 """Most tasks (or DNNs) that are drawn in one picture; beyond, each task has its own."""
@@ -77,7 +77,7 @@ def introduction(material: Material) -> list[Block]:
     """Return what a reader in a hurry should see: warnings, large figures, sentences."""
     results = [shown.result for shown in material.results]
     best = chosen(results)
-    blocks = [*_stale_or_wrong(material), *_stale_plans(material), *_without_digest(material)]
+    blocks: list[Block] = [*doubts(material), *_without_digest(material)]
     if best is not None:
         blocks.append(Tiles((*_totals(best, results), *_compared(best, results))))
     if results:
@@ -89,7 +89,12 @@ _FEW_VIOLATIONS = 12
 """Violations of a result that are shown."""
 
 
-def _stale_or_wrong(material: Material) -> Iterator[Block]:
+def doubts(material: Material) -> list[Callout]:
+    """Return a warning for every result and plan that is not confirmed, and why."""
+    return [*_stale_or_wrong(material), *_stale_plans(material)]
+
+
+def _stale_or_wrong(material: Material) -> Iterator[Callout]:
     """Yield warnings of results whose instance changed, or that fail the check."""
     for shown in material.results:
         result = shown.result
@@ -118,7 +123,7 @@ def _stale_or_wrong(material: Material) -> Iterator[Block]:
             )
 
 
-def _stale_plans(material: Material) -> Iterator[Block]:
+def _stale_plans(material: Material) -> Iterator[Callout]:
     """Yield warnings of plans whose instance changed."""
     for one in material.plans:
         if one.changed:
@@ -619,6 +624,7 @@ def _load(material: Material) -> list[Block]:
         return []
     blocks: list[Block] = []
     rows = [s.id for s in material.instance.servers]
+    full = {s.label: full_shares(s.result, material.instance) for s in shown}
     series = []
     for s in shown:
         found = {r.server: r for r in s.result.servers}
@@ -644,18 +650,21 @@ def _load(material: Material) -> list[Block]:
         rows,
         series,
         axis,
-        limit=1.0,
+        limits=[max(most[name] for most in full.values()) for name in rows],
         description="Utilisation of every server by method; the table below holds the values.",
     )
     chart = Figure("servers", drawing, "Utilisation of servers; the dashed line is full.")
-    blocks.append(Pair((chart, _server_table(shown, rows))))
+    blocks.append(Pair((chart, _server_table(shown, rows, full))))
     links = [(k.source, k.target) for k in material.instance.links]
     if links:
         blocks += _links(shown, links)
     return blocks
 
 
-def _server_table(shown: Sequence[Shown], rows: Sequence[str]) -> Block:
+def _server_table(
+    shown: Sequence[Shown], rows: Sequence[str], full: Mapping[str, Mapping[str, float]]
+) -> Block:
+    """Return the utilisation of servers (rows) by result; ``full``: what is all, by label."""
     found = [{r.server: r for r in s.result.servers} for s in shown]
     every = [row for f in found for row in f.values()]
     # FLOP/s tell all of one device; else devices are shown, too.
@@ -672,7 +681,10 @@ def _server_table(shown: Sequence[Shown], rows: Sequence[str]) -> Block:
         cells = [Cell(name)]
         cells += [Cell("–" if devices is None else si(devices))] if has_devices else []
         cells += [Cell("–" if capacity is None else si(capacity))] if has_flops else []
-        cells += [_share(f[name].utilization) if name in f else Cell("–") for f in found]
+        cells += [
+            _share(f[name].utilization, full[s.label][name]) if name in f else Cell("–")
+            for s, f in zip(shown, found, strict=True)
+        ]
         lines.append(Row(tuple(cells)))
     table = Table("Utilisation of servers by method", tuple(columns), tuple(lines))
     return table if len(rows) <= MOST_DRAWN else More(f"Load of all {len(rows)} servers", (table,))
@@ -707,6 +719,6 @@ def _links(shown: Sequence[Shown], links: Sequence[tuple[str, str]]) -> list[Blo
     return [table if len(used) <= MOST_DRAWN else More(caption, (table,))]
 
 
-def _share(value: float) -> Cell:
-    full = value >= 1.0 - TOLERANCE
-    return Cell(f"{100 * value:.1f} %", "strong" if full else "", share=value)
+def _share(value: float, full: float = 1.0) -> Cell:
+    is_full = value >= full * (1.0 - TOLERANCE)
+    return Cell(f"{100 * value:.1f} %", "strong" if is_full else "", share=value)

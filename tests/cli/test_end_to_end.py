@@ -173,6 +173,27 @@ def test_a_solution_of_an_exported_model_becomes_a_checked_result(
     assert "instance.json" in done.stderr or str(instance) in done.stderr
 
 
+def test_a_model_of_known_accuracies_comes_back_as_such(
+    instance: Path, tmp_path: Path, run: Run
+) -> None:
+    import highspy
+
+    model, solution, out = (tmp_path / name for name in ("model.mps", "model.sol", "r.json"))
+    assert run("export", instance, "--to", model, "--measured-only").returncode == 0
+    highs = highspy.Highs()
+    highs.setOptionValue("output_flag", False)
+    highs.setOptionValue("threads", 1)  # as in the package: HiGHS keeps its first threads
+    highs.readModel(str(model))
+    highs.run()
+    highs.writeSolution(str(solution), 0)
+    done = run("import-solution", instance, solution, "--measured-only", "--out", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    data = json.loads(out.read_text())
+    assert data["measured_only"] is True
+    assert {row["accuracy_source"] for row in data["tasks"]} <= {"given", "measured"}
+    assert run("check", out, instance).returncode == 0
+
+
 def test_export_makes_a_missing_folder(instance: Path, tmp_path: Path, run: Run) -> None:
     model = tmp_path / "none" / "below" / "model.lp"
     assert run("export", instance, "--to", model).returncode == 0

@@ -10,9 +10,11 @@ import pytest
 
 pytest.importorskip("jinja2", reason="needs the extra `report`")
 
+import code_opt
 from code_opt import save_instance, save_result, solve
 from code_opt.cli.app import main
 from code_opt.instance import load_instance
+from code_opt.planning import save_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,7 +67,7 @@ def test_figures_are_written_as_files_that_stay_the_same(folder: Path, tmp_path:
         assert b"http" not in first[f"{name}.svg"].replace(b"http://www.w3.org/2000/svg", b"")
 
 
-def test_a_result_that_fails_the_check_gives_status_1(folder: Path, tmp_path: Path) -> None:
+def test_a_result_that_fails_the_check_gives_status_1(folder: Path, tmp_path: Path, capsys) -> None:
     data = json.loads((folder / "two-services.exact.json").read_text())
     data["throughput"] *= 2
     bad = tmp_path / "bad.json"
@@ -73,6 +75,33 @@ def test_a_result_that_fails_the_check_gives_status_1(folder: Path, tmp_path: Pa
     out = tmp_path / "report.html"
     assert main(["report", str(bad), str(folder / "instance.json"), "--out", str(out)]) == 1
     assert "does not pass the independent check" in out.read_text(encoding="utf-8")
+    told = capsys.readouterr().err
+    assert told.startswith("code-opt: exact (bad.json) does not pass the independent check: do not")
+    assert "\n  throughput: " in told
+
+
+def test_what_is_stale_is_named_on_stderr(folder: Path, tmp_path: Path, capsys) -> None:
+    instance = load_instance(folder / "instance.json")
+    plan = code_opt.plan_marginal(instance)
+    save_plan(plan, tmp_path / "two-services.plan-marginal.json")
+    changed = tmp_path / "changed.json"
+    save_instance(instance.with_({"tasks[faces].demand": 50}), changed)
+    arguments = ["report", str(folder / "two-services.local.json"), str(tmp_path)]
+    out = tmp_path / "report.html"
+    assert main([*arguments, "--instance", str(changed), "--out", str(out)]) == 1
+    shown, told = capsys.readouterr()
+    assert shown == f"Written: {out}\n"
+    result, still, lost, plans, nothing = told.splitlines()
+    assert result == (
+        "code-opt: local (two-services.local.json) was found before the instance changed (tasks)"
+    )
+    assert still.startswith("  Still holds: ")
+    assert lost.startswith("  Not confirmed: ")
+    assert plans == (
+        "code-opt: The plan two-services.plan-marginal.json was made before the instance changed "
+        "(tasks)"
+    )
+    assert nothing.startswith("  Nothing in it is confirmed for the instance as it is now")
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,8 @@ def test_a_width_that_is_none_counts_as_not_given(columns: str, answer, capsys, 
         ["check", "", TWO],
         ["solve", TWO, "--out", ""],
         ["solve", TWO, "--out="],
+        ["solve", " "],
+        ["solve", TWO, "--out=\t"],
         ["report", TWO, "--instance", "", "--out", "x.html"],
     ],
 )

@@ -13,6 +13,8 @@ from code_opt.cli.tables import (
     server_table,
     task_table,
 )
+from code_opt.instance import Instance
+from code_opt.result import Result
 from tests.cli.examples import HOSTILE, make_instance, make_result
 
 UTF = Glyphs("⇒", "→", "…", "█", "░")
@@ -65,7 +67,7 @@ def test_task_table_shows_whole_paths_and_literal_names_in_80_columns() -> None:
 
 
 def test_load_tables_show_utilization() -> None:
-    servers = render(lambda console: server_table(RESULTS[0], console), 80)
+    servers = render(lambda console: server_table(RESULTS[0], make_instance(), console), 80)
     assert "1.900 G" in servers
     assert "██████████ 100.0 %" in servers
     links = render(lambda console: link_table(RESULTS[0], console), 80)
@@ -73,9 +75,28 @@ def test_load_tables_show_utilization() -> None:
     assert "unlimited" in links
 
 
-@pytest.mark.parametrize("table", [server_table, link_table])
-def test_an_ascii_terminal_gets_ascii(table) -> None:
-    render(lambda console: table(RESULTS[0], console), 80, "ascii")
+def test_a_server_is_full_where_it_sells_no_more() -> None:
+    """Full servers stand out: yellow, where headroom is kept as well as at 100 %."""
+    data = make_result("exact").model_dump(by_alias=True, mode="json")
+    data["servers"][0] |= {"utilization": 0.8}
+    result = Result.model_validate(data | {"max_utilization": 0.8}, strict=False)
+    asked, headroom = make_instance(), make_instance().with_max_utilization(0.9)
+    console = Console(file=io.StringIO(), width=80)
+
+    def colour(result: Result, instance: Instance) -> str:
+        (*_, bars) = server_table(result, instance, console).columns
+        return str(next(iter(bars.cells)).style)
+
+    assert colour(result, asked) == "yellow"
+    assert colour(result, headroom) == "cyan"  # its own 90 % count, not the 80 % asked for
+    assert colour(result.model_copy(update={"max_utilization": None}), asked) == "cyan"
+    text = render(lambda console: server_table(result, asked, console), 80)
+    assert "████████░░  80.0 %" in text
+
+
+def test_an_ascii_terminal_gets_ascii() -> None:
+    render(lambda console: server_table(RESULTS[0], make_instance(), console), 80, "ascii")
+    render(lambda console: link_table(RESULTS[0], console), 80, "ascii")
     render(lambda console: methods_table(RESULTS, console), 80, "ascii")
     text = render(lambda console: task_table(RESULTS[0], make_instance(), console), 80, "ascii")
     assert "alexnet/0..1 =>" in text

@@ -139,6 +139,11 @@ MESSAGES = {
         "{}: connections.csv:3 params = 20.0: connections.csv:2 has the same ends and the share "
         "'head': the same adapter must have the same params"
     ),
+    "csv-table-capitals": (
+        "{}: 2 problems\n"
+        "  Servers.csv: names of tables are in small letters: name it servers.csv\n"
+        "  TASKS.CSV: names of tables are in small letters: name it tasks.csv"
+    ),
     "csv-table-empty": ("{}: servers.csv: the file is empty; its first row must name the columns"),
     "csv-table-missing": "{}: tasks.csv: this table is required",
     "csv-table-unknown": "{}: connection.csv: no such table; did you mean 'connections'?",

@@ -116,23 +116,34 @@ def test_a_field_is_changed_and_nothing_else(linked: Instance, field: str) -> No
     ("field", "expected"),
     [
         ("server[a].flops", "did you mean 'servers'"),
-        ("servers[x].flops", r"no servers\[x\]; known: 'a', 'b'"),
+        ("servers[x].flops", "there is no 'x'; known: 'a', 'b'"),
         ("servers[a].flop", "no numeric field 'flop'; did you mean 'flops'"),
         ("servers[a].id", "no numeric field 'id'"),
         ("servers[a]", "expected .FIELD"),
-        ("servers", "no servers"),
-        ("links[b->a].bandwidth", "no links"),
-        ("tasks[ta].connections[A1->output].drop", "no connections"),
+        ("servers", "no numeric field 'servers'"),
+        ("blocks[B3].flops", "there is no 'B3'; known: 'A0', 'A1', 'B0', 'B1'"),
+        ("blocks[B1].seconds[8]", r"\[8\] needs a list before it"),
+        ("links[b->a].bandwidth", "there is no 'b->a'"),
+        ("tasks[ta].connections[A1->output].drop", "there is no 'A1->output'; did you mean"),
         ("tasks[ta].measured_paths", "no numeric field"),
-        ("reward.speed.exponent", "expected reward.accuracy"),
+        ("reward.speed.exponent", "unknown field 'speed'; known: 'accuracy', 'throughput'"),
         ("reward.accuracy.kind", "no numeric field 'kind'"),
-        ("reward.accuracy.a.b", "expected reward.accuracy"),
-        ("__class__", "begins with none of"),
+        ("reward.accuracy.a.b", "unknown field 'a'; known: 'kind', 'exponent'"),
+        ("__class__", "no numeric field '__class__'"),
     ],
 )
 def test_an_unknown_field_is_refused(linked: Instance, field: str, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         check_field(linked, field)
+
+
+def test_times_are_varied_by_batch_size_and_lists_as_a_whole(plenty: Instance) -> None:
+    timed = plenty.with_({"blocks[B1].seconds": {"1": 0.1, "8": 0.4}})
+    changed = with_value(timed, "blocks[B1].seconds[8]", 0.5).to_dict()
+    assert changed["dnns"][1]["blocks"][1]["seconds"] == {"1": 0.1, "8": 0.5}
+    assert [s.flops for s in with_value(plenty, "servers[*].flops", 7.0).servers] == [7.0, 7.0]
+    with pytest.raises(InputError, match="no numeric field '4'; known: '1', '8'"):
+        check_field(timed, "blocks[B1].seconds[4]")
 
 
 def test_odd_ids_are_found() -> None:

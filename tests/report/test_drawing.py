@@ -168,9 +168,16 @@ def test_charts_place_values_where_they_belong() -> None:
         ["one", "two"],
         [RowSeries("v", (Value(1.0, "t1", 0.5, 1.5), Value(None)), 0)],
         Axis("v [1/s]", zero=True),
-        limit=2.0,
+        limits=[2.0, 2.0],
     )
     assert sum(isinstance(s, Circle) for s in rows.shapes) == 1
+    one, two = [
+        row_chart(
+            "t", ["a", "b", "c"], [RowSeries("v", (Value(1.0),) * 3, 0)], Axis("v"), limits=limits
+        )
+        for limits in ([2.0, 2.0, 2.0], [2.0, 2.0, 3.0])
+    ]
+    assert len(two.shapes) == len(one.shapes) + 1  # a line for each limit
     bars = row_chart("t", ["one"], [RowSeries("v", (Value(2.0),), 0)], Axis("v"), bars=True)
     assert len([s for s in bars.shapes if isinstance(s, Rect)]) == 1
 

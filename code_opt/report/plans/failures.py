@@ -56,7 +56,7 @@ def failures_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]
             servers,
             series,
             Axis("demand still served", percent=True, zero=True, most=1.0),
-            limit=1.0,
+            limits=[1.0] * len(servers),
             description="Share of the demand served after each failure; the table holds it.",
             width=470.0,
         )

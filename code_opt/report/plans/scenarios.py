@@ -74,7 +74,7 @@ def scenarios_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block
             labels,
             series,
             Axis("demand served", percent=True, most=1.0),
-            limit=1.0,
+            limits=[1.0] * len(labels),
             description="; ".join(
                 f"{s.name}: "
                 + ", ".join(
