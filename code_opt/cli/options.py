@@ -117,6 +117,15 @@ DataFolder = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
+AllowCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE",
+        help="Let the bundle call factories of this module to build its networks; may be repeated.",
+    ),
+]
+"""Option ``--allow-code``."""
+
 
 @dataclass(frozen=True)
 class ModelOptions:
