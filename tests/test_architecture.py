@@ -91,6 +91,10 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
+    "transition": (
+        {"core", "errors", "instance", "paths", "result", "solving"},
+        {"pydantic"},
+    ),
     "generate": ({"errors", "files", "instance"}, {"numpy"}),
     "planning": (
         {
@@ -192,6 +196,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "solvers",
             "stopping",
             "text",
+            "transition",
             "wording",
         },
         {"rich", "typer"},
@@ -208,6 +213,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "planning",
             "registry",
             "result",
+            "transition",
         },
         set(),
     ),

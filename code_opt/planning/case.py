@@ -27,6 +27,7 @@ from code_opt.paths.graph import FloatArray, IntArray, Topology, rate_groups
 from code_opt.paths.labels import BoolArray
 from code_opt.paths.pool import limits_percentiles
 from code_opt.paths.resources import Resource, enlarged
+from code_opt.paths.standalone import least_rates
 from code_opt.planning.offers import Offers
 from code_opt.planning.settings import PlanSettings, check_amounts
 
@@ -125,7 +126,7 @@ class Case:
         """Floors before any demand caps them [inferences/s], shape (T,)."""
         tasks = tuple(t.model_copy(update={"demand": None}) for t in self.instance.tasks)
         unlimited = self.instance.model_copy(update={"tasks": tasks})
-        return np.array(Topology(unlimited).floors())
+        return np.array(least_rates(Topology(unlimited)))
 
     def floors(self, demand: FloatArray) -> FloatArray:
         """Return the least rates that the tasks ask for [inferences/s], shape like ``demand``.

@@ -19,6 +19,7 @@ from code_opt.errors import InputError
 from code_opt.instance.model import GivenPath, Instance
 from code_opt.paths.graph import FloatArray, Topology
 from code_opt.paths.resources import Resource, enlarged, key_of
+from code_opt.paths.standalone import least_rates
 from code_opt.planning.analysis import Analysis
 from code_opt.planning.case import with_demands
 from code_opt.planning.columns import TableBuilder
@@ -174,7 +175,7 @@ def grown(instance: Instance, resource: Resource, step: float) -> Instance:
     """
     tasks = tuple(
         task.model_copy(update={"floor": floor})
-        for task, floor in zip(instance.tasks, Topology(instance).floors(), strict=True)
+        for task, floor in zip(instance.tasks, least_rates(Topology(instance)), strict=True)
     )
     present = instance.model_copy(update={"tasks": tasks})
     return enlarged(present, [(resource, step * resource.capacity)])
