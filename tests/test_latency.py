@@ -24,6 +24,8 @@ from tests.documents import read
 from tests.reference import solve_reference
 from tests.strategies import random_instance
 from tests.test_agreement import no_start, poor_start
+from tests.test_waiting_agreement import limited_instance
+from tests.waiting_reference import least_time
 
 AGREEMENT = 1e-6
 CASES_PER_TEST = 10
@@ -112,6 +114,66 @@ def test_thousands_of_random_instances(block: int) -> None:
             devices=i % 4 < 2,
             max_combinations=1500,
         )
+
+
+# ---- promised times ------------------------------------------------------------------------
+
+
+def promised(seed: int) -> Instance:
+    """Return a tiny instance with demands, on some tasks limits of percentiles."""
+    rng = np.random.default_rng([seed, 3])
+    instance = limited_instance(seed)
+    if rng.random() < 0.5:  # short ways wait at several stations
+        instance = instance.with_(
+            {"tasks[*].max_latency": None, "tasks[*].latency_percentile": None}
+        )
+    most = solve(instance, "lns", objective="throughput")
+    rates = {row.task: row.rate for row in most.tasks}
+    share = float(rng.uniform(0.2, 1.0))
+    tasks = []
+    for task in instance.tasks:
+        demand = max(float(task.floor), share * rates.get(task.id, 1.0))
+        changes: dict[str, Any] = {"demand": demand}
+        if task.max_latency is None and rng.random() < 0.6:
+            changes |= {"max_latency": 100.0 / demand, "latency_percentile": 0.95}
+        tasks.append(task.model_copy(update=changes))
+    return instance.model_copy(update={"tasks": tuple(tasks)})
+
+
+def agree_on_promises(seed: int) -> str:
+    """Compare the exact method with brute force under percentiles; return the status."""
+    instance = promised(seed)
+    expected = least_time(instance)
+    result = solve(instance, objective="latency", gap=1e-4, time_limit=60.0)
+    assert check(result, instance) == []
+    if expected is None:
+        assert not result.has_solution, seed
+        return result.status
+    assert result.status == "optimal", (seed, result.message)
+    assert result.latency is not None
+    assert result.bound is not None
+    assert result.bound <= expected * (1.0 + AGREEMENT), seed
+    assert expected * (1.0 - AGREEMENT) <= result.latency <= expected * (1.0 + 1.01e-4), seed
+    for method in ("lns", "code", "local"):
+        found = solve(instance, method, objective="latency")
+        assert check(found, instance) == []
+        if found.has_solution:
+            assert found.latency >= expected * (1.0 - AGREEMENT), (seed, method)
+    return result.status
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_promised_times_are_least_of_all_paths(block: int) -> None:
+    statuses = [agree_on_promises(5 * block + k) for k in range(5)]
+    assert "optimal" in statuses
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("block", range(40))
+def test_promised_times_of_hundreds_of_instances(block: int) -> None:
+    statuses = [agree_on_promises(1_000 + 10 * block + k) for k in range(10)]
+    assert "optimal" in statuses
 
 
 # ---- refusals and methods ------------------------------------------------------------------

@@ -77,6 +77,53 @@ def best_on_grid(
     return best
 
 
+def least_time(instance: Instance, most: int = 400) -> float | None:
+    """Return the least average time at the demands, promised where percentiles are limited [s].
+
+    None if nothing is feasible.
+
+    Args:
+        instance: of single tasks with demands, without limited memories.
+        most: combinations of paths at most; a larger instance is refused.
+    """
+    index = InstanceIndex(instance)
+    choices = [list(all_paths(index, task)) for task in instance.tasks]
+    assert math.prod(map(len, choices)) <= most
+    devices = {("server", server.id): 1.0 for server in instance.servers}
+    devices |= {("link", *ends): 1.0 for ends, link in index.links.items() if link.bandwidth}
+    total = sum(task.weight for task in instance.tasks)
+    best: float | None = None
+    for paths in itertools.product(*choices):
+        pairs = list(zip(instance.tasks, paths, strict=True))
+        walks = [
+            Walk(
+                task.id,
+                task.id,
+                float(task.demand or 0.0),
+                index.figures(task, path).latency,
+                [(key, figures.stays) for key, figures in index.steps(task, path)],
+            )
+            for task, path in pairs
+        ]
+        busy = dict.fromkeys(devices, 0.0)
+        for walk in walks:
+            for _, stays in walk.steps:
+                for place, seconds in stays:
+                    busy[place] += walk.rate * seconds
+        if any(busy[place] > n * (1.0 + 1e-9) for place, n in devices.items()):
+            continue
+        there = recompute(walks, devices)
+        times = []
+        for task in instance.tasks:
+            q, limit = task.latency_percentile, task.max_latency
+            time = there.unloaded[task.id] if q is None else there.promised(task.id, q)
+            times.append(math.inf if limit and time > limit * (1.0 + 1e-9) else time)
+        mean = sum(task.weight * t for task, t in zip(instance.tasks, times, strict=True)) / total
+        if math.isfinite(mean) and (best is None or mean < best):
+            best = mean
+    return best
+
+
 def _best_rates(
     instance: Instance, index: InstanceIndex, paths: tuple[tuple[str, ...], ...], points: int
 ) -> float | None:

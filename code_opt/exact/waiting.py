@@ -44,6 +44,7 @@ from formulations import (
     WaitingData,
     build_path_model,
     exclude_loop,
+    wait_classes,
 )
 
 MOST_JOINT_PATHS = 20_000
@@ -70,6 +71,10 @@ class _Limit(NamedTuple):
     """ln(m / (1 - q))."""
     stations: tuple[tuple[int, float], ...]
     """(station, least ln C there) of each job."""
+    weight: float
+    """w[t] of the task."""
+    member: int
+    """Which task of its group it is."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,8 @@ class JointCandidates:
                 # Even alone on the station it needs a scale that its own limit allows.
                 count = float(effective_seconds(seconds, room / (share + least[j])))
                 most = min(most, float(self.devices[station]) / count)
-            limits.append(_Limit(room, share, tuple(on_way)))
+            weight = float(self.pool.weights[group.tasks[member]])
+            limits.append(_Limit(room, share, tuple(on_way), weight, member))
         if most < group.floor * (1.0 - 1e-6):
             return None
         weights = self.pool.weights[list(group.tasks)]
@@ -311,7 +317,9 @@ class JointCandidates:
                 bursts[station].append((number, burst.tolist()))
             for limit in joint.limits:
                 on_way = [(place[s], own) for s, own in limit.stations]
-                limited.append(LimitedPath(number, limit.room, limit.share, on_way))
+                limited.append(
+                    LimitedPath(number, limit.room, limit.share, on_way, limit.weight, limit.member)
+                )
         dependencies = [
             Dependency(
                 sorted(set(paths)),
@@ -433,6 +441,11 @@ class WaitingView:
         for station, s in self.place.items():
             k = self.level_at(station, float(scale[station]), station in later)
             model.level[s, k].set_value(1.0, skip_validation=True)
+        if self.data.goal.objective == "latency":
+            classes = wait_classes(self.data, self.waiting)
+            for (c, s, k), variable in model.wait.items():
+                chosen = sum(model.choose[p].value for p in classes[c][1])
+                variable.set_value(chosen * model.level[s, k].value, skip_validation=True)
         start_totals(self, pool, self.settings, solution)
 
     def level_at(self, station: int, scale: float, is_later: bool) -> int:
