@@ -30,6 +30,8 @@ _SHARES = (1.0, 0.8, 0.6, 0.45)
 """Shares of the usual scales that are tried first: tighter scales leave room for more jobs."""
 _LESS = (0.25, 0.1, 0.03)
 """Shares of the usual scales that are tried while nothing of any worth is found."""
+_AROUND = (0.7, 0.9, 1.5, 1.2)
+"""Shares of scales learnt at given rates that are tried, the last first."""
 _LEAST_GAIN = 1e-6
 
 
@@ -229,7 +231,7 @@ class _Guesses:
         yield mixed, None
         yield np.minimum(mixed, tightest), None
         for factor in _LESS:
-            if not self._has_worth:
+            if not self._has_worth or self._evaluator.objective.is_time:
                 yield factor * mixed, rank
         for _ in range(RUNS):
             if not self._learnt:
@@ -243,6 +245,7 @@ class _Guesses:
         self._has_worth = self._has_worth or math.isfinite(found.value)
         promises = self._evaluator.promises
         there = promises.waits(promises.jobs(found.arcs), found.allocation.rates).scale
-        self._learnt.append(
-            np.where(np.isfinite(self._native) & (there <= 0.0), self._native, there)
-        )
+        found_scale = np.where(np.isfinite(self._native) & (there <= 0.0), self._native, there)
+        # At given rates the scales found are the least: full stations let nothing in.
+        factors = _AROUND if self._evaluator.objective.is_time else (1.0,)
+        self._learnt += [factor * found_scale for factor in factors]
