@@ -47,7 +47,7 @@ from code_opt.instance.model import (
     Power,
     Task,
 )
-from code_opt.promise_checker import Place, Recomputed, Stay, Walk, recompute
+from code_opt.promise_checker import Place, PlaceOfWork, Recomputed, Stay, Walk, recompute
 from code_opt.result import TOLERANCE, Result, ServerResult, TaskResult
 
 __all__ = [
@@ -428,11 +428,12 @@ class InstanceIndex:
         else:
             whole = part = work.flops * server.devices / server.flops
         figures.busy[name] += part
-        figures.stays.append((("server", name), part))
         if part > 0.0 and self.servers[name].devices == 0.0:
             figures.deviceless.append(name)
         # Less than one device is one slower device.
-        figures.latency += whole / min(1.0, server.devices) if server.devices > 0.0 else whole
+        speed = min(1.0, server.devices) if server.devices > 0.0 else 1.0
+        figures.stays.append((("server", name), part / speed, whole / speed))
+        figures.latency += whole / speed
 
     def _transfer(self, figures: _Figures, source: str, target: str, size: float) -> None:
         if source == target or not self.links:
@@ -446,7 +447,17 @@ class InstanceIndex:
         width = self._width[source, target]
         if width is not None:
             figures.latency += size / width
-            figures.stays.append((("link", source, target), size / width))
+            figures.stays.append((("link", source, target), size / width, size / width))
+
+    @cached_property
+    def services(self) -> dict[Place, PlaceOfWork]:
+        """How servers, and links with a bandwidth, serve."""
+        found: dict[Place, PlaceOfWork] = {
+            ("server", s.id): PlaceOfWork(max(1.0, s.devices), int(s.batch), s.max_batch_delay)
+            for s in self.instance.servers
+        }
+        limited = (ends for ends, link in self.links.items() if link.bandwidth is not None)
+        return found | {("link", *ends): PlaceOfWork() for ends in limited}
 
     def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
         """Return the accuracy of a path, where it is from, and whether it is admissible."""
@@ -846,24 +857,18 @@ class _Check:
                     message = "a wait scale, and no percentile is asked for"
                     yield Violation("wait-scale", "servers", message)
             return
-        devices: dict[Place, float] = {("server", s.id): 1.0 for s in self.instance.servers}
-        devices |= {
-            ("link", *ends): 1.0
-            for ends, link in self.network.links.items()
-            if link.bandwidth is not None
-        }
         walks = [
             Walk(
                 line.task.id,
                 self.network.group(line.task),
                 max(line.row.rate, 0.0),
                 line.figures.latency,
-                [(key, f.stays) for key, f in self.network.steps(line.task, line.row.path)],
+                [(key, f.stays) for key, f in self.network.steps(line.task, line.path)],
             )
             for line in lines
             if line.figures is not None
         ]
-        there = recompute(walks, devices)
+        there = recompute(walks, self.network.services)
         for line in lines:
             yield from self.promise(line, there)
         for group, places in (

@@ -110,6 +110,8 @@ class Dependency:
     """Number of earlier jobs that all these paths have."""
     has_bursts: bool = True
     """Whether (3) has rows for it; without them the program is a looser relaxation."""
+    filling: float = 0.0
+    """What batches at the earlier stations may take to fill [s]."""
 
 
 @dataclass(frozen=True)
