@@ -132,10 +132,11 @@ def promised(seed: int) -> Instance:
     share = float(rng.uniform(0.2, 1.0))
     tasks = []
     for task in instance.tasks:
-        demand = max(float(task.floor), share * rates.get(task.id, 1.0))
+        least = max(float(t.floor) for t in instance.tasks)
+        demand = max(least, share * rates.get(task.id, 1.0))
         changes: dict[str, Any] = {"demand": demand}
         if task.max_latency is None and rng.random() < 0.6:
-            changes |= {"max_latency": 100.0 / demand, "latency_percentile": 0.95}
+            changes |= {"max_latency": 100.0 / max(demand, 1e-3), "latency_percentile": 0.95}
         tasks.append(task.model_copy(update=changes))
     return instance.model_copy(update={"tasks": tuple(tasks)})
 
@@ -191,6 +192,24 @@ def test_every_task_needs_a_demand() -> None:
         "task 'parity' has no demand: the objective latency serves every task at its demand; "
         "give it one"
     )
+
+
+def test_a_promised_task_needs_a_limit() -> None:
+    instance = digits().with_({"tasks[parity].latency_percentile": 0.95})
+    with pytest.raises(InputError, match="task 'parity' has a latency_percentile and no max_lat"):
+        solve(instance, objective="latency")
+
+
+def test_a_percentile_that_is_asked_for_counts() -> None:
+    instance = digits().with_({"tasks[*].max_latency": 1.0})
+    plain = solve(instance, objective="latency")
+    result = solve(instance, objective="latency", latency_percentile=0.9)
+    assert result.status == "optimal"
+    promised = [row.latency_promised for row in result.tasks]
+    assert result.latency == pytest.approx(sum(p for p in promised if p is not None) / 2)
+    assert result.latency > plain.latency
+    with pytest.raises(InputError, match="formulation 'flow': cannot limit percentiles"):
+        solve(instance, objective="latency", latency_percentile=0.9, formulation="flow")
 
 
 def test_a_floor_on_the_throughput_is_refused() -> None:
