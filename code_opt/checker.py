@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -47,7 +47,7 @@ from code_opt.instance.model import (
     Power,
     Task,
 )
-from code_opt.promise_checker import Place, PlaceOfWork, Recomputed, Stay, Walk, recompute
+from code_opt.promise_checker import Call, Place, PlaceOfWork, Recomputed, Stay, Walk, recompute
 from code_opt.result import TOLERANCE, Result, ServerResult, TaskResult
 
 __all__ = [
@@ -105,6 +105,9 @@ RULES: dict[str, str] = {
     "server-capacity": "a server's capacity is its FLOP/s in the instance, null where it has none",
     "server-utilization": "a server's utilization is its busy devices over its devices",
     "server-overload": "a server's busy devices are at most the share of its devices that is sold",
+    "changes": "a task's change is what became of its previous path, and they are counted",
+    "max-changes": "at most max_changes tasks leave a previous path that they could keep",
+    "adapters": "the adapters to load and to drop are those in which old and new paths differ",
     "memory": "the adapters placed on a server, shared ones once, fit its memory",
     "links": "every link is listed exactly once, and no other",
     "link-load": "a link's load is the sum of rate times bytes over the tasks, shared once",
@@ -228,6 +231,15 @@ class _Accuracy:
     admissible: bool
 
 
+_NativeWaits = tuple[
+    dict[Place, float],
+    dict[tuple[str, str], list[tuple[Call, set[str]]]],
+    set[tuple[str, str]],
+]
+"""Scales of places [s]; calls of groups, with the DNNs behind each; groups whose limits cannot be
+kept."""
+
+
 class InstanceIndex:
     """The instance, indexed: blocks, capacities, links and each task's connections.
 
@@ -254,6 +266,7 @@ class InstanceIndex:
         self.hosted = Counter(dnn.server for dnn in instance.dnns)
         # An input group is one user of a DNN, however many of its tasks the DNN serves.
         self.users = Counter(dnn for dnn, _ in {(t.dnn, self.group(t)) for t in instance.tasks})
+        self._natives: dict[float | None, _NativeWaits] = {}
         self._connections: dict[str, dict[tuple[str, str], Connection]] = {}
         self._members: dict[tuple[str, str], list[Task]] = defaultdict(list)
         for task in instance.tasks:
@@ -362,7 +375,7 @@ class InstanceIndex:
         origin = self.origin(task)
         if origin is not None:
             entry = connections.get((INPUT, path[0]))
-            first = self.host[path[0]] if entry is None else self._place(entry)
+            first = self.host[path[0]] if entry is None else self.place(entry)
             size = self._size(task, entry)
             if first != origin:
                 sent = _Figures()
@@ -392,7 +405,7 @@ class InstanceIndex:
             return None
         return self.dnns[task.dnn].server if task.origin is None else task.origin
 
-    def _place(self, connection: Connection) -> str:
+    def place(self, connection: Connection) -> str:
         """Return the server of an adapter: its own, else where its source is (or it enters)."""
         if connection.server is not None:
             return connection.server
@@ -408,7 +421,7 @@ class InstanceIndex:
 
     def _adapt(self, task: Task, figures: _Figures, connection: Connection) -> None:
         """Add the adapter of a connection and what it receives from a block and hands on."""
-        adapter, size = self._place(connection), self._size(task, connection)
+        adapter, size = self.place(connection), self._size(task, connection)
         if connection.source != INPUT:
             self._transfer(figures, self.host[connection.source], adapter, size)
         self._run(figures, adapter, connection)
@@ -508,8 +521,15 @@ class InstanceIndex:
         share = server.max_utilization if server.max_utilization is not None else asked
         return server.devices * (1.0 if share is None else share)
 
-    def standalone(self, task: Task, asked: float | None = None) -> float:
+    def standalone(
+        self, task: Task, asked: float | None = None, percentile: float | None = None
+    ) -> float:
         """Rate of a task, or of its input group, without coordination [inferences/s].
+
+        Args:
+            task: one of the group.
+            asked: share of their time that servers sell where they say nothing; None for all.
+            percentile: at which limits hold where a task says nothing; None for unloaded times.
 
         The native paths with an equal share of everything: of a server among the DNNs that
         it hosts, of a link that native inputs cross among the DNNs whose native paths cross it,
@@ -538,7 +558,106 @@ class InstanceIndex:
                 bandwidth = self.links[ends].bandwidth
                 if bandwidth is not None and size > 0:
                     rates.append(bandwidth / (self.crossing[ends] * users) / size)
-        return min(rates, default=math.inf)
+        return self._under_load(task, min(rates, default=math.inf), percentile)
+
+    def percentile(self, task: Task, asked: float | None) -> float | None:
+        """Return the percentile of a task: its own, or where it has a limit the one asked for."""
+        if task.latency_percentile is None and task.max_latency is not None:
+            return asked
+        return task.latency_percentile
+
+    def _under_load(self, task: Task, rate: float, percentile: float | None) -> float:
+        """Return the largest rate up to one at which native paths keep limits of percentiles."""
+        limited = (t for t in self.instance.tasks if t.max_latency is not None)
+        if all(self.percentile(t, percentile) is None for t in limited):
+            return rate
+        if percentile not in self._natives:
+            self._natives[percentile] = self._native_waits(percentile)
+        scale, calls, hopeless = self._natives[percentile]
+        group = self.group(task)
+        if group in hopeless:
+            return 0.0
+        everybody = [call for some in calls.values() for call, _ in some]
+        for call, dnns in calls.get(group, []):
+            g = scale.get(call.place, math.inf)
+            if not math.isfinite(g):
+                continue
+            here = [other for other in everybody if other.place == call.place]
+            pile = max(self._pile(other, scale) for other in here)
+            each = math.expm1(min(call.seconds / g, 700.0))
+            each *= max(g, 2.0 * pile) if call.before() else g
+            kind, *where = call.place
+            sharers = self.crossing[where[0], where[1]] if kind == "link" else self.hosted[where[0]]
+            share = sum(1.0 / (max(1, sharers) * self.users[dnn]) for dnn in dnns)
+            service = self.services[call.place]
+            most = service.devices * share / each
+            low, high = 0.0, rate
+            if service.batches(high) <= most:
+                continue
+            for _ in range(200):  # batches grow with the rate
+                middle = (low + high) / 2.0
+                if service.batches(middle) <= most:
+                    low = middle
+                else:
+                    high = middle
+            rate = low
+        return rate
+
+    def _pile(self, call: Call, scale: dict[Place, float]) -> float:
+        """Return how long work for a call can pile up on the way to it [s]."""
+        before = call.before()
+        if not before:
+            return 0.0
+        filling = sum(self.services[p].delay for p in before if self.services[p].batch > 1)
+        return len(before) * max(scale.get(place, math.inf) for place in before) + filling
+
+    def _native_waits(self, percentile: float | None) -> _NativeWaits:
+        """Return what limited native paths leave to the scales of all places."""
+        walks: list[Walk] = []
+        for group, members in self._members.items():
+            figures = [self.figures(t, self.native_blocks(t)) for t in members]
+            if any(f.missing or f.deviceless for f in figures):
+                continue
+            for t, f in zip(members, figures, strict=True):
+                steps = [(key, s.stays) for key, s in self.steps(t, self.native_blocks(t))]
+                walks.append(Walk(t.id, group, 0.0, f.latency, steps))
+        there = recompute(walks, self.services)
+        calls: dict[tuple[str, str], list[tuple[Call, set[str]]]] = defaultdict(list)
+        scale: dict[Place, float] = {}
+        hopeless = set()
+        asked: list[tuple[tuple[str, str], float, list[Call]]] = []
+        for walk in walks:
+            task, on_way = self.tasks[walk.task], there.calls[walk.task]
+            group = self.group(task)
+            for call in on_way:
+                known = [dnns for other, dnns in calls[group] if other is call]
+                if known:
+                    known[0].add(task.dnn)
+                else:
+                    calls[group].append((call, {task.dnn}))
+            q = self.percentile(task, percentile)
+            if q is None or task.max_latency is None:
+                continue
+            room = task.max_latency - there.unloaded[task.id]
+            factors = [there.waits[call.place].factor for call in on_way]
+            if room < 0.0 or (on_way and (room == 0.0 or not all(map(math.isfinite, factors)))):
+                hopeless.add(group)
+            elif on_way:
+                odds = (math.log(factor * len(on_way) / (1.0 - q)) for factor in factors)
+                asked.append((group, room / sum(odds), on_way))
+        for group, g, on_way in asked:
+            for call in on_way if group not in hopeless else ():
+                scale[call.place] = min(scale.get(call.place, math.inf), g)
+        while True:
+            more: dict[Place, float] = {}
+            for some in calls.values():
+                for call, _ in some:
+                    for place in call.before():
+                        if place not in scale and call.place in scale:
+                            more[place] = min(more.get(place, math.inf), scale[call.place])
+            if not more:
+                return scale, calls, hopeless
+            scale |= more
 
     @cached_property
     def crossing(self) -> dict[tuple[str, str], int]:
@@ -660,6 +779,7 @@ class _Check:
                 yield from self.task_figures(line)
                 yield from self.rate(line)
         yield from self.group_rates(lines)
+        yield from self.changes(lines)
         ids = [row.task for row in self.result.tasks]
         complete = Counter(ids) == Counter(list(self.network.tasks))
         routed = complete and all(line.figures is not None for line in lines)
@@ -809,7 +929,9 @@ class _Check:
             yield Violation("rate", place, f"task {task.id!r}: rate {rate:.9g} is negative")
             return
         if task.floor == "standalone":
-            floor = self.network.standalone(task, self.result.max_utilization)
+            floor = self.network.standalone(
+                task, self.result.max_utilization, self.result.latency_percentile
+            )
             name = "standalone floor"
         else:
             floor, name = task.floor, "floor"
@@ -840,9 +962,7 @@ class _Check:
     # -- promises --
 
     def percentile(self, task: Task) -> float | None:
-        if task.latency_percentile is None and task.max_latency is not None:
-            return self.result.latency_percentile
-        return task.latency_percentile
+        return self.network.percentile(task, self.result.latency_percentile)
 
     def promises(self, lines: list[_Line]) -> Iterator[Violation]:
         """Recompute all waits where the instance or the result speaks of any."""
@@ -1011,6 +1131,97 @@ class _Check:
                         f"bandwidth {most:.9g}"
                     )
                     yield Violation("link-overload", "links", message)
+
+    # -- changes since a previous result --
+
+    def changes(self, lines: list[_Line]) -> Iterator[Violation]:
+        result = self.result
+        if result.changes is None:
+            told = ("previous", "change")
+            rows = [
+                (line.place, name) for line in lines for name in told if getattr(line.row, name)
+            ]
+            rows += [("", name) for name in ("adapters", "max_changes") if getattr(result, name)]
+            for place, name in rows:
+                message = f"nothing is told of changes, but {name} is given"
+                yield Violation("changes", f"{place}.{name}".lstrip("."), message)
+            return
+        for line in lines:
+            allowed = self._possible_changes(line)
+            if line.row.change not in allowed:
+                message = (
+                    f"task {line.task.id!r} is called {line.row.change!r}, expected "
+                    f"{' or '.join(map(repr, allowed))}"
+                )
+                yield Violation("changes", f"{line.place}.change", message)
+        count = sum(line.row.change == "changed" for line in lines)
+        if result.changes != count:
+            message = f"{result.changes} is reported, {count} tasks are called changed"
+            yield Violation("changes", "changes", message)
+        if result.max_changes is not None and count > result.max_changes:
+            message = (
+                f"{count} tasks left paths that they could keep, more than {result.max_changes}"
+            )
+            yield Violation("max-changes", "changes", message)
+        before = self._adapters((line.task, line.row.previous or ()) for line in lines)
+        now = self._adapters((line.task, line.path) for line in lines)
+        expected = Counter(("load", *key[:4]) for key in now if key not in before)
+        expected += Counter(("drop", *key[:4]) for key in before if key not in now)
+        sizes = {key[:4]: size for key, size in (before | now).items()}
+        shown = result.adapters or ()
+        found: Counter[tuple[str, str, str, str, str]] = Counter(
+            (a.action, a.server, a.source, a.target, a.adapter) for a in shown
+        )
+        for wrong in (found - expected) + (expected - found):
+            word = "missing" if expected[wrong] > found[wrong] else "not expected"
+            action, server, source, target, owner = wrong
+            message = f"{action} {owner!r} ({source} -> {target}) on {server!r} is {word}"
+            yield Violation("adapters", "adapters", message)
+        for index, adapter in enumerate(shown):
+            size = sizes.get((adapter.server, adapter.source, adapter.target, adapter.adapter))
+            if size is not None and not _close(adapter.bytes, size, self.tolerance):
+                yield self._differs("adapters", f"adapters[{index}].bytes", adapter.bytes, size)
+
+    def _possible_changes(self, line: _Line) -> list[str]:
+        """Return what the change of a task may be called: two words only at a limit."""
+        previous, tolerance = line.row.previous, self.tolerance
+        if previous is None:
+            return ["new"]
+        if previous == tuple(line.path):
+            return ["kept"]
+        # The same blocks may be a way over connections and an alternative.
+        ways = (previous, GivenPath(previous))
+        can_stay = any(self._can_stay(line.task, way, tolerance) for way in ways)
+        must_leave = not any(self._can_stay(line.task, way, -tolerance) for way in ways)
+        return ["changed"] * can_stay + ["forced"] * must_leave
+
+    def _can_stay(self, task: Task, path: tuple[str, ...], slack: float) -> bool:
+        """Tell whether a path is one of a task and keeps its limits, relative to them by slack."""
+        network = self.network
+        if any(network.path_faults(task, path)):
+            return False
+        figures, accuracy = network.figures(task, path), network.accuracy(task, path, abs(slack))
+        if figures.missing or figures.deviceless or not accuracy.admissible:
+            return False
+        if self.result.measured_only and accuracy.source == "predicted":
+            return False
+        limit = math.inf if task.max_latency is None else task.max_latency
+        is_accurate = accuracy.value + accuracy.slack >= task.min_accuracy * (1.0 - slack)
+        return figures.latency <= limit * (1.0 + slack) and is_accurate
+
+    def _adapters(
+        self, paths: Iterable[tuple[Task, Sequence[str]]]
+    ) -> dict[tuple[str, str, str, str, str | None], float]:
+        """Return the adapters of paths with their sizes [bytes]: those shared by name once."""
+        found = {}
+        for task, path in paths:
+            for c in self.network.used(task, path) if path else ():
+                if c.share == IDENTITY:
+                    continue
+                owner, group = (task.id, None) if c.share is None else (c.share, task.input_group)
+                place = self.network.place(c)
+                found[place, c.source, c.target, owner, group] = BYTES_PER_PARAMETER * c.params
+        return found
 
     def memory(self, paid: list[tuple[float, _Figures]]) -> Iterator[Violation]:
         used: dict[str, float] = defaultdict(float)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "AdapterChange",
+    "Change",
     "LinkResult",
     "Objective",
     "Result",
@@ -34,6 +36,8 @@ LISTED = 5
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Objective = Literal["reward", "throughput", "accuracy", "latency"]
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
+Change = Literal["kept", "changed", "forced", "new"]
+"""What became of a task's previous path; ``new``: it had none."""
 
 
 class _Record(BaseModel):
@@ -67,6 +71,13 @@ class TaskResult(_Record):
     own_work: Number | None = Field(
         None, description="share of the path's work on the server of the task's own DNN"
     )
+    previous: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
+        default=None, description="block ids of the path in the previous result"
+    )
+    change: Change | None = Field(
+        default=None,
+        description="forced: the previous path can no longer be taken; null: nothing to compare",
+    )
 
 
 class ServerResult(_Record):
@@ -94,6 +105,17 @@ class LinkResult(_Record):
     wait_scale: Number | None = Field(
         default=None, description="g of its waits [s]; null: no promise"
     )
+
+
+class AdapterChange(_Record):
+    """An adapter that a server has to load, or may drop, since the previous assignment."""
+
+    server: str
+    action: Literal["load", "drop"]
+    source: str
+    target: str
+    adapter: str = Field(description="name by which tasks share it, else the task that owns it")
+    bytes: Number = Field(description="size of its parameters")
 
 
 class Result(_Record):
@@ -143,6 +165,15 @@ class Result(_Record):
     )
     measured_only: bool = Field(
         default=False, description="whether only paths of known accuracy were used"
+    )
+    max_changes: int | None = Field(
+        None, description="most tasks that may leave a previous path that they could keep"
+    )
+    changes: int | None = Field(
+        None, description="tasks that left such a path; null: no previous result"
+    )
+    adapters: Annotated[tuple[AdapterChange, ...], Field(strict=False)] | None = Field(
+        None, description="adapters to load and to drop; null: no previous result"
     )
     message: str | None = Field(None, description="why there is no solution, or why it stopped")
     details: dict[str, int | Number | str | None] = Field(
@@ -219,11 +250,14 @@ class Result(_Record):
                 [row.model_dump(mode="json") for row in rows], columns=list(record.model_fields)
             )
 
-        return {
+        found = {
             "tasks": table(self.tasks, TaskResult),
             "servers": table(self.servers, ServerResult),
             "links": table(self.links, LinkResult),
         }
+        if self.adapters is not None:
+            found["adapters"] = table(self.adapters, AdapterChange)
+        return found
 
 
 def load_result(path: str | Path) -> Result:

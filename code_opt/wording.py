@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,18 @@ def reading(results: Sequence[Result], confirmed: bool = True) -> list[str]:
     return lines
 
 
+def changes_in_words(result: Result) -> str:
+    """Return how many tasks left their previous paths, in one sentence."""
+    tally = Counter(row.change for row in result.tasks)
+    most = "" if result.max_changes is None else f" (at most {result.max_changes} allowed)"
+    parts = [f"{tally['changed']} changed{most}", f"{tally['kept']} kept"]
+    if tally["forced"]:
+        parts.append(f"{tally['forced']} had to change")
+    if tally["new"]:
+        parts.append(f"{tally['new']} new")
+    return f"Paths since the previous result: {', '.join(parts)}."
+
+
 def _proof(results: Sequence[Result]) -> str:
     exact = next((result for result in results if role_of(result.method) == "exact"), None)
     if exact is None:
@@ -124,7 +137,10 @@ def _proof(results: Sequence[Result]) -> str:
     if exact.status == "optimal":
         if exact.gap is None or exact.gap <= TOLERANCE:
             side = "lower" if exact.objective == "latency" else "higher"
-            return f"exact is proven optimal: no assignment has a {side} {exact.objective}."
+            of_those = "" if exact.max_changes is None else " with so few changes of paths"
+            return (
+                f"exact is proven optimal: no assignment{of_those} has a {side} {exact.objective}."
+            )
         return _within(exact, "exact is proven")
     if exact.gap is None:
         return "exact stopped before anything was proven; its assignment may not be the best."

@@ -340,6 +340,22 @@ def reference_pool(instance: Instance, limits: bool = True) -> dict[str, list[Re
     return pool
 
 
+def paths_to_keep(
+    instance: Instance, previous: dict[str, tuple[str, ...]], measured_only: bool = False
+) -> dict[str, tuple[str, ...]]:
+    """Return the previous paths that keep the limits of their tasks; memory is nobody's own."""
+    servers = tuple(s.model_copy(update={"memory": None}) for s in instance.servers)
+    pool = reference_pool(instance.model_copy(update={"servers": servers}))
+    return {
+        task: blocks
+        for task, blocks in previous.items()
+        if any(
+            path.blocks == blocks and not (measured_only and path.source == "predicted")
+            for path in pool.get(task, ())
+        )
+    }
+
+
 def log_shape(shape: object, x: Array) -> Array:
     """Return the logarithm of xi or zeta."""
     kind = getattr(shape, "kind")  # noqa: B009 - the kinds share no type
@@ -359,6 +375,8 @@ def solve_reference(
     min_throughput: float | None = None,
     measured_only: bool = False,
     most: int = 20_000,
+    previous: dict[str, tuple[str, ...]] | None = None,
+    max_changes: int | None = None,
 ) -> Reference | None:
     """Return the best assignment, or None where there is none.
 
@@ -370,6 +388,8 @@ def solve_reference(
         min_throughput: floor of the total throughput [inferences/s].
         measured_only: leave out paths whose accuracy is predicted.
         most: combinations that are tried at most.
+        previous: block ids of the path that each task had before.
+        max_changes: most tasks that leave a previous path that is still one of theirs.
 
     Raises:
         ValueError: too many combinations, or an unlimited rate.
@@ -430,6 +450,21 @@ def solve_reference(
         & (floor <= R * (1 + SLACK)).all(axis=1)
         & (np.einsum("nti,t->ni", W, floor) <= 1 + SLACK).all(axis=1)
     )
+    if max_changes is not None:
+        stay = paths_to_keep(instance, previous or {}, measured_only)
+        changes = [
+            np.array(
+                [
+                    sum(
+                        t.id in stay and p.blocks != stay[t.id]
+                        for t, p in zip(unit, ps, strict=True)
+                    )
+                    for ps in options[u]
+                ]
+            )
+            for u, unit in enumerate(units)
+        ]
+        keep &= sum(changes[u][choice[:, u]] for u in every) <= max_changes
     if min_accuracy is not None:
         keep &= average >= min_accuracy * (1 - SLACK)
     choice, average, W, R = choice[keep], average[keep], W[keep], R[keep]

@@ -12,7 +12,7 @@ import pytest
 from code_opt.checker import RULES, check
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
-from code_opt.result import LinkResult, Result, ServerResult, TaskResult
+from code_opt.result import AdapterChange, LinkResult, Result, ServerResult, TaskResult
 from tests.instances import dnn
 from tests.test_promises import PROMISE_RULES
 
@@ -656,6 +656,87 @@ def optimal_with_a_wide_gap(instance: Data, result: Data) -> None:
 @breaks("optimal-gap")
 def optimal_above_the_default_gap(instance: Data, result: Data) -> None:
     result.update(bound=44.1045 * 1.001, gap=0.001, gap_tolerance=None)
+
+
+def since(result: Data) -> None:
+    """Let everybody but ``cross`` have kept the path of a previous result."""
+    for row in result["tasks"]:
+        row.update(previous=row["path"], change="kept")
+    result["tasks"][0].update(previous=("A0", "A1", "A2"), change="changed")
+    common = {"action": "load", "adapter": "cross"}
+    result.update(
+        changes=1,
+        max_changes=1,
+        adapters=(
+            AdapterChange(server="b", source="B1", target="output", bytes=80.0, **common),
+            AdapterChange(server="c", source="A0", target="B1", bytes=40.0, **common),
+        ),
+    )
+
+
+def test_changes_worked_by_hand_are_confirmed() -> None:
+    instance, result = good()
+    since(result)
+    assert fired(instance, result) == []
+
+
+def test_a_previous_path_that_cannot_be_kept_is_forced() -> None:
+    instance, result = good()
+    since(result)
+    result["tasks"][0].update(previous=("A0", "B2"), change="forced")
+    result.update(changes=0, max_changes=0)
+    assert fired(instance, result) == []
+    result["tasks"][0].update(change="changed")
+    assert fired(instance, result) == ["changes", "changes", "max-changes"]
+    # Its latency alone: 2 + 4 + 6 FLOP of 1000 a second.
+    instance, result = good()
+    since(result)
+    assert fired(instance, result) == []
+    instance["tasks"][0]["max_latency"] = 0.0119
+    assert fired(instance, result).count("changes") == 1
+
+
+@breaks("changes")
+def change_without_a_previous_result(instance: Data, result: Data) -> None:
+    result["tasks"][0]["change"] = "new"
+
+
+@breaks("changes")
+def change_called_otherwise(instance: Data, result: Data) -> None:
+    since(result)
+    result["tasks"][1]["change"] = "forced"
+
+
+@breaks("changes")
+def changes_counted_otherwise(instance: Data, result: Data) -> None:
+    since(result)
+    result["changes"] = 0
+
+
+@breaks("max-changes")
+def too_many_changes(instance: Data, result: Data) -> None:
+    since(result)
+    result["max_changes"] = 0
+
+
+@breaks("adapters")
+def adapter_is_missing(instance: Data, result: Data) -> None:
+    since(result)
+    result["adapters"] = result["adapters"][1:]
+
+
+@breaks("adapters")
+def adapter_of_another_size(instance: Data, result: Data) -> None:
+    since(result)
+    first, *others = result["adapters"]
+    result["adapters"] = (first.model_copy(update={"bytes": 81.0}), *others)
+
+
+@breaks("adapters")
+def adapter_that_nobody_used(instance: Data, result: Data) -> None:
+    since(result)
+    first = result["adapters"][0]
+    result["adapters"] += (first.model_copy(update={"action": "drop"}),)
 
 
 def test_every_rule_is_broken() -> None:

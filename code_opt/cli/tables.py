@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from code_opt.batch import Outcome
     from code_opt.instance.model import Instance
-    from code_opt.result import Result
+    from code_opt.result import AdapterChange, Result
+    from code_opt.transition import Difference
 
 STATUS_STYLE = {"optimal": "green", "feasible": "", "infeasible": "red", "unknown": "yellow"}
 NARROW = 94
@@ -106,6 +107,8 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
     _words(table, "source")
     has_work = any(row.own_work is not None for row in result.tasks)
     _figures(table, "latency", *(["own\nwork"] if has_work else []))
+    if result.changes is not None:
+        _words(table, "change")
     for row in result.tasks:
         table.add_row(
             Text(plain(row.task)),
@@ -116,6 +119,53 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
             Text(row.accuracy_source, style="yellow" if row.accuracy_source == "predicted" else ""),
             Text(duration(row.latency)),
             *([Text(*_dashes([_share(row.own_work)], console))] if has_work else []),
+            *([Text(row.change or "")] if result.changes is not None else []),
+        )
+    return table
+
+
+def adapter_table(adapters: Sequence[AdapterChange], console: Console) -> Table:
+    """Return the adapters that servers have to load and may drop."""
+    arrow = " → " if console.encoding.lower().startswith("utf") else " -> "
+    table = plain_table(console)
+    _words(table, "server")
+    _words(table, "do")
+    _words(table, "adapter", wrap=True)
+    _words(table, "of", wrap=True)
+    _figures(table, "size\n[bytes]")
+    for row in adapters:
+        cells = [row.server, row.action, row.source + arrow + row.target, row.adapter]
+        table.add_row(*(Text(plain(cell)) for cell in cells), Text(si(row.bytes)))
+    return table
+
+
+def difference_table(difference: Difference, instance: Instance, console: Console) -> Table:
+    """Return old and new path, rate and accuracy of every task."""
+    paths = PathText(instance, Glyphs.of(console))
+    known = {task.id for task in instance.tasks}
+    table = plain_table(console)
+    _words(table, "task", wrap=True)
+    _words(table, "change")
+    _words(table, "path before", wrap=True)
+    _words(table, "path now", wrap=True)
+    _figures(table, "rate\n[1/s]", "now", "accu-\nracy", "now")
+
+    def path(task: str, blocks: tuple[str, ...] | None, is_same: bool) -> Text:
+        if blocks is None or is_same:
+            return Text(*_dashes(["–"], console)) if blocks is None else Text("the same")
+        return paths(task, blocks) if task in known else Text(plain(" > ".join(blocks)))
+
+    for row in difference.tasks:
+        rates = [_figure(row.old_rate), _figure(row.new_rate)]
+        accuracies = [
+            "–" if a is None else f"{a:.4f}" for a in (row.old_accuracy, row.new_accuracy)
+        ]
+        table.add_row(
+            Text(plain(row.task)),
+            Text(row.change or "gone"),
+            path(row.task, row.old_path, False),
+            path(row.task, row.new_path, row.change == "kept"),
+            *(Text(cell) for cell in _dashes([*rates, *accuracies], console)),
         )
     return table
 

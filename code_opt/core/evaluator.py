@@ -12,7 +12,7 @@ from code_opt.core.allocation import Allocation, RateAllocator
 from code_opt.core.objective import CAPACITY_SLACK, ObjectiveFunction, refuse_huge_reward
 from code_opt.core.promises import Promises
 from code_opt.core.settings import Settings
-from code_opt.paths import PathPool, TaskPaths
+from code_opt.paths import PathPool, TaskGraph, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import ADMISSION_TOLERANCE, is_accurate
 
@@ -53,9 +53,13 @@ def path_in_pool(task: TaskPaths, number: int) -> ChosenPath:
 
 def path_of(task: TaskPaths, arcs: tuple[int, ...]) -> ChosenPath:
     """Return a path of a task's graph, which need not be in the pool."""
-    graph, steps = task.graph, list(arcs)
-    known = graph.known
-    predicted = min(1.0, task.task.accuracy - float(graph.drop[steps].sum()))
+    return path_on(task.graph, arcs)
+
+
+def path_on(graph: TaskGraph, arcs: tuple[int, ...]) -> ChosenPath:
+    """Return a path of a graph."""
+    steps, known = list(arcs), graph.known
+    predicted = min(1.0, graph.task.accuracy - float(graph.drop[steps].sum()))
     return ChosenPath(
         arcs=arcs,
         predicted=predicted,
@@ -68,13 +72,18 @@ def path_of(task: TaskPaths, arcs: tuple[int, ...]) -> ChosenPath:
 
 def is_admissible(task: TaskPaths, path: ChosenPath) -> bool:
     """Tell whether a path of a task's graph keeps the task's own limits, as the pool does."""
-    graph, steps, limit = task.graph, list(path.arcs), task.task.max_latency
+    return keeps_limits(task.graph, path)
+
+
+def keeps_limits(graph: TaskGraph, path: ChosenPath) -> bool:
+    """Tell whether a path of a graph keeps the limits of the graph's task."""
+    steps, limit = list(path.arcs), graph.task.max_latency
     if limit is not None and path.seconds > limit * (1.0 + ADMISSION_TOLERANCE):
         return False
-    size = task.task.accuracy + float(np.abs(graph.drop[steps]).sum())
+    size = graph.task.accuracy + float(np.abs(graph.drop[steps]).sum())
     accuracy = path.accuracy if path.is_measured else path.predicted
     size = 0.0 if path.is_measured else size
-    return bool(is_accurate(np.array(accuracy), np.array(size), task.task.min_accuracy))
+    return bool(is_accurate(np.array(accuracy), np.array(size), graph.task.min_accuracy))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from formulations.elastic import elastic_rate
 _KINDS = {
     "floor": "lower the rate floors",
     "capacity": "raise the capacities",
-    "memory": "raise the memories",
+    "memory": "raise the memories, or the most changes of paths",
     "path": "relax the limits of tasks on accuracy and latency",
     "total": "lower the floors asked of the totals",
 }
@@ -91,7 +91,11 @@ def _why_not_under_load(topology: Topology, settings: Settings) -> str | None:
             else task
             for task in topology.instance.tasks
         )
-        pool = build_pool(topology.instance.model_copy(update={"tasks": tasks}))
+        pool = build_pool(
+            topology.instance.model_copy(update={"tasks": tasks}),
+            measured_only=topology.measured_only,
+            previous=topology.previous,
+        )
         if any(len(task) == 0 for task in pool.tasks):
             return False
         evaluator = Evaluator(pool, settings)

@@ -10,7 +10,7 @@ reward its F = xi(A_av) zeta(Th).
 Services take turns in file order until nobody improves; everybody else's path stays as it is.
 In its turn a service searches stage by stage:
 
-* stage 0 is its native path;
+* stage 0 is its native path (where changes are limited, its previous path, too);
 * stage k extends each of the m best paths of stage k - 1 (the beam) by one more learned
   connection (:mod:`code_opt.heuristics.detours`);
 * the reward promised by a path is that of the whole edge at its best rates, with the accuracy
@@ -83,6 +83,11 @@ class Starts:
         self.detours = [Detours(problem.instance, graph) for graph in self.topology.graphs]
         self.first = [detours.first() for detours in self.detours]
         """The native path of each task, or what stands for it, None where it has no path."""
+        self.roots = [
+            tuple(dict.fromkeys(p for p in (first or (), detours.native) if p is not None))
+            for first, detours in zip(self.first, self.detours, strict=True)
+        ]
+        """The paths of stage 0: beside a previous path the native one, which can be extended."""
 
 
 class _TaskPaths:
@@ -292,6 +297,11 @@ class StagedSearch:
         self._clock = clock or Clock(None)
         self._now = [known.number(path) for known, path in zip(self.known, first, strict=True)]
         """Number of each task's path at present."""
+        self._roots = [
+            [known.number(path) for path in roots]
+            for known, roots in zip(self.known, starts.roots, strict=True)
+        ]
+        """Numbers of the paths of each task's stage 0; the first is where it starts."""
         self._stage_of: list[dict[int, int]] = [{} for _ in first]
         """Stage in which each path of a task was first predicted."""
         self._asked: list[set[int]] = [set() for _ in first]
@@ -300,7 +310,8 @@ class StagedSearch:
         self._throughput_now: float | None = None
         """Throughput of the present paths, None where it is to be worked out."""
         for t, number in enumerate(self._now):
-            self._measure(t, number, 0)
+            for root in self._roots[t]:
+                self._measure(t, root, 0)
             self._settle(t, number)
 
     def run(self) -> StagedOutcome:
@@ -389,12 +400,13 @@ class StagedSearch:
 
     def _search(self, task: int, best: _Best) -> None:
         """Go through the stages of a service, and note the best of its measured paths."""
-        known = self.known[task]
-        first = _Stage(self, task, [0])
-        first.work_out(0)
-        best.hear(0, float(first.merit[0]), float(first.taken[0]))
+        known, roots = self.known[task], self._roots[task]
+        first = _Stage(self, task, roots)
+        for place, root in enumerate(roots):
+            first.work_out(place)
+            best.hear(root, float(first.merit[place]), float(first.taken[place]))
         tolerance = self.evaluator.settings.parameters.code.tolerance
-        beam, seen = [0], {0}
+        beam, seen = list(roots), set(roots)
         for number in itertools.count(1):
             fresh = {path for base in beam for path in known.extensions(base)} - seen
             if not fresh:
