@@ -94,6 +94,7 @@ def test_claims_are_in_step_with_the_data():
 def test_the_claims_of_the_first_version_are_in_step_with_the_data():
     rows = claims.latency_rows()
     stored = pd.read_csv(ROOT / "benchmarks" / "results" / "claims-latency.csv")
+    stored["loss"] = stored["loss"].astype(float)
     pd.testing.assert_frame_equal(rows, stored, rtol=1e-4, atol=1e-4)
     exact = rows[rows["method"] == "exact"].set_index("loss")
     assert set(exact["status"]) == {"optimal"}
