@@ -35,7 +35,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "promise_checker": (set(), set()),
     "checker": ({"errors", "instance", "promise_checker", "result"}, set()),
     "plan_checker": ({"checker", "instance", "result"}, set()),
-    "paths": ({"errors", "instance"}, {"numpy"}),
+    "paths": ({"errors", "instance", "queueing"}, {"numpy"}),
     "registry": ({"errors"}, set()),
     "reward": ({"instance"}, {"numpy"}),
     "solvers": (
@@ -89,6 +89,10 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "result",
         },
         set(),
+    ),
+    "transition": (
+        {"core", "errors", "instance", "paths", "result", "solving"},
+        {"pydantic"},
     ),
     "generate": ({"errors", "files", "instance"}, {"numpy"}),
     "planning": (
@@ -190,6 +194,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "solvers",
             "stopping",
             "text",
+            "transition",
             "wording",
         },
         {"rich", "typer"},
@@ -206,6 +211,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "planning",
             "registry",
             "result",
+            "transition",
         },
         set(),
     ),

@@ -57,7 +57,8 @@ def simulate_promises(
     run = Run.planned(
         instance, streams, "rates", seconds=arrivals / total, arrivals="poisson", seed=seed
     )
-    trace, _ = SimulatedEdge(instance).drive(streams, run.feeder(), window=run.window)
+    edge = SimulatedEdge(instance, forms_batches=True)
+    trace, _ = edge.drive(streams, run.feeder(), window=run.window)
     found = []
     for which, stream in enumerate(streams):
         for place, name in enumerate(stream.route.tasks):

@@ -23,7 +23,7 @@ from formulations.elastic import elastic_rate
 _KINDS = {
     "floor": "lower the rate floors",
     "capacity": "raise the capacities",
-    "memory": "raise the memories",
+    "memory": "raise the memories, or the most changes of paths",
     "path": "relax the limits of tasks on accuracy and latency",
     "total": "lower the floors asked of the totals",
 }
@@ -62,7 +62,9 @@ def explain(topology: Topology, settings: Settings) -> str:
     lines += [f"  {line}" for line in alone]
     lines.append("least changes, each enough on its own:")
     for kind, _, changes in found:
-        lines.append(f"  {_KINDS[kind]}: " + "; ".join(changes))
+        is_demand = kind == "floor" and settings.objective == "latency"
+        what = "lower the demands" if is_demand else _KINDS[kind]
+        lines.append(f"  {what}: " + "; ".join(changes))
     return "\n".join(lines)
 
 
@@ -89,7 +91,11 @@ def _why_not_under_load(topology: Topology, settings: Settings) -> str | None:
             else task
             for task in topology.instance.tasks
         )
-        pool = build_pool(topology.instance.model_copy(update={"tasks": tasks}))
+        pool = build_pool(
+            topology.instance.model_copy(update={"tasks": tasks}),
+            measured_only=topology.measured_only,
+            previous=topology.previous,
+        )
         if any(len(task) == 0 for task in pool.tasks):
             return False
         evaluator = Evaluator(pool, settings)
@@ -234,7 +240,8 @@ def _changes(
                 what = f"task {task.id!r}"
                 if task.input_group is not None:
                     what = f"input group {task.input_group!r}"
-                yield share, f"floor of {what} from {floor:.6g} to {rate:.6g} inferences/s"
+                word = "demand" if settings.objective == "latency" else "floor"
+                yield share, f"{word} of {what} from {floor:.6g} to {rate:.6g} inferences/s"
     if "path" in elastic:
         violation = data.path_violation
         for start, limited, number in zip(first, pool.tasks, numbers, strict=False):
