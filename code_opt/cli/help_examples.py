@@ -14,7 +14,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "check": ("code-opt check results/edge.exact.json edge.yaml",),
     "profile": ("code-opt profile data/digits/config.yaml --out profiled",),
     "time": ("code-opt time data/digits --out timed --batch 1 --batch 8",),
-    "evaluate": ("code-opt evaluate data/digits results/digits.exact.json --seconds 3",),
+    "evaluate": (
+        "code-opt evaluate data/digits results/digits.exact.json --seconds 3",
+        "code-opt evaluate edge.yaml results/edge.exact.json --simulate",
+    ),
     "report": (
         "code-opt report results/*.json --instance edge.yaml --out report.html --plots figures",
     ),
