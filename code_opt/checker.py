@@ -47,7 +47,7 @@ from code_opt.instance.model import (
     Power,
     Task,
 )
-from code_opt.promise_checker import Place, Recomputed, Stay, Walk, recompute
+from code_opt.promise_checker import Call, Place, PlaceOfWork, Recomputed, Stay, Walk, recompute
 from code_opt.result import TOLERANCE, Result, ServerResult, TaskResult
 
 __all__ = [
@@ -88,6 +88,7 @@ RULES: dict[str, str] = {
     "max-latency": "a task's latency is at most its max_latency",
     "percentile": "a task's percentile is its own, or where it has a limit the one asked for",
     "promise": "a promised time follows from rates, order of work and wait scales",
+    "own-work": "a task's share of work on its own server is that of its path, null without work",
     "promise-basis": "a promise is a theorem where all waits are of first visits, else a model",
     "mean-latency": "a mean time is that of Pollaczek and Khinchine where all waits are known",
     "promised-limit": "a promised time is at most the task's max_latency",
@@ -95,6 +96,7 @@ RULES: dict[str, str] = {
     "rate": "a task's rate is not negative",
     "floor": "a task's rate is at least its floor, a number or its (group's) standalone rate",
     "demand": "a task's rate is at most its demand",
+    "asked-demand": "a rate is the (least) demand of the task (or its group), if latency is asked",
     "group-rate": "the tasks of an input group have the same rate",
     "servers": "every server is listed exactly once, and no other",
     "server-busy": "a server's busy devices are rate times device time over the tasks, shared once",
@@ -114,13 +116,15 @@ RULES: dict[str, str] = {
     "link-overload": "a link's load is at most its bandwidth",
     "throughput": "the throughput is the sum of the rates",
     "average-accuracy": "the accuracy is the weighted average over the tasks",
+    "average-latency": "the latency is the weighted mean of promised, else unloaded times",
+    "all-own-work": "the share of all work on own servers is that of the paths at their rates",
     "reward": "the reward is xi(average accuracy) * zeta(throughput)",
     "asked-utilization": "the share of their time that servers sell is above 0 and at most 1",
     "asked-accuracy": "the average accuracy is at least the floor asked for",
     "asked-throughput": "the throughput is at least the floor asked for",
     "bound-and-gap": "bound and gap are both given or both null (value 0 has no gap to a bound)",
-    "bound": "the bound is at least the value of the objective",
-    "gap": "the gap is bound / value - 1, never negative",
+    "bound": "the bound is at least the value of the objective, of a latency at most",
+    "gap": "the gap is bound / value - 1, of a latency 1 - bound / value, never negative",
     "optimal-bound": "an optimal result proves it with a bound",
     "optimal-gap": "an optimal result's gap is within the one asked for",
 }
@@ -129,7 +133,7 @@ RULES: dict[str, str] = {
 CHANGED = "instance-changed"
 """The rule that an edited instance breaks. Everything that is recomputed is so from the instance
 as it is now; a bound, and what follows from it, cannot be."""
-_FIGURES = ("reward", "bound", "gap", "throughput", "accuracy")
+_FIGURES = ("reward", "bound", "gap", "throughput", "accuracy", "latency", "own_work")
 
 
 @dataclass(frozen=True)
@@ -227,6 +231,15 @@ class _Accuracy:
     admissible: bool
 
 
+_NativeWaits = tuple[
+    dict[Place, float],
+    dict[tuple[str, str], list[tuple[Call, set[str]]]],
+    set[tuple[str, str]],
+]
+"""Scales of places [s]; calls of groups, with the DNNs behind each; groups whose limits cannot be
+kept."""
+
+
 class InstanceIndex:
     """The instance, indexed: blocks, capacities, links and each task's connections.
 
@@ -253,6 +266,7 @@ class InstanceIndex:
         self.hosted = Counter(dnn.server for dnn in instance.dnns)
         # An input group is one user of a DNN, however many of its tasks the DNN serves.
         self.users = Counter(dnn for dnn, _ in {(t.dnn, self.group(t)) for t in instance.tasks})
+        self._natives: dict[float | None, _NativeWaits] = {}
         self._connections: dict[str, dict[tuple[str, str], Connection]] = {}
         self._members: dict[tuple[str, str], list[Task]] = defaultdict(list)
         for task in instance.tasks:
@@ -262,6 +276,10 @@ class InstanceIndex:
     def group(task: Task) -> tuple[str, str]:
         """Return what the tasks with one rate have in common."""
         return ("task", task.id) if task.input_group is None else ("group", task.input_group)
+
+    def members(self, task: Task) -> list[Task]:
+        """Return the tasks that have one rate with a task, itself among them."""
+        return self._members[self.group(task)]
 
     def connections(self, task: Task) -> dict[tuple[str, str], Connection]:
         """Return the connections of a task by their ends."""
@@ -286,6 +304,19 @@ class InstanceIndex:
             ):
                 return one
         return None
+
+    def work(self, task: Task, figures: _Figures) -> tuple[float, float]:
+        """Work of a path on the server of the task's own DNN, and all of it.
+
+        In FLOP where all servers have FLOP/s, else in device seconds.
+        """
+        in_flops = all(server.flops is not None for server in self._pace.values())
+        done = dict(figures.busy)
+        if in_flops:
+            for name, server in self._pace.items():
+                if name in done and server.flops is not None and server.devices > 0.0:
+                    done[name] *= server.flops / server.devices
+        return done.get(self.dnns[task.dnn].server, 0.0), sum(done.values())
 
     def path_faults(self, task: Task, path: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield (rule, message) for everything that keeps ``path`` from being one of the task."""
@@ -410,11 +441,12 @@ class InstanceIndex:
         else:
             whole = part = work.flops * server.devices / server.flops
         figures.busy[name] += part
-        figures.stays.append((("server", name), part))
         if part > 0.0 and self.servers[name].devices == 0.0:
             figures.deviceless.append(name)
         # Less than one device is one slower device.
-        figures.latency += whole / min(1.0, server.devices) if server.devices > 0.0 else whole
+        speed = min(1.0, server.devices) if server.devices > 0.0 else 1.0
+        figures.stays.append((("server", name), part / speed, whole / speed))
+        figures.latency += whole / speed
 
     def _transfer(self, figures: _Figures, source: str, target: str, size: float) -> None:
         if source == target or not self.links:
@@ -428,7 +460,17 @@ class InstanceIndex:
         width = self._width[source, target]
         if width is not None:
             figures.latency += size / width
-            figures.stays.append((("link", source, target), size / width))
+            figures.stays.append((("link", source, target), size / width, size / width))
+
+    @cached_property
+    def services(self) -> dict[Place, PlaceOfWork]:
+        """How servers, and links with a bandwidth, serve."""
+        found: dict[Place, PlaceOfWork] = {
+            ("server", s.id): PlaceOfWork(max(1.0, s.devices), int(s.batch), s.max_batch_delay)
+            for s in self.instance.servers
+        }
+        limited = (ends for ends, link in self.links.items() if link.bandwidth is not None)
+        return found | {("link", *ends): PlaceOfWork() for ends in limited}
 
     def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
         """Return the accuracy of a path, where it is from, and whether it is admissible."""
@@ -479,8 +521,15 @@ class InstanceIndex:
         share = server.max_utilization if server.max_utilization is not None else asked
         return server.devices * (1.0 if share is None else share)
 
-    def standalone(self, task: Task, asked: float | None = None) -> float:
+    def standalone(
+        self, task: Task, asked: float | None = None, percentile: float | None = None
+    ) -> float:
         """Rate of a task, or of its input group, without coordination [inferences/s].
+
+        Args:
+            task: one of the group.
+            asked: share of their time that servers sell where they say nothing; None for all.
+            percentile: at which limits hold where a task says nothing; None for unloaded times.
 
         The native paths with an equal share of everything: of a server among the DNNs that
         it hosts, of a link that native inputs cross among the DNNs whose native paths cross it,
@@ -509,7 +558,106 @@ class InstanceIndex:
                 bandwidth = self.links[ends].bandwidth
                 if bandwidth is not None and size > 0:
                     rates.append(bandwidth / (self.crossing[ends] * users) / size)
-        return min(rates, default=math.inf)
+        return self._under_load(task, min(rates, default=math.inf), percentile)
+
+    def percentile(self, task: Task, asked: float | None) -> float | None:
+        """Return the percentile of a task: its own, or where it has a limit the one asked for."""
+        if task.latency_percentile is None and task.max_latency is not None:
+            return asked
+        return task.latency_percentile
+
+    def _under_load(self, task: Task, rate: float, percentile: float | None) -> float:
+        """Return the largest rate up to one at which native paths keep limits of percentiles."""
+        limited = (t for t in self.instance.tasks if t.max_latency is not None)
+        if all(self.percentile(t, percentile) is None for t in limited):
+            return rate
+        if percentile not in self._natives:
+            self._natives[percentile] = self._native_waits(percentile)
+        scale, calls, hopeless = self._natives[percentile]
+        group = self.group(task)
+        if group in hopeless:
+            return 0.0
+        everybody = [call for some in calls.values() for call, _ in some]
+        for call, dnns in calls.get(group, []):
+            g = scale.get(call.place, math.inf)
+            if not math.isfinite(g):
+                continue
+            here = [other for other in everybody if other.place == call.place]
+            pile = max(self._pile(other, scale) for other in here)
+            each = math.expm1(min(call.seconds / g, 700.0))
+            each *= max(g, 2.0 * pile) if call.before() else g
+            kind, *where = call.place
+            sharers = self.crossing[where[0], where[1]] if kind == "link" else self.hosted[where[0]]
+            share = sum(1.0 / (max(1, sharers) * self.users[dnn]) for dnn in dnns)
+            service = self.services[call.place]
+            most = service.devices * share / each
+            low, high = 0.0, rate
+            if service.batches(high) <= most:
+                continue
+            for _ in range(200):  # batches grow with the rate
+                middle = (low + high) / 2.0
+                if service.batches(middle) <= most:
+                    low = middle
+                else:
+                    high = middle
+            rate = low
+        return rate
+
+    def _pile(self, call: Call, scale: dict[Place, float]) -> float:
+        """Return how long work for a call can pile up on the way to it [s]."""
+        before = call.before()
+        if not before:
+            return 0.0
+        filling = sum(self.services[p].delay for p in before if self.services[p].batch > 1)
+        return len(before) * max(scale.get(place, math.inf) for place in before) + filling
+
+    def _native_waits(self, percentile: float | None) -> _NativeWaits:
+        """Return what limited native paths leave to the scales of all places."""
+        walks: list[Walk] = []
+        for group, members in self._members.items():
+            figures = [self.figures(t, self.native_blocks(t)) for t in members]
+            if any(f.missing or f.deviceless for f in figures):
+                continue
+            for t, f in zip(members, figures, strict=True):
+                steps = [(key, s.stays) for key, s in self.steps(t, self.native_blocks(t))]
+                walks.append(Walk(t.id, group, 0.0, f.latency, steps))
+        there = recompute(walks, self.services)
+        calls: dict[tuple[str, str], list[tuple[Call, set[str]]]] = defaultdict(list)
+        scale: dict[Place, float] = {}
+        hopeless = set()
+        asked: list[tuple[tuple[str, str], float, list[Call]]] = []
+        for walk in walks:
+            task, on_way = self.tasks[walk.task], there.calls[walk.task]
+            group = self.group(task)
+            for call in on_way:
+                known = [dnns for other, dnns in calls[group] if other is call]
+                if known:
+                    known[0].add(task.dnn)
+                else:
+                    calls[group].append((call, {task.dnn}))
+            q = self.percentile(task, percentile)
+            if q is None or task.max_latency is None:
+                continue
+            room = task.max_latency - there.unloaded[task.id]
+            factors = [there.waits[call.place].factor for call in on_way]
+            if room < 0.0 or (on_way and (room == 0.0 or not all(map(math.isfinite, factors)))):
+                hopeless.add(group)
+            elif on_way:
+                odds = (math.log(factor * len(on_way) / (1.0 - q)) for factor in factors)
+                asked.append((group, room / sum(odds), on_way))
+        for group, g, on_way in asked:
+            for call in on_way if group not in hopeless else ():
+                scale[call.place] = min(scale.get(call.place, math.inf), g)
+        while True:
+            more: dict[Place, float] = {}
+            for some in calls.values():
+                for call, _ in some:
+                    for place in call.before():
+                        if place not in scale and call.place in scale:
+                            more[place] = min(more.get(place, math.inf), scale[call.place])
+            if not more:
+                return scale, calls, hopeless
+            scale |= more
 
     @cached_property
     def crossing(self) -> dict[tuple[str, str], int]:
@@ -767,6 +915,11 @@ class _Check:
                     f"max_latency {task.max_latency:.9g} s"
                 )
                 yield Violation("max-latency", f"{line.place}.path", message)
+            if row.own_work is not None:  # results of older versions do not hold it
+                own, all_ = self.network.work(task, line.figures)
+                share = own / all_ if all_ > 0.0 else None
+                if not self._same(row.own_work, share):
+                    yield self._differs("own-work", f"{line.place}.own_work", row.own_work, share)
 
     def rate(self, line: _Line) -> Iterator[Violation]:
         rate, task, place = line.row.rate, line.task, f"{line.place}.rate"
@@ -774,7 +927,9 @@ class _Check:
             yield Violation("rate", place, f"task {task.id!r}: rate {rate:.9g} is negative")
             return
         if task.floor == "standalone":
-            floor = self.network.standalone(task, self.result.max_utilization)
+            floor = self.network.standalone(
+                task, self.result.max_utilization, self.result.latency_percentile
+            )
             name = "standalone floor"
         else:
             floor, name = task.floor, "floor"
@@ -784,6 +939,12 @@ class _Check:
         if task.demand is not None and not _at_most(rate, task.demand, self.tolerance):
             message = f"task {task.id!r}: rate {rate:.9g} is above its demand {task.demand:.9g}"
             yield Violation("demand", place, message)
+        if self.result.objective == "latency":
+            demands = [t.demand for t in self.network.members(task)]
+            least = min((d for d in demands if d is not None), default=math.inf)
+            if not _at_least(rate, least, self.tolerance):
+                message = f"task {task.id!r}: rate {rate:.9g} is not the demand {least:.9g}"
+                yield Violation("asked-demand", place, message)
 
     def group_rates(self, lines: list[_Line]) -> Iterator[Violation]:
         first: dict[tuple[str, str], _Line] = {}
@@ -799,9 +960,7 @@ class _Check:
     # -- promises --
 
     def percentile(self, task: Task) -> float | None:
-        if task.latency_percentile is None and task.max_latency is not None:
-            return self.result.latency_percentile
-        return task.latency_percentile
+        return self.network.percentile(task, self.result.latency_percentile)
 
     def promises(self, lines: list[_Line]) -> Iterator[Violation]:
         """Recompute all waits where the instance or the result speaks of any."""
@@ -818,24 +977,18 @@ class _Check:
                     message = "a wait scale, and no percentile is asked for"
                     yield Violation("wait-scale", "servers", message)
             return
-        devices: dict[Place, float] = {("server", s.id): 1.0 for s in self.instance.servers}
-        devices |= {
-            ("link", *ends): 1.0
-            for ends, link in self.network.links.items()
-            if link.bandwidth is not None
-        }
         walks = [
             Walk(
                 line.task.id,
                 self.network.group(line.task),
                 max(line.row.rate, 0.0),
                 line.figures.latency,
-                [(key, f.stays) for key, f in self.network.steps(line.task, line.row.path)],
+                [(key, f.stays) for key, f in self.network.steps(line.task, line.path)],
             )
             for line in lines
             if line.figures is not None
         ]
-        there = recompute(walks, devices)
+        there = recompute(walks, self.network.services)
         for line in lines:
             yield from self.promise(line, there)
         for group, places in (
@@ -1090,6 +1243,7 @@ class _Check:
             "throughput": result.throughput,
             "accuracy": result.accuracy,
             "reward": result.reward,
+            "latency": result.latency,
         }
         if lines is not None:
             throughput = float(sum(line.row.rate for line in lines))
@@ -1120,7 +1274,41 @@ class _Check:
                 if result.reward is None or not _same_reward(result.reward, log_reward, tolerance):
                     confirmed["reward"] = _exp(log_reward)
                     yield self._differs("reward", "reward", result.reward, _exp(log_reward))
+            yield from self.times_and_work(lines, confirmed)
         yield from self.proof(confirmed[result.objective])
+
+    def times_and_work(
+        self, lines: list[_Line], confirmed: dict[str, float | None]
+    ) -> Iterator[Violation]:
+        """Check the average time and the share of work on own servers, where paths are known.
+
+        Promises are those reported: each has a rule of its own.
+        """
+        result = self.result
+        routes = [line.figures for line in lines]
+        if any(figures is None or figures.missing for figures in routes):
+            return
+        total = work = 0.0
+        own = time = 0.0
+        for line, figures in zip(lines, routes, strict=True):
+            assert figures is not None
+            q = self.percentile(line.task)
+            taken = figures.latency if q is None else line.row.latency_promised
+            time += line.task.weight * (math.inf if taken is None else taken)
+            total += line.task.weight
+            of_path = self.network.work(line.task, figures)
+            own += line.row.rate * of_path[0]
+            work += line.row.rate * of_path[1]
+        mean = time / total if total > 0.0 and math.isfinite(time) else None
+        # Results of older versions do not hold these two.
+        if (result.latency is not None or result.objective == "latency") and not self._same(
+            result.latency, mean
+        ):
+            confirmed["latency"] = mean
+            yield self._differs("average-latency", "latency", result.latency, mean)
+        share = own / work if work > 0.0 else None
+        if result.own_work is not None and not self._same(result.own_work, share):
+            yield self._differs("all-own-work", "own_work", result.own_work, share)
 
     def _average_accuracy(self, lines: list[_Line]) -> tuple[float | None, float]:
         """Weighted mean and its rounding; None where a path has no accuracy."""
@@ -1138,16 +1326,21 @@ class _Check:
     def proof(self, value: float | None) -> Iterator[Violation]:
         """Check bound and gap against the value: the reported one where it was confirmed."""
         result, bound, gap = self.result, self.result.bound, self.result.gap
+        is_least = result.objective == "latency"
         optimal = result.status == "optimal"
         if optimal and bound is None and gap is None:
             message = "status 'optimal' with neither bound nor gap"
             yield Violation("optimal-bound", "bound", message)
-        no_gap = value == 0 and bound is not None and bound > 0
+        no_gap = value == 0 and bound is not None and bound > 0 and not is_least
         if (bound is None) != (gap is None) and not (no_gap and gap is None):
             message = f"bound {bound} and gap {gap}: expected both or neither"
             yield Violation("bound-and-gap", "gap", message)
         if bound is not None and value is not None:
-            if not _at_least(bound, value, self.tolerance):
+            if is_least:
+                if not _at_most(bound, value, self.tolerance):
+                    message = f"the bound {bound:.9g} is above the value {value:.9g}"
+                    yield Violation("bound", "bound", message)
+            elif not _at_least(bound, value, self.tolerance):
                 message = f"the bound {bound:.9g} is below the value {value:.9g}"
                 yield Violation("bound", "bound", message)
             if gap is not None:
@@ -1156,7 +1349,10 @@ class _Check:
             yield from self._optimal_gap(gap, no_gap)
 
     def _gap(self, gap: float, bound: float, value: float) -> Iterator[Violation]:
-        expected = 0.0 if bound <= value else bound / value - 1.0 if value > 0 else math.inf
+        if self.result.objective == "latency":
+            expected = max(0.0, 1.0 - bound / value) if value > 0 else 0.0
+        else:
+            expected = 0.0 if bound <= value else bound / value - 1.0 if value > 0 else math.inf
         if gap < 0 or not _close(gap, expected, self.tolerance, GAP_ROUNDING):
             yield self._differs("gap", "gap", gap, expected)
 

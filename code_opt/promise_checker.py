@@ -8,26 +8,56 @@ logarithm.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Place = tuple[str, ...]
 """``("server", id)`` or ``("link", source, target)``."""
-Stay = tuple[Place, float]
-"""Where an inference works next, and for how long [s]; 0 where it only passes."""
+Stay = tuple[Place, float, float]
+"""Where an inference works next, its time of a device there (a part of a batch; 0 where it only
+passes), and what of the unloaded latency that is [s]."""
 
 FULL = 1.0 - 1e-6
 """From this utilisation on nothing is promised."""
 
 
+@dataclass(frozen=True)
+class PlaceOfWork:
+    """How a place serves."""
+
+    devices: float = 1.0
+    """Side by side, a whole number."""
+    batch: int = 1
+    delay: float = 0.0
+    """Longest wait for a batch to fill [s]."""
+
+    def batches(self, rate: float) -> float:
+        """Return the batches per second that Poisson arrivals of a rate begin.
+
+        A batch holds one input and those that come within the delay, at most so many. On average
+        that is what is full less what is missing.
+        """
+        mean = rate * self.delay
+        if self.batch == 1 or mean == 0.0:
+            return rate
+        log_mean = math.log(mean)
+        missing = sum(
+            (self.batch - 1 - k) * math.exp(k * log_mean - mean - math.lgamma(k + 1.0))
+            for k in range(self.batch - 1)
+        )
+        return rate / (self.batch - missing)
+
+
 @dataclass
-class _Call:
+class Call:
     """What one input asks of a place at once."""
 
     place: Place
     rate: float
+    """Inputs per second, then batches of them."""
     seconds: float = 0.0
-    above: _Call | None = None
+    """Time of a device of an input, then that of a batch [s]."""
+    above: Call | None = None
 
     def before(self) -> list[Place]:
         """Return the places of work before this call, the last one first."""
@@ -58,6 +88,7 @@ class _Waits:
     factor: float = math.inf
     """C of P(W > x) <= C exp(-x / g)."""
     mean: float | None = None
+    is_poisson: bool = False
 
 
 @dataclass
@@ -68,7 +99,7 @@ class Recomputed:
     """Wait scale of every place [s], infinite where there is none."""
     mean: dict[str, float | None] = field(default_factory=dict)
     """Mean time of every task [s], None where it is not known."""
-    calls: dict[str, list[_Call]] = field(default_factory=dict)
+    calls: dict[str, list[Call]] = field(default_factory=dict)
     unloaded: dict[str, float] = field(default_factory=dict)
     waits: dict[Place, _Waits] = field(default_factory=dict)
 
@@ -84,52 +115,54 @@ class Recomputed:
         return total
 
     def is_theorem(self, task: str) -> bool:
-        """Tell whether all places on the way see inputs that worked nowhere before."""
-        return all(self.waits[call.place].factor == 1.0 for call in self.calls[task])
+        """Tell whether all places on the way see Poisson arrivals: first work, one by one."""
+        return all(self.waits[call.place].is_poisson for call in self.calls[task])
 
 
-def recompute(walks: Iterable[Walk], devices: Mapping[Place, float]) -> Recomputed:
+def recompute(walks: Sequence[Walk], services: Mapping[Place, PlaceOfWork]) -> Recomputed:
     """Return waits and times of all tasks.
 
     Args:
         walks: of all tasks of a result.
-        devices: number of devices of every place that can be waited for.
+        services: of every place that can be waited for.
     """
     result = Recomputed()
-    calls: dict[tuple[Hashable, tuple[Place, ...]], _Call] = {}
+    calls: dict[tuple[Hashable, tuple[Place, ...]], Call] = {}
     done: set[tuple[Hashable, Hashable]] = set()
-    own: dict[str, list[tuple[_Call, float]]] = {}
+    own: dict[str, list[tuple[Call, float]]] = {}
     for walk in walks:
         way: tuple[Place, ...] = ()
-        at: _Call | None = None
-        visited: list[_Call] = []
+        at: Call | None = None
+        visited: list[Call] = []
         mine: dict[int, float] = {}
         for key, stays in walk.steps:
             is_new = (walk.group, key) not in done
             done.add((walk.group, key))
-            for place, seconds in stays:
+            for place, seconds, unloaded in stays:
                 if at is None or at.place != place:
                     way = (*way, place)
-                    at = calls.setdefault((walk.group, way), _Call(place, walk.rate, above=at))
+                    at = calls.setdefault((walk.group, way), Call(place, walk.rate, above=at))
                     visited.append(at)
-                mine[len(visited) - 1] = mine.get(len(visited) - 1, 0.0) + seconds
+                mine[len(visited) - 1] = mine.get(len(visited) - 1, 0.0) + unloaded
                 if is_new:
                     at.seconds += seconds
         own[walk.task] = [(call, mine[k]) for k, call in enumerate(visited)]
         result.unloaded[walk.task] = walk.latency
-    shares: dict[Hashable, int] = {}
-    for walk in walks:
-        shares[walk.group] = shares.get(walk.group, 0) + 1
-    for walk in walks:
-        pairs = own[walk.task]
-        if shares[walk.group] > 1:
-            result.unloaded[walk.task] += sum(max(0.0, call.seconds - s) for call, s in pairs)
-        result.calls[walk.task] = [call for call, _ in pairs if call.seconds > 0.0]
-    at_place: dict[Place, list[_Call]] = {place: [] for place in devices}
+    at_place: dict[Place, list[Call]] = {place: [] for place in services}
     for call in calls.values():
         if call.seconds > 0.0:
+            there = services[call.place]
+            call.seconds *= there.batch
+            call.rate = there.batches(call.rate)
             at_place[call.place].append(call)
-    result.waits = _settle(at_place, devices)
+    for walk in walks:
+        waited = [(call, s) for call, s in own[walk.task] if call.seconds > 0.0]
+        result.calls[walk.task] = [call for call, _ in waited]
+        for call, unloaded in waited:
+            there = services[call.place]
+            result.unloaded[walk.task] += max(0.0, call.seconds - unloaded)
+            result.unloaded[walk.task] += there.delay if there.batch > 1 else 0.0
+    result.waits = _settle(at_place, services)
     result.scale = {place: waits.scale for place, waits in result.waits.items()}
     for walk in walks:
         means = [result.waits[call.place].mean for call in result.calls[walk.task]]
@@ -141,7 +174,7 @@ def recompute(walks: Iterable[Walk], devices: Mapping[Place, float]) -> Recomput
 
 
 def _settle(
-    at_place: Mapping[Place, Sequence[_Call]], devices: Mapping[Place, float]
+    at_place: Mapping[Place, Sequence[Call]], services: Mapping[Place, PlaceOfWork]
 ) -> dict[Place, _Waits]:
     """Return the waits of places, each once those it depends on are known."""
     settled: dict[Place, _Waits] = {}
@@ -156,13 +189,19 @@ def _settle(
             break
         for place in ready:
             waiting.discard(place)
-            settled[place] = _waits_at(at_place[place], settled, devices[place])
+            settled[place] = _waits_at(place, at_place[place], settled, services)
     for place in waiting:  # on a loop, or behind one
         settled[place] = _Waits()
     return settled
 
 
-def _waits_at(calls: Sequence[_Call], known: Mapping[Place, _Waits], n: float) -> _Waits:
+def _waits_at(
+    here: Place,
+    calls: Sequence[Call],
+    known: Mapping[Place, _Waits],
+    services: Mapping[Place, PlaceOfWork],
+) -> _Waits:
+    n = services[here].devices
     waits = _Waits(factor=1.0)
     burst = 0.0
     later = [call for call in calls if call.before()]
@@ -170,10 +209,12 @@ def _waits_at(calls: Sequence[_Call], known: Mapping[Place, _Waits], n: float) -
         before = call.before()
         worst = max(known[place].factor for place in before)
         waits.factor = max(waits.factor, 2.0 * math.sqrt(worst))
-        burst = max(burst, len(before) * max(known[place].scale for place in before))
+        gathering = sum(services[p].delay for p in before if services[p].batch > 1)
+        burst = max(burst, len(before) * max(known[place].scale for place in before) + gathering)
     busy = sum(call.rate * call.seconds for call in calls) / n
-    if not later:
-        squares = sum(call.rate * call.seconds**2 for call in calls)
+    waits.is_poisson = not later and services[here].batch == 1
+    if waits.is_poisson:
+        squares = sum(call.rate * call.seconds * call.seconds for call in calls)
         waits.mean = squares / (2.0 * n * (1.0 - busy)) if busy < FULL else math.inf
     if busy > FULL or not (math.isfinite(burst) and math.isfinite(waits.factor)):
         return waits

@@ -6,6 +6,8 @@ at random or in turn. The *wait scale* g [s] of a station is the least one with
 
     sum over jobs: rate * g * (exp(seconds / g) - 1)  <=  n                                    (1)
 
+where a server computes in batches, rate is that of the batches and seconds the time of one.
+
 Where all jobs of a station are the first ones of their inputs, arrivals are Poisson and the wait
 W has P(W > x) <= exp(-x / g): Kingman's bound for the M/G/1 queue (Proc. Camb. Phil. Soc. 60,
 1964, DOI 10.1017/S0305004100038238); (1) is the theory of effective bandwidths (Kelly, Notes on
@@ -17,12 +19,18 @@ such arrivals are burstier than Poisson. A station with later jobs also needs
     G * sum over its later jobs: rate * (exp(seconds / g) - 1)  <=  n / 2                      (3)
 
 with G the largest, over its later jobs, of the number of earlier stations of the input times the
-largest of their scales. Then P(W > x) <= C exp(-x / g) with C = 2 sqrt(largest C of the earlier
-stations), and C = 1 where all jobs are first ones. This follows from E exp(a W) <=
+largest of their scales, and what the batches among them may take to fill. Then P(W > x) <=
+C exp(-x / g) with C = 2 sqrt(largest C of the earlier stations), and C = 1 where all jobs are
+first ones. This follows from E exp(a W) <=
 C^(a g) / (1 - a g) for a wait with such a tail, from Hoelder's inequality for the sum over jobs
 and over the earlier stations of each, and from departures in (s, t] being arrivals in (s - W, t];
 W and those arrivals are taken as independent, so it is a model and not a theorem. Stations on a
 loop of such dependencies, and those behind them, have no finite scale.
+
+A batch is begun by one input and computed as soon as it is full or ``max_delay`` later. From
+Poisson arrivals of rate r it then holds 1 + min(N, batch - 1) inputs, N being a Poisson number of
+mean r * max_delay. Gaps between batches have an increasing failure rate, so they come more evenly
+than Poisson arrivals; that they are such is a model.
 
 An input whose path has m jobs is answered within T + sum over them of g * (ln(m / (1 - q)) +
 ln C) with probability q at least: each wait exceeds its share with probability (1 - q) / m.
@@ -34,7 +42,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +57,42 @@ LOG_2 = math.log(2.0)
 
 
 @dataclass(frozen=True)
+class Station:
+    """What serves jobs."""
+
+    devices: float = 1.0
+    """n, a whole number."""
+    batch: float = 1.0
+    """Inputs that a device works on at once."""
+    max_delay: float = 0.0
+    """Longest wait of an input for its batch to fill [s]."""
+
+    def fill(self, rate: float) -> float:
+        """Return the mean number of inputs in a batch, of those that come at a rate [1/s]."""
+        if self.batch <= 1.0 or rate <= 0.0 or self.max_delay <= 0.0:
+            return 1.0
+        # The mean of 1 + min(N, b - 1) is 1 + the sum over j < b of P(N >= j), j >= 1.
+        mean = rate * self.max_delay
+        if mean > 700.0 + 2.0 * self.batch:
+            return self.batch
+        equal = below = math.exp(-mean)
+        total = 1.0
+        for j in range(1, int(self.batch)):
+            total += max(0.0, 1.0 - below)
+            equal *= mean / j
+            below += equal
+        return min(total, self.batch)
+
+    def most_rate(self, batches: float, rate: float) -> float:
+        """Return the largest rate up to one at which no more batches begin than given [1/s]."""
+        while True:
+            allowed = min(rate, batches * self.fill(rate))
+            if allowed >= rate * (1.0 - 1e-12):
+                return rate
+            rate = allowed
+
+
+@dataclass(frozen=True)
 class Job:
     """What the inputs of one stream bring to one station."""
 
@@ -56,7 +100,7 @@ class Job:
     rate: float
     """Inputs per second."""
     seconds: float
-    """Device time of one [s], above 0."""
+    """Time of a device that one takes, a whole batch where there are such [s], above 0."""
     earlier: tuple[int, ...] = ()
     """Stations of the earlier jobs of the same input, in order."""
 
@@ -76,11 +120,11 @@ class Waits:
     """g [s]: 0 where nothing runs, infinite where no wait can be promised."""
     log_prefactor: FloatArray
     """ln C: 0 where all jobs are first ones."""
-    sees_first_only: npt.NDArray[np.bool_]
-    """Whether all jobs are the first ones of their inputs."""
+    is_poisson: npt.NDArray[np.bool_]
+    """Whether all jobs are the first ones of their inputs, and no batches."""
     mean: FloatArray
-    """Mean wait [s] by Pollaczek and Khinchine; nan where jobs are later ones, infinite where the
-    station is full."""
+    """Mean wait [s] by Pollaczek and Khinchine; nan where jobs do not come as Poisson arrivals,
+    infinite where the station is full."""
 
     def promise(self, seconds: float, stations: Sequence[int], percentile: float) -> float:
         """Return within what time an input is answered with a probability [s].
@@ -107,7 +151,7 @@ class Waits:
 
     def is_theorem(self, stations: Sequence[int]) -> bool:
         """Tell whether a promise over these stations rests on no assumption of independence."""
-        return all(bool(self.sees_first_only[s]) for s in stations)
+        return all(bool(self.is_poisson[s]) for s in stations)
 
 
 def log_share(jobs: int, percentile: float) -> float:
@@ -153,18 +197,19 @@ def prefactors(jobs: Iterable[Job], stations: int) -> tuple[list[int], FloatArra
     return order, log_c
 
 
-def waits(jobs: Sequence[Job], devices: Sequence[float]) -> Waits:
+def waits(jobs: Sequence[Job], stations: Sequence[Station]) -> Waits:
     """Return the wait scales of stations at the rates of their jobs, the least ones there are.
 
     Args:
         jobs: of all streams; one of rate 0 counts as a stream of almost no rate.
-        devices: n of every station.
+        stations: all that jobs are at.
     """
-    count = len(devices)
-    n = np.asarray(devices, dtype=float)
+    count = len(stations)
+    n = np.array([station.devices for station in stations])
     at: list[list[Job]] = [[] for _ in range(count)]
     for job in jobs:
-        at[job.station].append(job)
+        of_batches = job.rate / stations[job.station].fill(job.rate)
+        at[job.station].append(job if of_batches == job.rate else replace(job, rate=of_batches))
     load, squares = np.zeros(count), np.zeros(count)
     for station, some in enumerate(at):
         load[station] = math.fsum(job.rate * job.seconds for job in some)
@@ -174,20 +219,35 @@ def waits(jobs: Sequence[Job], devices: Sequence[float]) -> Waits:
     scale = np.full(count, np.inf)
     for station in order:
         later = [job for job in at[station] if job.earlier]
-        burst = burst_seconds(later, scale)
+        burst = burst_seconds(later, scale, stations)
         scale[station] = _least_scale(at[station], later, burst, float(n[station]))
-    first = np.array([all(job.is_first for job in some) for some in at], dtype=bool)
+    is_poisson = np.array(
+        [
+            station.batch == 1.0 and all(job.is_first for job in some)
+            for station, some in zip(stations, at, strict=True)
+        ],
+        dtype=bool,
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(utilization < FULL, squares / (2.0 * n * (1.0 - utilization)), np.inf)
-    return Waits(utilization, scale, log_c, first, np.where(first, mean, np.nan))
+    return Waits(utilization, scale, log_c, is_poisson, np.where(is_poisson, mean, np.nan))
 
 
-def burst_seconds(later: Iterable[Job], scale: FloatArray) -> float:
+def burst_seconds(later: Iterable[Job], scale: FloatArray, stations: Sequence[Station]) -> float:
     """Return G of (3): the longest time in which later jobs can pile up before [s]."""
     return max(
-        (len(job.earlier) * max(float(scale[s]) for s in job.earlier) for job in later),
+        (
+            len(job.earlier) * max(float(scale[s]) for s in job.earlier)
+            + filling_seconds(job.earlier, stations)
+            for job in later
+        ),
         default=0.0,
     )
+
+
+def filling_seconds(earlier: Iterable[int], stations: Sequence[Station]) -> float:
+    """Return what batches at earlier stations may take to fill, one after the other [s]."""
+    return sum(stations[s].max_delay for s in earlier if stations[s].batch > 1.0)
 
 
 def _least_scale(jobs: Sequence[Job], later: Sequence[Job], burst: float, n: float) -> float:

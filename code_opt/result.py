@@ -34,7 +34,7 @@ LISTED = 5
 """Problems that a message about a file of ours lists; nobody wrote it by hand."""
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Objective = Literal["reward", "throughput", "accuracy"]
+Objective = Literal["reward", "throughput", "accuracy", "latency"]
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
 Change = Literal["kept", "changed", "forced", "new"]
 """What became of a task's previous path; ``new``: it had none."""
@@ -67,6 +67,9 @@ class TaskResult(_Record):
     )
     accuracy_interval: Annotated[tuple[Number, Number], Field(strict=False)] | None = Field(
         default=None, description="95 % interval (Wilson) where the instance tells the samples"
+    )
+    own_work: Number | None = Field(
+        None, description="share of the path's work on the server of the task's own DNN"
     )
     previous: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
         default=None, description="block ids of the path in the previous result"
@@ -122,7 +125,8 @@ class Result(_Record):
     assignment; ``bound`` and ``gap`` only where something proved them), ``infeasible``
     (proven that there is none) or ``unknown`` (stopped with nothing found).
     ``bound`` bounds the value of ``objective`` from above and ``gap`` is
-    ``bound / value - 1``, never negative. Without an assignment all figures are null.
+    ``bound / value - 1``, never negative; a latency is bounded from below and its gap is
+    ``1 - bound / value``. Without an assignment all figures are null.
     """
 
     schema_: Literal["code-opt/result/1"] = Field("code-opt/result/1", alias="schema")
@@ -139,6 +143,12 @@ class Result(_Record):
     gap: Number | None = None
     throughput: Number | None = None
     accuracy: Number | None = None
+    latency: Number | None = Field(
+        None, description="weighted mean of the tasks' times, promised or unloaded [s]"
+    )
+    own_work: Number | None = Field(
+        None, description="share of all tasks' work on the servers of their own DNNs"
+    )
     seconds: Number = 0.0
     tasks: tuple[TaskResult, ...] = Field((), strict=False)
     servers: tuple[ServerResult, ...] = Field((), strict=False)
@@ -192,6 +202,7 @@ class Result(_Record):
             ("reward", self.reward),
             ("throughput", self.throughput),
             ("accuracy", self.accuracy),
+            ("latency", self.latency if self.objective == "latency" else None),
         ):
             if value is not None:
                 parts.append(f"{name} {value:.6g}")
@@ -213,7 +224,14 @@ class Result(_Record):
             "reward": self.reward,
             "throughput": self.throughput,
             "accuracy": self.accuracy,
+            "latency": self.latency,
         }[self.objective]
+
+    @property
+    def merit(self) -> float | None:
+        """The value such that more is better: minus that of a latency."""
+        value = self.value
+        return value if value is None or self.objective != "latency" else -value
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""

@@ -25,7 +25,7 @@ from code_opt.heuristics.baselines import (
 from code_opt.heuristics.lns import search
 from code_opt.heuristics.search import SearchOutcome
 from code_opt.heuristics.staged_search import solve_code
-from code_opt.instance.changes import with_percentile
+from code_opt.instance.changes import served_at_demand, with_percentile
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.paths import PathProblem
@@ -85,7 +85,9 @@ def solve(
         problem: what to solve; a :class:`PathProblem` that is solved several times labels its paths
             once.
         method: a name of :func:`code_opt.registry.method_names`.
-        objective: what is maximised: ``reward``, ``throughput`` or ``accuracy``.
+        objective: what is maximised: ``reward``, ``throughput`` or ``accuracy``; or ``latency``:
+            the weighted mean of the tasks' times (promised where a percentile is asked for, else
+            unloaded) is minimised, every task being served at its demand.
         min_accuracy: floor of the average accuracy, in [0, 1]; None for none.
         min_throughput: floor of the total throughput [inferences/s]; None for none.
         latency_percentile: quantile, in (0, 1), that limits of latency hold for under load where
@@ -194,8 +196,8 @@ def evaluate_paths(
         problem: what the paths belong to; a :class:`PathProblem` builds its graphs once for any
             number of calls.
         paths: block ids in order of one path for every task, by task id.
-        objective: what the result's ``value`` is: ``reward``, ``throughput`` or ``accuracy``;
-            the rates are the best for all of them.
+        objective: what the result's ``value`` is: ``reward``, ``throughput`` or ``accuracy``,
+            for all of which the same rates are best; or ``latency``, at the demands.
         min_accuracy: floor of the average accuracy, in [0, 1]; None for none.
         min_throughput: floor of the total throughput [inferences/s]; None for none.
         latency_percentile: see :func:`solve`.
@@ -225,18 +227,22 @@ def prepare(source: Instance | PathProblem, settings: Settings) -> tuple[Instanc
     problem = PathProblem(source) if isinstance(source, Instance) else source
     instance = problem.instance
     measured_only = settings.measured_only or problem.measured_only
+    weighs_time = settings.objective == "latency"
     asked = with_percentile(instance, settings.latency_percentile)
     if settings.max_utilization is not None:
         asked = asked.with_max_utilization(settings.max_utilization)
-    if asked is not instance or measured_only != problem.measured_only:
-        problem = PathProblem(asked, measured_only)
+    if weighs_time:
+        asked = served_at_demand(asked)
+    is_narrowed = (measured_only, weighs_time) != (problem.measured_only, problem.weighs_time)
+    if asked is not instance or is_narrowed:
+        problem = PathProblem(asked, measured_only, weighs_time)
     previous = previous_of(problem, settings)
     if previous is not None:
         tasks = {task.id for task in instance.tasks}
         if not tasks.intersection(settings.previous or ()):
             raise InputError("previous result: the instance has none of its tasks")
         # The graphs differ from those without it only where changes are limited.
-        earlier, problem = problem, PathProblem(asked, measured_only, previous)
+        earlier, problem = problem, PathProblem(asked, measured_only, weighs_time, previous)
         if not previous.is_limiting:
             problem.topology.graphs = earlier.topology.graphs
     return instance, problem
@@ -269,16 +275,17 @@ def _run_registered(problem: PathProblem, method: Method, settings: Settings) ->
 
 def _kept(problem: PathProblem) -> dict[str, Any]:
     """Return what restricted pools keep of a problem."""
-    return {"measured_only": problem.measured_only, "previous": problem.previous}
+    return {
+        "measured_only": problem.measured_only,
+        "weighs_time": problem.weighs_time,
+        "previous": problem.previous,
+    }
 
 
 def _local(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
-    return _result(
-        "local",
-        *solve_restricted([local_pool(problem.instance, **_kept(problem))], settings, clock),
-        clock,
-    )
+    pools = [local_pool(problem.instance, **_kept(problem))]
+    return _result("local", *solve_restricted(pools, settings, clock), clock)
 
 
 def _edge_early(problem: PathProblem, settings: Settings) -> Result:

@@ -199,7 +199,8 @@ def bursts_at_level(model: pyo.ConcreteModel, levels: WaitingData, rate: Terms) 
         sum over later p: b[p,k] r[p] <= sum over j: min(cap[j], 1 / g[k]) z[u,j]
                                          + (1 - sum of x) / g[k] + M (1 - Z[k])
 
-    b = exp(tau / g[k]) - 1 over the devices, cap[j] = 1 / (2 m times the lower end of level j);
+    b = exp(tau / g[k]) - 1 over the devices, cap[j] = 1 / (2 (m times the lower end of level j +
+    what batches may take to fill before));
     by (1) the left side is at most 1 / g[k] where the level is up to k, and M is what the largest
     level beyond k allows. Rows in which no cap is below 1 / g[k] say nothing.
     """
@@ -211,10 +212,8 @@ def bursts_at_level(model: pyo.ConcreteModel, levels: WaitingData, rate: Terms) 
         last = len(here.lower) - 1
         for k, upto in _upper_ends(here):
             full = 1.0 / here.upper[k]
-            caps = [
-                min(full, 1.0 / (2.0 * one.jobs * low)) if low > 0.0 else full
-                for low in there.lower
-            ]
+            lengths = [one.jobs * low + one.filling for low in there.lower]
+            caps = [min(full, 0.5 / length) if length > 0.0 else full for length in lengths]
             if min(caps) >= full * (1.0 - 1e-9):
                 continue
             pairs: list[tuple[float, Any]] = []

@@ -382,7 +382,8 @@ def solve_reference(
 
     Args:
         instance: a small one.
-        objective: ``reward``, ``throughput`` or ``accuracy``.
+        objective: ``reward``, ``throughput`` or ``accuracy``; or ``latency``, which is the least
+            weighted mean of unloaded times with every task (or group) at its (least) demand.
         min_accuracy: floor of the average accuracy.
         min_throughput: floor of the total throughput [inferences/s].
         measured_only: leave out paths whose accuracy is predicted.
@@ -408,11 +409,13 @@ def solve_reference(
     # Rates are those of all tasks of a unit together, so that throughput is their sum.
     demand = size * np.array([tables.demand(unit) for unit in units])
     floor = size * np.array([tables.floor(unit) for unit in units])
+    if objective == "latency":
+        floor = demand
     memory = np.array([np.inf if s.memory is None else s.memory for s in instance.servers])
 
     # Per option: use of every capacity, as its share per inference (I rows), and the rate cap.
     limited = np.isfinite(tables.bandwidth)
-    use, adapters, caps, weighted = [], [], [], []
+    use, adapters, caps, weighted, times = [], [], [], [], []
     total = sum(task.weight for task in instance.tasks)
     for u, unit in enumerate(units):
         costs = [together(unit, list(paths)) for paths in options[u]]
@@ -428,6 +431,7 @@ def solve_reference(
         adapters.append(np.array([held for _, _, held in costs]))
         weights = np.array([task.weight for task in unit]) / total
         weighted.append(np.array([weights @ [p.accuracy for p in ps] for ps in options[u]]))
+        times.append(np.array([weights @ [p.latency for p in ps] for ps in options[u]]))
         with np.errstate(divide="ignore"):
             caps.append(np.minimum(demand[u], (1.0 / use[u]).min(axis=1)))
         if not np.isfinite(caps[u]).all():
@@ -464,6 +468,20 @@ def solve_reference(
     if min_accuracy is not None:
         keep &= average >= min_accuracy * (1 - SLACK)
     choice, average, W, R = choice[keep], average[keep], W[keep], R[keep]
+    if objective == "latency" and len(choice):
+        time = np.asarray(sum(times[u][choice[:, u]] for u in every))
+        n = int(np.argmin(time))
+        found = [p for u in every for p in options[u][choice[n, u]]]
+        tasks = [task for unit in units for task in unit]
+        return Reference(
+            value=float(time[n]),
+            log_value=math.log(time[n]) if time[n] > 0.0 else -math.inf,
+            paths={task.id: path for task, path in zip(tasks, found, strict=True)},
+            rates={t.id: float(d / len(u)) for u, d in zip(units, demand, strict=True) for t in u},
+            throughput=float(demand.sum()),
+            accuracy=float(average[n]),
+            programs=0,
+        )
     R = np.maximum(R, floor)
 
     most_rate = _knapsack_bound(W, R, floor)

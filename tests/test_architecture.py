@@ -35,7 +35,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "promise_checker": (set(), set()),
     "checker": ({"errors", "instance", "promise_checker", "result"}, set()),
     "plan_checker": ({"checker", "instance", "result"}, set()),
-    "paths": ({"errors", "instance"}, {"numpy"}),
+    "paths": ({"errors", "instance", "queueing"}, {"numpy"}),
     "registry": ({"errors"}, set()),
     "reward": ({"instance"}, {"numpy"}),
     "solvers": (

@@ -270,6 +270,31 @@ def test_a_heuristic_reports_no_bound() -> None:
     assert fired(instance, result) == []
 
 
+def as_latency(instance: Data, result: Data) -> None:
+    """Make the good result one of the objective latency: what is served becomes the demand."""
+    for task, row in zip(instance["tasks"], result["tasks"], strict=True):
+        task["demand"] = row["rate"]
+    result.update(objective="latency", latency=0.024, min_throughput=None)
+    result.update(bound=0.024 * (1 - 5e-5), gap=5e-5)  # (2 * 0.025 + 0.011 + 0.035) / 4
+
+
+def test_a_latency_is_bounded_from_below() -> None:
+    instance, result = good()
+    as_latency(instance, result)
+    assert fired(instance, result) == []
+    result.update(bound=0.0, gap=1.0, status="feasible")
+    assert fired(instance, result) == []
+
+
+def test_work_on_own_servers_is_confirmed() -> None:
+    instance, result = good()
+    for row, share in zip(result["tasks"], (2 / 15, 1.0, 20 / 27, 1.0), strict=True):
+        row["own_work"] = share
+    # 10 * 2 + 42 * 11 + 20 * 20 + 8 * 45 of 622 + 880 + 10
+    result["own_work"] = 1242 / 1512
+    assert fired(instance, result) == []
+
+
 # ---- every rule broken once ----------------------------------------------------------------
 
 Break = Callable[[Data, Data], None]
@@ -575,6 +600,37 @@ def link_is_unknown(instance: Data, result: Data) -> None:
 def link_above_its_bandwidth(instance: Data, result: Data) -> None:
     instance["tasks"][0]["demand"] = None
     set_rate(result, "cross", 101.0)  # 505 > 500 bytes/s
+
+
+reported("own-work", 0.5, "tasks", 0, "own_work")
+reported("own-work", 0.0, "tasks", 1, "own_work")
+reported("all-own-work", 0.8, "own_work")
+reported("average-latency", 0.03, "latency")
+
+
+@breaks("average-latency")
+def latency_is_missing(instance: Data, result: Data) -> None:
+    as_latency(instance, result)
+    result["latency"] = None
+
+
+@breaks("asked-demand")
+def latency_below_the_demand(instance: Data, result: Data) -> None:
+    as_latency(instance, result)
+    instance["tasks"][2]["demand"] = 21.0
+
+
+@breaks("bound")
+def bound_above_the_latency(instance: Data, result: Data) -> None:
+    as_latency(instance, result)
+    result.update(bound=0.0241, gap=0.0)
+
+
+@breaks("gap")
+def gap_of_a_latency_as_of_a_reward(instance: Data, result: Data) -> None:
+    as_latency(instance, result)
+    bound = result["bound"] = 0.0239
+    result.update(gap=0.024 / bound - 1.0, status="feasible")
 
 
 @breaks("bound-and-gap")

@@ -13,6 +13,8 @@ from code_opt import check, evaluate_paths, save_instance, solve
 from code_opt.cli.app import main
 from code_opt.errors import InputError
 from code_opt.instance import Instance, parse_instance
+from code_opt.paths import Topology
+from code_opt.paths.standalone import least_rates
 from code_opt.planning import plan_front, plan_least_cost, plan_marginal
 from code_opt.result import Result
 
@@ -123,6 +125,124 @@ def test_what_no_scale_allows_is_infeasible_and_explained() -> None:
 def test_other_formulations_refuse_percentiles(formulation: Any) -> None:
     with pytest.raises(InputError, match=f"formulation '{formulation}': cannot limit percentiles"):
         solve(two_tasks(), formulation=formulation)
+
+
+def batched(**server: Any) -> Instance:
+    """Return one task with a limit, another DNN's as its alternative, on such a server."""
+    blocks = [{"id": "small/0", "flops": 1e7, "seconds": {"1": 0.01, "4": 0.02}}]
+    other = [{"id": "large/0", "flops": 4e7, "seconds": {"1": 0.04, "4": 0.1}}]
+    return parse_instance(
+        {
+            "schema": "code-opt/instance/1",
+            "name": "batched",
+            "servers": [{"id": "s", "flops": 1e9, "batch": 4, **server}],
+            "dnns": [
+                {"id": "small", "server": "s", "blocks": blocks},
+                {"id": "large", "server": "s", "blocks": other},
+            ],
+            "tasks": [
+                {
+                    "id": "small",
+                    "dnn": "small",
+                    "accuracy": 0.9,
+                    "max_latency": 0.25,
+                    "latency_percentile": 0.95,
+                    "alternatives": [{"dnn": "large", "accuracy": 0.95}],
+                }
+            ],
+        }
+    )
+
+
+def test_devices_batches_and_headroom_by_hand() -> None:
+    instance = batched(devices=2, max_batch_delay=0.03)
+    result = solve(instance, objective="throughput")
+    row = result.tasks[0]
+    assert row.path == ("small/0",)
+    g = (0.25 - 0.02 - 0.03) / math.log(20.0)
+    # 4 inputs per batch of 0.02 s on each of two devices, nearly full.
+    batches = 2.0 / (g * math.expm1(0.02 / g))
+    fill = row.rate / batches
+    mean = 0.03 * row.rate
+    missing = sum((3 - k) * math.exp(-mean) * mean**k / math.factorial(k) for k in range(3))
+    assert fill == pytest.approx(4.0 - missing, rel=1e-6)
+    assert result.status == "optimal"
+    assert row.latency_basis == "model"
+    assert row.latency_mean is None
+    assert row.latency == pytest.approx(0.02)
+    assert row.latency_promised == pytest.approx(0.25)
+    assert result.servers[0].wait_scale == pytest.approx(g, rel=1e-6)
+    capped = solve(batched(devices=2, max_batch_delay=0.03, max_utilization=0.5))
+    assert capped.servers[0].utilization == pytest.approx(0.5)
+    assert capped.tasks[0].latency_promised is not None
+    assert capped.tasks[0].latency_promised < 0.25
+
+
+def test_an_alternative_keeps_the_limit() -> None:
+    instance = batched(max_batch_delay=0.03)
+    result = solve(instance, objective="accuracy")
+    row = result.tasks[0]
+    assert row.path == ("large/0",)
+    assert row.latency == pytest.approx(0.1)
+    assert row.latency_promised is not None
+    assert row.latency_promised <= 0.25 * (1.0 + 1e-9)
+
+
+def test_less_than_one_device_is_one_slower_device() -> None:
+    half = solve(batched(devices=0.5, batch=1), objective="throughput").tasks[0]
+    assert half.latency == pytest.approx(0.02)
+    g = (0.25 - 0.02) / math.log(20.0)
+    assert half.rate == pytest.approx(1.0 / (g * math.expm1(0.02 / g)), rel=1e-6)
+    assert half.latency_basis == "theorem"
+
+
+def test_a_part_of_a_device_beside_whole_ones_is_refused() -> None:
+    with pytest.raises(InputError, match=r"server 's': 2.5 devices: .* needs a whole number"):
+        solve(batched(devices=2.5))
+
+
+def test_a_rate_without_coordination_keeps_the_limit() -> None:
+    g = 0.24 / math.log(20.0)
+    for floor in ("standalone", 0.0):
+        data = two_tasks(floor=0.0).to_dict()
+        for task in data["tasks"]:
+            task["floor"] = floor
+        instance = parse_instance(data)
+        shares = [0.5 / (g * math.expm1(time / g)) for time in (0.010, 0.040)]
+        found = least_rates(Topology(instance))
+        assert found == pytest.approx(shares if floor else [0.0, 0.0], rel=1e-9)
+    data["tasks"][0]["floor"] = data["tasks"][1]["floor"] = "standalone"
+    result = solve(parse_instance(data), "local")
+    # Both at their shares fill (1) of the server.
+    assert result.tasks[0].latency_promised == pytest.approx(0.25)
+    low = result.to_dict()
+    low["tasks"][1]["rate"] *= 0.9
+    found = check(Result.model_validate(low), parse_instance(data))
+    assert "floor" in {violation.rule for violation in found}
+
+
+def test_a_hopeless_native_limit_has_rate_0_and_asks_nothing_of_others() -> None:
+    data = two_tasks(limit=0.005).to_dict()
+    for task in data["tasks"]:
+        task["floor"] = "standalone"
+    assert least_rates(Topology(parse_instance(data))) == pytest.approx([0.0, 12.5])
+
+
+BATCH_BREAKS: list[tuple[str, Callable[[Data], None]]] = [
+    ("promise", lambda r: r["tasks"][0].update(latency_promised=0.22)),  # without the delay
+    ("promise-basis", lambda r: r["tasks"][0].update(latency_basis="theorem")),
+    ("mean-latency", lambda r: r["tasks"][0].update(latency_mean=0.05)),
+    ("wait-scale", lambda r: r["servers"][0].update(wait_scale=None)),
+]
+
+
+@pytest.mark.parametrize(("rule", "damage"), BATCH_BREAKS)
+def test_a_broken_rule_of_batches_fires_alone(rule: str, damage: Callable[[Data], None]) -> None:
+    instance = batched(devices=2, max_batch_delay=0.03)
+    data = solve(instance).to_dict()
+    damage(data)
+    found = check(Result.model_validate(data), instance)
+    assert [violation.rule for violation in found] == [rule]
 
 
 @pytest.mark.parametrize("q", [0.0, 1.0, -0.5, math.nan])

@@ -29,6 +29,7 @@ from code_opt.cli.report import report
 from code_opt.cli.rerate import rerate
 from code_opt.cli.solve import solve
 from code_opt.cli.terminal import PROGRAM, guarded, leave, prepared_shell, wants_no_style
+from code_opt.cli.time import time
 from code_opt.cli.validate import validate
 from code_opt.errors import InputError
 
@@ -40,6 +41,7 @@ COMMANDS = (
     validate,
     check,
     profile,
+    time,
     evaluate,
     report,
     export,

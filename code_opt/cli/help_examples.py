@@ -14,6 +14,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "validate": ("code-opt validate data/digits",),
     "check": ("code-opt check results/edge.exact.json edge.yaml",),
     "profile": ("code-opt profile data/digits/config.yaml --out profiled",),
+    "time": ("code-opt time data/digits --out timed --batch 1 --batch 8",),
     "evaluate": ("code-opt evaluate data/digits results/digits.exact.json --seconds 3",),
     "report": (
         "code-opt report results/*.json --instance edge.yaml --out report.html --plots figures",

@@ -21,11 +21,12 @@ MAX_THREADS = 1024
 
 
 class Objective(StrEnum):
-    """What is maximised."""
+    """What is maximised, or, of a latency, minimised."""
 
     REWARD = "reward"
     THROUGHPUT = "throughput"
     ACCURACY = "accuracy"
+    LATENCY = "latency"
 
 
 class Formulation(StrEnum):
@@ -124,6 +125,15 @@ DataFolder = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
+AllowCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE",
+        help="Let the bundle call factories of this module to build its networks; may be repeated.",
+    ),
+]
+"""Option ``--allow-code``."""
+
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -132,7 +142,9 @@ class ModelOptions:
     formulation: Annotated[
         MixedIntegerFormulation, typer.Option(help="Formulation of the model.")
     ] = MixedIntegerFormulation.PATH
-    objective: Annotated[Objective, typer.Option(help="What it maximises.")] = Objective.REWARD
+    objective: Annotated[
+        Objective, typer.Option(help="What it maximises (latency: minimises, at the demands).")
+    ] = Objective.REWARD
     min_accuracy: AccuracyFloor = None
     min_throughput: ThroughputFloor = None
     max_utilization: MaxUtilization = None

@@ -76,7 +76,10 @@ def solve(
         Formulation,
         typer.Option(help="Formulation of the exact method; auto takes path or colgen by size."),
     ] = Formulation.AUTO,
-    objective: Annotated[Objective, typer.Option(help="What to maximise.")] = Objective.REWARD,
+    objective: Annotated[
+        Objective,
+        typer.Option(help="What to maximise; latency: to minimise, every task at its demand."),
+    ] = Objective.REWARD,
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
     latency_percentile: LatencyPercentile = None,
@@ -272,7 +275,8 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
     from code_opt.wording import changes_in_words, chosen, reading
 
     console = Console(highlight=False)
-    asked = f"highest {results[0].objective}"
+    objective = results[0].objective
+    asked = f"{'lowest' if objective == 'latency' else 'highest'} {objective}"
     if results[0].min_accuracy is not None:
         asked += f", average accuracy at least {results[0].min_accuracy:g}"
     if results[0].min_throughput is not None:

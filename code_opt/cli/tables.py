@@ -57,21 +57,25 @@ def methods_table(results: Sequence[Result], console: Console) -> Table:
     table = plain_table(console)
     _words(table, "method")
     _words(table, "status")
-    _figures(table, "reward", "gap\n[%]", "through-\nput [1/s]")
+    is_time = any(result.objective == "latency" for result in results)
+    # Throughput says nothing where every task is served at its demand.
+    columns = ("latency", "gap\n[%]") if is_time else ("reward", "gap\n[%]", "through-\nput [1/s]")
+    _figures(table, *columns)
     if local is not None:
         _figures(table, "vs local\n[%]")
     _figures(table, "accu-\nracy")
     if local is not None:
         _figures(table, "vs local\n[points]")
     _figures(table, "time\n[s]")
-    best = max((r.value for r in results if r.value is not None), default=None)
+    best = max((r.merit for r in results if r.merit is not None), default=None)
     for result in results:
-        cells = [
-            _figure(result.reward),
-            _gap(result.gap),
-            _figure(result.throughput),
-        ]
-        if local is not None:
+        if is_time:
+            cells = [_duration(result.latency), _gap(result.gap)]
+        else:
+            cells = [_figure(result.reward), _gap(result.gap), _figure(result.throughput)]
+        if local is not None and is_time:
+            cells.append(_relative(result.latency, local.latency))
+        elif local is not None:
             cells.append(_relative(result.throughput, local.throughput))
         cells.append("–" if result.accuracy is None else f"{result.accuracy:.4f}")
         if local is not None:
@@ -79,8 +83,8 @@ def methods_table(results: Sequence[Result], console: Console) -> Table:
         cells.append(seconds(result.seconds))
         is_best = (
             best is not None
-            and result.value is not None
-            and result.value >= best - TOLERANCE * abs(best)
+            and result.merit is not None
+            and result.merit >= best - TOLERANCE * abs(best)
         )
         table.add_row(
             Text(plain(result.method)),
@@ -92,7 +96,7 @@ def methods_table(results: Sequence[Result], console: Console) -> Table:
 
 
 def task_table(result: Result, instance: Instance, console: Console) -> Table:
-    """Return path, rate, accuracy and latency of every task."""
+    """Return path, rate, accuracy, latency and work on the own server of every task."""
     glyphs = Glyphs.of(console)
     paths = PathText(instance, glyphs)
     table = plain_table(console)
@@ -101,7 +105,8 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
     has_intervals = any(row.accuracy_interval for row in result.tasks)
     _figures(table, "rate\n[1/s]", "accuracy", *(["95 %"] if has_intervals else []))
     _words(table, "source")
-    _figures(table, "latency")
+    has_work = any(row.own_work is not None for row in result.tasks)
+    _figures(table, "latency", *(["own\nwork"] if has_work else []))
     if result.changes is not None:
         _words(table, "change")
     for row in result.tasks:
@@ -113,6 +118,7 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
             *([Text(interval_text(row.accuracy_interval))] if has_intervals else []),
             Text(row.accuracy_source, style="yellow" if row.accuracy_source == "predicted" else ""),
             Text(duration(row.latency)),
+            *([Text(*_dashes([_share(row.own_work)], console))] if has_work else []),
             *([Text(row.change or "")] if result.changes is not None else []),
         )
     return table
@@ -271,14 +277,18 @@ def batch_table(outcomes: Sequence[Outcome], console: Console) -> Table:
     _words(table, "instance", wrap=True)
     _words(table, "method")
     _words(table, "status")
-    _figures(table, "reward", "gap\n[%]", "through-\nput [1/s]", "accu-\nracy", "time\n[s]")
+    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    is_time = any(result.objective == "latency" for result in results)
+    _figures(table, "latency" if is_time else "reward", "gap\n[%]")
+    _figures(table, "through-\nput [1/s]", "accu-\nracy", "time\n[s]")
     for outcome in outcomes:
         result = outcome.result
         status = outcome.fault if result is None else result.status
         cells = ["–"] * 5
         if result is not None:
             accuracy = "–" if result.accuracy is None else f"{result.accuracy:.4f}"
-            cells = [_figure(result.reward), _gap(result.gap), _figure(result.throughput)]
+            value = _duration(result.latency) if is_time else _figure(result.reward)
+            cells = [value, _gap(result.gap), _figure(result.throughput)]
             cells += [accuracy, seconds(result.seconds)]
         table.add_row(
             Text(plain(outcome.job.source.label)),
@@ -384,6 +394,14 @@ def _figures(table: Table, *headings: str) -> None:
 
 def _figure(value: float | None) -> str:
     return "–" if value is None else number(value)
+
+
+def _duration(value: float | None) -> str:
+    return "–" if value is None else duration(value)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else percent(value)
 
 
 def _gap(value: float | None) -> str:

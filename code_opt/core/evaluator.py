@@ -93,8 +93,10 @@ class Solution:
     allocation: Allocation
     accuracy: float
     """Average accuracy A."""
+    time: float
+    """Average time D [s], see :meth:`Evaluator.average_time`."""
     value: float
-    """Of the objective: the logarithm of the reward, or the throughput or accuracy itself."""
+    """Of the objective, see :class:`code_opt.core.objective.ObjectiveFunction`."""
 
     @property
     def throughput(self) -> float:
@@ -149,6 +151,10 @@ class Evaluator:
         """Return A of an assignment."""
         return float(self.pool.weights @ np.array([p.accuracy for p in paths]))
 
+    def average_time(self, paths: Sequence[ChosenPath]) -> float:
+        """Return D of an assignment [s]: the weighted mean of the times of its paths."""
+        return float(self.pool.weights @ np.array([p.seconds for p in paths]))
+
     def load(self, paths: Sequence[ChosenPath], rates: FloatArray) -> FloatArray:
         """Return the load of every resource as a share of its capacity, shape (I,).
 
@@ -175,10 +181,11 @@ class Evaluator:
         accuracy = self.average_accuracy(paths)
         if not self.objective.meets_floors(accuracy, allocation.throughput):
             return None
-        value = self.objective.value(accuracy, allocation.throughput)
+        time = self.average_time(paths)
+        value = self.objective.value(accuracy, allocation.throughput, time)
         if self.objective.is_log:
             refuse_huge_reward(value)  # the best is no smaller
-        return Solution(tuple(paths), allocation, accuracy, value)
+        return Solution(tuple(paths), allocation, accuracy, time, value)
 
     def best_rates(self, paths: Sequence[ChosenPath], use: FloatArray) -> Allocation | None:
         """Return the best rates of an assignment, None where a requirement fails.
@@ -208,8 +215,9 @@ class Evaluator:
             group_throughput=rates[first] * self.groups.size,
         )
         accuracy = self.average_accuracy(paths)
-        value = self.objective.value(accuracy, allocation.throughput)
-        return Solution(tuple(paths), allocation, accuracy, value)
+        time = self.average_time(paths)
+        value = self.objective.value(accuracy, allocation.throughput, time)
+        return Solution(tuple(paths), allocation, accuracy, time, value)
 
     def allocate(self, use: FloatArray) -> Allocation | None:
         """Return the best rates of an assignment, None where floors or memories do not fit.

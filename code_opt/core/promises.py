@@ -20,7 +20,15 @@ from code_opt.core.allocation import Allocation
 from code_opt.paths import PathPool
 from code_opt.paths.graph import FloatArray
 from code_opt.paths.stations import JobsOfPaths, StationJob, Stations
-from code_opt.queueing import Job, Waits, effective_seconds, log_share, prefactors, waits
+from code_opt.queueing import (
+    Job,
+    Waits,
+    effective_seconds,
+    filling_seconds,
+    log_share,
+    prefactors,
+    waits,
+)
 from code_opt.solvers import LinearProgram
 from formulations.arrays import LinearArrays
 
@@ -29,10 +37,14 @@ KEPT = 1e-9
 _STEPS = 60
 _WIDEST, _NARROWEST = 1.0, 1e-7
 """Trust region of a step: largest change of ln g, and that at which the climb ends."""
+_BATCH_STEPS = 12
+"""Times at most that batches per second are linearised at the rates of the step before."""
 _LEAST_GAIN = 1e-9
 """Relative gain of throughput below which a step is none."""
-_SHORTAGE = 1e3
-"""What a floor that is missed costs, in units of the largest throughput."""
+_SHORTAGE = 1e2
+"""What a floor that is missed altogether costs, in units of the largest throughput."""
+_LEAST_FLOOR = 1e-4
+"""Lower floors cost less, as shares of the largest rate: numbers must not lie too far apart."""
 _LARGEST_ENTRY = 1e8
 """A job that counts this many times a station has no rate there; larger numbers say no more."""
 _SHAVES = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6)
@@ -45,7 +57,8 @@ class Promise:
 
     percentile: float | None
     seconds: float
-    """Unloaded time T of its path, with what others of its input group do in its jobs [s]."""
+    """Unloaded time T of its path, with what others of its input group do in its jobs and what
+    batches may take to fill [s]."""
     mean: float | None
     """Mean time [s] by Pollaczek and Khinchine, None where that is not known."""
     promised: float | None
@@ -115,7 +128,7 @@ class Promises:
             for group, of_group in zip(self.pool.groups, found, strict=True)
             for job in of_group.jobs
         ]
-        return waits(jobs, self.stations.devices.tolist())
+        return waits(jobs, self.stations.each)
 
     def promises(
         self, paths: Sequence[tuple[int, ...]], seconds: Sequence[float], rates: FloatArray
@@ -247,7 +260,7 @@ class _Climb:
         pool = promises.pool
         self._program = promises._program
         self._limits = [limit for limit in limits if limit.stations]
-        self._devices = promises.stations.devices
+        self._stations = promises.stations.each
         groups = pool.groups
         self._size = np.array([float(len(g.tasks)) for g in groups])
         self._floor = np.array([g.floor for g in groups])
@@ -282,13 +295,19 @@ class _Climb:
         self._group = np.array([job[1] for job in mine], dtype=np.int64)
         self._seconds = np.array([job[2] for job in mine])
         self._is_later = np.array([bool(job[3]) for job in mine], dtype=bool)
-        self._n = self._devices[self._needed]
-        bursts = {(self._place[s], self._place[u]): 0 for s, _, _, earlier in mine for u in earlier}
-        for s, _, _, earlier in mine:
-            for u in earlier:
-                key = (self._place[s], self._place[u])
-                bursts[key] = max(bursts[key], len(earlier))
-        self._bursts = [(s, u, float(m)) for (s, u), m in sorted(bursts.items())]
+        self._n = np.array([self._stations[s].devices for s in self._needed])
+        self._batched = [k for k, job in enumerate(mine) if self._stations[job[0]].batch > 1.0]
+        """Numbers of jobs in batches: their number grows slower than the rate."""
+        self._slope, self._offset = np.ones(len(mine)), np.zeros(len(mine))
+        """Batches per second of each job: offset + slope * rate, near the last rates."""
+        self._bursts = sorted(
+            {
+                (self._place[s], self._place[u], float(len(earlier)), filling)
+                for s, _, _, earlier in mine
+                for filling in [filling_seconds(earlier, self._stations)]
+                for u in earlier
+            }
+        )
 
     def run(self) -> FloatArray | None:
         """Return the rates of the groups [inferences/s], None where floors do not fit."""
@@ -350,6 +369,25 @@ class _Climb:
             g *= factor
         return g
 
+    def _set_batches(self, rates: FloatArray, is_secant: bool = False) -> None:
+        """Let batches per second be linear around rates.
+
+        Args:
+            rates: of the groups [inferences/s].
+            is_secant: through 0, not by the derivative.
+        """
+        for k in self._batched:
+            station = self._stations[self._needed[self._station[k]]]
+            rate = float(rates[self._group[k]])
+            slope = 1.0 / station.fill(rate)
+            offset = 0.0
+            if 0.0 < rate < math.inf and not is_secant:
+                up, down = rate * 1.0001, rate * 0.9999
+                batches = rate * slope
+                slope = (up / station.fill(up) - down / station.fill(down)) / (up - down)
+                offset = batches - slope * rate
+            self._slope[k], self._offset[k] = slope, offset
+
     def _counts(self, g: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return what jobs count in (1), and exp(tau / g) - 1, per rate, shape (jobs,) both."""
         tau, scale = self._seconds, g[self._station]
@@ -359,31 +397,55 @@ class _Climb:
             burst = np.minimum(np.expm1(tau / scale) / n, _LARGEST_ENTRY)
         return e, burst
 
-    def _rows(self, g: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the rows of (1) and of (3), per unit of rate, with right sides of 1."""
+    def _rows(self, g: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Return the rows of (1) and of (3), per unit of rate, and their right sides."""
         stations, groups = len(self._needed), len(self._unit)
         e, burst = self._counts(g)
         load, late = np.zeros((stations, groups)), np.zeros((stations, groups))
-        np.add.at(load, (self._station, self._group), e * self._unit[self._group])
-        later = self._is_later
-        np.add.at(
-            late,
-            (self._station[later], self._group[later]),
-            2.0 * (burst * self._unit[self._group])[later],
-        )
-        bursts = np.array([m * g[u] * late[s] for s, u, m in self._bursts], dtype=float).reshape(
-            -1, groups
-        )
-        return load, bursts
+        always, always_late = np.zeros(stations), np.zeros(stations)
+        place = (self._station, self._group)
+        np.add.at(load, place, e * self._slope * self._unit[self._group])
+        np.add.at(always, self._station, e * self._offset)
+        burst = np.where(self._is_later, 2.0 * burst, 0.0)
+        np.add.at(late, place, burst * self._slope * self._unit[self._group])
+        np.add.at(always_late, self._station, burst * self._offset)
+        piled = [(s, m * g[u] + filling) for s, u, m, filling in self._bursts]
+        bursts = np.array([length * late[s] for s, length in piled]).reshape(-1, groups)
+        right = np.array([1.0 - length * always_late[s] for s, length in piled], dtype=float)
+        return load, 1.0 - always, bursts, right
 
     def _rates(self, g: FloatArray) -> tuple[float, float, FloatArray] | None:
         """Return merit, shortage and best rates at fixed scales."""
+        found = self._rates_from(g, self._most)
+        for _ in range(_BATCH_STEPS if self._batched and self._limits else 0):
+            if found is None:
+                break
+            before = found[2]
+            found = self._rates_from(g, before)
+            if found is not None and (np.abs(found[2] - before) <= 1e-9 * before).all():
+                break
+        return found
+
+    def _rates_from(
+        self, g: FloatArray, rates: FloatArray
+    ) -> tuple[float, float, FloatArray] | None:
+        """Return what :meth:`_rates` does, batches being linear around some rates."""
+        self._set_batches(rates)
+        found = self._rates_near(g)
+        if found is None and self._batched:
+            self._set_batches(rates, is_secant=True)
+            found = self._rates_near(g)
+        return found
+
+    def _rates_near(self, g: FloatArray) -> tuple[float, float, FloatArray] | None:
+        """Return merit, shortage and best rates, batches being linear in the rates."""
+        matrix = self._use * self._unit
+        right = np.ones(len(matrix))
         if self._limits:
-            load, bursts = self._rows(g)
-            matrix = np.concatenate((self._use * self._unit, load, bursts))
-        else:
-            matrix = self._use * self._unit
-        outcome = self._solve(matrix, np.ones(len(matrix)), 0, 0.0)
+            load, load_right, bursts, bursts_right = self._rows(g)
+            matrix = np.concatenate((matrix, load, bursts))
+            right = np.concatenate((right, load_right, bursts_right))
+        outcome = self._solve(matrix, right, 0, 0.0)
         if outcome is None:
             return None
         value, x = outcome
@@ -397,32 +459,33 @@ class _Climb:
     def _step(self, g: FloatArray, rates: FloatArray, width: float) -> FloatArray | None:
         """Return the best change of ln g in the program linearised at rates and scales."""
         stations, groups = len(self._needed), len(self._unit)
-        load, bursts = self._rows(g)
+        self._set_batches(rates)
+        load, load_right, bursts, bursts_right = self._rows(g)
         change = 1e-5
         share = rates / self._unit
         # The derivatives by ln g of each station, by differences: all counts are smooth.
-        up, down = np.zeros(stations), np.zeros(stations)
-        for sign, into in ((1.0, up), (-1.0, down)):
+        begun = self._slope * rates[self._group] + self._offset
+        by_scale, late_by_scale = np.zeros(stations), np.zeros(stations)
+        for sign in (1.0, -1.0):
             e, burst = self._counts(g * math.exp(sign * change))
-            np.add.at(into, self._station, e * rates[self._group])
-        by_scale = (up - down) / (2.0 * change)
-        late = [np.zeros(stations), np.zeros(stations)]
-        for sign, values in zip((1.0, -1.0), late, strict=True):
-            _, burst = self._counts(g * math.exp(sign * change))
-            later = self._is_later
-            np.add.at(values, self._station[later], (burst * rates[self._group])[later])
-        late_by_scale = (late[0] - late[1]) / (2.0 * change)
+            half = sign * begun / (2.0 * change)
+            np.add.at(by_scale, self._station, e * half)
+            np.add.at(late_by_scale, self._station, np.where(self._is_later, burst * half, 0.0))
         rows = [np.hstack((self._use * self._unit, np.zeros((len(self._use), stations))))]
         rhs = [np.ones(len(self._use))]
         rows.append(np.hstack((load, np.diag(by_scale))))
-        rhs.append(np.ones(stations))
+        rhs.append(load_right)
         if self._bursts:
             more = np.zeros((len(self._bursts), stations))
-            for row, ((s, u, m), values) in enumerate(zip(self._bursts, bursts, strict=True)):
-                more[row, s] += 2.0 * m * g[u] * late_by_scale[s]
-                more[row, u] += float(values @ share)
+            for row, ((s, u, m, filling), values) in enumerate(
+                zip(self._bursts, bursts, strict=True)
+            ):
+                length = m * g[u] + filling
+                more[row, s] += 2.0 * length * late_by_scale[s]
+                late = float(values @ share) + 1.0 - bursts_right[row]
+                more[row, u] += late * m * g[u] / length
             rows.append(np.hstack((bursts, more)))
-            rhs.append(np.ones(len(self._bursts)))
+            rhs.append(bursts_right)
         limited = np.zeros((len(self._limits), groups + stations))
         right = np.zeros(len(self._limits))
         for row, limit in enumerate(self._limits):
@@ -452,8 +515,10 @@ class _Climb:
         groups = len(self._unit)
         gain = self._size * self._unit
         gain = gain / gain.max(initial=1e-300)
-        cost = np.concatenate((gain, np.full(groups, -_SHORTAGE), np.zeros(free)))
         floor = np.minimum(self._floor / self._unit, 1.0)
+        # A low floor may still take much of a station: what counts is the share that is missed.
+        missed = np.where(floor > 0.0, _SHORTAGE / np.maximum(floor, _LEAST_FLOOR), 0.0)
+        cost = np.concatenate((gain, -missed, np.zeros(free)))
         # A share may fall below the floor by its shortage: shortage >= floor - share.
         whole = np.zeros((len(rhs) + groups, 2 * groups + free))
         whole[: len(rhs), :groups] = matrix[:, :groups]

@@ -68,8 +68,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.objective not in ("reward", "throughput", "accuracy"):
-            raise InputError(f"objective {self.objective!r}: use reward, throughput or accuracy")
+        if self.objective not in get_args(Objective):
+            raise InputError(f"objective {self.objective!r}: use {', '.join(get_args(Objective))}")
+        if self.objective == "latency" and self.min_throughput is not None:
+            raise InputError(
+                "min_throughput: not beside the objective latency, where every task is served at "
+                "its demand"
+            )
         if self.formulation not in FORMULATIONS:
             raise InputError(f"formulation {self.formulation!r}: use {', '.join(FORMULATIONS)}")
         if self.formulation == "colgen" and self.solver != "highs":

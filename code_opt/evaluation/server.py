@@ -69,13 +69,13 @@ class Lateness:
         return max(high, self._last)
 
 
-def whole_devices(server: Server) -> int:
+def whole_devices(server: Server, allows_batches: bool = False) -> int:
     """Return how many devices of a server work side by side.
 
     Raises:
         InputError: they are no whole number, or compute in batches: neither is executed.
     """
-    if server.batch > 1.0:
+    if server.batch > 1.0 and not allows_batches:
         raise InputError(
             f"server {server.id!r}: batch {server.batch:.0f}: only batches of 1 are executed"
         )
@@ -131,13 +131,14 @@ class ServerQueue:
         self._seen = self._inside = self._most_inside = 0
         self._batches = self._batched = 0
 
-    def arrive(self, visit: Visit, now: float, due: float) -> float:
-        """Let an inference arrive; return when a server of the instance's speed begins with it.
+    def arrive(self, visit: Visit, now: float, due: float, size: int = 1) -> float:
+        """Let inferences arrive; return when a server of the instance's speed begins with them.
 
         Args:
-            visit: what it comes for.
-            now: when it arrives.
-            due: when it should have arrived.
+            visit: what they come for.
+            now: when they arrive.
+            due: when they should have arrived.
+            size: how many a device works on at once; it takes the time of a visit for all.
         """
         start, end = self.window
         begun, seconds = self._free_at[0], self._ends[visit][-1]
@@ -148,7 +149,7 @@ class ServerQueue:
             heapreplace(self._free_at, free)
         if free > start and begun < end:
             self._busy += min(end, free) - max(start, begun)
-        self._pending += 1
+        self._pending += size
         if start <= now < end:
             leaving = self._leaving
             while leaving and leaving[0] <= now:

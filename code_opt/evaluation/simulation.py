@@ -17,10 +17,11 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
+from code_opt.errors import InputError
 from code_opt.evaluation.flow import Flow, Run, Stream, Trace, streams_of
 from code_opt.evaluation.server import Item, ServerQueue, Visit, whole_devices
 from code_opt.evaluation.traffic import Arrivals, Feed, Feeder
-from code_opt.instance import Instance
+from code_opt.instance import Instance, Server
 from code_opt.result import Result
 
 Computing = Callable[[str, int], float]
@@ -36,6 +37,8 @@ class SimulatedEdge:
         computing: seconds of real computing; None: it takes no time, so that only the
             instance's pace counts.
         largest_batch: inferences that are computed at once, at most.
+        forms_batches: let servers with a ``batch`` wait up to ``max_batch_delay`` until so many
+            inferences of a visit are there; else such servers are refused.
     """
 
     def __init__(
@@ -45,12 +48,15 @@ class SimulatedEdge:
         paces: Mapping[str, float] | None = None,
         computing: Computing | None = None,
         largest_batch: int = 1,
+        forms_batches: bool = False,
     ) -> None:
         self.instance = instance
         self.computing = computing
         self.largest_batch = largest_batch
         self._paces = {s.id: (paces or {}).get(s.id, 1.0) for s in instance.servers}
-        self._devices = {s.id: whole_devices(s) for s in instance.servers}
+        self._devices = {s.id: whole_devices(s, forms_batches) for s in instance.servers}
+        self.batched = {s.id: s for s in instance.servers if s.batch > 1.0}
+        """Servers that compute in batches, by their names."""
         self._links: dict[str, dict[str, tuple[float | None, float]]] = {
             server: {} for server in self._paces
         }
@@ -107,8 +113,16 @@ class SimulatedEdge:
             segments = stream.route.segments
             for visit, pieces in stream.route.visits().items():
                 server = segments[visit].server
+                batch = self.batched.get(server)
                 seconds.setdefault(server, {})[number, visit] = [
-                    segments[piece.segment].seconds / self._paces[server] for piece in pieces
+                    (
+                        segments[piece.segment].seconds
+                        if batch is None
+                        # The whole batch; less than one device is one slower device.
+                        else segments[piece.segment].busy * batch.batch / min(1.0, batch.devices)
+                    )
+                    / self._paces[server]
+                    for piece in pieces
                 ]
         return {
             name: ServerQueue(
@@ -135,6 +149,9 @@ class _Loop:
         window: tuple[float, float],
     ) -> None:
         self.computing = edge.computing
+        self.batched = edge.batched
+        self.filling: dict[Visit, list[int]] = {}
+        """Inferences of the batches that are not begun."""
         self.servers = edge.servers(streams, factor, window)
         self.feeder = feeder
         self.trace = Trace(streams)
@@ -198,6 +215,9 @@ class _Loop:
     def _arrive(self, visit: Visit, number: int) -> None:
         name = self.where[visit]
         server = self.servers[name]
+        if name in self.batched and server.works(visit):
+            self._gather(visit, number, self.batched[name])
+            return
         begun = server.arrive(visit, self.now, self.now)
         if self.computing is None or visit in self.relays:
             times = server.leave(visit, begun, self.now)
@@ -216,6 +236,28 @@ class _Loop:
         if name not in self.busy:
             self.busy.add(name)
             self._compute(name, [])
+
+    def _gather(self, visit: Visit, number: int, server: Server) -> None:
+        """Let an inference join the batch of its visit, or begin one."""
+        batch = self.filling.get(visit)
+        if batch is None:
+            batch = self.filling[visit] = []
+            self._at(self.now + server.max_batch_delay, self._begin, visit, batch)
+        batch.append(number)
+        if len(batch) == int(server.batch):
+            self._begin(visit, batch)
+
+    def _begin(self, visit: Visit, batch: list[int]) -> None:
+        """Give a batch to the devices, unless that is done."""
+        if self.filling.get(visit) is not batch:
+            return
+        del self.filling[visit]
+        server = self.servers[self.where[visit]]
+        begun = server.arrive(visit, self.now, self.now, len(batch))
+        for number in batch:
+            times = server.leave(visit, begun, self.now)
+            for place, tasks, following in self.outputs[visit]:
+                self._at(times[place], self._leave, visit, number, times[place], tasks, following)
 
     def _leave(
         self,
@@ -279,7 +321,16 @@ def simulate(
         arrivals: Poisson processes or evenly spaced.
         seed: of the Poisson processes.
         paces: what servers really do as a share of what the instance says (default 1).
+
+    Raises:
+        InputError: a server has devices in parts, or batches that nobody waits for.
     """
-    edge = SimulatedEdge(instance, paces=paces)
+    for server in instance.servers:
+        if server.batch > 1.0 and server.max_batch_delay == 0.0:
+            raise InputError(
+                f"server {server.id!r}: batch {server.batch:.0f} and max_batch_delay 0: no "
+                "inference waits for another one, so batches hold one; give it a delay"
+            )
+    edge = SimulatedEdge(instance, paces=paces, forms_batches=True)
     streams = streams_of(instance, result)
     return edge.run(streams, feed, seconds=seconds, arrivals=arrivals, seed=seed)

@@ -62,7 +62,9 @@ def explain(topology: Topology, settings: Settings) -> str:
     lines += [f"  {line}" for line in alone]
     lines.append("least changes, each enough on its own:")
     for kind, _, changes in found:
-        lines.append(f"  {_KINDS[kind]}: " + "; ".join(changes))
+        is_demand = kind == "floor" and settings.objective == "latency"
+        what = "lower the demands" if is_demand else _KINDS[kind]
+        lines.append(f"  {what}: " + "; ".join(changes))
     return "\n".join(lines)
 
 
@@ -238,7 +240,8 @@ def _changes(
                 what = f"task {task.id!r}"
                 if task.input_group is not None:
                     what = f"input group {task.input_group!r}"
-                yield share, f"floor of {what} from {floor:.6g} to {rate:.6g} inferences/s"
+                word = "demand" if settings.objective == "latency" else "floor"
+                yield share, f"{word} of {what} from {floor:.6g} to {rate:.6g} inferences/s"
     if "path" in elastic:
         violation = data.path_violation
         for start, limited, number in zip(first, pool.tasks, numbers, strict=False):

@@ -30,8 +30,15 @@ from code_opt.exact.mip import TangentLoop
 from code_opt.exact.models import start_totals
 from code_opt.paths import PathPool
 from code_opt.paths.graph import FloatArray
-from code_opt.paths.stations import JobsOfPaths
-from code_opt.queueing import LOG_2, Job, effective_seconds, log_share, prefactors
+from code_opt.paths.stations import JobsOfPaths, StationJob
+from code_opt.queueing import (
+    LOG_2,
+    Job,
+    effective_seconds,
+    filling_seconds,
+    log_share,
+    prefactors,
+)
 from code_opt.result import Status
 from code_opt.solvers import MipSession
 from formulations import (
@@ -81,6 +88,8 @@ class _Joint:
     """Numbers in the pool, by task of the group."""
     accuracy: float
     """Weighted mean over the tasks."""
+    time: float
+    """Sum of w[t] T[p] over the tasks [s], with what others of the group do in their jobs."""
     use: FloatArray
     """Of the group's resources, per inference of all tasks, shape (k,)."""
     most: float
@@ -101,7 +110,7 @@ class JointCandidates:
 
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator, self.pool = evaluator, evaluator.pool
-        self.devices = evaluator.promises.stations.devices
+        self.stations = evaluator.promises.stations.each
         self.joint: list[_Joint] = []
         self.first = [0]
         for g, group in enumerate(self.pool.groups):
@@ -154,7 +163,8 @@ class JointCandidates:
                 on_way.append((station, least[j]))
                 # Even alone on the station it needs a scale that its own limit allows.
                 count = float(effective_seconds(seconds, room / (share + least[j])))
-                most = min(most, float(self.devices[station]) / count)
+                there = self.stations[station]
+                most = there.most_rate(there.devices / count, most)
             limits.append(_Limit(room, share, tuple(on_way)))
         if most < group.floor * (1.0 - 1e-6):
             return None
@@ -162,10 +172,12 @@ class JointCandidates:
         accuracy = float(
             weights @ np.array([t.paths.accuracy[k] for t, k in zip(tasks, numbers, strict=True)])
         )
+        times = np.array([t.paths.seconds[k] for t, k in zip(tasks, numbers, strict=True)])
         return _Joint(
             g,
             numbers,
             accuracy,
+            float(weights @ (times + np.array(jobs.more_seconds))),
             use,
             max(most, group.floor),
             jobs,
@@ -216,6 +228,10 @@ class JointCandidates:
                 joint.accuracy / weights[joint.group] if weights[joint.group] > 0.0 else 0.0
                 for joint in self.joint
             ],
+            seconds=[
+                joint.time / weights[joint.group] if weights[joint.group] > 0.0 else 0.0
+                for joint in self.joint
+            ],
             most_rate=[joint.most * len(pool.groups[joint.group].tasks) for joint in self.joint],
             rate_rows=rows[0],
             memory_rows=rows[1],
@@ -258,6 +274,17 @@ class JointCandidates:
             menu[station].setdefault(LOG_2, []).append((largest, math.inf))
         return menu
 
+    def count(self, joint: _Joint, job: StationJob, scale: FloatArray) -> FloatArray:
+        """Return what an inference on joint paths counts in (1) at scales, as a share of a station.
+
+        At an infinite scale that is its share of the device time. Batches are as full as at the
+        largest rate, at least: so counts are no larger than at any rate.
+        """
+        station = self.stations[job.station]
+        held = np.where(np.isinf(scale), station.batch, station.fill(joint.most))
+        seconds = np.minimum(effective_seconds(job.seconds, scale), 1e12 * job.seconds)
+        return seconds / (held * station.devices)
+
     def waiting(
         self, menu: Menu, bursts_of: Collection[tuple[int, int, int, int]] = ()
     ) -> tuple[WaitingData, dict[int, int]]:
@@ -275,7 +302,7 @@ class JointCandidates:
         loads: dict[int, list[tuple[int, list[float]]]] = {s: [] for s in stations}
         bursts: dict[int, list[tuple[int, list[float]]]] = {s: [] for s in stations}
         limited: list[LimitedPath] = []
-        needs: dict[tuple[int, int, int | None, int], list[int]] = {}
+        needs: dict[tuple[int, int, int | None, int, float], list[int]] = {}
         for number, joint in enumerate(self.joint):
             size = len(self.pool.groups[joint.group].tasks)
             counts: dict[int, FloatArray] = {}
@@ -283,19 +310,18 @@ class JointCandidates:
             for job in joint.jobs.jobs:
                 if job.station not in place:
                     continue
-                scale = float(self.devices[job.station]) * size
-                count = np.minimum(
-                    effective_seconds(job.seconds, upper[job.station]), 1e12 * job.seconds
-                )
-                counts[job.station] = counts.get(job.station, 0.0) + count / scale
+                ends = upper[job.station]
+                count = self.count(joint, job, ends) / size
+                counts[job.station] = counts.get(job.station, 0.0) + count
                 if job.earlier:
-                    burst = count / upper[job.station] / scale
-                    later[job.station] = later.get(job.station, 0.0) + burst
-                    key = (joint.group, place[job.station], None, 0)
+                    later[job.station] = later.get(job.station, 0.0) + count / ends
+                    key = (joint.group, place[job.station], None, 0, 0.0)
                     needs.setdefault(key, []).append(number)
+                    filling = filling_seconds(job.earlier, self.stations)
                     for u in set(job.earlier):
                         if u in place:
-                            where = (joint.group, place[job.station], place[u], len(job.earlier))
+                            m = len(job.earlier)
+                            where = (joint.group, place[job.station], place[u], m, filling)
                             needs.setdefault(where, []).append(number)
             for station, count in counts.items():
                 loads[station].append((number, count.tolist()))
@@ -311,8 +337,9 @@ class JointCandidates:
                 u,
                 m,
                 u is not None and (g, stations[s], stations[u], m) in bursts_of,
+                filling,
             )
-            for (g, s, u, m), paths in sorted(needs.items(), key=lambda i: str(i[0]))
+            for (g, s, u, m, filling), paths in sorted(needs.items(), key=lambda i: str(i[0]))
         ]
         return (
             WaitingData(
@@ -493,12 +520,13 @@ class WaitingView:
             rate[number] = (floor + extra * (self.data.most_rate[number] - floor)) / size
         upper = {s: levels_of(self.menu[s])[k] for s, k in levels.items()}
         for number in chosen:
-            for job in self.listing.joint[number].jobs.jobs:
+            joint = self.listing.joint[number]
+            for job in joint.jobs.jobs:
                 level = upper.get(job.station)
                 if job.earlier and level is not None and math.isfinite(level.upper):
-                    count = float(effective_seconds(job.seconds, level.upper)) / level.upper
-                    count /= float(self.listing.devices[job.station])
-                    late[job.station] = late.get(job.station, 0.0) + rate[number] * count
+                    count = float(self.listing.count(joint, job, np.array(level.upper)))
+                    more = rate[number] * count / level.upper
+                    late[job.station] = late.get(job.station, 0.0) + more
         missed = set()
         for number in chosen:
             joint = self.listing.joint[number]
@@ -506,6 +534,7 @@ class WaitingView:
                 for u in set(job.earlier):
                     if job.station in late and u in upper:
                         burst = len(job.earlier) * upper[u].lower
+                        burst += filling_seconds(job.earlier, self.listing.stations)
                         if 2.0 * burst * late[job.station] > 1.0 + 1e-6:
                             missed.add((joint.group, job.station, u, len(job.earlier)))
         return missed

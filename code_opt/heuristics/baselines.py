@@ -28,6 +28,7 @@ def local_pool(
     instance: Instance,
     visits: bool = False,
     measured_only: bool = False,
+    weighs_time: bool = False,
     previous: Previous | None = None,
 ) -> PathPool:
     """No coordination: native paths, and alternatives on the task's own server.
@@ -36,6 +37,7 @@ def local_pool(
         instance: what to solve.
         visits: see :func:`code_opt.paths.build_pool`.
         measured_only: the same.
+        weighs_time: the same.
         previous: the same; where it limits changes, previous paths are among the paths.
     """
     keep = _own_alternatives(instance, previous)
@@ -43,6 +45,7 @@ def local_pool(
         _restricted(instance, lambda _task, _connection: False, keep),
         visits=visits,
         measured_only=measured_only,
+        weighs_time=weighs_time,
         previous=previous,
     )
 
@@ -51,6 +54,7 @@ def edge_early_pool(
     instance: Instance,
     visits: bool = False,
     measured_only: bool = False,
+    weighs_time: bool = False,
     previous: Previous | None = None,
 ) -> PathPool:
     """Early exit: what needs no coordination, or an exit from a block of the own DNN."""
@@ -64,6 +68,7 @@ def edge_early_pool(
         _restricted(instance, keep, alternatives),
         visits=visits,
         measured_only=measured_only,
+        weighs_time=weighs_time,
         previous=previous,
     )
 
@@ -72,6 +77,7 @@ def host_pool(
     instance: Instance,
     native_allowed: bool,
     measured_only: bool = False,
+    weighs_time: bool = False,
     previous: Previous | None = None,
 ) -> PathPool:
     """Hosting: the whole path within one other DNN's trunk, where the task has such a path.
@@ -80,6 +86,7 @@ def host_pool(
         instance: what to solve.
         native_allowed: keep the native path, too, for tasks that could be hosted.
         measured_only: see :func:`code_opt.paths.build_pool`.
+        weighs_time: the same.
         previous: the same; where it limits changes, previous paths are among the paths.
     """
     own = _dnn_of_block(instance)
@@ -89,7 +96,12 @@ def host_pool(
         return len(hosts) == 1 and task.dnn not in hosts
 
     restricted = _restricted(instance, keep, lambda _task, _alternative: True)
-    pool = build_pool(restricted, measured_only=measured_only, previous=previous)
+    pool = build_pool(
+        restricted,
+        measured_only=measured_only,
+        weighs_time=weighs_time,
+        previous=previous,
+    )
     if native_allowed:
         return pool
     return PathPool(pool.topology, tuple(_hosted_only(task, own) for task in pool.tasks))

@@ -233,7 +233,7 @@ class _Agenda:
         now = state.choice
         dual = duals.resource[table.padded_resource[:, now]]
         paid = (dual * table.loads_of(now, state.rates)).sum(axis=0)
-        have = duals.accuracy * work.accuracy[now] - paid
+        have = duals.accuracy * work.accuracy[now] - duals.time * table.time[now] - paid
         have += duals.throughput * (state.rates - table.floor)
         loss = np.maximum(self._best - have, 0.0)
         idle = np.zeros(len(state.load) + 1)

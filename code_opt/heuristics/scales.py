@@ -96,11 +96,17 @@ def at_scales(evaluator: Evaluator, scale: FloatArray, rank: FloatArray | None) 
                     else evaluator.promises.stations.jobs([t], [arcs])
                 )
                 keep[number] = _is_allowed(task, number, jobs, scale, rank)
+                counted: dict[int, float] = {}
                 for job in jobs.jobs:
-                    column = column_of[job.station]
-                    more = float(effective_seconds(job.seconds, scale[job.station])) - job.seconds
-                    more /= float(evaluator.promises.stations.devices[job.station])
-                    use[number, column] = min(use[number, column] + more, 1e12)
+                    wait = float(scale[job.station])
+                    if math.isfinite(wait):
+                        there = evaluator.promises.stations.each[job.station]
+                        held = there.fill(float(task.most_rate[number])) * there.devices
+                        count = float(effective_seconds(job.seconds, wait)) / held
+                        counted[job.station] = counted.get(job.station, 0.0) + count
+                for station, total in counted.items():
+                    column = column_of[station]
+                    use[number, column] = min(max(use[number, column], total), 1e12)
             is_rate = task.is_rate_resource
             with np.errstate(divide="ignore"):
                 most = 1.0 / use.max(axis=1, initial=0.0, where=is_rate)
@@ -136,7 +142,7 @@ def _is_allowed(
     if limit is None or q is None:
         return True
     share = log_share(len(jobs.jobs), q)
-    total, log_c = float(task.paths.seconds[number]), 0.0
+    total, log_c = float(task.paths.seconds[number]) + jobs.more_seconds[0], 0.0
     for place, job in enumerate(jobs.jobs):
         log_c = 0.0 if place == 0 else math.log(2.0) + 0.5 * log_c
         total += float(scale[job.station]) * (share + log_c)
@@ -161,7 +167,9 @@ class _Guesses:
             roomiest: dict[int, float] = {}
             for number, arcs in enumerate(task.paths.arcs):
                 jobs = evaluator.promises.stations.jobs([t], [arcs])
-                room = limit - float(task.paths.seconds[number])
+                room = limit - float(task.paths.seconds[number]) - jobs.more_seconds[0]
+                if room <= 0.0:
+                    continue
                 m = len(jobs.jobs)
                 for job in jobs.jobs:
                     scale = room / (m * log_share(m, q))

@@ -184,7 +184,8 @@ class _Stage:
         self._overload = present.overload(self._group, self._uses)
         self.taken = search.known[task].taken(numbers)
         """What an inference takes of servers and links, as a sum of shares, shape (n,)."""
-        self._late = search.lateness(task, search.known[task].seconds(numbers))
+        self._seconds = search.known[task].seconds(numbers)
+        self._late = search.lateness(task, self._seconds)
         # Where floors or adapters do not fit, all tasks are valued at their floors.
         self._is_exact = self._overload > 0.0
         most = present.most(self._group, self._uses)
@@ -204,7 +205,9 @@ class _Stage:
         """Return what all paths promise by the accuracies and throughputs known now."""
         missed = self._overload + self._late
         missed = missed + self._search.shortfall(self._task, self._accuracy)
-        return self._search.present.merits(self._task, self._accuracy, self._throughput, missed)
+        return self._search.present.merits(
+            self._task, self._accuracy, self._seconds, self._throughput, missed
+        )
 
     def work_out(self, i: int) -> bool:
         """Work out the throughput of a path; return False where it was known."""
@@ -444,9 +447,12 @@ class StagedSearch:
         """Let a task take a path: note what it uses, brings and misses."""
         path = self.known[task].paths[number]
         accuracy = self.measurements.expected(task, [path])
-        late = self.lateness(task, self.known[task].seconds([number]))
+        seconds = self.known[task].seconds([number])
+        late = self.lateness(task, seconds)
         missed = float(late[0] + self.shortfall(task, accuracy)[0])
-        self.present.take(task, self.uses(task, [number])[0], float(accuracy[0]), missed)
+        self.present.take(
+            task, self.uses(task, [number])[0], float(accuracy[0]), float(seconds[0]), missed
+        )
 
 
 def solve_code(problem: PathProblem, settings: Settings) -> Result:

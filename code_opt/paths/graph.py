@@ -309,6 +309,7 @@ class Topology:
         instance: Instance,
         visits: bool = False,
         measured_only: bool = False,
+        weighs_time: bool = False,
         previous: Previous | None = None,
     ) -> None:
         """Index an instance.
@@ -321,10 +322,12 @@ class Topology:
                 by going elsewhere. They take no time and no capacity.
             measured_only: graphs hold native paths, alternatives and measured paths alone, whose
                 accuracies nobody predicts; each is a path of its own.
+            weighs_time: paths are compared by their unloaded times, too, since the objective is
+                to be answered soon.
             previous: an earlier assignment. Where it limits changes, the previous path of a task
                 is a path of its own beside the others, and these use a share of the changes.
         """
-        self.measured_only = measured_only
+        self.measured_only, self.weighs_time = measured_only, weighs_time
         self.previous = previous
         self.instance = instance
         self.server_of = {b.id: d.server for d in instance.dnns for b in d.blocks}
@@ -407,21 +410,6 @@ class Topology:
             use=np.array(use, dtype=float).reshape(len(arcs), len(used)),
         )
 
-    def floors(self) -> list[float]:
-        """Return floor[t] of every task [inferences/s]; in a group the largest is that of all.
-
-        ``standalone`` is worked out (:meth:`standalone_rate`).
-        """
-        floors = [0.0] * len(self.instance.tasks)
-        for group in self.groups:
-            asked = [self.instance.tasks[t].floor for t in group]
-            floor = max((float(f) for f in asked if f != "standalone"), default=0.0)
-            if "standalone" in asked:
-                floor = max(floor, self.standalone_rate(group))
-            for t in group:
-                floors[t] = floor
-        return floors
-
     def demands(self) -> list[float]:
         """Return the demand of every task [inferences/s]; in a group the least is that of all."""
         demands = [np.inf] * len(self.instance.tasks)
@@ -437,7 +425,8 @@ class Topology:
         The native paths at an equal share of everything: of a server (capacity divided by the
         number of DNNs hosted there) and of a link that inputs cross (by the number of DNNs whose
         native paths cross it), then of the DNN and of links among those that the DNN
-        serves, which are single tasks and input groups. Tasks of a group that the same
+        serves, which are single tasks and input groups. Limits of percentiles do not count
+        (:mod:`code_opt.paths.standalone`). Tasks of a group that the same
         DNN serves share its trunk. Capped by demand; 0 where a native path cannot be used.
         """
         tasks = [self.instance.tasks[t] for t in group]
@@ -456,13 +445,19 @@ class Topology:
                 limited = self.resources[number]
                 if total <= 0.0 or not limited.is_rate:
                     continue
-                sharers = self._users_of[dnn]
-                if limited.server is not None:
-                    sharers *= max(1, self._dnns_on[limited.server])
-                else:
-                    sharers *= max(1, self._dnns_across[number])
-                rate = min(rate, 1.0 / sharers / total)
+                rate = min(rate, 1.0 / self.sharers(dnn, number) / total)
         return float(rate)
+
+    def sharers(self, dnn: str, resource: int) -> int:
+        """Return among how many users of all DNNs a resource is divided without coordination.
+
+        Args:
+            dnn: whose users these are; those of every DNN have an equal share.
+            resource: a server's time or a link.
+        """
+        server = self.resources[resource].server
+        dnns = self._dnns_across[resource] if server is None else self._dnns_on[server]
+        return self._users_of[dnn] * max(1, dnns)
 
     @cached_property
     def _dnns_across(self) -> Counter[int]:

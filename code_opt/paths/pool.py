@@ -29,6 +29,7 @@ from code_opt.paths.groups import (
 from code_opt.paths.labels import Limits, PathSet, TaskPricing, Trie, label_paths
 from code_opt.paths.previous import Previous
 from code_opt.paths.resources import Resource
+from code_opt.paths.standalone import least_rates
 from code_opt.paths.stations import Stations, split_graphs
 
 
@@ -201,6 +202,7 @@ class PathProblem:
         self,
         instance: Instance,
         measured_only: bool = False,
+        weighs_time: bool = False,
         previous: Previous | None = None,
     ) -> None:
         """Take an instance.
@@ -208,16 +210,22 @@ class PathProblem:
         Args:
             instance: what is to be solved.
             measured_only: leave out paths whose accuracy is predicted.
+            weighs_time: keep paths that only their times speak for.
             previous: an earlier assignment, which tasks may leave in limited numbers.
         """
         self.instance = instance
-        self.measured_only = measured_only
+        self.measured_only, self.weighs_time = measured_only, weighs_time
         self.previous = previous
 
     @cached_property
     def topology(self) -> Topology:
         """Resources and task graphs."""
-        return Topology(self.instance, measured_only=self.measured_only, previous=self.previous)
+        return Topology(
+            self.instance,
+            measured_only=self.measured_only,
+            weighs_time=self.weighs_time,
+            previous=self.previous,
+        )
 
     @cached_property
     def path_counts(self) -> list[int]:
@@ -308,6 +316,7 @@ def build_pool(
     pricing: PathPricing | None = None,
     visits: bool = False,
     measured_only: bool = False,
+    weighs_time: bool = False,
     previous: Previous | None = None,
 ) -> PathPool:
     """Return the nondominated paths of all tasks.
@@ -321,6 +330,7 @@ def build_pool(
         visits: keep paths apart that visit different servers without any work there
             (:class:`code_opt.paths.graph.Topology`).
         measured_only: only paths whose accuracies nobody predicts (the same).
+        weighs_time: compare paths by their unloaded times, too (the same).
         previous: an earlier assignment (the same).
 
     Raises:
@@ -329,14 +339,14 @@ def build_pool(
     """
     topology = source
     if not isinstance(topology, Topology):
-        topology = Topology(topology, visits, measured_only, previous)
+        topology = Topology(topology, visits, measured_only, weighs_time, previous)
     instance = topology.instance
     # Under limits of percentiles it matters how work is spread over visits, not only how much.
     split = split_graphs(Stations(topology)) if limits_percentiles(instance) else None
     graphs = topology.graphs if split is None else [part.graph for part in split]
     own = [int(np.searchsorted(g.resources, len(topology.resources))) for g in graphs]
     is_limited = np.array([r.is_limited for r in topology.resources], dtype=bool)
-    floors, demands = topology.floors(), topology.demands()
+    floors, demands = least_rates(topology), topology.demands()
     limits = []
     for graph, width, floor in zip(graphs, own, floors, strict=True):
         task = graph.task
@@ -358,7 +368,8 @@ def build_pool(
             )
         )
     latency_matters = [
-        task.max_latency is not None and (relaxed or task.latency_percentile is not None)
+        topology.weighs_time
+        or (task.max_latency is not None and (relaxed or task.latency_percentile is not None))
         for task in instance.tasks
     ]
     shareable: list[Trie] = [{} for _ in graphs]
@@ -421,7 +432,7 @@ def pool_of_paths(topology: Topology, paths: Sequence[Sequence[int]]) -> PathPoo
     Raises:
         InputError: the rate of a path would be unlimited.
     """
-    floors, demands = topology.floors(), topology.demands()
+    floors, demands = least_rates(topology), topology.demands()
     tasks = []
     for graph, arcs, floor, demand in zip(topology.graphs, paths, floors, demands, strict=True):
         steps = list(arcs)
@@ -503,7 +514,7 @@ def _by_task(
     for graph, weight, floor, demand, least in zip(
         graphs,
         (weights / weights.sum()).tolist(),
-        topology.floors(),
+        least_rates(topology),
         topology.demands(),
         pricing.least.tolist(),
         strict=True,

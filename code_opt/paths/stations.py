@@ -8,26 +8,37 @@ the same order work there together (:mod:`code_opt.queueing`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from code_opt.errors import InputError
-from code_opt.instance.model import Instance
+from code_opt.instance.model import INPUT, Block, Connection, Instance, Server
 from code_opt.paths.graph import (
     Arc,
     ChainKey,
+    Ends,
     IntArray,
     TaskGraph,
     Topology,
     paid_steps,
 )
 from code_opt.paths.labels import PathSet
+from code_opt.queueing import Station, filling_seconds
 
-Stage = tuple[int, float]
-"""Station (index of its resource) and device time there [s], perhaps 0."""
+
+class StationWork(NamedTuple):
+    """What an arc does at a station."""
+
+    station: int
+    """Index of the resource."""
+    seconds: float
+    """Time of a device, of a batch where there are such [s]; perhaps 0."""
+    unloaded: float
+    """The part of the path's unloaded time that it is [s]."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ class StationJob:
     station: int
     """Index of the resource."""
     seconds: float
-    """Device time [s], above 0."""
+    """Time of a device, of a batch where there are such [s], above 0."""
     earlier: tuple[int, ...]
     """Stations of the earlier jobs of the same input, in order."""
 
@@ -50,39 +61,32 @@ class JobsOfPaths:
     of_task: tuple[tuple[int, ...], ...]
     """Numbers of the jobs that each task's answer waits for, in order."""
     more_seconds: tuple[float, ...]
-    """What other tasks' work in these jobs adds to each task's unloaded time [s]."""
+    """What is added to each task's unloaded time [s]: the work of other tasks in these jobs, and
+    the longest wait for batches to fill."""
 
     def stations(self, member: int) -> tuple[int, ...]:
         """Return the stations of the jobs that a task's answer waits for."""
         return tuple(self.jobs[j].station for j in self.of_task[member])
 
 
-def refuse_others(instance: Instance) -> None:
-    """Refuse what percentiles of the time under load are not known for.
+def refuse_partial_devices(instance: Instance) -> None:
+    """Refuse servers whose waits are not known: those with some devices and a part of one.
 
     Raises:
-        InputError: a server has not one device, runs batches, or keeps headroom; or a task has
-            alternatives.
+        InputError: a server has them.
     """
-    task = next((t.id for t in instance.tasks if t.latency_percentile is not None), None)
     for server in instance.servers:
-        faults = {
-            f"{server.devices:g} devices": server.devices != 1.0,
-            f"batches of {server.batch:g}": server.batch != 1.0,
-            "max_utilization": server.max_utilization not in (None, 1.0),
-        }
-        for what, is_there in faults.items():
-            if is_there:
-                raise InputError(
-                    f"server {server.id!r}: {what}: the latency_percentile of task {task!r} is "
-                    "only known beside servers of one device, without batches or headroom"
-                )
-    for other in instance.tasks:
-        if other.alternatives:
+        if server.devices > 1.0 and server.devices != int(server.devices):
+            task = next(t.id for t in instance.tasks if t.latency_percentile is not None)
             raise InputError(
-                f"task {other.id!r}: alternatives: the latency_percentile of task {task!r} is only "
-                "known where no task has any"
+                f"server {server.id!r}: {server.devices:g} devices: the latency_percentile of task "
+                f"{task!r} needs a whole number of them, or a single slower one (less than 1)"
             )
+
+
+def station_of(server: Server) -> Station:
+    """Return how jobs are served at a server; less than one device is one slower device."""
+    return Station(max(1.0, server.devices), server.batch, server.max_batch_delay)
 
 
 class Stations:
@@ -91,56 +95,69 @@ class Stations:
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
         self._server = topology.server_time
-        self._is_server = set(topology.server_time.values())
         self._link = {
             resource.key: number
             for number, resource in enumerate(topology.resources)
             if resource.server is None
         }
-        self.devices = np.ones(len(topology.resources))
-        """n of each resource, shape (I,); others than 1 are refused (:func:`refuse_others`)."""
+        self.each = [Station() for _ in topology.resources]
+        """How jobs are served at each resource."""
+        for name, number in topology.server_time.items():
+            self.each[number] = station_of(topology.servers[name])
+        self.devices = np.array([station.devices for station in self.each])
+        """n of each resource, shape (I,)."""
 
     @cached_property
-    def _stages(self) -> dict[int, tuple[tuple[Stage, ...], ...]]:
+    def _stages(self) -> dict[int, tuple[tuple[StationWork, ...], ...]]:
         return {}
 
-    def stages(self, task: int) -> tuple[tuple[Stage, ...], ...]:
+    def stages(self, task: int) -> tuple[tuple[StationWork, ...], ...]:
         """Return for each arc of a task's graph where it works, in order.
 
         Raises:
-            InputError: see :func:`refuse_others`.
+            InputError: see :func:`refuse_partial_devices`.
         """
         if task not in self._stages:
-            refuse_others(self.topology.instance)
+            refuse_partial_devices(self.topology.instance)
             graph = self.topology.graphs[task]
-            servers = {
-                (c.source, c.target): c.server
-                for c in graph.task.connections
-                if c.server is not None
-            }
-            self._stages[task] = tuple(
-                self._of_arc(arc, servers.get(arc.ends)) for arc in graph.arcs
-            )
+            connections = {(c.source, c.target): c for c in graph.task.connections}
+            self._stages[task] = tuple(self._of_arc(arc, connections) for arc in graph.arcs)
         return self._stages[task]
 
-    def _of_arc(self, arc: Arc, place: str | None) -> tuple[Stage, ...]:
+    def _of_arc(self, arc: Arc, connections: Mapping[Ends, Connection]) -> tuple[StationWork, ...]:
         """Return the stages of an arc: source, adapter, transfers and entered block in order."""
-        at_servers = [stage for stage in arc.use if stage[0] in self._is_server]
-        used = dict(arc.use)
-        block = [] if arc.block is None else [at_servers.pop()]
-        adapter = at_servers
-        if not adapter and place is not None:
-            adapter = [(self._server[place], 0.0)]
-        found: list[Stage] = []
+        topology, used = self.topology, dict(arc.use)
+        adapter: list[StationWork] = []
+        if arc.is_connection:
+            tail, head = arc.ends
+            # An input that was sent before enters from a node of its own.
+            connection = connections.get((tail, head)) or connections[INPUT, head]
+            near = head if connection.source == INPUT else tail
+            place = connection.server or topology.server_of[near]
+            adapter = [self._work(place, connection)]
+        found: list[StationWork] = []
         for source, target, _ in arc.hops:
-            if adapter and adapter[0][0] == self._server[source]:
+            if adapter and adapter[0].station == self._server[source]:
                 found += adapter
                 adapter = []
             link = self._link.get((source, target))
             if link in used:
-                found.append((link, used[link]))
-            found.append((self._server[target], 0.0))
-        return (*found, *adapter, *block)
+                found.append(StationWork(link, used[link], used[link]))
+            found.append(StationWork(self._server[target], 0.0, 0.0))
+        found += adapter
+        if arc.block is not None:
+            block = topology.block[arc.block]
+            found.append(self._work(topology.server_of[arc.block], block))
+        return tuple(found)
+
+    def _work(self, name: str, work: Block | Connection) -> StationWork:
+        """Return the stage of a block or an adapter."""
+        server = self.topology.servers[name]
+        number = self._server[name]
+        seconds = server.device_time(work)
+        if 0.0 < server.devices < 1.0:
+            seconds /= server.devices
+        return StationWork(number, seconds * server.batch, server.batch_time(work))
 
     def jobs(self, tasks: Sequence[int], paths: Sequence[Sequence[int]]) -> JobsOfPaths:
         """Return the jobs of the paths of a group's tasks.
@@ -158,13 +175,14 @@ class Stations:
         seconds: list[float] = []
         chains: list[list[int]] = []
         own: list[dict[int, float]] = []
+        """Unloaded time of each task's own work at each node [s]."""
         for task, arcs, mine in zip(tasks, paths, paid, strict=True):
             stages = self.stages(task)
             node = -1
             chain: list[int] = []
             work: dict[int, float] = {}
             for position, arc in enumerate(arcs):
-                for place, time in stages[arc]:
+                for place, time, unloaded in stages[arc]:
                     if node < 0 or station[node] != place:
                         following = child.setdefault((node, place), len(parent))
                         if following == len(parent):
@@ -175,7 +193,7 @@ class Stations:
                         chain.append(node)
                     if position in mine:
                         seconds[node] += time
-                    work[node] = work.get(node, 0.0) + time
+                    work[node] = work.get(node, 0.0) + unloaded
             chains.append(chain)
             own.append(work)
         number: dict[int, int] = {}
@@ -195,7 +213,11 @@ class Stations:
             tuple(jobs),
             tuple(tuple(number[k] for k in chain if k in number) for chain in chains),
             tuple(
-                sum(max(0.0, seconds[k] - work[k]) for k in chain) if len(tasks) > 1 else 0.0
+                sum(
+                    max(0.0, seconds[k] - work[k]) + filling_seconds((station[k],), self.each)
+                    for k in chain
+                    if seconds[k] > 0.0
+                )
                 for chain, work in zip(chains, own, strict=True)
             ),
         )
@@ -257,6 +279,9 @@ class _SplitTaskGraph(TaskGraph):
         return {pair: number for number, pair in enumerate(pairs)}
 
 
+_MORE = -2
+"""Stands for an earlier visit where times are not of a visit, but of batches beyond the unloaded
+time that paths are compared by."""
 _MARK = "\0"
 """Between the name of a block and the number of its visit; no id holds it."""
 
@@ -299,12 +324,17 @@ def _split(
             for number in outgoing[node]:
                 at = visit
                 spent: dict[int, float] = {}
-                for place, time in stages[number]:
+                for place, time, unloaded in stages[number]:
                     if at < 0 or station_of[at] != place:
                         at = numbers.setdefault((at, place), len(numbers))
                         station_of[at] = place
                     if time > 0.0:
                         spent[at] = spent.get(at, 0.0) + time
+                    if time > unloaded * (
+                        1.0 + 1e-12
+                    ):  # in batches work without measured times is slower
+                        more = numbers.setdefault((_MORE, place), len(numbers))
+                        spent[more] = spent.get(more, 0.0) + time - unloaded
                 head = int(graph.heads[number])
                 there = 0 if head == last else at
                 states[head].setdefault(there, 0)

@@ -15,14 +15,33 @@ from tests.strategies import random_data
 from tests.test_promises import two_tasks
 
 
-def loaded_network(seed: int) -> tuple[Instance, Result] | None:
-    """Return a random network at 30 to 95 % of what it can do, and an assignment with promises."""
+def loaded_network(seed: int, devices: bool = False) -> tuple[Instance, Result] | None:
+    """Return a random network at 30 to 95 % of what it can do, and an assignment with promises.
+
+    Args:
+        seed: of everything random.
+        devices: whether servers have several devices and run batches.
+    """
     rng = np.random.default_rng(seed)
-    data = random_data(seed, groups=seed % 3 == 0, limits=False)
+    data = random_data(
+        seed, groups=seed % 3 == 0, limits=False, devices=devices, alternatives=devices
+    )
     data["reward"] = {}
+    servers = {server["id"]: server for server in data["servers"]}
     for dnn in data["dnns"]:
         for block in dnn["blocks"]:
-            block["flops"] = block["flops"] or 1e6
+            if servers[dnn["server"]]["flops"] is not None:
+                block["flops"] = block["flops"] or 1e6
+    for server in servers.values() if devices else ():
+        if server["devices"] == 1.5:
+            server["devices"] = 2
+        times = [
+            block["seconds"][str(server["batch"])]
+            for dnn in data["dnns"]
+            for block in dnn["blocks"]
+            if dnn["server"] == server["id"] and isinstance(block["seconds"], dict)
+        ]
+        server["max_batch_delay"] = float(rng.choice([0.0, 0.3, 1.0, 3.0])) * sum(times)
     for task in data["tasks"]:
         task |= {"floor": 0.0, "demand": None}
         task["latency_percentile"] = float(rng.choice([0.5, 0.9, 0.95, 0.99]))
@@ -38,19 +57,20 @@ def loaded_network(seed: int) -> tuple[Instance, Result] | None:
     return (instance, result) if result.has_solution else None
 
 
-def verdicts(seeds: range, arrivals: int) -> list[PromiseKept]:
+def verdicts(seeds: range, arrivals: int, devices: bool = False) -> list[PromiseKept]:
     """Return all promises of some networks with what was simulated."""
     found = []
     for seed in seeds:
-        network = loaded_network(seed)
+        network = loaded_network(seed, devices)
         if network is not None:
             found += simulate_promises(*network, arrivals=arrivals, seed=seed)
     return found
 
 
+@pytest.mark.parametrize("devices", [False, True])
 @pytest.mark.parametrize("block", range(4))
-def test_no_promise_of_random_networks_is_broken(block: int) -> None:
-    found = verdicts(range(6 * block, 6 * block + 6), 40_000)
+def test_no_promise_of_random_networks_is_broken(block: int, devices: bool) -> None:
+    found = verdicts(range(6 * block, 6 * block + 6), 40_000, devices)
     counts = Counter(one.verdict for one in found)
     assert counts["broken"] == 0, [one for one in found if one.verdict == "broken"]
     assert counts["kept"] > 0
@@ -58,9 +78,10 @@ def test_no_promise_of_random_networks_is_broken(block: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
+@pytest.mark.parametrize("devices", [False, True])
 @pytest.mark.parametrize("block", range(30))
-def test_no_promise_of_hundreds_of_networks_is_broken(block: int) -> None:
-    found = verdicts(range(1_000 + 10 * block, 1_010 + 10 * block), 300_000)
+def test_no_promise_of_hundreds_of_networks_is_broken(block: int, devices: bool) -> None:
+    found = verdicts(range(1_000 + 10 * block, 1_010 + 10 * block), 300_000, devices)
     assert [one for one in found if one.verdict == "broken"] == []
     assert {one.basis for one in found} <= {"theorem", "model"}
 
