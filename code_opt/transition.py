@@ -184,9 +184,9 @@ def changes_front(
 
 def _reaches(result: Result, aim: Result, gap: float) -> bool:
     """Tell whether a result is as good as another one, within a gap."""
-    if result.value is None or aim.value is None:
+    if result.merit is None or aim.merit is None:
         return False
-    return result.value >= aim.value * (1.0 - gap)
+    return result.merit >= aim.merit - gap * abs(aim.merit)
 
 
 def diff(a: Result, b: Result, instance: Instance) -> Difference:

@@ -157,6 +157,17 @@ def test_diff_tells_paths_rates_and_adapters():
     assert [row.change for row in new.tasks] == ["kept", "new"]
 
 
+def test_few_changes_for_the_least_latency():
+    instance = load_instance("data/digits/instance.json").with_({"tasks[*].demand": 30.0})
+    previous = solve(instance, "local")
+    front = changes_front(instance, previous, objective="latency")
+    values = [result.value for result in front]
+    assert values[0] == pytest.approx(rerate(previous, instance).latency, rel=AGREEMENT)
+    assert values == sorted(values, reverse=True)
+    assert values[-1] == pytest.approx(solve(instance, objective="latency").value, rel=1e-4)
+    assert all(check(result, instance) == [] for result in front)
+
+
 @pytest.mark.parametrize("seed", [0, 2, 3, 4, 9, 10])
 def test_each_point_of_the_front_is_what_a_solve_finds(seed):
     options = {"groups": seed % 3 == 0, "alternatives": seed % 2 == 0}

@@ -259,6 +259,7 @@ def with_max_changes(
     changed = PathProblem(
         problem.instance,
         problem.measured_only,
+        problem.weighs_time,
         replace(previous, max_changes=most, start=start),
     )
     topology, limit = changed.topology, len(problem.topology.resources) - 1
