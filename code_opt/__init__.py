@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from code_opt.registry import method_names, register_method
     from code_opt.result import Result, load_result, save_result
     from code_opt.solving import evaluate_paths, solve
+    from code_opt.transition import diff, rerate
 
 __version__ = "0.1.0"
 
@@ -65,6 +66,7 @@ __all__ = [
     "__version__",
     "check",
     "check_plan",
+    "diff",
     "evaluate_paths",
     "export_tables",
     "load_instance",
@@ -82,6 +84,7 @@ __all__ = [
     "plan_scenarios",
     "plan_sweep",
     "register_method",
+    "rerate",
     "save_instance",
     "save_plan",
     "save_result",
@@ -104,6 +107,7 @@ _HOME = {
     "Violation": "code_opt.checker",
     "check": "code_opt.checker",
     "check_plan": "code_opt.plan_checker",
+    "diff": "code_opt.transition",
     "evaluate_paths": "code_opt.solving",
     "export_tables": "code_opt.planning",
     "load_instance": "code_opt.instance",
@@ -121,6 +125,7 @@ _HOME = {
     "plan_scenarios": "code_opt.planning",
     "plan_sweep": "code_opt.planning",
     "register_method": "code_opt.registry",
+    "rerate": "code_opt.transition",
     "save_instance": "code_opt.instance",
     "save_plan": "code_opt.planning",
     "save_result": "code_opt.result",

@@ -192,7 +192,8 @@ def batch_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """Return one row per job; ``file`` names the result file within the output folder."""
     import pandas as pd
 
-    columns = ("objective", "formulation", "reward", "bound", "gap", "throughput", "accuracy")
+    columns: tuple[str, ...] = ("objective", "formulation", "reward", "bound", "gap")
+    columns += ("throughput", "accuracy", "latency", "own_work")
     rows = []
     for outcome in outcomes:
         job, result = outcome.job, outcome.result

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -88,6 +88,7 @@ RULES: dict[str, str] = {
     "max-latency": "a task's latency is at most its max_latency",
     "percentile": "a task's percentile is its own, or where it has a limit the one asked for",
     "promise": "a promised time follows from rates, order of work and wait scales",
+    "own-work": "a task's share of work on its own server is that of its path, null without work",
     "promise-basis": "a promise is a theorem where all waits are of first visits, else a model",
     "mean-latency": "a mean time is that of Pollaczek and Khinchine where all waits are known",
     "promised-limit": "a promised time is at most the task's max_latency",
@@ -95,6 +96,7 @@ RULES: dict[str, str] = {
     "rate": "a task's rate is not negative",
     "floor": "a task's rate is at least its floor, a number or its (group's) standalone rate",
     "demand": "a task's rate is at most its demand",
+    "asked-demand": "a rate is the (least) demand of the task (or its group), if latency is asked",
     "group-rate": "the tasks of an input group have the same rate",
     "servers": "every server is listed exactly once, and no other",
     "server-busy": "a server's busy devices are rate times device time over the tasks, shared once",
@@ -103,6 +105,9 @@ RULES: dict[str, str] = {
     "server-capacity": "a server's capacity is its FLOP/s in the instance, null where it has none",
     "server-utilization": "a server's utilization is its busy devices over its devices",
     "server-overload": "a server's busy devices are at most the share of its devices that is sold",
+    "changes": "a task's change is what became of its previous path, and they are counted",
+    "max-changes": "at most max_changes tasks leave a previous path that they could keep",
+    "adapters": "the adapters to load and to drop are those in which old and new paths differ",
     "memory": "the adapters placed on a server, shared ones once, fit its memory",
     "links": "every link is listed exactly once, and no other",
     "link-load": "a link's load is the sum of rate times bytes over the tasks, shared once",
@@ -111,13 +116,15 @@ RULES: dict[str, str] = {
     "link-overload": "a link's load is at most its bandwidth",
     "throughput": "the throughput is the sum of the rates",
     "average-accuracy": "the accuracy is the weighted average over the tasks",
+    "average-latency": "the latency is the weighted mean of promised, else unloaded times",
+    "all-own-work": "the share of all work on own servers is that of the paths at their rates",
     "reward": "the reward is xi(average accuracy) * zeta(throughput)",
     "asked-utilization": "the share of their time that servers sell is above 0 and at most 1",
     "asked-accuracy": "the average accuracy is at least the floor asked for",
     "asked-throughput": "the throughput is at least the floor asked for",
     "bound-and-gap": "bound and gap are both given or both null (value 0 has no gap to a bound)",
-    "bound": "the bound is at least the value of the objective",
-    "gap": "the gap is bound / value - 1, never negative",
+    "bound": "the bound is at least the value of the objective, of a latency at most",
+    "gap": "the gap is bound / value - 1, of a latency 1 - bound / value, never negative",
     "optimal-bound": "an optimal result proves it with a bound",
     "optimal-gap": "an optimal result's gap is within the one asked for",
 }
@@ -126,7 +133,7 @@ RULES: dict[str, str] = {
 CHANGED = "instance-changed"
 """The rule that an edited instance breaks. Everything that is recomputed is so from the instance
 as it is now; a bound, and what follows from it, cannot be."""
-_FIGURES = ("reward", "bound", "gap", "throughput", "accuracy")
+_FIGURES = ("reward", "bound", "gap", "throughput", "accuracy", "latency", "own_work")
 
 
 @dataclass(frozen=True)
@@ -270,6 +277,10 @@ class InstanceIndex:
         """Return what the tasks with one rate have in common."""
         return ("task", task.id) if task.input_group is None else ("group", task.input_group)
 
+    def members(self, task: Task) -> list[Task]:
+        """Return the tasks that have one rate with a task, itself among them."""
+        return self._members[self.group(task)]
+
     def connections(self, task: Task) -> dict[tuple[str, str], Connection]:
         """Return the connections of a task by their ends."""
         if task.id not in self._connections:
@@ -293,6 +304,19 @@ class InstanceIndex:
             ):
                 return one
         return None
+
+    def work(self, task: Task, figures: _Figures) -> tuple[float, float]:
+        """Work of a path on the server of the task's own DNN, and all of it.
+
+        In FLOP where all servers have FLOP/s, else in device seconds.
+        """
+        in_flops = all(server.flops is not None for server in self._pace.values())
+        done = dict(figures.busy)
+        if in_flops:
+            for name, server in self._pace.items():
+                if name in done and server.flops is not None and server.devices > 0.0:
+                    done[name] *= server.flops / server.devices
+        return done.get(self.dnns[task.dnn].server, 0.0), sum(done.values())
 
     def path_faults(self, task: Task, path: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield (rule, message) for everything that keeps ``path`` from being one of the task."""
@@ -351,7 +375,7 @@ class InstanceIndex:
         origin = self.origin(task)
         if origin is not None:
             entry = connections.get((INPUT, path[0]))
-            first = self.host[path[0]] if entry is None else self._place(entry)
+            first = self.host[path[0]] if entry is None else self.place(entry)
             size = self._size(task, entry)
             if first != origin:
                 sent = _Figures()
@@ -381,7 +405,7 @@ class InstanceIndex:
             return None
         return self.dnns[task.dnn].server if task.origin is None else task.origin
 
-    def _place(self, connection: Connection) -> str:
+    def place(self, connection: Connection) -> str:
         """Return the server of an adapter: its own, else where its source is (or it enters)."""
         if connection.server is not None:
             return connection.server
@@ -397,7 +421,7 @@ class InstanceIndex:
 
     def _adapt(self, task: Task, figures: _Figures, connection: Connection) -> None:
         """Add the adapter of a connection and what it receives from a block and hands on."""
-        adapter, size = self._place(connection), self._size(task, connection)
+        adapter, size = self.place(connection), self._size(task, connection)
         if connection.source != INPUT:
             self._transfer(figures, self.host[connection.source], adapter, size)
         self._run(figures, adapter, connection)
@@ -753,6 +777,7 @@ class _Check:
                 yield from self.task_figures(line)
                 yield from self.rate(line)
         yield from self.group_rates(lines)
+        yield from self.changes(lines)
         ids = [row.task for row in self.result.tasks]
         complete = Counter(ids) == Counter(list(self.network.tasks))
         routed = complete and all(line.figures is not None for line in lines)
@@ -890,6 +915,11 @@ class _Check:
                     f"max_latency {task.max_latency:.9g} s"
                 )
                 yield Violation("max-latency", f"{line.place}.path", message)
+            if row.own_work is not None:  # results of older versions do not hold it
+                own, all_ = self.network.work(task, line.figures)
+                share = own / all_ if all_ > 0.0 else None
+                if not self._same(row.own_work, share):
+                    yield self._differs("own-work", f"{line.place}.own_work", row.own_work, share)
 
     def rate(self, line: _Line) -> Iterator[Violation]:
         rate, task, place = line.row.rate, line.task, f"{line.place}.rate"
@@ -909,6 +939,12 @@ class _Check:
         if task.demand is not None and not _at_most(rate, task.demand, self.tolerance):
             message = f"task {task.id!r}: rate {rate:.9g} is above its demand {task.demand:.9g}"
             yield Violation("demand", place, message)
+        if self.result.objective == "latency":
+            demands = [t.demand for t in self.network.members(task)]
+            least = min((d for d in demands if d is not None), default=math.inf)
+            if not _at_least(rate, least, self.tolerance):
+                message = f"task {task.id!r}: rate {rate:.9g} is not the demand {least:.9g}"
+                yield Violation("asked-demand", place, message)
 
     def group_rates(self, lines: list[_Line]) -> Iterator[Violation]:
         first: dict[tuple[str, str], _Line] = {}
@@ -1092,6 +1128,97 @@ class _Check:
                     )
                     yield Violation("link-overload", "links", message)
 
+    # -- changes since a previous result --
+
+    def changes(self, lines: list[_Line]) -> Iterator[Violation]:
+        result = self.result
+        if result.changes is None:
+            told = ("previous", "change")
+            rows = [
+                (line.place, name) for line in lines for name in told if getattr(line.row, name)
+            ]
+            rows += [("", name) for name in ("adapters", "max_changes") if getattr(result, name)]
+            for place, name in rows:
+                message = f"nothing is told of changes, but {name} is given"
+                yield Violation("changes", f"{place}.{name}".lstrip("."), message)
+            return
+        for line in lines:
+            allowed = self._possible_changes(line)
+            if line.row.change not in allowed:
+                message = (
+                    f"task {line.task.id!r} is called {line.row.change!r}, expected "
+                    f"{' or '.join(map(repr, allowed))}"
+                )
+                yield Violation("changes", f"{line.place}.change", message)
+        count = sum(line.row.change == "changed" for line in lines)
+        if result.changes != count:
+            message = f"{result.changes} is reported, {count} tasks are called changed"
+            yield Violation("changes", "changes", message)
+        if result.max_changes is not None and count > result.max_changes:
+            message = (
+                f"{count} tasks left paths that they could keep, more than {result.max_changes}"
+            )
+            yield Violation("max-changes", "changes", message)
+        before = self._adapters((line.task, line.row.previous or ()) for line in lines)
+        now = self._adapters((line.task, line.path) for line in lines)
+        expected = Counter(("load", *key[:4]) for key in now if key not in before)
+        expected += Counter(("drop", *key[:4]) for key in before if key not in now)
+        sizes = {key[:4]: size for key, size in (before | now).items()}
+        shown = result.adapters or ()
+        found: Counter[tuple[str, str, str, str, str]] = Counter(
+            (a.action, a.server, a.source, a.target, a.adapter) for a in shown
+        )
+        for wrong in (found - expected) + (expected - found):
+            word = "missing" if expected[wrong] > found[wrong] else "not expected"
+            action, server, source, target, owner = wrong
+            message = f"{action} {owner!r} ({source} -> {target}) on {server!r} is {word}"
+            yield Violation("adapters", "adapters", message)
+        for index, adapter in enumerate(shown):
+            size = sizes.get((adapter.server, adapter.source, adapter.target, adapter.adapter))
+            if size is not None and not _close(adapter.bytes, size, self.tolerance):
+                yield self._differs("adapters", f"adapters[{index}].bytes", adapter.bytes, size)
+
+    def _possible_changes(self, line: _Line) -> list[str]:
+        """Return what the change of a task may be called: two words only at a limit."""
+        previous, tolerance = line.row.previous, self.tolerance
+        if previous is None:
+            return ["new"]
+        if previous == tuple(line.path):
+            return ["kept"]
+        # The same blocks may be a way over connections and an alternative.
+        ways = (previous, GivenPath(previous))
+        can_stay = any(self._can_stay(line.task, way, tolerance) for way in ways)
+        must_leave = not any(self._can_stay(line.task, way, -tolerance) for way in ways)
+        return ["changed"] * can_stay + ["forced"] * must_leave
+
+    def _can_stay(self, task: Task, path: tuple[str, ...], slack: float) -> bool:
+        """Tell whether a path is one of a task and keeps its limits, relative to them by slack."""
+        network = self.network
+        if any(network.path_faults(task, path)):
+            return False
+        figures, accuracy = network.figures(task, path), network.accuracy(task, path, abs(slack))
+        if figures.missing or figures.deviceless or not accuracy.admissible:
+            return False
+        if self.result.measured_only and accuracy.source == "predicted":
+            return False
+        limit = math.inf if task.max_latency is None else task.max_latency
+        is_accurate = accuracy.value + accuracy.slack >= task.min_accuracy * (1.0 - slack)
+        return figures.latency <= limit * (1.0 + slack) and is_accurate
+
+    def _adapters(
+        self, paths: Iterable[tuple[Task, Sequence[str]]]
+    ) -> dict[tuple[str, str, str, str, str | None], float]:
+        """Return the adapters of paths with their sizes [bytes]: those shared by name once."""
+        found = {}
+        for task, path in paths:
+            for c in self.network.used(task, path) if path else ():
+                if c.share == IDENTITY:
+                    continue
+                owner, group = (task.id, None) if c.share is None else (c.share, task.input_group)
+                place = self.network.place(c)
+                found[place, c.source, c.target, owner, group] = BYTES_PER_PARAMETER * c.params
+        return found
+
     def memory(self, paid: list[tuple[float, _Figures]]) -> Iterator[Violation]:
         used: dict[str, float] = defaultdict(float)
         for _, figures in paid:
@@ -1116,6 +1243,7 @@ class _Check:
             "throughput": result.throughput,
             "accuracy": result.accuracy,
             "reward": result.reward,
+            "latency": result.latency,
         }
         if lines is not None:
             throughput = float(sum(line.row.rate for line in lines))
@@ -1146,7 +1274,41 @@ class _Check:
                 if result.reward is None or not _same_reward(result.reward, log_reward, tolerance):
                     confirmed["reward"] = _exp(log_reward)
                     yield self._differs("reward", "reward", result.reward, _exp(log_reward))
+            yield from self.times_and_work(lines, confirmed)
         yield from self.proof(confirmed[result.objective])
+
+    def times_and_work(
+        self, lines: list[_Line], confirmed: dict[str, float | None]
+    ) -> Iterator[Violation]:
+        """Check the average time and the share of work on own servers, where paths are known.
+
+        Promises are those reported: each has a rule of its own.
+        """
+        result = self.result
+        routes = [line.figures for line in lines]
+        if any(figures is None or figures.missing for figures in routes):
+            return
+        total = work = 0.0
+        own = time = 0.0
+        for line, figures in zip(lines, routes, strict=True):
+            assert figures is not None
+            q = self.percentile(line.task)
+            taken = figures.latency if q is None else line.row.latency_promised
+            time += line.task.weight * (math.inf if taken is None else taken)
+            total += line.task.weight
+            of_path = self.network.work(line.task, figures)
+            own += line.row.rate * of_path[0]
+            work += line.row.rate * of_path[1]
+        mean = time / total if total > 0.0 and math.isfinite(time) else None
+        # Results of older versions do not hold these two.
+        if (result.latency is not None or result.objective == "latency") and not self._same(
+            result.latency, mean
+        ):
+            confirmed["latency"] = mean
+            yield self._differs("average-latency", "latency", result.latency, mean)
+        share = own / work if work > 0.0 else None
+        if result.own_work is not None and not self._same(result.own_work, share):
+            yield self._differs("all-own-work", "own_work", result.own_work, share)
 
     def _average_accuracy(self, lines: list[_Line]) -> tuple[float | None, float]:
         """Weighted mean and its rounding; None where a path has no accuracy."""
@@ -1164,16 +1326,21 @@ class _Check:
     def proof(self, value: float | None) -> Iterator[Violation]:
         """Check bound and gap against the value: the reported one where it was confirmed."""
         result, bound, gap = self.result, self.result.bound, self.result.gap
+        is_least = result.objective == "latency"
         optimal = result.status == "optimal"
         if optimal and bound is None and gap is None:
             message = "status 'optimal' with neither bound nor gap"
             yield Violation("optimal-bound", "bound", message)
-        no_gap = value == 0 and bound is not None and bound > 0
+        no_gap = value == 0 and bound is not None and bound > 0 and not is_least
         if (bound is None) != (gap is None) and not (no_gap and gap is None):
             message = f"bound {bound} and gap {gap}: expected both or neither"
             yield Violation("bound-and-gap", "gap", message)
         if bound is not None and value is not None:
-            if not _at_least(bound, value, self.tolerance):
+            if is_least:
+                if not _at_most(bound, value, self.tolerance):
+                    message = f"the bound {bound:.9g} is above the value {value:.9g}"
+                    yield Violation("bound", "bound", message)
+            elif not _at_least(bound, value, self.tolerance):
                 message = f"the bound {bound:.9g} is below the value {value:.9g}"
                 yield Violation("bound", "bound", message)
             if gap is not None:
@@ -1182,7 +1349,10 @@ class _Check:
             yield from self._optimal_gap(gap, no_gap)
 
     def _gap(self, gap: float, bound: float, value: float) -> Iterator[Violation]:
-        expected = 0.0 if bound <= value else bound / value - 1.0 if value > 0 else math.inf
+        if self.result.objective == "latency":
+            expected = max(0.0, 1.0 - bound / value) if value > 0 else 0.0
+        else:
+            expected = 0.0 if bound <= value else bound / value - 1.0 if value > 0 else math.inf
         if gap < 0 or not _close(gap, expected, self.tolerance, GAP_ROUNDING):
             yield self._differs("gap", "gap", gap, expected)
 

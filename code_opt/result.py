@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "AdapterChange",
+    "Change",
     "LinkResult",
     "Objective",
     "Result",
@@ -32,8 +34,10 @@ LISTED = 5
 """Problems that a message about a file of ours lists; nobody wrote it by hand."""
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Objective = Literal["reward", "throughput", "accuracy"]
+Objective = Literal["reward", "throughput", "accuracy", "latency"]
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
+Change = Literal["kept", "changed", "forced", "new"]
+"""What became of a task's previous path; ``new``: it had none."""
 
 
 class _Record(BaseModel):
@@ -64,6 +68,16 @@ class TaskResult(_Record):
     accuracy_interval: Annotated[tuple[Number, Number], Field(strict=False)] | None = Field(
         default=None, description="95 % interval (Wilson) where the instance tells the samples"
     )
+    own_work: Number | None = Field(
+        None, description="share of the path's work on the server of the task's own DNN"
+    )
+    previous: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
+        default=None, description="block ids of the path in the previous result"
+    )
+    change: Change | None = Field(
+        default=None,
+        description="forced: the previous path can no longer be taken; null: nothing to compare",
+    )
 
 
 class ServerResult(_Record):
@@ -93,6 +107,17 @@ class LinkResult(_Record):
     )
 
 
+class AdapterChange(_Record):
+    """An adapter that a server has to load, or may drop, since the previous assignment."""
+
+    server: str
+    action: Literal["load", "drop"]
+    source: str
+    target: str
+    adapter: str = Field(description="name by which tasks share it, else the task that owns it")
+    bytes: Number = Field(description="size of its parameters")
+
+
 class Result(_Record):
     """Outcome of one method on one instance.
 
@@ -100,7 +125,8 @@ class Result(_Record):
     assignment; ``bound`` and ``gap`` only where something proved them), ``infeasible``
     (proven that there is none) or ``unknown`` (stopped with nothing found).
     ``bound`` bounds the value of ``objective`` from above and ``gap`` is
-    ``bound / value - 1``, never negative. Without an assignment all figures are null.
+    ``bound / value - 1``, never negative; a latency is bounded from below and its gap is
+    ``1 - bound / value``. Without an assignment all figures are null.
     """
 
     schema_: Literal["code-opt/result/1"] = Field("code-opt/result/1", alias="schema")
@@ -117,6 +143,12 @@ class Result(_Record):
     gap: Number | None = None
     throughput: Number | None = None
     accuracy: Number | None = None
+    latency: Number | None = Field(
+        None, description="weighted mean of the tasks' times, promised or unloaded [s]"
+    )
+    own_work: Number | None = Field(
+        None, description="share of all tasks' work on the servers of their own DNNs"
+    )
     seconds: Number = 0.0
     tasks: tuple[TaskResult, ...] = Field((), strict=False)
     servers: tuple[ServerResult, ...] = Field((), strict=False)
@@ -133,6 +165,15 @@ class Result(_Record):
     )
     measured_only: bool = Field(
         default=False, description="whether only paths of known accuracy were used"
+    )
+    max_changes: int | None = Field(
+        None, description="most tasks that may leave a previous path that they could keep"
+    )
+    changes: int | None = Field(
+        None, description="tasks that left such a path; null: no previous result"
+    )
+    adapters: Annotated[tuple[AdapterChange, ...], Field(strict=False)] | None = Field(
+        None, description="adapters to load and to drop; null: no previous result"
     )
     message: str | None = Field(None, description="why there is no solution, or why it stopped")
     details: dict[str, int | Number | str | None] = Field(
@@ -161,6 +202,7 @@ class Result(_Record):
             ("reward", self.reward),
             ("throughput", self.throughput),
             ("accuracy", self.accuracy),
+            ("latency", self.latency if self.objective == "latency" else None),
         ):
             if value is not None:
                 parts.append(f"{name} {value:.6g}")
@@ -182,7 +224,14 @@ class Result(_Record):
             "reward": self.reward,
             "throughput": self.throughput,
             "accuracy": self.accuracy,
+            "latency": self.latency,
         }[self.objective]
+
+    @property
+    def merit(self) -> float | None:
+        """The value such that more is better: minus that of a latency."""
+        value = self.value
+        return value if value is None or self.objective != "latency" else -value
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -201,11 +250,14 @@ class Result(_Record):
                 [row.model_dump(mode="json") for row in rows], columns=list(record.model_fields)
             )
 
-        return {
+        found = {
             "tasks": table(self.tasks, TaskResult),
             "servers": table(self.servers, ServerResult),
             "links": table(self.links, LinkResult),
         }
+        if self.adapters is not None:
+            found["adapters"] = table(self.adapters, AdapterChange)
+        return found
 
 
 def load_result(path: str | Path) -> Result:

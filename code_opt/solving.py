@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from code_opt.checker import check
+from code_opt.core.changes import previous_of, with_changes
 from code_opt.core.evaluator import Evaluator
 from code_opt.core.fixed_paths import paths_result
 from code_opt.core.parameters import CodeParameters, Parameters
@@ -24,7 +25,7 @@ from code_opt.heuristics.baselines import (
 from code_opt.heuristics.lns import search
 from code_opt.heuristics.search import SearchOutcome
 from code_opt.heuristics.staged_search import solve_code
-from code_opt.instance.changes import with_percentile
+from code_opt.instance.changes import served_at_demand, with_percentile
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
 from code_opt.paths import PathProblem
@@ -62,6 +63,8 @@ def solve(
     latency_percentile: float | None = None,
     max_utilization: float | None = None,
     measured_only: bool = False,
+    previous: Result | Mapping[str, Sequence[str]] | None = None,
+    max_changes: int | None = None,
     time_limit: float | None = None,
     gap: float = 1e-4,
     seed: int = 0,
@@ -82,7 +85,9 @@ def solve(
         problem: what to solve; a :class:`PathProblem` that is solved several times labels its paths
             once.
         method: a name of :func:`code_opt.registry.method_names`.
-        objective: what is maximised: ``reward``, ``throughput`` or ``accuracy``.
+        objective: what is maximised: ``reward``, ``throughput`` or ``accuracy``; or ``latency``:
+            the weighted mean of the tasks' times (promised where a percentile is asked for, else
+            unloaded) is minimised, every task being served at its demand.
         min_accuracy: floor of the average accuracy, in [0, 1]; None for none.
         min_throughput: floor of the total throughput [inferences/s]; None for none.
         latency_percentile: quantile, in (0, 1), that limits of latency hold for under load where
@@ -91,6 +96,10 @@ def solve(
             ``max_utilization`` of its own; None for all of it.
         measured_only: use only native paths, alternatives and measured paths: none whose accuracy
             is predicted.
+        previous: an earlier result, or the block ids of a path by task id: methods start from
+            these paths, and the result says what changed.
+        max_changes: most tasks that may leave a previous path that they could keep; None for any
+            number. Tasks whose previous path can no longer be taken, and new ones, do not count.
         time_limit: wall-clock time after which the method ends with what it has [s]; None for
             none.
         gap: relative gap at which ``exact`` ends, in [0, 1); below 1e-7 it is taken as 1e-7.
@@ -116,6 +125,8 @@ def solve(
         latency_percentile=latency_percentile,
         max_utilization=max_utilization,
         measured_only=measured_only,
+        previous=previous_paths(previous),
+        max_changes=max_changes,
         time_limit=time_limit,
         gap=gap,
         seed=seed,
@@ -131,7 +142,24 @@ def solve(
     instance, problem = _problem_of(problem, settings)
     run = _RUN.get(method)
     result = _run_registered(problem, chosen, settings) if run is None else run(problem, settings)
-    return _checked(result, instance, settings)
+    return _checked(with_changes(result, problem, settings), instance, settings)
+
+
+def previous_paths(
+    previous: Result | Mapping[str, Sequence[str]] | None,
+) -> dict[str, tuple[str, ...]] | None:
+    """Return the paths of an earlier assignment by task id, None without one.
+
+    Raises:
+        InputError: the result holds no assignment.
+    """
+    if previous is None:
+        return None
+    if not isinstance(previous, Result):
+        return {task: tuple(blocks) for task, blocks in previous.items()}
+    if not previous.has_solution:
+        raise InputError(f"previous result: {previous.status}, so it holds no paths to start from")
+    return {row.task: row.path for row in previous.tasks}
 
 
 def evaluate_paths(
@@ -155,8 +183,8 @@ def evaluate_paths(
         problem: what the paths belong to; a :class:`PathProblem` builds its graphs once for any
             number of calls.
         paths: block ids in order of one path for every task, by task id.
-        objective: what the result's ``value`` is: ``reward``, ``throughput`` or ``accuracy``;
-            the rates are the best for all of them.
+        objective: what the result's ``value`` is: ``reward``, ``throughput`` or ``accuracy``,
+            for all of which the same rates are best; or ``latency``, at the demands.
         min_accuracy: floor of the average accuracy, in [0, 1]; None for none.
         min_throughput: floor of the total throughput [inferences/s]; None for none.
         latency_percentile: see :func:`solve`.
@@ -186,11 +214,24 @@ def _problem_of(source: Instance | PathProblem, settings: Settings) -> tuple[Ins
     problem = PathProblem(source) if isinstance(source, Instance) else source
     instance = problem.instance
     measured_only = settings.measured_only or problem.measured_only
+    weighs_time = settings.objective == "latency"
     asked = with_percentile(instance, settings.latency_percentile)
     if settings.max_utilization is not None:
         asked = asked.with_max_utilization(settings.max_utilization)
-    if asked is not instance or measured_only != problem.measured_only:
-        problem = PathProblem(asked, measured_only)
+    if weighs_time:
+        asked = served_at_demand(asked)
+    is_narrowed = (measured_only, weighs_time) != (problem.measured_only, problem.weighs_time)
+    if asked is not instance or is_narrowed:
+        problem = PathProblem(asked, measured_only, weighs_time)
+    previous = previous_of(problem, settings)
+    if previous is not None:
+        tasks = {task.id for task in instance.tasks}
+        if not tasks.intersection(settings.previous or ()):
+            raise InputError("previous result: the instance has none of its tasks")
+        # The graphs differ from those without it only where changes are limited.
+        earlier, problem = problem, PathProblem(asked, measured_only, weighs_time, previous)
+        if not previous.is_limiting:
+            problem.topology.graphs = earlier.topology.graphs
     return instance, problem
 
 
@@ -219,27 +260,31 @@ def _run_registered(problem: PathProblem, method: Method, settings: Settings) ->
         raise InputError(f"method {method.name!r}: {error}") from None
 
 
+def _kept(problem: PathProblem) -> dict[str, Any]:
+    """Return what restricted pools keep of a problem."""
+    return {
+        "measured_only": problem.measured_only,
+        "weighs_time": problem.weighs_time,
+        "previous": problem.previous,
+    }
+
+
 def _local(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
-    return _result(
-        "local",
-        *solve_restricted(
-            [local_pool(problem.instance, measured_only=problem.measured_only)], settings, clock
-        ),
-        clock,
-    )
+    pools = [local_pool(problem.instance, **_kept(problem))]
+    return _result("local", *solve_restricted(pools, settings, clock), clock)
 
 
 def _edge_early(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
-    pools = [edge_early_pool(problem.instance, measured_only=problem.measured_only)]
+    pools = [edge_early_pool(problem.instance, **_kept(problem))]
     return _result("edge-early", *solve_restricted(pools, settings, clock), clock)
 
 
 def _host(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
     pools = [
-        host_pool(problem.instance, native_allowed=allowed, measured_only=problem.measured_only)
+        host_pool(problem.instance, native_allowed=allowed, **_kept(problem))
         for allowed in (False, True)
     ]
     return _result("host", *solve_restricted(pools, settings, clock), clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def chosen(results: Sequence[Result]) -> Result | None:
     """Return the result to show in detail: the exact one, else the best assignment."""
     solved = [result for result in results if result.value is not None and result.has_solution]
     exact = next((result for result in solved if role_of(result.method) == "exact"), None)
-    return exact or max(solved, key=lambda result: result.value or 0.0, default=None)
+    return exact or max(solved, key=lambda result: result.merit or 0.0, default=None)
 
 
 def full_shares(result: Result, instance: Instance) -> dict[str, float]:
@@ -91,10 +92,13 @@ def reading(results: Sequence[Result], confirmed: bool = True) -> list[str]:
                 lines.append(_comparison(heuristic, heuristic.method, reference))
             lines.extend(_effort(heuristic))
         baselines = [r for r in assignments if role_of(r.method) == "baseline"]
-        best = max(baselines, key=lambda result: result.value or 0.0, default=None)
+        best = max(baselines, key=lambda result: result.merit or 0.0, default=None)
         if best is not None and best is not reference:
             name = "The best baseline, " + best.method + "," if len(baselines) > 1 else best.method
             lines.append(_comparison(best, name, reference, times=False))
+        if reference.own_work is not None:
+            share = percent(reference.own_work)
+            lines.append(f"With {reference.method}, the tasks' own servers do {share} of all work.")
     if reference is not None and confirmed:
         lines.append(
             "Every assignment shown passed the independent check of all requirements."
@@ -102,6 +106,18 @@ def reading(results: Sequence[Result], confirmed: bool = True) -> list[str]:
             else "The assignment passed the independent check of all requirements."
         )
     return lines
+
+
+def changes_in_words(result: Result) -> str:
+    """Return how many tasks left their previous paths, in one sentence."""
+    tally = Counter(row.change for row in result.tasks)
+    most = "" if result.max_changes is None else f" (at most {result.max_changes} allowed)"
+    parts = [f"{tally['changed']} changed{most}", f"{tally['kept']} kept"]
+    if tally["forced"]:
+        parts.append(f"{tally['forced']} had to change")
+    if tally["new"]:
+        parts.append(f"{tally['new']} new")
+    return f"Paths since the previous result: {', '.join(parts)}."
 
 
 def _proof(results: Sequence[Result]) -> str:
@@ -120,7 +136,11 @@ def _proof(results: Sequence[Result]) -> str:
         return "exact stopped with nothing found; that proves nothing."
     if exact.status == "optimal":
         if exact.gap is None or exact.gap <= TOLERANCE:
-            return f"exact is proven optimal: no assignment has a higher {exact.objective}."
+            side = "lower" if exact.objective == "latency" else "higher"
+            of_those = "" if exact.max_changes is None else " with so few changes of paths"
+            return (
+                f"exact is proven optimal: no assignment{of_those} has a {side} {exact.objective}."
+            )
         return _within(exact, "exact is proven")
     if exact.gap is None:
         return "exact stopped before anything was proven; its assignment may not be the best."
@@ -129,7 +149,8 @@ def _proof(results: Sequence[Result]) -> str:
 
 def _within(result: Result, opening: str) -> str:
     gap = percent(max(result.gap or 0.0, 0.0), up=True)
-    return f"{opening}: no other assignment's {result.objective} is more than {gap} higher."
+    side = "lower" if result.objective == "latency" else "higher"
+    return f"{opening}: no other assignment's {result.objective} is more than {gap} {side}."
 
 
 def _effort(result: Result) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-Objective = Literal["reward", "throughput", "accuracy"]
+Objective = Literal["reward", "throughput", "accuracy", "latency"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Goal:
     """Th is modelled in this unit [inferences/s], so that numbers stay near 1."""
     accuracy_unit: float = 1.0
     """A is modelled in this unit: the most that it can be, however little that is."""
+    time_unit: float = 1.0
+    """The average time D is modelled in this unit [s]: about the least that it can be."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,8 @@ class PathData:
     """A[p]."""
     most_rate: Sequence[float]
     """R[p] >= floor[t(p)] [inferences/s]."""
+    seconds: Sequence[float]
+    """T[p] [s]."""
     rate_rows: Rows
     """Use of servers and links, per inference."""
     memory_rows: Rows

@@ -56,7 +56,7 @@ def build_flow_model(data: FlowData) -> pyo.ConcreteModel:
     throughput_definition(model, data)
     floors_on_totals(model, data.goal)
 
-    objective(model, data.goal)
+    objective(model, data.goal, average_time(model, data))
     return model
 
 
@@ -315,6 +315,14 @@ def average_accuracy_definition(model: pyo.ConcreteModel, data: FlowData) -> Non
     model.average_accuracy_definition = pyo.Constraint(
         expr=linear(zip(shares, model.accuracy.values(), strict=True)) == model.average_accuracy
     )
+
+
+def average_time(model: pyo.ConcreteModel, data: FlowData) -> Terms:
+    """D = sum over t, over arcs a: w[t] seconds[a] z[a]."""
+    return [
+        (data.tasks[t].weight * data.tasks[t].seconds[i], model.choose[a])
+        for t, i, a in _arcs(data)
+    ]
 
 
 def throughput_definition(model: pyo.ConcreteModel, data: FlowData) -> None:

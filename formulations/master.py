@@ -41,6 +41,8 @@ class MasterColumns:
     """t(p), shape (k,)."""
     accuracy: FloatArray
     """w[t] A[p], shape (k,)."""
+    time: FloatArray
+    """w[t] T[p] [s], shape (k,)."""
     extra: FloatArray
     """R[p] - f[t(p)] [inferences/s], shape (k,)."""
     row: IntArray
@@ -73,7 +75,8 @@ class MasterProgram:
         """Shares m[t] that no path serves; A and Th within bounds; log xi and log zeta, free.
 
         m[t] is fixed to 0 but for a proof of infeasibility and while an assignment is sought.
-        The objective is log xi + log zeta, Th or A; floors on the totals are bounds.
+        The objective is log xi + log zeta, Th, A, or minus D, which :meth:`cost` puts on the
+        paths; floors on the totals are bounds.
         """
         goal, unit = data.goal, data.goal.throughput_unit
         variables = self.program.variables
@@ -157,6 +160,13 @@ class MasterProgram:
         count = k + len(rated)
         starts = np.searchsorted(column[order], np.arange(count))
         return at_most, count, starts, row[order], value[order]
+
+    def cost(self, new: MasterColumns) -> FloatArray:
+        """-w[t] T[p] / unit for v[p], then for e[p], where D is minimised; else 0."""
+        cost = -new.time / self.data.goal.time_unit
+        if self.data.goal.objective != "latency":
+            cost = np.zeros(len(new.time))
+        return np.concatenate((cost, cost[new.extra > 0.0]))
 
     def tangent(
         self, term: str, at: float, log_value: float, log_slope: float

@@ -3,7 +3,7 @@
 The relaxation of ``path`` over what a few tasks and their neighbours can change, all else being
 fixed, with the objective's tangent plane at the present totals:
 
-    max   sum_p a w[t(p)] A[p] (v[p] + e[p]) + th r                    gain
+    max   sum_p (a w[t(p)] A[p] - d w[t(p)] T[p]) (v[p] + e[p]) + th r    gain
     s.t.  sum_p load (v[p], e[p]) + sum_n use (R[n] - f[n]) s[n] - z <= spare    capacity
           A, Th of what can change + z >= what the floors lack        floors_on_totals
           sum over p of t: (v[p] + e[p]) = 1                          one_path_per_task
@@ -29,6 +29,8 @@ class NeighbourhoodData:
     """Which of the freed tasks each path belongs to, ascending, shape (m,)."""
     accuracy: FloatArray
     """w[t] A[p], shape (m,)."""
+    time: FloatArray
+    """w[t] T[p] [s], shape (m,)."""
     floor: FloatArray
     """f[t(p)] [inferences/s], shape (m,)."""
     extra: FloatArray
@@ -51,6 +53,8 @@ class NeighbourhoodData:
     """Resources that some column loads, shape (I,)."""
     slopes: tuple[float, float]
     """d objective / dA and d objective / dTh."""
+    time_dual: float
+    """d: what a second of the average time costs."""
     lacking: FloatArray | None
     """What A and Th / unit of the columns must be for the floors, shape (2,); None: no floors."""
     least: FloatArray
@@ -83,9 +87,10 @@ def rates(data: NeighbourhoodData) -> FloatArray:
 
 
 def gain(data: NeighbourhoodData) -> tuple[FloatArray, FloatArray]:
-    """a w[t(p)] A[p] + th r for the paths at both rates, th (R[n] - f[n]) for tasks near by."""
+    """a w A[p] - d w T[p] + th r for the paths at both rates, th (R[n] - f[n]) for tasks near."""
     a, th = data.slopes
-    return np.repeat(a * data.accuracy, 2) + th * rates(data), th * data.near_extra
+    worth = a * data.accuracy - data.time_dual * data.time
+    return np.repeat(worth, 2) + th * rates(data), th * data.near_extra
 
 
 def capacity(

@@ -116,13 +116,23 @@ def equal_rates(
                 rows.add(linear((c / unit, v) for c, v in terms) == 0.0)
 
 
-def objective(model: pyo.ConcreteModel, goal: Goal) -> None:
-    """Maximise log xi(A) + log zeta(Th) (both bounded by tangents), Th, or A."""
+def objective(
+    model: pyo.ConcreteModel, goal: Goal, seconds: Iterable[tuple[float, Any]] = ()
+) -> None:
+    """Maximise log xi(A) + log zeta(Th) (both bounded by tangents), Th, A, or -D.
+
+    Args:
+        model: has the totals A and Th.
+        goal: what is maximised.
+        seconds: the average time D [s] as a linear expression.
+    """
     if goal.objective == "reward":
         reward_terms(model)
         value: Any = model.log_accuracy + model.log_throughput
     elif goal.objective == "throughput":
         value = model.throughput
+    elif goal.objective == "latency":
+        value = linear((-s / goal.time_unit, v) for s, v in seconds)
     else:
         value = model.average_accuracy
     model.goal = pyo.Objective(expr=value, sense=pyo.maximize)

@@ -49,7 +49,7 @@ def build_path_model(data: PathData) -> pyo.ConcreteModel:
     if data.waiting is not None:
         waiting(model, data, data.waiting, lambda path: rate_terms(model, data, path))
 
-    objective(model, data.goal)
+    objective(model, data.goal, average_time(model, data))
     return model
 
 
@@ -163,6 +163,14 @@ def average_accuracy_definition(model: pyo.ConcreteModel, data: PathData) -> Non
     model.average_accuracy_definition = pyo.Constraint(
         expr=linear(zip(share, model.choose.values(), strict=True)) == model.average_accuracy
     )
+
+
+def average_time(model: pyo.ConcreteModel, data: PathData) -> Terms:
+    """D = sum over p: w[t(p)] T[p] x[p]."""
+    return [
+        (data.weight[t] * seconds, x)
+        for t, seconds, x in zip(data.task_of, data.seconds, model.choose.values(), strict=True)
+    ]
 
 
 def throughput_definition(model: pyo.ConcreteModel, data: PathData) -> None:

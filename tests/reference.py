@@ -340,6 +340,22 @@ def reference_pool(instance: Instance, limits: bool = True) -> dict[str, list[Re
     return pool
 
 
+def paths_to_keep(
+    instance: Instance, previous: dict[str, tuple[str, ...]], measured_only: bool = False
+) -> dict[str, tuple[str, ...]]:
+    """Return the previous paths that keep the limits of their tasks; memory is nobody's own."""
+    servers = tuple(s.model_copy(update={"memory": None}) for s in instance.servers)
+    pool = reference_pool(instance.model_copy(update={"servers": servers}))
+    return {
+        task: blocks
+        for task, blocks in previous.items()
+        if any(
+            path.blocks == blocks and not (measured_only and path.source == "predicted")
+            for path in pool.get(task, ())
+        )
+    }
+
+
 def log_shape(shape: object, x: Array) -> Array:
     """Return the logarithm of xi or zeta."""
     kind = getattr(shape, "kind")  # noqa: B009 - the kinds share no type
@@ -359,16 +375,21 @@ def solve_reference(
     min_throughput: float | None = None,
     measured_only: bool = False,
     most: int = 20_000,
+    previous: dict[str, tuple[str, ...]] | None = None,
+    max_changes: int | None = None,
 ) -> Reference | None:
     """Return the best assignment, or None where there is none.
 
     Args:
         instance: a small one.
-        objective: ``reward``, ``throughput`` or ``accuracy``.
+        objective: ``reward``, ``throughput`` or ``accuracy``; or ``latency``, which is the least
+            weighted mean of unloaded times with every task (or group) at its (least) demand.
         min_accuracy: floor of the average accuracy.
         min_throughput: floor of the total throughput [inferences/s].
         measured_only: leave out paths whose accuracy is predicted.
         most: combinations that are tried at most.
+        previous: block ids of the path that each task had before.
+        max_changes: most tasks that leave a previous path that is still one of theirs.
 
     Raises:
         ValueError: too many combinations, or an unlimited rate.
@@ -388,11 +409,13 @@ def solve_reference(
     # Rates are those of all tasks of a unit together, so that throughput is their sum.
     demand = size * np.array([tables.demand(unit) for unit in units])
     floor = size * np.array([tables.floor(unit) for unit in units])
+    if objective == "latency":
+        floor = demand
     memory = np.array([np.inf if s.memory is None else s.memory for s in instance.servers])
 
     # Per option: use of every capacity, as its share per inference (I rows), and the rate cap.
     limited = np.isfinite(tables.bandwidth)
-    use, adapters, caps, weighted = [], [], [], []
+    use, adapters, caps, weighted, times = [], [], [], [], []
     total = sum(task.weight for task in instance.tasks)
     for u, unit in enumerate(units):
         costs = [together(unit, list(paths)) for paths in options[u]]
@@ -408,6 +431,7 @@ def solve_reference(
         adapters.append(np.array([held for _, _, held in costs]))
         weights = np.array([task.weight for task in unit]) / total
         weighted.append(np.array([weights @ [p.accuracy for p in ps] for ps in options[u]]))
+        times.append(np.array([weights @ [p.latency for p in ps] for ps in options[u]]))
         with np.errstate(divide="ignore"):
             caps.append(np.minimum(demand[u], (1.0 / use[u]).min(axis=1)))
         if not np.isfinite(caps[u]).all():
@@ -426,9 +450,38 @@ def solve_reference(
         & (floor <= R * (1 + SLACK)).all(axis=1)
         & (np.einsum("nti,t->ni", W, floor) <= 1 + SLACK).all(axis=1)
     )
+    if max_changes is not None:
+        stay = paths_to_keep(instance, previous or {}, measured_only)
+        changes = [
+            np.array(
+                [
+                    sum(
+                        t.id in stay and p.blocks != stay[t.id]
+                        for t, p in zip(unit, ps, strict=True)
+                    )
+                    for ps in options[u]
+                ]
+            )
+            for u, unit in enumerate(units)
+        ]
+        keep &= sum(changes[u][choice[:, u]] for u in every) <= max_changes
     if min_accuracy is not None:
         keep &= average >= min_accuracy * (1 - SLACK)
     choice, average, W, R = choice[keep], average[keep], W[keep], R[keep]
+    if objective == "latency" and len(choice):
+        time = np.asarray(sum(times[u][choice[:, u]] for u in every))
+        n = int(np.argmin(time))
+        found = [p for u in every for p in options[u][choice[n, u]]]
+        tasks = [task for unit in units for task in unit]
+        return Reference(
+            value=float(time[n]),
+            log_value=math.log(time[n]) if time[n] > 0.0 else -math.inf,
+            paths={task.id: path for task, path in zip(tasks, found, strict=True)},
+            rates={t.id: float(d / len(u)) for u, d in zip(units, demand, strict=True) for t in u},
+            throughput=float(demand.sum()),
+            accuracy=float(average[n]),
+            programs=0,
+        )
     R = np.maximum(R, floor)
 
     most_rate = _knapsack_bound(W, R, floor)

@@ -90,6 +90,10 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
+    "transition": (
+        {"core", "errors", "instance", "paths", "result", "solving"},
+        {"pydantic"},
+    ),
     "generate": ({"errors", "files", "instance"}, {"numpy"}),
     "planning": (
         {
@@ -190,6 +194,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "solvers",
             "stopping",
             "text",
+            "transition",
             "wording",
         },
         {"rich", "typer"},
@@ -206,6 +211,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "planning",
             "registry",
             "result",
+            "transition",
         },
         set(),
     ),

@@ -12,7 +12,7 @@ import pytest
 from code_opt.checker import RULES, check
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
-from code_opt.result import LinkResult, Result, ServerResult, TaskResult
+from code_opt.result import AdapterChange, LinkResult, Result, ServerResult, TaskResult
 from tests.instances import dnn
 from tests.test_promises import PROMISE_RULES
 
@@ -267,6 +267,31 @@ def test_no_solution_is_confirmed_with_nothing_in_it(status: str) -> None:
 def test_a_heuristic_reports_no_bound() -> None:
     instance, result = good()
     result.update(status="feasible", method="code", bound=None, gap=None)
+    assert fired(instance, result) == []
+
+
+def as_latency(instance: Data, result: Data) -> None:
+    """Make the good result one of the objective latency: what is served becomes the demand."""
+    for task, row in zip(instance["tasks"], result["tasks"], strict=True):
+        task["demand"] = row["rate"]
+    result.update(objective="latency", latency=0.024, min_throughput=None)
+    result.update(bound=0.024 * (1 - 5e-5), gap=5e-5)  # (2 * 0.025 + 0.011 + 0.035) / 4
+
+
+def test_a_latency_is_bounded_from_below() -> None:
+    instance, result = good()
+    as_latency(instance, result)
+    assert fired(instance, result) == []
+    result.update(bound=0.0, gap=1.0, status="feasible")
+    assert fired(instance, result) == []
+
+
+def test_work_on_own_servers_is_confirmed() -> None:
+    instance, result = good()
+    for row, share in zip(result["tasks"], (2 / 15, 1.0, 20 / 27, 1.0), strict=True):
+        row["own_work"] = share
+    # 10 * 2 + 42 * 11 + 20 * 20 + 8 * 45 of 622 + 880 + 10
+    result["own_work"] = 1242 / 1512
     assert fired(instance, result) == []
 
 
@@ -577,6 +602,37 @@ def link_above_its_bandwidth(instance: Data, result: Data) -> None:
     set_rate(result, "cross", 101.0)  # 505 > 500 bytes/s
 
 
+reported("own-work", 0.5, "tasks", 0, "own_work")
+reported("own-work", 0.0, "tasks", 1, "own_work")
+reported("all-own-work", 0.8, "own_work")
+reported("average-latency", 0.03, "latency")
+
+
+@breaks("average-latency")
+def latency_is_missing(instance: Data, result: Data) -> None:
+    as_latency(instance, result)
+    result["latency"] = None
+
+
+@breaks("asked-demand")
+def latency_below_the_demand(instance: Data, result: Data) -> None:
+    as_latency(instance, result)
+    instance["tasks"][2]["demand"] = 21.0
+
+
+@breaks("bound")
+def bound_above_the_latency(instance: Data, result: Data) -> None:
+    as_latency(instance, result)
+    result.update(bound=0.0241, gap=0.0)
+
+
+@breaks("gap")
+def gap_of_a_latency_as_of_a_reward(instance: Data, result: Data) -> None:
+    as_latency(instance, result)
+    bound = result["bound"] = 0.0239
+    result.update(gap=0.024 / bound - 1.0, status="feasible")
+
+
 @breaks("bound-and-gap")
 def bound_is_missing(instance: Data, result: Data) -> None:
     result.update(status="feasible", bound=None)
@@ -600,6 +656,87 @@ def optimal_with_a_wide_gap(instance: Data, result: Data) -> None:
 @breaks("optimal-gap")
 def optimal_above_the_default_gap(instance: Data, result: Data) -> None:
     result.update(bound=44.1045 * 1.001, gap=0.001, gap_tolerance=None)
+
+
+def since(result: Data) -> None:
+    """Let everybody but ``cross`` have kept the path of a previous result."""
+    for row in result["tasks"]:
+        row.update(previous=row["path"], change="kept")
+    result["tasks"][0].update(previous=("A0", "A1", "A2"), change="changed")
+    common = {"action": "load", "adapter": "cross"}
+    result.update(
+        changes=1,
+        max_changes=1,
+        adapters=(
+            AdapterChange(server="b", source="B1", target="output", bytes=80.0, **common),
+            AdapterChange(server="c", source="A0", target="B1", bytes=40.0, **common),
+        ),
+    )
+
+
+def test_changes_worked_by_hand_are_confirmed() -> None:
+    instance, result = good()
+    since(result)
+    assert fired(instance, result) == []
+
+
+def test_a_previous_path_that_cannot_be_kept_is_forced() -> None:
+    instance, result = good()
+    since(result)
+    result["tasks"][0].update(previous=("A0", "B2"), change="forced")
+    result.update(changes=0, max_changes=0)
+    assert fired(instance, result) == []
+    result["tasks"][0].update(change="changed")
+    assert fired(instance, result) == ["changes", "changes", "max-changes"]
+    # Its latency alone: 2 + 4 + 6 FLOP of 1000 a second.
+    instance, result = good()
+    since(result)
+    assert fired(instance, result) == []
+    instance["tasks"][0]["max_latency"] = 0.0119
+    assert fired(instance, result).count("changes") == 1
+
+
+@breaks("changes")
+def change_without_a_previous_result(instance: Data, result: Data) -> None:
+    result["tasks"][0]["change"] = "new"
+
+
+@breaks("changes")
+def change_called_otherwise(instance: Data, result: Data) -> None:
+    since(result)
+    result["tasks"][1]["change"] = "forced"
+
+
+@breaks("changes")
+def changes_counted_otherwise(instance: Data, result: Data) -> None:
+    since(result)
+    result["changes"] = 0
+
+
+@breaks("max-changes")
+def too_many_changes(instance: Data, result: Data) -> None:
+    since(result)
+    result["max_changes"] = 0
+
+
+@breaks("adapters")
+def adapter_is_missing(instance: Data, result: Data) -> None:
+    since(result)
+    result["adapters"] = result["adapters"][1:]
+
+
+@breaks("adapters")
+def adapter_of_another_size(instance: Data, result: Data) -> None:
+    since(result)
+    first, *others = result["adapters"]
+    result["adapters"] = (first.model_copy(update={"bytes": 81.0}), *others)
+
+
+@breaks("adapters")
+def adapter_that_nobody_used(instance: Data, result: Data) -> None:
+    since(result)
+    first = result["adapters"][0]
+    result["adapters"] += (first.model_copy(update={"action": "drop"}),)
 
 
 def test_every_rule_is_broken() -> None:

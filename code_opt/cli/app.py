@@ -16,6 +16,7 @@ import typer
 
 import code_opt
 from code_opt.cli.check import check
+from code_opt.cli.diff import diff
 from code_opt.cli.evaluate import evaluate
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.export import export
@@ -25,8 +26,10 @@ from code_opt.cli.import_solution import import_solution
 from code_opt.cli.plan import plan
 from code_opt.cli.profile import profile
 from code_opt.cli.report import report
+from code_opt.cli.rerate import rerate
 from code_opt.cli.solve import solve
 from code_opt.cli.terminal import PROGRAM, guarded, leave, prepared_shell, wants_no_style
+from code_opt.cli.time import time
 from code_opt.cli.validate import validate
 from code_opt.errors import InputError
 
@@ -38,12 +41,15 @@ COMMANDS = (
     validate,
     check,
     profile,
+    time,
     evaluate,
     report,
     export,
     import_solution,
     generate,
     plan,
+    rerate,
+    diff,
 )
 """In the order of the help."""
 

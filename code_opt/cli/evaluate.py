@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,7 +12,14 @@ import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.loading import load_result
-from code_opt.cli.options import MAX_SEED, MAX_THREADS, DataFolder, Device, InstanceArgument
+from code_opt.cli.options import (
+    MAX_SEED,
+    MAX_THREADS,
+    AllowCode,
+    DataFolder,
+    Device,
+    InstanceArgument,
+)
 from code_opt.cli.terminal import Console
 from code_opt.files import file_stem
 
@@ -28,8 +35,17 @@ class Dtype(StrEnum):
 class Arrivals(StrEnum):
     """How inferences arrive."""
 
+    AUTO = "auto"
     CONSTANT = "constant"
     POISSON = "poisson"
+
+
+class Pace(StrEnum):
+    """Whose pace the edge keeps."""
+
+    AUTO = "auto"
+    INSTANCE = "instance"
+    DEVICE = "device"
 
 
 class Feed(StrEnum):
@@ -38,6 +54,18 @@ class Feed(StrEnum):
     RATES = "rates"
     SATURATED = "saturated"
     OVERLOADED = "overloaded"
+
+
+_PACES: dict[Pace, Literal["instance", "device"] | None] = {
+    Pace.AUTO: None,
+    Pace.INSTANCE: "instance",
+    Pace.DEVICE: "device",
+}
+_ARRIVALS: dict[Arrivals, Literal["constant", "poisson"] | None] = {
+    Arrivals.AUTO: None,
+    Arrivals.CONSTANT: "constant",
+    Arrivals.POISSON: "poisson",
+}
 
 
 def evaluate(
@@ -54,9 +82,20 @@ def evaluate(
     dtype: Annotated[
         Dtype, typer.Option(help="Of weights and activations in the timing on the device.")
     ] = Dtype.FLOAT32,
+    pace: Annotated[
+        Pace,
+        typer.Option(
+            help="Of the edge's servers: the instance's, or what this device can do. auto: the "
+            "device's where the instance holds its measured times."
+        ),
+    ] = Pace.AUTO,
     arrivals: Annotated[
-        Arrivals, typer.Option(help="How inferences arrive at the edge.")
-    ] = Arrivals.CONSTANT,
+        Arrivals,
+        typer.Option(
+            help="How inferences arrive at the edge. auto: poisson where a task has a latency "
+            "limit, else constant."
+        ),
+    ] = Arrivals.AUTO,
     feed: Annotated[
         list[Feed] | None,
         typer.Option(help="How the edge is fed; may be repeated. Default: all three."),
@@ -83,14 +122,7 @@ def evaluate(
     threads: Annotated[
         int, typer.Option(min=1, max=MAX_THREADS, help="Threads of torch per process.")
     ] = 1,
-    allow_code: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODULE",
-            help="Let the bundle call factories of this module to build its networks; may be "
-            "repeated.",
-        ),
-    ] = None,
+    allow_code: AllowCode = None,
 ) -> ExitStatus:
     """Run results for real and check what they promise: throughput, latency, accuracy.
 
@@ -122,7 +154,8 @@ def evaluate(
         dtype=dtype.value,
         batch=batch,
         seconds=seconds,
-        arrivals=arrivals.value,
+        pace=_PACES[pace],
+        arrivals=_ARRIVALS[arrivals],
         feeds=() if no_edge else asked,
         fine_tune=fine_tune,
         threads=threads,

@@ -29,6 +29,12 @@ _FEEDS = {
 }
 
 
+_PACES = {
+    "instance": "The edge in the model's units, executed",
+    "device": "The edge at this device's own pace",
+}
+
+
 def show_evaluation(evaluation: Evaluation, options: Options, console: Console) -> None:
     """Print everything that was measured, and what it means."""
     found = evaluation.results
@@ -39,11 +45,15 @@ def show_evaluation(evaluation: Evaluation, options: Options, console: Console) 
         console.print(Text("\nAccuracy of every path on its whole test split (Wilson, 95 %)\n"))
         console.print(_accuracies(found, console))
     if any(one.flows for one in found):
-        console.print(Text("\nThe edge, executed: inferences per second\n"))
+        paces = {flow.pace for one in found for flow in one.flows}
+        console.print(Text(f"\n{_PACES[max(paces)]}: inferences per second\n"))
         console.print(_flows(found, console))
         console.print(Text("\nAt the rates of the result: latency of tasks, load of servers\n"))
         console.print(_latencies(found, console))
         console.print()
+        if any(task.latency_verdict for one in found if one.flow for task in one.flow.tasks):
+            console.print(_percentiles(found, console))
+            console.print()
         console.print(_servers(found, console))
     if any(one.device is not None for one in found):
         console.print(
@@ -137,7 +147,9 @@ def _flows(found: Sequence[Evaluated], console: Console) -> Table:
 def _steady(flow: Flow) -> str:
     """Say whether a flow was steady; one that is asked for too much should not be."""
     if flow.is_void:
-        return "void (this machine lagged)"
+        return "void (others ran)" if flow.pace == "device" else "void (this machine lagged)"
+    if flow.pace == "device" and flow.feed == "saturated":
+        return "–"
     if flow.feed == "overloaded":
         return "yes, but too much was asked" if flow.steady else "no, as wanted"
     return "yes" if flow.steady else "no"
@@ -163,6 +175,35 @@ def _latencies(found: Sequence[Evaluated], console: Console) -> Table:
                     )
                 ),
             )
+    return table
+
+
+def _percentiles(found: Sequence[Evaluated], console: Console) -> Table:
+    """Return what was promised of percentiles beside what was measured."""
+    table = _table(
+        console,
+        ["result", "task"],
+        ["per-\ncentile", "limit", "promised", "measured", "95 %"],
+    )
+    table.add_column(Text("verdict"))
+    span = Glyphs.of(console).span
+
+    def time(value: float | None) -> str:
+        return "–" if value is None or not math.isfinite(value) else duration(value)
+
+    for one in found:
+        for task in () if one.flow is None else one.flow.tasks:
+            if task.latency_percentile is not None:
+                table.add_row(
+                    plain(one.name),
+                    plain(task.task),
+                    f"{100.0 * task.latency_percentile:g}",
+                    time(task.latency_limit),
+                    time(task.latency_promised),
+                    time(task.latency_measured),
+                    f"{time(task.latency_low)}{span}{time(task.latency_high)}",
+                    task.latency_verdict,
+                )
     return table
 
 

@@ -8,10 +8,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "code-opt solve edge.yaml -m exact -m lns --min-accuracy 0.8 --out results",
         "code-opt solve edge.yaml -m exact --set reward.accuracy.exponent=4 --json",
         "code-opt solve instances/ --time-limit 60 --out results",
+        "code-opt solve edge.yaml -m exact --previous results/edge.exact.json --max-changes 3",
     ),
     "validate": ("code-opt validate data/digits",),
     "check": ("code-opt check results/edge.exact.json edge.yaml",),
     "profile": ("code-opt profile data/digits/config.yaml --out profiled",),
+    "time": ("code-opt time data/digits --out timed --batch 1 --batch 8",),
     "evaluate": ("code-opt evaluate data/digits results/digits.exact.json --seconds 3",),
     "report": (
         "code-opt report results/*.json --instance edge.yaml --out report.html --plots figures",
@@ -19,6 +21,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "export": ("code-opt export data/digits --to model.mps",),
     "import-solution": ("code-opt import-solution data/digits model.sol --out imported.json",),
     "generate": ("code-opt generate --services 20 --seed 1 --out edge.json",),
+    "rerate": ("code-opt rerate results/edge.exact.json edge-today.yaml --out rerated.json",),
+    "diff": ("code-opt diff results/edge.exact.json today/edge.exact.json edge-today.yaml",),
     "plan": (
         "code-opt plan data/four-sites-csv --growth 1,1.5,2 --max-loss 0,2 --out plans",
         "code-opt plan data/digits --front",

@@ -63,6 +63,7 @@ def import_solution(
         print_line(
             console,
             f"\nThe solver's own {result.objective}: {number(found.value)}. If it is the optimum "
-            "of the exported model, no assignment has more (within its tolerances).",
+            "of the exported model, no assignment has "
+            f"{'less' if result.objective == 'latency' else 'more'} (within its tolerances).",
         )
     return ExitStatus.DONE

@@ -21,11 +21,12 @@ MAX_THREADS = 1024
 
 
 class Objective(StrEnum):
-    """What is maximised."""
+    """What is maximised, or, of a latency, minimised."""
 
     REWARD = "reward"
     THROUGHPUT = "throughput"
     ACCURACY = "accuracy"
+    LATENCY = "latency"
 
 
 class Formulation(StrEnum):
@@ -93,11 +94,37 @@ Changes = Annotated[
         "tasks\\[ID].floor=2 (ID, an index, or * for all); may be repeated.",
     ),
 ]
+PreviousResult = Annotated[
+    Path | None,
+    typer.Option(
+        "--previous",
+        metavar="RESULT",
+        help="Result of before: start from its paths, and tell what changes.",
+    ),
+]
+MaxChanges = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="K",
+        help="Most tasks that leave the path of --previous; those that have to, and new ones, do "
+        "not count.",
+    ),
+]
 DataFolder = Annotated[
     Path,
     typer.Option(metavar="FOLDER", envvar="CODE_OPT_DATA", help="Folder that holds the data sets."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+AllowCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE",
+        help="Let the bundle call factories of this module to build its networks; may be repeated.",
+    ),
+]
+"""Option ``--allow-code``."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +134,9 @@ class ModelOptions:
     formulation: Annotated[
         MixedIntegerFormulation, typer.Option(help="Formulation of the model.")
     ] = MixedIntegerFormulation.PATH
-    objective: Annotated[Objective, typer.Option(help="What it maximises.")] = Objective.REWARD
+    objective: Annotated[
+        Objective, typer.Option(help="What it maximises (latency: minimises, at the demands).")
+    ] = Objective.REWARD
     min_accuracy: AccuracyFloor = None
     min_throughput: ThroughputFloor = None
     max_utilization: MaxUtilization = None

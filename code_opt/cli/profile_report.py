@@ -18,9 +18,10 @@ from rich.text import Text
 
 from code_opt.cli.tables import plain_table
 from code_opt.cli.text import plain
-from code_opt.profiling.times import WIDEST
+from code_opt.profiling.times import WIDEST, unsteady
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from code_opt.cli.terminal import Console
     from code_opt.profiling.pipeline import Profile
+    from code_opt.profiling.retiming import Times
 
 _FEW = 3
 """Unsteady times that are named."""
@@ -140,17 +142,34 @@ def show_profile(profile: Profile, console: Console, out: Path) -> None:
                 f"repaired {search.optimism:.0%} of the losses predicted for paths not trained."
             )
         )
-    if profile.unsteady:
-        more = len(profile.unsteady) - _FEW
-        names = ", ".join(map(plain, profile.unsteady[:_FEW]))
+    _show_unsteady(profile.unsteady, console)
+    console.print(Text(f"Written: {plain(out)}: instance.json, bundle/, tables/, about.json"))
+    console.print(Text(f"Next: code-opt solve {plain(out)}"))
+
+
+def show_times(times: Times, console: Console, out: Path) -> None:
+    """Print the device times of parts, and where the instance lies."""
+    sizes = sorted({batch for found in times.values() for batch in found})
+    table = _table(console, ["block or adapter"], [f"batch {batch} [ms]" for batch in sizes])
+    for name, found in times.items():
+        table.add_row(plain(name), *(f"{1000.0 * found[batch].median:.4g}" for batch in sizes))
+    console.print(table)
+    console.print()
+    _show_unsteady(unsteady(times), console)
+    console.print(Text(f"Written: {plain(out)}: instance.json, bundle/"))
+    console.print(Text(f"Next: code-opt solve {plain(out)}"))
+
+
+def _show_unsteady(names: Sequence[str], console: Console) -> None:
+    if names:
+        more = len(names) - _FEW
         console.print(
             Text(
-                f"Times spread by more than {WIDEST:.0%} (something else ran?): {names}"
+                f"Times spread by more than {WIDEST:.0%} (something else ran?): "
+                + ", ".join(map(plain, names[:_FEW]))
                 + (f" and {more} more." if more > 0 else ".")
             )
         )
-    console.print(Text(f"Written: {plain(out)}: instance.json, bundle/, tables/, about.json"))
-    console.print(Text(f"Next: code-opt solve {plain(out)}"))
 
 
 def _table(console: Console, words: list[str], figures: list[str]) -> Table:

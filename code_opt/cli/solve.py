@@ -12,7 +12,7 @@ import code_opt
 from code_opt.cli.batch import is_batch, solve_batch, tell_left_out
 from code_opt.cli.exits import ExitStatus, status_of
 from code_opt.cli.folders import make_folder
-from code_opt.cli.loading import load_changed
+from code_opt.cli.loading import load_changed, load_result
 from code_opt.cli.methods import (
     ALL,
     OWN,
@@ -27,9 +27,11 @@ from code_opt.cli.options import (
     Changes,
     Formulation,
     LatencyPercentile,
+    MaxChanges,
     MaxUtilization,
     MeasuredOnly,
     Objective,
+    PreviousResult,
     ThroughputFloor,
 )
 from code_opt.cli.progress import ProgressReport
@@ -73,12 +75,17 @@ def solve(
         Formulation,
         typer.Option(help="Formulation of the exact method; auto takes path or colgen by size."),
     ] = Formulation.AUTO,
-    objective: Annotated[Objective, typer.Option(help="What to maximise.")] = Objective.REWARD,
+    objective: Annotated[
+        Objective,
+        typer.Option(help="What to maximise; latency: to minimise, every task at its demand."),
+    ] = Objective.REWARD,
     min_accuracy: AccuracyFloor = None,
     min_throughput: ThroughputFloor = None,
     latency_percentile: LatencyPercentile = None,
     max_utilization: MaxUtilization = None,
     measured_only: MeasuredOnly = False,
+    previous: PreviousResult = None,
+    max_changes: MaxChanges = None,
     changes: Changes = None,
     solver: Annotated[
         str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
@@ -137,10 +144,13 @@ def solve(
     }
     if measured_only:
         options["measured_only"] = True
+    if max_changes is not None and previous is None:
+        raise InputError("--max-changes: needs --previous, the result to count changes from")
     if executor is not None or is_batch(instance_paths):
-        if solver_log or changes:
-            name = "--solver-log" if solver_log else "--set"
-            raise InputError(f"{name}: for one instance only")
+        alone = {"--solver-log": solver_log, "--set": changes, "--previous": previous}
+        for name, value in alone.items():
+            if value:
+                raise InputError(f"{name}: for one instance only")
         if out is not None:
             make_folder(out)
         methods = methods_to_run(method or [])
@@ -150,6 +160,9 @@ def solve(
         make_folder(out)
     instance = load_changed(instance_path, changes)
     tell_left_out(instance_path)
+    if previous is not None:
+        options |= {"previous": load_result(previous, "solve INSTANCE --previous RESULT")}
+        options |= {"max_changes": max_changes}
     methods = methods_to_run(method or [])
     with stop_on_signal(STOPPING) as stopped_by:
         results = _solve_by_each(instance, methods, options, solver_log)
@@ -205,16 +218,18 @@ def _solver_options(texts: Sequence[str]) -> dict[str, str]:
 
 def _show(results: Sequence[Result], instance: Instance) -> None:
     from code_opt.cli.tables import (
+        adapter_table,
         link_table,
         methods_table,
         promise_table,
         server_table,
         task_table,
     )
-    from code_opt.wording import chosen, reading
+    from code_opt.wording import changes_in_words, chosen, reading
 
     console = Console(highlight=False)
-    asked = f"highest {results[0].objective}"
+    objective = results[0].objective
+    asked = f"{'lowest' if objective == 'latency' else 'highest'} {objective}"
     if results[0].min_accuracy is not None:
         asked += f", average accuracy at least {results[0].min_accuracy:g}"
     if results[0].min_throughput is not None:
@@ -225,6 +240,8 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
         asked += f", utilization at most {percent(results[0].max_utilization)}"
     if results[0].measured_only:
         asked += ", known accuracies only"
+    if results[0].max_changes is not None:
+        asked += f", at most {results[0].max_changes} changes of paths"
     print_line(console, f"{plain(instance.name or 'instance')}: {asked}\n")
     console.print(methods_table(results, console))
     console.print()
@@ -242,6 +259,11 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
     print_line(console, f"{title}\n")
     console.print(task_table(detailed, instance, console))
     console.print()
+    if detailed.changes is not None:
+        print_line(console, f"{changes_in_words(detailed)}\n")
+    if detailed.adapters:
+        console.print(adapter_table(detailed.adapters, console))
+        console.print()
     promises = promise_table(detailed, instance, console)
     if promises is not None:
         print_line(console, "Latency under load\n")

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from code_opt.batch import Outcome
     from code_opt.instance.model import Instance
-    from code_opt.result import Result
+    from code_opt.result import AdapterChange, Result
+    from code_opt.transition import Difference
 
 STATUS_STYLE = {"optimal": "green", "feasible": "", "infeasible": "red", "unknown": "yellow"}
 NARROW = 94
@@ -56,21 +57,25 @@ def methods_table(results: Sequence[Result], console: Console) -> Table:
     table = plain_table(console)
     _words(table, "method")
     _words(table, "status")
-    _figures(table, "reward", "gap\n[%]", "through-\nput [1/s]")
+    is_time = any(result.objective == "latency" for result in results)
+    # Throughput says nothing where every task is served at its demand.
+    columns = ("latency", "gap\n[%]") if is_time else ("reward", "gap\n[%]", "through-\nput [1/s]")
+    _figures(table, *columns)
     if local is not None:
         _figures(table, "vs local\n[%]")
     _figures(table, "accu-\nracy")
     if local is not None:
         _figures(table, "vs local\n[points]")
     _figures(table, "time\n[s]")
-    best = max((r.value for r in results if r.value is not None), default=None)
+    best = max((r.merit for r in results if r.merit is not None), default=None)
     for result in results:
-        cells = [
-            _figure(result.reward),
-            _gap(result.gap),
-            _figure(result.throughput),
-        ]
-        if local is not None:
+        if is_time:
+            cells = [_duration(result.latency), _gap(result.gap)]
+        else:
+            cells = [_figure(result.reward), _gap(result.gap), _figure(result.throughput)]
+        if local is not None and is_time:
+            cells.append(_relative(result.latency, local.latency))
+        elif local is not None:
             cells.append(_relative(result.throughput, local.throughput))
         cells.append("–" if result.accuracy is None else f"{result.accuracy:.4f}")
         if local is not None:
@@ -78,8 +83,8 @@ def methods_table(results: Sequence[Result], console: Console) -> Table:
         cells.append(seconds(result.seconds))
         is_best = (
             best is not None
-            and result.value is not None
-            and result.value >= best - TOLERANCE * abs(best)
+            and result.merit is not None
+            and result.merit >= best - TOLERANCE * abs(best)
         )
         table.add_row(
             Text(plain(result.method)),
@@ -91,7 +96,7 @@ def methods_table(results: Sequence[Result], console: Console) -> Table:
 
 
 def task_table(result: Result, instance: Instance, console: Console) -> Table:
-    """Return path, rate, accuracy and latency of every task."""
+    """Return path, rate, accuracy, latency and work on the own server of every task."""
     glyphs = Glyphs.of(console)
     paths = PathText(instance, glyphs)
     table = plain_table(console)
@@ -100,7 +105,10 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
     has_intervals = any(row.accuracy_interval for row in result.tasks)
     _figures(table, "rate\n[1/s]", "accuracy", *(["95 %"] if has_intervals else []))
     _words(table, "source")
-    _figures(table, "latency")
+    has_work = any(row.own_work is not None for row in result.tasks)
+    _figures(table, "latency", *(["own\nwork"] if has_work else []))
+    if result.changes is not None:
+        _words(table, "change")
     for row in result.tasks:
         table.add_row(
             Text(plain(row.task)),
@@ -110,6 +118,54 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
             *([Text(interval_text(row.accuracy_interval))] if has_intervals else []),
             Text(row.accuracy_source, style="yellow" if row.accuracy_source == "predicted" else ""),
             Text(duration(row.latency)),
+            *([Text(*_dashes([_share(row.own_work)], console))] if has_work else []),
+            *([Text(row.change or "")] if result.changes is not None else []),
+        )
+    return table
+
+
+def adapter_table(adapters: Sequence[AdapterChange], console: Console) -> Table:
+    """Return the adapters that servers have to load and may drop."""
+    arrow = " → " if console.encoding.lower().startswith("utf") else " -> "
+    table = plain_table(console)
+    _words(table, "server")
+    _words(table, "do")
+    _words(table, "adapter", wrap=True)
+    _words(table, "of", wrap=True)
+    _figures(table, "size\n[bytes]")
+    for row in adapters:
+        cells = [row.server, row.action, row.source + arrow + row.target, row.adapter]
+        table.add_row(*(Text(plain(cell)) for cell in cells), Text(si(row.bytes)))
+    return table
+
+
+def difference_table(difference: Difference, instance: Instance, console: Console) -> Table:
+    """Return old and new path, rate and accuracy of every task."""
+    paths = PathText(instance, Glyphs.of(console))
+    known = {task.id for task in instance.tasks}
+    table = plain_table(console)
+    _words(table, "task", wrap=True)
+    _words(table, "change")
+    _words(table, "path before", wrap=True)
+    _words(table, "path now", wrap=True)
+    _figures(table, "rate\n[1/s]", "now", "accu-\nracy", "now")
+
+    def path(task: str, blocks: tuple[str, ...] | None, is_same: bool) -> Text:
+        if blocks is None or is_same:
+            return Text(*_dashes(["–"], console)) if blocks is None else Text("the same")
+        return paths(task, blocks) if task in known else Text(plain(" > ".join(blocks)))
+
+    for row in difference.tasks:
+        rates = [_figure(row.old_rate), _figure(row.new_rate)]
+        accuracies = [
+            "–" if a is None else f"{a:.4f}" for a in (row.old_accuracy, row.new_accuracy)
+        ]
+        table.add_row(
+            Text(plain(row.task)),
+            Text(row.change or "gone"),
+            path(row.task, row.old_path, False),
+            path(row.task, row.new_path, row.change == "kept"),
+            *(Text(cell) for cell in _dashes([*rates, *accuracies], console)),
         )
     return table
 
@@ -193,14 +249,18 @@ def batch_table(outcomes: Sequence[Outcome], console: Console) -> Table:
     _words(table, "instance", wrap=True)
     _words(table, "method")
     _words(table, "status")
-    _figures(table, "reward", "gap\n[%]", "through-\nput [1/s]", "accu-\nracy", "time\n[s]")
+    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    is_time = any(result.objective == "latency" for result in results)
+    _figures(table, "latency" if is_time else "reward", "gap\n[%]")
+    _figures(table, "through-\nput [1/s]", "accu-\nracy", "time\n[s]")
     for outcome in outcomes:
         result = outcome.result
         status = outcome.fault if result is None else result.status
         cells = ["–"] * 5
         if result is not None:
             accuracy = "–" if result.accuracy is None else f"{result.accuracy:.4f}"
-            cells = [_figure(result.reward), _gap(result.gap), _figure(result.throughput)]
+            value = _duration(result.latency) if is_time else _figure(result.reward)
+            cells = [value, _gap(result.gap), _figure(result.throughput)]
             cells += [accuracy, seconds(result.seconds)]
         table.add_row(
             Text(plain(outcome.job.source.label)),
@@ -306,6 +366,14 @@ def _figures(table: Table, *headings: str) -> None:
 
 def _figure(value: float | None) -> str:
     return "–" if value is None else number(value)
+
+
+def _duration(value: float | None) -> str:
+    return "–" if value is None else duration(value)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else percent(value)
 
 
 def _gap(value: float | None) -> str:

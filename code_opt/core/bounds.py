@@ -30,7 +30,8 @@ def simple_bound(pool: PathPool, settings: Settings) -> float:
     """Return a bound on the objective (a reward: its logarithm) of every assignment of a pool."""
     accuracy = sum(float(paths.max(initial=0.0)) for paths in _accuracies(pool))
     throughput = sum(float(task.most_rate.max(initial=0.0)) for task in pool.tasks)
-    return float(_values(pool, settings, np.array([accuracy]), np.array([throughput]))[0])
+    speed = sum(float(paths.max()) for paths in _speeds(pool) if len(paths))
+    return float(_values(pool, settings, *np.array([[accuracy], [throughput], [speed]]))[0])
 
 
 def bound_of_graphs(pool: PathPool, settings: Settings) -> float:
@@ -40,7 +41,12 @@ def bound_of_graphs(pool: PathPool, settings: Settings) -> float:
         for weight, task in zip(pool.weights.tolist(), pool.tasks, strict=True)
     )
     throughput = sum(map(largest_rate, pool.tasks))
-    return float(_values(pool, settings, np.array([accuracy]), np.array([throughput]))[0])
+    speed = -sum(
+        weight * float(task.graph.to_output(task.graph.seconds)[0])
+        for weight, task in zip(pool.weights.tolist(), pool.tasks, strict=True)
+        if not task.graph.is_empty
+    )
+    return float(_values(pool, settings, *np.array([[accuracy], [throughput], [speed]]))[0])
 
 
 def competitive(pool: PathPool, settings: Settings, best: Solution | None) -> PathPool:
@@ -57,16 +63,17 @@ def competitive(pool: PathPool, settings: Settings, best: Solution | None) -> Pa
         own = [
             task.paths.numbers[path.arcs] for task, path in zip(pool.tasks, best.paths, strict=True)
         ]
-    accuracy, rate = _accuracies(pool), [task.most_rate for task in pool.tasks]
+    parts = _accuracies(pool), [task.most_rate for task in pool.tasks], _speeds(pool)
     while all(k.any() for k in keep):
-        beside_a = _beside([float(a[k].max()) for a, k in zip(accuracy, keep, strict=True)])
-        beside_r = _beside([float(r[k].max()) for r, k in zip(rate, keep, strict=True)])
+        beside = [
+            _beside([float(x[k].max()) for x, k in zip(part, keep, strict=True)]) for part in parts
+        ]
         gone = 0
         for t, stays in enumerate(keep):
-            totals = accuracy[t] + beside_a[t], rate[t] + beside_r[t]
+            totals = [part[t] + others[t] for part, others in zip(parts, beside, strict=True)]
             good = _values(pool, settings, *totals) >= least
             for total, floor in zip(
-                totals, (settings.min_accuracy, settings.min_throughput), strict=True
+                totals, (settings.min_accuracy, settings.min_throughput), strict=False
             ):
                 good &= total >= (floor or 0.0) * (1.0 - _FLOOR_MARGIN)
             if own[t] >= 0:
@@ -115,14 +122,25 @@ def _accuracies(pool: PathPool) -> list[FloatArray]:
     ]
 
 
+def _speeds(pool: PathPool) -> list[FloatArray]:
+    """Return minus w[t] T[p] of every task [s]: the more, the better."""
+    return [
+        -weight * task.paths.seconds
+        for weight, task in zip(pool.weights.tolist(), pool.tasks, strict=True)
+    ]
+
+
 def _values(
-    pool: PathPool, settings: Settings, accuracy: FloatArray, throughput: FloatArray
+    pool: PathPool,
+    settings: Settings,
+    accuracy: FloatArray,
+    throughput: FloatArray,
+    speed: FloatArray,
 ) -> FloatArray:
-    """Return the objective at totals, shape (n,)."""
-    if settings.objective == "throughput":
-        return throughput
-    if settings.objective == "accuracy":
-        return accuracy
+    """Return the objective at totals, the last one being minus D, shape (n,)."""
+    if settings.objective != "reward":
+        of = {"throughput": throughput, "accuracy": accuracy, "latency": speed}
+        return of[settings.objective]
     reward = pool.instance.reward
     return log_value(reward.accuracy, accuracy) + log_value(reward.throughput, throughput)
 

@@ -57,6 +57,8 @@ class ColumnTable:
         """Largest throughput of any column [inferences/s]."""
         self.accuracy = np.concatenate([task.accuracy for task in tasks])
         """w[t] A[p], of a joint path the sum over its tasks, shape (P,)."""
+        self.time = np.concatenate([task.time for task in tasks])
+        """w[t] T[p] [s], of a joint path the sum over its tasks, shape (P,)."""
         width = max(1, *(len(task.resources) for task in tasks))
         # The k-th row holds the k-th resource of the column's task: few columns are gathered
         # from these faster than from a general sparse matrix. Padding is 0 of resource 0.
@@ -116,6 +118,11 @@ class ColumnTable:
     def mean_accuracy(self) -> FloatArray:
         """A[p] of each column, of a joint path the weighted mean of its tasks, shape (P,)."""
         return np.concatenate([task.mean_accuracy for task in self.joint_tasks])
+
+    @cached_property
+    def mean_time(self) -> FloatArray:
+        """T[p] of each column [s], of a joint path the weighted mean of its tasks, shape (P,)."""
+        return np.concatenate([task.mean_time for task in self.joint_tasks])
 
     @cached_property
     def need(self) -> csr_array:
@@ -338,6 +345,8 @@ class Relaxation:
         """Return the profit of each column at its floor rate, and how much more it has at R."""
         table = self.table
         low = duals.accuracy * self.accuracy - table.need @ duals.resource
+        if duals.time:
+            low -= duals.time * table.time
         more = duals.throughput * table.extra - table.spare @ duals.resource
         if len(duals.cut):
             on_path, on_extra, _ = self.cut_matrices

@@ -11,7 +11,7 @@ from code_opt.core.allocation import Allocation, RateAllocator
 from code_opt.core.objective import CAPACITY_SLACK, ObjectiveFunction, refuse_huge_reward
 from code_opt.core.promises import Promises
 from code_opt.core.settings import Settings
-from code_opt.paths import PathPool, TaskPaths
+from code_opt.paths import PathPool, TaskGraph, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import ADMISSION_TOLERANCE, is_accurate
 
@@ -52,9 +52,13 @@ def path_in_pool(task: TaskPaths, number: int) -> ChosenPath:
 
 def path_of(task: TaskPaths, arcs: tuple[int, ...]) -> ChosenPath:
     """Return a path of a task's graph, which need not be in the pool."""
-    graph, steps = task.graph, list(arcs)
-    known = graph.known
-    predicted = min(1.0, task.task.accuracy - float(graph.drop[steps].sum()))
+    return path_on(task.graph, arcs)
+
+
+def path_on(graph: TaskGraph, arcs: tuple[int, ...]) -> ChosenPath:
+    """Return a path of a graph."""
+    steps, known = list(arcs), graph.known
+    predicted = min(1.0, graph.task.accuracy - float(graph.drop[steps].sum()))
     return ChosenPath(
         arcs=arcs,
         predicted=predicted,
@@ -67,13 +71,18 @@ def path_of(task: TaskPaths, arcs: tuple[int, ...]) -> ChosenPath:
 
 def is_admissible(task: TaskPaths, path: ChosenPath) -> bool:
     """Tell whether a path of a task's graph keeps the task's own limits, as the pool does."""
-    graph, steps, limit = task.graph, list(path.arcs), task.task.max_latency
+    return keeps_limits(task.graph, path)
+
+
+def keeps_limits(graph: TaskGraph, path: ChosenPath) -> bool:
+    """Tell whether a path of a graph keeps the limits of the graph's task."""
+    steps, limit = list(path.arcs), graph.task.max_latency
     if limit is not None and path.seconds > limit * (1.0 + ADMISSION_TOLERANCE):
         return False
-    size = task.task.accuracy + float(np.abs(graph.drop[steps]).sum())
+    size = graph.task.accuracy + float(np.abs(graph.drop[steps]).sum())
     accuracy = path.accuracy if path.is_measured else path.predicted
     size = 0.0 if path.is_measured else size
-    return bool(is_accurate(np.array(accuracy), np.array(size), task.task.min_accuracy))
+    return bool(is_accurate(np.array(accuracy), np.array(size), graph.task.min_accuracy))
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,10 @@ class Solution:
     allocation: Allocation
     accuracy: float
     """Average accuracy A."""
+    time: float
+    """Average time D [s], see :meth:`Evaluator.average_time`."""
     value: float
-    """Of the objective: the logarithm of the reward, or the throughput or accuracy itself."""
+    """Of the objective, see :class:`code_opt.core.objective.ObjectiveFunction`."""
 
     @property
     def throughput(self) -> float:
@@ -140,6 +151,10 @@ class Evaluator:
         """Return A of an assignment."""
         return float(self.pool.weights @ np.array([p.accuracy for p in paths]))
 
+    def average_time(self, paths: Sequence[ChosenPath]) -> float:
+        """Return D of an assignment [s]: the weighted mean of the times of its paths."""
+        return float(self.pool.weights @ np.array([p.seconds for p in paths]))
+
     def load(self, paths: Sequence[ChosenPath], rates: FloatArray) -> FloatArray:
         """Return the load of every resource as a share of its capacity, shape (I,).
 
@@ -166,10 +181,11 @@ class Evaluator:
         accuracy = self.average_accuracy(paths)
         if not self.objective.meets_floors(accuracy, allocation.throughput):
             return None
-        value = self.objective.value(accuracy, allocation.throughput)
+        time = self.average_time(paths)
+        value = self.objective.value(accuracy, allocation.throughput, time)
         if self.objective.is_log:
             refuse_huge_reward(value)  # the best is no smaller
-        return Solution(tuple(paths), allocation, accuracy, value)
+        return Solution(tuple(paths), allocation, accuracy, time, value)
 
     def best_rates(self, paths: Sequence[ChosenPath], use: FloatArray) -> Allocation | None:
         """Return the best rates of an assignment, None where a requirement fails.
@@ -199,8 +215,9 @@ class Evaluator:
             group_throughput=rates[first] * self.groups.size,
         )
         accuracy = self.average_accuracy(paths)
-        value = self.objective.value(accuracy, allocation.throughput)
-        return Solution(tuple(paths), allocation, accuracy, value)
+        time = self.average_time(paths)
+        value = self.objective.value(accuracy, allocation.throughput, time)
+        return Solution(tuple(paths), allocation, accuracy, time, value)
 
     def allocate(self, use: FloatArray) -> Allocation | None:
         """Return the best rates of an assignment, None where floors or memories do not fit.

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from code_opt.core.evaluator import ChosenPath, Evaluator, is_admissible, path_of
+from code_opt.core.evaluator import ChosenPath, Evaluator, keeps_limits, path_of
 from code_opt.core.objective import CAPACITY_SLACK
 from code_opt.core.results import make_result
 from code_opt.core.settings import Clock, Settings
 from code_opt.errors import InputError
 from code_opt.instance.model import Instance
-from code_opt.paths import PathProblem, TaskGraph, TaskPaths, pool_of_paths
+from code_opt.paths import PathProblem, TaskGraph, pool_of_paths
 from code_opt.paths.labels import ADMISSION_TOLERANCE
+from code_opt.paths.previous import PATH_CHANGES
 from code_opt.registry import Paths
 from code_opt.result import Result
 
@@ -87,13 +88,16 @@ def why_not(evaluator: Evaluator, paths: Sequence[ChosenPath]) -> str | None:
         paths: one path for every task.
     """
     for task, path in zip(evaluator.pool.tasks, paths, strict=True):
-        reason = limit_missed(task, path)
+        reason = limit_missed(task.graph, path)
         if reason is not None:
             return f"task {task.task.id!r}: {reason}"
     memory = evaluator.load(paths, np.zeros(len(paths)))
     if (memory > 1.0 + CAPACITY_SLACK).any():
         fullest = int(memory.argmax())
         name = evaluator.pool.resources[fullest].name
+        if evaluator.pool.resources[fullest].kind is PATH_CHANGES:
+            count = round(memory[fullest] * evaluator.pool.resources[fullest].capacity)
+            return f"{count} tasks leave their previous paths: more than max_changes"
         return f"{name}: the adapters take {memory[fullest]:.6g} times what is free"
     use = evaluator.use(paths)
     allocation = evaluator.best_rates(paths, use)
@@ -109,17 +113,17 @@ def why_not(evaluator: Evaluator, paths: Sequence[ChosenPath]) -> str | None:
     return f"throughput {allocation.throughput:.6g}/s: below {settings.min_throughput:g}/s"
 
 
-def limit_missed(task: TaskPaths, path: ChosenPath) -> str | None:
-    """Return which limit of its task a path misses, None where it meets both."""
-    if is_admissible(task, path):
+def limit_missed(graph: TaskGraph, path: ChosenPath) -> str | None:
+    """Return which limit of its graph's task a path misses, None where it meets both."""
+    if keeps_limits(graph, path):
         return None
-    most = task.task.max_latency
+    most = graph.task.max_latency
     if most is not None and path.seconds > most * (1.0 + ADMISSION_TOLERANCE):
         return f"latency {path.seconds:.6g} s of its path: above max_latency {most:g} s"
     if not path.is_measured and path.predicted < 0.0:
         return f"accuracy {path.predicted:.6g} predicted for its path: the drops exceed it"
     return (
-        f"accuracy {path.accuracy:.6g} of its path: below min_accuracy {task.task.min_accuracy:g}"
+        f"accuracy {path.accuracy:.6g} of its path: below min_accuracy {graph.task.min_accuracy:g}"
     )
 
 
@@ -143,7 +147,7 @@ def _arcs_of_all(problem: PathProblem, paths: Paths) -> list[tuple[int, ...]]:
             raise InputError(f"paths: task {task.id!r}: {blocks!r}: a list of block ids is needed")
         arcs = graph.path_arcs(blocks)
         if arcs is None:
-            fault = _fault(graph, blocks)
+            fault = path_fault(graph, blocks)
             if problem.measured_only:
                 fault += "; only native paths, alternatives and measured paths are allowed"
             raise InputError(f"paths: task {task.id!r}: {fault}")
@@ -151,7 +155,7 @@ def _arcs_of_all(problem: PathProblem, paths: Paths) -> list[tuple[int, ...]]:
     return found
 
 
-def _fault(graph: TaskGraph, blocks: Sequence[str]) -> str:
+def path_fault(graph: TaskGraph, blocks: Sequence[str]) -> str:
     """Return where blocks leave the paths of a task."""
     ends = ["input", *blocks, "output"]
     for tail, head in zip(ends, ends[1:], strict=False):

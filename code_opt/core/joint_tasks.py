@@ -45,6 +45,8 @@ class JointTask:
     paths: IntArray
     """Number of each task's path among its own, shape (n, m)."""
     parameters: JointPathParameters = _DEFAULTS
+    weighs_time: bool = False
+    """Whether joint paths are compared by their times, too."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -89,13 +91,25 @@ class JointTask:
         columns = zip(self.tasks, self.weights.tolist(), self.paths.T, strict=True)
         return np.asarray(sum(w * task.paths.accuracy[rows] for task, w, rows in columns))
 
+    @cached_property
+    def time(self) -> FloatArray:
+        """Sum of weight times unloaded time [s], shape (n,)."""
+        columns = zip(self.tasks, self.weights.tolist(), self.paths.T, strict=True)
+        return np.asarray(sum(w * task.paths.seconds[rows] for task, w, rows in columns))
+
     @property
     def mean_accuracy(self) -> FloatArray:
         """Accuracy of each joint path, weighted over its tasks, shape (n,)."""
-        if self.sharing is None:
-            return self.tasks[0].paths.accuracy
+        return self.tasks[0].paths.accuracy if self.sharing is None else self._mean(self.accuracy)
+
+    @property
+    def mean_time(self) -> FloatArray:
+        """Unloaded time of each joint path [s], weighted over its tasks, shape (n,)."""
+        return self.tasks[0].paths.seconds if self.sharing is None else self._mean(self.time)
+
+    def _mean(self, weighted: FloatArray) -> FloatArray:
         total = self.weights.sum()
-        return np.asarray(self.accuracy / total if total > 0.0 else np.zeros(len(self)))
+        return np.asarray(weighted / total if total > 0.0 else np.zeros(len(self)))
 
     @cached_property
     def most(self) -> FloatArray:
@@ -119,12 +133,20 @@ class JointTask:
 
     def profit(self, duals: Duals) -> FloatArray:
         """Return the profit of the joint paths, shape (n,): their value less what they use."""
-        return self.profit_of(duals, self.accuracy, self.use, self.most)
+        worth = duals.accuracy * self.accuracy - duals.time * self.time
+        return self.profit_of(duals, worth, self.use, self.most)
 
     def profit_of(
-        self, duals: Duals, accuracy: FloatArray, use: FloatArray, most: FloatArray
+        self, duals: Duals, worth: FloatArray, use: FloatArray, most: FloatArray
     ) -> FloatArray:
-        """Return the profit of joint paths with some accuracies, uses and largest throughputs."""
+        """Return the profit of joint paths, given the worth of their accuracies and times.
+
+        Args:
+            duals: of the master.
+            worth: of accuracies and times at the duals, shape (...).
+            use: of the resources when all tasks make one inference, shape (..., k).
+            most: largest throughputs [inferences/s], shape (...).
+        """
         own = duals.resource[self.resources]
         paid = use @ np.where(self.is_rate_resource, own, 0.0) / self.size
         held = use @ np.where(self.is_rate_resource, 0.0, own)
@@ -134,11 +156,7 @@ class JointTask:
         limit = np.where(self.is_rate_resource, self.group.floor, 1.0)
         short = np.maximum(use * limit - 1.0, 0.0).sum(axis=-1)
         return np.asarray(
-            duals.accuracy * accuracy
-            + self.floor * margin
-            + extra
-            - held
-            - self.parameters.shortage * short
+            worth + self.floor * margin + extra - held - self.parameters.shortage * short
         )
 
     def priced(self, duals: Duals) -> JointTask:
@@ -214,13 +232,17 @@ class JointTask:
         through, prefix_use = self.sharing.through, self.sharing.prefix_use
         paid = np.zeros(len(prefix_use), dtype=bool)
         use = np.zeros(len(self.resources))
-        accuracy, reach = 0.0, np.inf
+        worth, reach = 0.0, np.inf
+        worths = [
+            weight * (duals.accuracy * task.paths.accuracy - duals.time * task.paths.seconds)
+            for weight, task in zip(self.weights.tolist(), self.tasks, strict=True)
+        ]
         for other in range(self.size):
             if other not in (s, t):
                 path = int(present[other])
                 paid |= through[other][path]
                 use += self.sharing.own_use[other][path]
-                accuracy += self.weights[other] * self.tasks[other].paths.accuracy[path]
+                worth += float(worths[other][path])
                 reach = min(reach, float(self.tasks[other].most_rate[path]))
         use += prefix_use[paid].sum(axis=0)
         unpaid = np.where(paid[:, None], 0.0, prefix_use)
@@ -230,15 +252,12 @@ class JointTask:
         uses = use + one[:, None, :] + two[None, :, :]
         for k in np.flatnonzero(unpaid.any(axis=0)).tolist():
             uses[:, :, k] -= (here * unpaid[:, k]) @ there.T  # what both go through, once
-        accuracies = accuracy + np.add.outer(
-            self.weights[s] * self.tasks[s].paths.accuracy[candidates[0]],
-            self.weights[t] * self.tasks[t].paths.accuracy[candidates[1]],
-        )
+        worth_of_both = worth + np.add.outer(worths[s][candidates[0]], worths[t][candidates[1]])
         reaches = np.minimum.outer(
             self.tasks[s].most_rate[candidates[0]], self.tasks[t].most_rate[candidates[1]]
         )
         most = self.most_at(uses, np.minimum(reaches, reach))
-        return self.profit_of(duals, accuracies, uses, most)
+        return self.profit_of(duals, worth_of_both, uses, most)
 
     def _drawn(self, duals: Duals) -> IntArray:
         """Return the best joint paths at some rates and drawn duals of their limits, (n', m)."""
@@ -253,23 +272,27 @@ class JointTask:
         drawn[::draws] = 0.0
         own = duals.resource[self.resources]
         cost = np.where(self.is_rate_resource, rates * (own + drawn), own)
-        return self.cheapest(cost, np.full(len(rates), duals.accuracy))
+        return self.cheapest(
+            cost, np.full(len(rates), duals.accuracy), np.full(len(rates), duals.time)
+        )
 
     @property
     def is_complete(self) -> bool:
         """Whether the joint paths are all that no other one dominates."""
         return self.sharing is None or has_few_joint_paths(self.tasks, self.parameters)
 
-    def cheapest(self, cost: FloatArray, accuracy: FloatArray) -> IntArray:
+    def cheapest(
+        self, cost: FloatArray, accuracy: FloatArray, time: FloatArray | None = None
+    ) -> IntArray:
         """Return the best joint paths at B costs, see :func:`cheapest_joint_paths`, (B, m)."""
         assert self.sharing is not None
         return cheapest_joint_paths(
-            self.tasks, self.sharing, self.weights, cost, accuracy, self.parameters
+            self.tasks, self.sharing, self.weights, cost, accuracy, self.parameters, time=time
         )
 
     def having(self, paths: IntArray) -> JointTask:
         """Return a group with other joint paths, given by their tasks' paths, shape (n', m)."""
-        return JointTask(self.group, self.tasks, self.sharing, self.weights, paths, self.parameters)
+        return replace(self, paths=paths)
 
     def arcs(self, number: int) -> dict[int, tuple[int, ...]]:
         """Return the arcs of the paths that a joint path consists of, by task of the instance."""
@@ -322,7 +345,8 @@ class JointTask:
         return self.having(np.concatenate((self.paths, more)))._undominated()
 
     def _undominated(self) -> JointTask:
-        kept = nondominated(np.column_stack((-self.accuracy, self.use)))
+        time = [self.time] if self.weighs_time else []
+        kept = nondominated(np.column_stack((-self.accuracy, self.use, *time)))
         return self.having(self.paths[kept])
 
 
@@ -334,16 +358,18 @@ def build_joint_tasks(
     for group, sharing in zip(pool.groups, pool.sharing, strict=True):
         tasks = tuple(pool.tasks[t] for t in group.tasks)
         weights = pool.weights[list(group.tasks)]
+        by_time = pool.topology.weighs_time
         if sharing is None:
             paths = np.arange(len(tasks[0]))[:, None]
-            found.append(JointTask(group, tasks, None, weights, paths, parameters))
+            found.append(JointTask(group, tasks, None, weights, paths, parameters, by_time))
             continue
         if has_few_joint_paths(tasks, parameters):
             sizes = [len(task) for task in tasks]
             paths = np.indices(sizes).reshape(len(sizes), -1).T
         else:
             paths = draw_joint_paths(tasks, sharing, weights, parameters)
-        found.append(JointTask(group, tasks, sharing, weights, paths, parameters)._undominated())
+        joint = JointTask(group, tasks, sharing, weights, paths, parameters, by_time)
+        found.append(joint._undominated())
     return tuple(found)
 
 
@@ -425,6 +451,7 @@ def cheapest_joint_paths(
     accuracy: FloatArray,
     parameters: JointPathParameters = _DEFAULTS,
     rng: np.random.Generator | None = None,
+    time: FloatArray | None = None,
 ) -> IntArray:
     """Return the combination of paths of least cost less value of accuracy, for B duals.
 
@@ -440,6 +467,7 @@ def cheapest_joint_paths(
         accuracy: dual of the accuracy, shape (B,).
         parameters: largest group that is solved exactly, and the noise.
         rng: shakes the costs, if given.
+        time: dual of the average time, shape (B,); None: 0.
 
     Returns:
         Path numbers, shape (B, m).
@@ -449,6 +477,9 @@ def cheapest_joint_paths(
         for task, use, weight in zip(tasks, sharing.own_use, weights.tolist(), strict=True)
     ]
     nodes = [duals @ prefix.use for prefix in sharing.prefixes]
+    if time is not None and time.any():
+        for cost, task, weight in zip(own, tasks, weights.tolist(), strict=True):
+            cost += time[:, None] * (weight * task.paths.seconds)
     if rng is not None:
         for cost in own:
             cost += (

@@ -11,7 +11,7 @@ Large neighbourhood search and the exact method use this one master and its dive
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -85,6 +85,8 @@ class RestrictedMaster:
         )
         arrays = self._program.arrays()
         self._cost, self._bounds = arrays.cost, (arrays.lower, arrays.upper)
+        self._cost_of_paths = np.zeros(0)
+        """Costs of the columns that came in later."""
         self._lp = LinearProgram(arrays)
         self._low = np.full(len(table), -1)
         self._high = np.full(len(table), -1)
@@ -129,6 +131,7 @@ class RestrictedMaster:
         new = MasterColumns(
             task=table.task[columns],
             accuracy=self.relaxation.accuracy[columns],
+            time=table.time[columns],
             extra=table.extra[columns],
             row=row,
             path=place,
@@ -136,7 +139,9 @@ class RestrictedMaster:
             more=more,
         )
         high, count, starts, rows, values = self._program.path_columns(new)
-        self._lp.add_columns(np.zeros(count), np.full(count, np.inf), starts, rows, values)
+        cost = self._program.cost(new)
+        self._lp.add_columns(cost, np.full(count, np.inf), starts, rows, values)
+        self._cost_of_paths = np.concatenate((self._cost_of_paths, cost))
         self._low[columns] = self._columns + np.arange(len(columns))
         self._high[columns] = np.where(high >= 0, self._columns + high, -1)
         self._columns += count
@@ -187,7 +192,7 @@ class RestrictedMaster:
         self._set_missing(True)
         cost = np.zeros(len(self._cost))
         cost[self._program.missing] = -1.0
-        self._lp.set_cost(cost)
+        self._lp.set_cost(np.concatenate((cost, np.zeros(len(self._cost_of_paths)))))
         is_infeasible: bool | None = None
         while not clock.is_over:
             outcome = self._solve(clock)
@@ -196,7 +201,8 @@ class RestrictedMaster:
             if outcome.value > -1e-9:
                 is_infeasible = False
                 break
-            bound = self.relaxation.bound(self._duals(outcome), is_phase_1=True)
+            duals = replace(self._duals(outcome), time=0.0)
+            bound = self.relaxation.bound(duals, is_phase_1=True)
             if bound.value < -1e-7:
                 is_infeasible = True
                 break
@@ -339,7 +345,7 @@ class RestrictedMaster:
         if is_allowed:
             cost[missing] = -VIOLATION_WEIGHT
         self._lp.set_upper(missing, np.full(len(missing), float(is_allowed)))
-        self._lp.set_cost(cost)
+        self._lp.set_cost(np.concatenate((cost, self._cost_of_paths)))
 
     def _set_open(self, columns: IntArray, is_open: BoolArray) -> None:
         """Let some of the master's columns be used, and others not."""
@@ -378,6 +384,7 @@ class RestrictedMaster:
             resource=np.maximum(dual[program.capacity], 0.0),  # negative ones are rounding
             accuracy=-float(dual[program.accuracy_row[0]]),
             throughput=-float(dual[program.throughput_row[0]]) / unit,
+            time=self._objective.time_dual,
             cut=np.maximum(dual[self._cut_row], 0.0),
             floors=(at_floor[0], at_floor[1]),
         )

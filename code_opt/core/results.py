@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from code_opt.core.evaluator import Evaluator, Solution
+from code_opt.core.evaluator import ChosenPath, Evaluator, Solution
 from code_opt.core.objective import refuse_huge_reward, refuse_tiny_reward
 from code_opt.core.promises import Promise
 from code_opt.core.settings import SMALLEST_GAP
 from code_opt.instance.model import Link, Server
-from code_opt.paths import TaskPaths
+from code_opt.paths import PathPool, TaskPaths
+from code_opt.paths.graph import FloatArray
 from code_opt.registry import role_of
 from code_opt.result import (
     LinkResult,
@@ -94,9 +95,24 @@ def make_result(
             for r, g in zip(evaluator.pool.resources, waits.scale, strict=True)
             if r.is_rate
         }
+    shares, of_all = own_work(evaluator.pool, solution.paths, rates)
     load = evaluator.load(solution.paths, rates)
     traffic = _traffic(evaluator, solution) if instance.links else {}
     time_of = {s: float(load[i]) for s, i in evaluator.pool.topology.server_time.items()}
+    tasks = tuple(
+        TaskResult(
+            task=task.task.id,
+            path=blocks_of(task, path.arcs),
+            rate=float(rates[i]),
+            accuracy=path.accuracy,
+            accuracy_source=task.graph.accuracy_source(path.arcs),
+            latency=path.seconds,
+            **(_promised(promises[i]) if promises else {}),
+            accuracy_interval=score_interval(path.accuracy, task.graph.samples(path.arcs)),
+            own_work=shares[i],
+        )
+        for i, (task, path) in enumerate(zip(evaluator.pool.tasks, solution.paths, strict=True))
+    )
     return Result(
         schema="code-opt/result/1",
         **common,
@@ -105,19 +121,9 @@ def make_result(
         gap=gap,
         throughput=solution.throughput,
         accuracy=solution.accuracy,
-        tasks=tuple(
-            TaskResult(
-                task=task.task.id,
-                path=blocks_of(task, path.arcs),
-                rate=float(rates[i]),
-                accuracy=path.accuracy,
-                accuracy_source=task.graph.accuracy_source(path.arcs),
-                latency=path.seconds,
-                **(_promised(promises[i]) if promises else {}),
-                accuracy_interval=score_interval(path.accuracy, task.graph.samples(path.arcs)),
-            )
-            for i, (task, path) in enumerate(zip(evaluator.pool.tasks, solution.paths, strict=True))
-        ),
+        latency=average_time(evaluator.pool.weights, tasks),
+        own_work=of_all,
+        tasks=tasks,
         servers=tuple(
             server_result(server, time_of[server.id], scales.get((server.id,)))
             for server in instance.servers
@@ -128,6 +134,49 @@ def make_result(
             for ends in [(link.source, link.target)]
         ),
     )
+
+
+def own_work(
+    pool: PathPool, paths: Sequence[ChosenPath], rates: FloatArray
+) -> tuple[list[float | None], float | None]:
+    """Return the share of each path's work, and of all work, on the servers of the own DNNs.
+
+    Work counts in FLOP where all servers have FLOP/s, else in device time. Each path counts whole,
+    whatever it shares with others of an input group. None where there is no work.
+
+    Args:
+        pool: knows servers and graphs.
+        paths: of all tasks.
+        rates: of all tasks [inferences/s].
+    """
+    topology, servers = pool.topology, pool.instance.servers
+    in_flops = all(server.flops is not None for server in servers)
+    unit = np.zeros(len(pool.resources))
+    for server in servers:
+        speed = server.speed if in_flops and server.devices > 0.0 else 1.0
+        unit[topology.server_time[server.id]] = topology.devices[server.id] * (speed or 0.0)
+    work = np.zeros((2, len(paths)))
+    for t, (task, path) in enumerate(zip(pool.tasks, paths, strict=True)):
+        of_path = path.use * unit[task.resources]
+        own = topology.server_time[topology.dnn[task.task.dnn].server]
+        work[:, t] = of_path[task.resources == own].sum(), of_path.sum()
+    done = work @ rates
+    shares = [float(own / all_) if all_ > 0.0 else None for own, all_ in work.T]
+    return shares, float(done[0] / done[1]) if done[1] > 0.0 else None
+
+
+def average_time(weights: FloatArray, rows: Sequence[TaskResult]) -> float | None:
+    """Return the weighted mean of the times of tasks [s], None where one is not known.
+
+    Args:
+        weights: w[t], of sum 1, shape (T,).
+        rows: of all tasks; where a percentile is asked for the time is the promised one.
+    """
+    times = [
+        row.latency if row.latency_percentile is None else row.latency_promised for row in rows
+    ]
+    known = [time for time in times if time is not None]
+    return float(weights @ np.array(known)) if len(known) == len(times) else None
 
 
 def _promised(promise: Promise) -> dict[str, Any]:

@@ -50,6 +50,10 @@ class Settings:
     """Share of their time that servers sell that say nothing themselves; None: all of it."""
     measured_only: bool = False
     """Use no path whose accuracy is predicted: only native paths, alternatives, measured ones."""
+    previous: Mapping[str, tuple[str, ...]] | None = None
+    """Block ids of the path that each task had before, by task id; None: no such assignment."""
+    max_changes: int | None = None
+    """Most tasks that leave a previous path that they could keep; None: any number."""
     formulation: Formulation = "auto"
     solver: str = "highs"
     time_limit: float | None = None
@@ -64,8 +68,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.objective not in ("reward", "throughput", "accuracy"):
-            raise InputError(f"objective {self.objective!r}: use reward, throughput or accuracy")
+        if self.objective not in get_args(Objective):
+            raise InputError(f"objective {self.objective!r}: use {', '.join(get_args(Objective))}")
+        if self.objective == "latency" and self.min_throughput is not None:
+            raise InputError(
+                "min_throughput: not beside the objective latency, where every task is served at "
+                "its demand"
+            )
         if self.formulation not in FORMULATIONS:
             raise InputError(f"formulation {self.formulation!r}: use {', '.join(FORMULATIONS)}")
         if self.formulation == "colgen" and self.solver != "highs":
@@ -82,6 +91,11 @@ class Settings:
                 f"latency_percentile {self.latency_percentile}: must lie between 0 and 1"
             )
         check_share("max_utilization", self.max_utilization)
+        if self.max_changes is not None:
+            if self.previous is None:
+                raise InputError("max_changes: needs a previous result to count changes from")
+            if self.max_changes < 0:
+                raise InputError(f"max_changes {self.max_changes}: must be at least 0")
         if not 0.0 <= self.gap < 1.0:
             raise InputError(f"gap {self.gap}: must lie in [0, 1)")
         if self.time_limit is not None and not 0.0 < self.time_limit < float("inf"):

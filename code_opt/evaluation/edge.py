@@ -1,4 +1,4 @@
-"""The edge, executed: a process per server, real activations between them, the instance's pace.
+"""The edge in the model's units: a process per server, real activations, the instance's pace.
 
 Three ways of feeding it:
 
@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from code_opt.errors import CodeOptError
-from code_opt.evaluation.flow import OVERLOAD, Flow, Run, Stream, Trace
+from code_opt.evaluation.flow import OVERLOAD, Flow, Run, Stream, Trace, long_enough
 from code_opt.evaluation.routes import loads
 from code_opt.evaluation.traffic import Arrivals, Feed, Feeder
 from code_opt.evaluation.worker import (
@@ -50,10 +50,6 @@ _START_TIMEOUT = 180.0
 _REPLY_TIMEOUT = 60.0
 _LEAD = 0.05
 """Seconds between the decision to begin and the first inference."""
-_LEAST_ANSWERS = 40
-"""Of every task, if need be in a longer time than asked for,"""
-_LONGEST = 10.0
-"""but in so many times that time at most."""
 _PATIENCE = 0.1
 """Seconds that the feeder is left alone at most."""
 
@@ -130,7 +126,7 @@ class Edge(AbstractContextManager["Edge"]):
                 name=f"edge {server}",
                 daemon=True,
             )
-            with _without_interrupts():
+            with without_interrupts():
                 process.start()
             self._processes[server] = process
             sender.close()
@@ -221,7 +217,7 @@ class Edge(AbstractContextManager["Edge"]):
             self.instance,
             streams,
             feed,
-            seconds=_long_enough(seconds, [stream.route.rate * factor for stream in streams]),
+            seconds=long_enough(seconds, streams, factor),
             start=time.monotonic() + _LEAD,
             factor=factor,
             arrivals=arrivals,
@@ -347,7 +343,7 @@ class Edge(AbstractContextManager["Edge"]):
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
+def without_interrupts() -> Iterator[None]:
     """Start processes that Ctrl-C does not reach: the coordinator ends them in order."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -357,8 +353,3 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _long_enough(seconds: float, rates: Sequence[float]) -> float:
-    """Return how long to measure so that the slowest stream gets enough answers."""
-    return min(max(seconds, _LEAST_ANSWERS / min(rates)), _LONGEST * seconds)

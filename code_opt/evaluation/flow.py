@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from code_opt.evaluation.intervals import Interval, least_answers, percentile_interval
 from code_opt.evaluation.routes import Loads, Route, loads, routes
 from code_opt.evaluation.traffic import (
     Arrivals,
@@ -33,10 +35,53 @@ OVERLOAD = 1.1
 LAG_TOLERANCE = 0.01
 """Lag that voids a measurement, as a share of the measured time. So much of what should be
 answered in the window may be answered after it; a verdict allows three times as much."""
+STOLEN_TOLERANCE = 0.02
+"""Share of a processor's time that others may have had, of a server at its own pace."""
+_LEAST_ANSWERS = 40
+"""Of every task, if need be in a longer time than asked for,"""
+_LONGEST = 10.0
+"""but in so many times that time at most."""
+LATENCY_LAG = 0.05
+"""Lag that voids a latency, as a share of it."""
 _LOST = 0.03
 """A steady edge answers all but this share of what every task asks,"""
 _COUNTING = 2
 """give or take what the ends of the measured time cut off."""
+
+
+Pace = Literal["instance", "device"]
+"""Whose pace servers keep: what the instance says, or what this machine can do."""
+LatencyVerdict = Literal[
+    "", "kept", "limit broken", "promise broken", "too short to tell", "void", "not measured"
+]
+
+
+@dataclass(frozen=True)
+class LatencyPromise:
+    """What a task was promised of a percentile of its latency."""
+
+    percentile: float
+    promised: float | None
+    """[s]"""
+    limit: float | None
+    """[s]"""
+
+    def verdict(self, measured: Interval, lag: float) -> LatencyVerdict:
+        """Return whether limit and promise hold, as far as a run can tell.
+
+        Args:
+            measured: the percentile.
+            lag: of the machine [s].
+        """
+        if not measured.is_long_enough:
+            return "too short to tell"
+        if lag > LATENCY_LAG * measured.value:
+            return "void"
+        if self.limit is not None and measured.low > self.limit:
+            return "limit broken"
+        if self.promised is not None and measured.low > self.promised:
+            return "promise broken"
+        return "kept"
 
 
 @dataclass(frozen=True)
@@ -58,6 +103,16 @@ class TaskFlow:
     latency_median: float
     latency_p95: float
     latency_p99: float
+    latency_percentile: float | None = None
+    """Quantile that is promised; None: none is."""
+    latency_limit: float | None = None
+    latency_promised: float | None = None
+    latency_measured: float | None = None
+    """That quantile of what was measured, with its 95 % interval by batch means [s]."""
+    latency_low: float | None = None
+    latency_high: float | None = None
+    latency_verdict: LatencyVerdict = ""
+    """"": nothing is promised."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +130,12 @@ class ServerFlow:
     """How late this machine fed it, brought it its inputs and computed for it [s]: the 95th
     percentile, or the lag at the end where that is more."""
     batch_mean: float
+    stolen: float = 0.0
+    """Share of the time in which others had the processor of a server at its own pace."""
+    share: float | None = None
+    """How much of the result's rates a saturated server at its own pace does: 1 is all of them."""
+    share_of_processor: float | None = None
+    """The same, had nobody else had its processor."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +156,17 @@ class Flow:
     """What every task was fed was answered, and the queues did not grow."""
     tasks: tuple[TaskFlow, ...]
     servers: tuple[ServerFlow, ...]
+    pace: Pace = "instance"
 
     @property
     def error(self) -> float:
-        """Measured over predicted throughput, less 1."""
-        return self.measured / self.predicted - 1.0
+        """Measured throughput over what was fed (saturated: over what is predicted), less 1.
+
+        What Poisson arrivals feed in a few seconds differs from the rate by chance; nobody is to
+        blame for that.
+        """
+        expected = self.offered if self.feed == "rates" else self.predicted
+        return self.measured / expected - 1.0 if expected > 0.0 else 0.0
 
     @property
     def lag(self) -> float:
@@ -109,7 +176,12 @@ class Flow:
     @property
     def is_void(self) -> bool:
         """Whether this machine was too late to tell what the edge does."""
-        return self.lag > LAG_TOLERANCE * self.seconds
+        return self.lag > LAG_TOLERANCE * self.seconds or self.stolen > STOLEN_TOLERANCE
+
+    @property
+    def stolen(self) -> float:
+        """The largest share of a server's time in which others had its processor."""
+        return max((server.stolen for server in self.servers), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -124,15 +196,49 @@ class Stream:
     inputs: Mapping[int, npt.NDArray[np.float32]] = field(default_factory=dict)
     """For every segment without a parent: shape (n, channels, height, width), n the same for
     all; taken in turn, from the first again after the last."""
+    promises: tuple[LatencyPromise | None, ...] = ()
+    """By task; nothing at all: none is promised anything."""
+
+    @property
+    def percentiles(self) -> tuple[float, ...]:
+        """Quantiles that are promised to its tasks."""
+        return tuple(promise.percentile for promise in self.promises if promise is not None)
 
 
 def streams_of(instance: Instance, result: Result) -> list[Stream]:
     """Return the routes of a result, with nothing to compute on."""
     latency = {row.task: row.latency for row in result.tasks}
+    limits = {task.id: task.max_latency for task in instance.tasks}
+    promises = {
+        row.task: LatencyPromise(row.latency_percentile, row.latency_promised, limits[row.task])
+        for row in result.tasks
+        if row.latency_percentile is not None
+    }
     return [
-        Stream(one, tuple(latency[task] for task in one.tasks), (None,) * len(one.tasks))
+        Stream(
+            one,
+            tuple(latency[task] for task in one.tasks),
+            (None,) * len(one.tasks),
+            promises=tuple(promises.get(task) for task in one.tasks),
+        )
         for one in routes(instance, result)
     ]
+
+
+def long_enough(seconds: float, streams: Sequence[Stream], factor: float = 1.0) -> float:
+    """Return how long to measure so that every stream gets enough answers to tell.
+
+    Args:
+        seconds: asked for; ten times that is the most.
+        streams: an assignment.
+        factor: slow motion.
+    """
+    needed = [
+        max([_LEAST_ANSWERS, *(least_answers(q) for q in stream.percentiles)])
+        / (stream.route.rate * factor)
+        for stream in streams
+    ]
+    return min(max(seconds, *needed), _LONGEST * seconds)
 
 
 class Trace:
@@ -240,8 +346,9 @@ class Run:
         """
         start, end = self.window
         seconds = (end - start) * self.factor
+        lag = max((report["lag"] for report in reports.values()), default=0.0) * self.factor
         tasks = tuple(
-            self._task(trace, which, place, seconds)
+            self._task(trace, which, place, seconds, lag)
             for which, stream in enumerate(self.streams)
             for place in range(len(stream.route.tasks))
         )
@@ -273,12 +380,13 @@ class Run:
                     waiting_max=int(report["waiting_max"]),
                     lag=report["lag"] * self.factor,
                     batch_mean=report["batch_mean"],
+                    stolen=report.get("stolen", 0.0),
                 )
                 for server, report in reports.items()
             ),
         )
 
-    def _task(self, trace: Trace, which: int, place: int, seconds: float) -> TaskFlow:
+    def _task(self, trace: Trace, which: int, place: int, seconds: float, lag: float) -> TaskFlow:
         stream = self.streams[which]
         start, end = self.window
         times = trace.latencies(which, place, self.window) * self.factor
@@ -290,6 +398,19 @@ class Run:
                 if start <= ended < end
             )
         middle, high, highest = np.quantile(times if len(times) else [np.nan], (0.5, 0.95, 0.99))
+        promised: dict[str, Any] = {}
+        promise = stream.promises[place] if stream.promises else None
+        if promise is not None and self.feed == "rates":
+            found = percentile_interval(times, promise.percentile)
+            promised = {
+                "latency_percentile": promise.percentile,
+                "latency_limit": promise.limit,
+                "latency_promised": promise.promised,
+                "latency_measured": found.value,
+                "latency_low": found.low,
+                "latency_high": found.high,
+                "latency_verdict": promise.verdict(found, lag),
+            }
         return TaskFlow(
             task=stream.route.tasks[place],
             predicted=stream.route.rate * min(self.scale, 1.0 / self.full.largest),
@@ -301,6 +422,7 @@ class Run:
             latency_median=float(middle),
             latency_p95=float(high),
             latency_p99=float(highest),
+            **promised,
         )
 
 

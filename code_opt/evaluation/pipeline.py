@@ -15,15 +15,17 @@ from code_opt.errors import InputError
 from code_opt.evaluation.accuracy import share_of
 from code_opt.evaluation.device import DTYPES, DeviceReport, measure_device
 from code_opt.evaluation.edge import Edge
-from code_opt.evaluation.flow import Flow, Stream
+from code_opt.evaluation.flow import Flow, Pace, Stream, long_enough
 from code_opt.evaluation.routes import routes
 from code_opt.evaluation.subject import Subject
 from code_opt.evaluation.traffic import Arrivals, Feed
 from code_opt.evaluation.tuning import PathFits
+from code_opt.evaluation.unpaced import OwnEdge
 from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, average, judge, ranking
 from code_opt.files import write_atomically
 from code_opt.instance import Instance, save_instance
 from code_opt.instance.digest import changed_parts
+from code_opt.networks.bundle import TimedOn
 from code_opt.networks.compat import torch
 from code_opt.networks.multitask import MultiTaskNetwork
 from code_opt.networks.threads import device_name, library_versions, use_threads
@@ -47,9 +49,11 @@ class Options:
     Attributes:
         device: "cpu" or "cuda".
         dtype: of weights and activations in the timing on the device.
-        batch: images at once, on the device and at most on a server of the edge.
+        batch: images at once, on the device and at most on a server of the paced edge.
         seconds: of every measurement on the edge, and of the timing of every result.
-        arrivals: at the edge.
+        pace: of the edge's servers: the instance's, or what this device can do; None: the device's
+            where the instance holds its measured times, else the instance's.
+        arrivals: at the edge; None: Poisson where a task has a latency limit, else evenly spaced.
         feeds: ways of feeding the edge; none: the edge is not run.
         fine_tune: train the adapters of paths that were never trained together first.
         threads: of torch, per process.
@@ -60,7 +64,8 @@ class Options:
     dtype: str = "float32"
     batch: int = 32
     seconds: float = 4.0
-    arrivals: Arrivals = "constant"
+    pace: Pace | None = None
+    arrivals: Arrivals | None = None
     feeds: tuple[Feed, ...] = FEEDS
     fine_tune: bool = False
     threads: int = 1
@@ -131,9 +136,7 @@ def evaluate(
             bundle cannot run; a data set that is not there.
         EdgeError: a server's process died.
     """
-    options = options or Options()
-    if options.dtype not in DTYPES:
-        raise InputError(f"unknown dtype {options.dtype!r}: {', '.join(DTYPES)}")
+    options = settled(options or Options(), subject)
     if subject.bundle is not None:
         for name, one in results.items():
             _refuse_alternatives(subject.instance, name, one)
@@ -154,7 +157,7 @@ def evaluate(
     found = []
     for name, result in results.items():
         mine = flows.get(name, ())
-        flow = next((f for f in mine if f.feed == "rates"), None)
+        fed = {f.feed: f for f in mine}
         found.append(
             Evaluated(
                 name=name,
@@ -167,8 +170,9 @@ def evaluate(
                     result,
                     refused[name],
                     accuracies[name],
-                    flow,
+                    fed.get("rates"),
                     changed_parts(result.instance_digest, subject.instance) or (),
+                    fed.get("saturated"),
                 ),
             )
         )
@@ -178,6 +182,40 @@ def evaluate(
         written = fits.write_back(write_back, list(runnable.values()))
         save_instance(written, write_back / "instance.json")
     return Evaluation(subject.instance, tuple(found), text, holds, written)
+
+
+def settled(options: Options, subject: Subject) -> Options:
+    """Return options in which nothing is left open.
+
+    Raises:
+        InputError: an unknown type of numbers, or the device's pace for an instance that does not
+            hold its measured times.
+    """
+    if options.dtype not in DTYPES:
+        raise InputError(f"unknown dtype {options.dtype!r}: {', '.join(DTYPES)}")
+    instance, bundle = subject.instance, subject.bundle
+    pace, chosen = options.pace, options.arrivals
+    if pace is None:
+        timed = None if bundle is None else bundle.manifest.timed
+        pace = "device" if timed == TimedOn.this(options.device) else "instance"
+    elif pace == "device" and not _is_timed(instance):
+        raise InputError(
+            f"{instance.name}: holds no measured times to compare this device with; profile it "
+            "with work: seconds, or measure them: code-opt time"
+        )
+    if chosen is None:
+        limited = any(task.max_latency is not None for task in instance.tasks)
+        chosen = "poisson" if limited else "constant"
+    return replace(options, pace=pace, arrivals=chosen)
+
+
+def _is_timed(instance: Instance) -> bool:
+    """Whether all work is in seconds."""
+    blocks = [block for dnn in instance.dnns for block in dnn.blocks]
+    connections = [one for task in instance.tasks for one in task.connections]
+    return all(b.seconds is not None for b in blocks) and all(
+        c.seconds is not None for c in connections
+    )
 
 
 def _refuse_alternatives(instance: Instance, name: str, result: Result) -> None:
@@ -303,6 +341,8 @@ def _flows(
     streams = {name: found for name, found in streams.items() if found}
     if not streams:
         return {}
+    if options.pace == "device":
+        return _own_flows(subject, fits, streams, options, report)
     workers = subject.workers(
         list(streams.values()),
         device=options.device,
@@ -310,6 +350,7 @@ def _flows(
         largest_batch=options.batch,
         adapters=fits.adapters,
     )
+    assert options.arrivals is not None
     flows: dict[str, tuple[Flow, ...]] = {}
     total, done, first = len(streams) * len(options.feeds), 0, 0
     report("edge", 0, total)
@@ -340,6 +381,45 @@ def _flows(
     return flows
 
 
+def _own_flows(
+    subject: Subject,
+    fits: PathFits,
+    streams: Mapping[str, list[Stream]],
+    options: Options,
+    report: Report,
+) -> dict[str, tuple[Flow, ...]]:
+    """Run all assignments at this device's own pace, one after the other."""
+    assert options.arrivals is not None
+    flows: dict[str, tuple[Flow, ...]] = {}
+    total, done, first = len(streams) * len(options.feeds), 0, 0
+    report("edge", 0, total)
+    with OwnEdge(
+        subject,
+        list(streams.values()),
+        device=options.device,
+        threads=options.threads,
+        adapters=fits.adapters,
+    ) as edge:
+        for name, found in streams.items():
+            measured = []
+            for feed in options.feeds:
+                measured.append(
+                    edge.run(
+                        first,
+                        found,
+                        feed,
+                        seconds=long_enough(options.seconds, found),
+                        arrivals=options.arrivals,
+                        seed=options.seed,
+                    )
+                )
+                done += 1
+                report("edge", done, total)
+            flows[name] = tuple(measured)
+            first += len(found)
+    return flows
+
+
 # Tables
 
 
@@ -347,13 +427,14 @@ def _results(found: Sequence[Evaluated]) -> pd.DataFrame:
     rows = []
     for one in found:
         flow, speed = one.flow, one.device
-        saturated = next((f for f in one.flows if f.feed == "saturated"), None)
-        overloaded = next((f for f in one.flows if f.feed == "overloaded"), None)
+        saturated, overloaded = one.fed("saturated"), one.fed("overloaded")
         rows.append(
             {
                 "result": one.name,
                 "method": one.result.method,
                 "throughput_predicted": one.result.throughput,
+                "pace": None if flow is None else flow.pace,
+                "throughput_fed": None if flow is None else flow.offered,
                 "throughput_measured": None if flow is None else flow.measured,
                 "throughput_error_percent": None if flow is None else 100.0 * flow.error,
                 "steady": None if flow is None else flow.steady,
@@ -399,7 +480,13 @@ def _tasks(found: Sequence[Evaluated]) -> pd.DataFrame:
 def _edge(found: Sequence[Evaluated], what: str) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"result": one.name, "feed": flow.feed, "factor": flow.factor, **asdict(row)}
+            {
+                "result": one.name,
+                "pace": flow.pace,
+                "feed": flow.feed,
+                "factor": flow.factor,
+                **asdict(row),
+            }
             for one in found
             for flow in one.flows
             for row in getattr(flow, what)
@@ -441,7 +528,7 @@ def save_evaluation(evaluation: Evaluation, folder: Path, options: Options) -> N
         "instance": evaluation.instance.name,
         "confirmed": evaluation.confirmed,
         "ranking": evaluation.ranking,
-        "options": asdict(replace(options)),
+        "options": asdict(options),
         "device": device_name(options.device),
         **library_versions(),
         "results": json.loads(tables["results"].to_json(orient="records")),

@@ -17,7 +17,13 @@ from code_opt.errors import InputError
 from code_opt.evaluation.flow import Labels, Stream, streams_of
 from code_opt.evaluation.routes import Part, Route, Segment, step_keys
 from code_opt.evaluation.server import whole_devices
-from code_opt.evaluation.worker import PartSpec, PieceSpec, VisitSpec, WorkerSpec
+from code_opt.evaluation.worker import (
+    PartSpec,
+    PieceSpec,
+    VisitSpec,
+    WorkerSpec,
+    make_modules,
+)
 from code_opt.instance import Instance, load_instance
 from code_opt.networks.bundle import Bundle, TaskEntry
 from code_opt.networks.compat import torch
@@ -263,6 +269,7 @@ class Subject:
         threads: int,
         largest_batch: int,
         adapters: Callable[[str, Sequence[str]], Sequence[tuple[Step, Any]]] | None = None,
+        paced: bool = True,
     ) -> dict[str, WorkerSpec]:
         """Return what every server's process runs, for all assignments at once.
 
@@ -274,6 +281,7 @@ class Subject:
             threads: of torch in each of them.
             largest_batch: inferences computed at once, at most.
             adapters: of (task, path); None: the bundle's.
+            paced: at the instance's pace, which only whole devices without batches keep.
         """
         visits: dict[str, list[VisitSpec]] = {}
         number = 0
@@ -282,7 +290,9 @@ class Subject:
                 for server, visit in self._visits(number, stream, adapters):
                     visits.setdefault(server, []).append(visit)
                 number += 1
-        devices = {server.id: whole_devices(server) for server in self.instance.servers}
+        devices = {
+            server.id: whole_devices(server) if paced else 1 for server in self.instance.servers
+        }
         links: dict[str, dict[str, tuple[float | None, float]]] = {s: {} for s in devices}
         for link in self.instance.links:
             links[link.source][link.target] = (link.bandwidth, link.latency)
@@ -300,6 +310,39 @@ class Subject:
             )
             for server, found in sorted(visits.items())
         }
+
+    def activations(
+        self, workers: Mapping[str, WorkerSpec], assignments: Sequence[Sequence[Stream]], most: int
+    ) -> dict[tuple[int, int], npt.NDArray[np.float32]]:
+        """Return what arrives at every visit, computed from the streams' inputs.
+
+        Args:
+            workers: of the assignments (:meth:`workers`).
+            assignments: streams of every assignment.
+            most: inputs of each visit, at most.
+
+        Returns:
+            By route and visit, shape (n, ...).
+        """
+        streams = dict(enumerate(stream for found in assignments for stream in found))
+        visits = sorted(
+            (visit for spec in workers.values() for visit in spec.visits),
+            key=lambda visit: (visit.route, visit.visit),
+        )
+        found: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
+        with torch.inference_mode():
+            for visit in visits:  # segments stand behind those that they come from
+                key = (visit.route, visit.visit)
+                if key not in found:
+                    found[key] = streams[visit.route].inputs[visit.visit][:most]
+                outputs: list[torch.Tensor] = []
+                x = torch.from_numpy(found[key])
+                modules = make_modules(visit, self.bundle, "cpu")
+                for piece, module in zip(visit.pieces, modules, strict=True):
+                    outputs.append(module(x if piece.parent < 0 else outputs[piece.parent]))
+                    for _, to, _, _ in piece.next:
+                        found[visit.route, to] = outputs[-1].numpy()
+        return found
 
     def _visits(
         self,

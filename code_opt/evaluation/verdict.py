@@ -11,12 +11,15 @@ import numpy.typing as npt
 
 from code_opt.evaluation.accuracy import Z95, Share
 from code_opt.evaluation.device import DeviceReport
-from code_opt.evaluation.flow import LAG_TOLERANCE, Flow
+from code_opt.evaluation.flow import LAG_TOLERANCE, LATENCY_LAG, Flow, LatencyVerdict
+from code_opt.evaluation.traffic import Feed
 from code_opt.instance import Instance
 from code_opt.result import Result
 from code_opt.reward import log_reward
 
 THROUGHPUT_TOLERANCE = 0.03
+OWN_PACE_TOLERANCE = 0.05
+"""Share of the throughput promised from measured times that a saturated device may lack."""
 ACCURACY_TOLERANCE = 0.005
 """Differences of half a point of average accuracy matter to nobody, whatever the number of
 images."""
@@ -88,12 +91,14 @@ class Verdict:
     changed: bool = False
     """The instance changed since the result was found."""
     is_void: bool = False
-    """Throughput was measured, but this machine was too late to tell what the edge does."""
+    """Something was measured, but this machine was too late, or the run too short, to tell."""
+    latency: bool | None = None
+    """None: nothing is promised of percentiles, or the measurement does not tell."""
 
     @property
     def confirmed(self) -> bool:
         """Nothing measured contradicts the result, something was measured, and nothing is void."""
-        known = {self.throughput, self.accuracy} - {None}
+        known = {self.throughput, self.accuracy, self.latency} - {None}
         return known == {True} and not self.is_void and not self.changed
 
 
@@ -113,7 +118,11 @@ class Evaluated:
     @property
     def flow(self) -> Flow | None:
         """The edge at the result's rates."""
-        return next((f for f in self.flows if f.feed == "rates"), None)
+        return self.fed("rates")
+
+    def fed(self, feed: Feed) -> Flow | None:
+        """The edge fed in one way, None where it was not."""
+        return next((f for f in self.flows if f.feed == feed), None)
 
     @property
     def accuracy(self) -> float | None:
@@ -141,25 +150,42 @@ def judge(
     tasks: Sequence[TaskAccuracy],
     flow: Flow | None,
     changed: Sequence[str] = (),
+    saturated: Flow | None = None,
 ) -> Verdict:
     """Compare a result with what was measured.
 
-    Throughput is confirmed within 3 % in a steady state; accuracy within what chance explains
-    at 95 % (test and validation images are both samples) or half a point. A flow in which this
-    machine itself lagged is void: it says nothing about the result's throughput. Nothing is
-    confirmed of a result since which parts of the instance ``changed``.
+    Throughput is confirmed where what was fed was answered, within 3 % in a steady state; at the
+    device's own pace a ``saturated`` edge must do what was promised, less 5 % at most. A percentile
+    of latency is confirmed where its interval does not lie above its limit or promise; accuracy
+    within what chance explains at 95 % (test and validation images are both samples) or half a
+    point. A flow in which this machine itself lagged is void: it says nothing about the result.
+    Nothing is confirmed of a result since which parts of the instance ``changed``.
     """
     if refused:
         return Verdict(False, False, f"not confirmed: does not pass the check: {refused[0]}")
     texts = [f"the instance changed since: {', '.join(changed)}"] if changed else []
     throughput: bool | None = None
-    is_void = flow is not None and flow.is_void
-    if flow is not None and not is_void:
-        throughput = abs(flow.error) <= THROUGHPUT_TOLERANCE and flow.steady
+    own = saturated if saturated is not None and saturated.pace == "device" else None
+    void = [one for one in (flow, own) if one is not None and one.is_void]
+    is_void = bool(void)
+    if own is not None and not own.is_void:
+        throughput = own.error >= -OWN_PACE_TOLERANCE
         if not throughput:
+            texts.append(
+                f"throughput promised {own.predicted:.6g}/s, this device does "
+                f"{own.measured:.6g}/s ({100.0 * own.error:+.1f} %)"
+            )
+    if flow is not None and not flow.is_void:
+        holds = abs(flow.error) <= THROUGHPUT_TOLERANCE and flow.steady
+        throughput = holds and throughput is not False
+        if not holds:
             texts.append(f"throughput off by {100.0 * flow.error:+.1f} %")
             if not flow.steady:
                 texts.append("queues grow")
+    latency, told = _judge_latency(flow)
+    texts += told
+    if "too short to tell" in _latency_verdicts(flow) or "void" in _latency_verdicts(flow):
+        is_void = True
     accuracy: bool | None = None
     measured = average(tasks)
     if measured is not None and result.accuracy is not None:
@@ -170,26 +196,67 @@ def judge(
             texts.append(
                 f"accuracy off by {100.0 * off:+.2f} points (chance: {100.0 * allowed:.2f})"
             )
-    if flow is not None and is_void:
-        void = (
-            f"throughput void: this machine was {flow.lag:.2g} s late, more than "
-            f"{100.0 * LAG_TOLERANCE:g} % of the {flow.seconds:.3g} s measured; run it again when "
-            "nothing else runs, or for longer"
-        )
-        texts.append(void)
+    texts += [_why_void(one) for one in void[:1]]
     if texts:
-        told = "not confirmed: " + ", ".join(texts)
-        return Verdict(throughput, accuracy, told, bool(changed), is_void)
-    names = [
-        name
-        for name, value in (("throughput", throughput), ("accuracy", accuracy))
-        if value is not None
-    ]
+        text = "not confirmed: " + ", ".join(texts)
+        return Verdict(throughput, accuracy, text, bool(changed), is_void, latency)
+    names = [value for value in (throughput, accuracy, latency) if value is not None]
     missing = " (accuracy not measured)" if accuracy is None else ""
     missing += " (throughput not measured)" if throughput is None else ""
     if not names:
         return Verdict(throughput, accuracy, "nothing measured")
-    return Verdict(throughput, accuracy, "confirmed" + missing)
+    return Verdict(throughput, accuracy, "confirmed" + missing, latency=latency)
+
+
+def _latency_verdicts(flow: Flow | None) -> list[LatencyVerdict]:
+    if flow is None or flow.is_void:
+        return []
+    return [task.latency_verdict for task in flow.tasks if task.latency_verdict]
+
+
+def _judge_latency(flow: Flow | None) -> tuple[bool | None, list[str]]:
+    """Return whether limits and promises of percentiles hold, and what does not, in words."""
+    found = _latency_verdicts(flow)
+    if flow is None or not found:
+        return None, []
+    texts = []
+    for task in flow.tasks:
+        if task.latency_verdict in ("", "kept", "not measured"):
+            continue
+        of = f"latency of {task.task!r}: "
+        if task.latency_verdict == "void":
+            texts.append(
+                f"{of}void: this machine was {flow.lag:.2g} s late, more than "
+                f"{100.0 * LATENCY_LAG:g} % of it"
+            )
+        elif task.latency_verdict == "too short to tell":
+            texts.append(f"{of}too short to tell; run it for longer (--seconds)")
+        else:
+            broken, bound = (
+                ("limit", task.latency_limit)
+                if task.latency_verdict == "limit broken"
+                else ("promise", task.latency_promised)
+            )
+            texts.append(
+                f"{of}{100.0 * (task.latency_percentile or 0.0):g} % within "
+                f"{task.latency_measured:.4g} s, the {broken} is {bound:.4g} s"
+            )
+    if any(verdict in ("limit broken", "promise broken") for verdict in found):
+        return False, texts
+    return (True if set(found) == {"kept"} else None), texts
+
+
+def _why_void(flow: Flow) -> str:
+    if flow.lag > LAG_TOLERANCE * flow.seconds:
+        return (
+            f"throughput void: this machine was {flow.lag:.2g} s late, more than "
+            f"{100.0 * LAG_TOLERANCE:g} % of the {flow.seconds:.3g} s measured; run it again when "
+            "nothing else runs, or for longer"
+        )
+    return (
+        f"throughput void: others had the processor for {100.0 * flow.stolen:.0f} % of the time; "
+        "run it again when nothing else runs"
+    )
 
 
 def measured_reward(instance: Instance, one: Evaluated) -> float | None:

@@ -157,14 +157,7 @@ class _Worker:
         bundle = None if spec.bundle is None else Bundle(spec.bundle, spec.allow_code)
         self.visits = {(v.route, v.visit): v for v in spec.visits}
         self.modules = {
-            key: [
-                nn.Sequential(*(_part(part, bundle) for part in piece.parts))
-                .to(spec.device)
-                .eval()
-                .requires_grad_(False)
-                for piece in visit.pieces
-            ]
-            for key, visit in self.visits.items()
+            key: make_modules(visit, bundle, spec.device) for key, visit in self.visits.items()
         }
         self.changed = threading.Condition()
         """Guards everything below."""
@@ -359,6 +352,17 @@ class _Worker:
                 there = self.server.deliver(message.target, at, message.size)
                 heapq.heappush(self.leaving, (there, order, True, message))
         return None
+
+
+def make_modules(visit: VisitSpec, bundle: Bundle | None, device: str) -> list[nn.Sequential]:
+    """Return what computes the pieces of a visit, on a device, fit for inference alone."""
+    return [
+        nn.Sequential(*(_part(part, bundle) for part in piece.parts))
+        .to(device)
+        .eval()
+        .requires_grad_(False)
+        for piece in visit.pieces
+    ]
 
 
 def _part(spec: PartSpec, bundle: Bundle | None) -> nn.Module:

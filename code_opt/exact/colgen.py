@@ -117,7 +117,7 @@ class ColumnGeneration:
         """Tell whether some assignment may have a reward above 0 (one that has a logarithm)."""
         _, accuracy = self.relaxation.range_of_accuracy
         _, throughput = self.relaxation.range_of_throughput
-        return math.isfinite(self.objective.value(accuracy, throughput))
+        return math.isfinite(self.objective.value(accuracy, throughput, time=0.0))
 
     def _strengthen(self) -> None:
         """Solve the relaxation, and add cuts as long as they pay."""

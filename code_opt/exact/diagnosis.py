@@ -24,7 +24,7 @@ from formulations.elastic import elastic_rate
 _KINDS = {
     "floor": "lower the rate floors",
     "capacity": "raise the capacities",
-    "memory": "raise the memories",
+    "memory": "raise the memories, or the most changes of paths",
     "path": "relax the limits of tasks on accuracy and latency",
     "total": "lower the floors asked of the totals",
 }
@@ -71,7 +71,9 @@ def explain(topology: Topology, settings: Settings) -> str:
     lines += [f"  {line}" for line in alone]
     lines.append("least changes, each enough on its own:")
     for kind, _, changes in found:
-        lines.append(f"  {_KINDS[kind]}: " + "; ".join(changes))
+        is_demand = kind == "floor" and settings.objective == "latency"
+        what = "lower the demands" if is_demand else _KINDS[kind]
+        lines.append(f"  {what}: " + "; ".join(changes))
     return "\n".join([*lines, *left_out])
 
 
@@ -103,7 +105,11 @@ def _why_not_under_load(topology: Topology, settings: Settings) -> str | None:
             )
             for task, floor in zip(topology.instance.tasks, floors, strict=True)
         )
-        pool = build_pool(topology.instance.model_copy(update={"tasks": tasks}))
+        pool = build_pool(
+            topology.instance.model_copy(update={"tasks": tasks}),
+            measured_only=topology.measured_only,
+            previous=topology.previous,
+        )
         if any(len(task) == 0 for task in pool.tasks):
             return False
         evaluator = Evaluator(pool, settings)
@@ -117,7 +123,8 @@ def _why_not_under_load(topology: Topology, settings: Settings) -> str | None:
     is_raising_enough = is_enough(_ROOMIEST, everybody)
     lines = ["no paths, rates and wait scales keep all limits of latency under load"]
     changes = []
-    share = next((x for x in _LOWER if any(floors) and is_enough(1.0, (), x)), None)
+    has_floors = any(floors) and settings.objective != "latency"  # there rates are demands
+    share = next((x for x in _LOWER if has_floors and is_enough(1.0, (), x)), None)
     if share is not None:
         words = f"lower all rate floors by {100 * (1 - share):.3g} %"
         changes.append((1.0 / max(share, 1.0 / _ROOMIEST), words))
@@ -253,7 +260,8 @@ def _changes(
                 what = f"task {task.id!r}"
                 if task.input_group is not None:
                     what = f"input group {task.input_group!r}"
-                yield share, f"floor of {what} from {floor:.6g} to {rate:.6g} inferences/s"
+                word = "demand" if settings.objective == "latency" else "floor"
+                yield share, f"{word} of {what} from {floor:.6g} to {rate:.6g} inferences/s"
     if "path" in elastic:
         violation = data.path_violation
         for start, limited, number in zip(first, pool.tasks, numbers, strict=False):

@@ -98,9 +98,7 @@ def import_paths(instance: Instance, path: str | Path, settings: Settings) -> Im
 
 def _value(figure: float | None, view: ExchangeView, settings: Settings) -> float | None:
     objective = ObjectiveFunction.of(view.pool, settings)
-    units = {"accuracy": view.goal.accuracy_unit, "throughput": view.goal.throughput_unit}
-    unit = units.get(settings.objective, 1.0)  # of log F there is none
-    return None if figure is None else objective.shown(figure * unit)
+    return None if figure is None else objective.shown(figure * objective.unit_in_model)
 
 
 def _namer(view: ExchangeView) -> Callable[[Any], str]:
@@ -137,6 +135,11 @@ def _explanation(view: ExchangeView, settings: Settings) -> list[str]:
             "log_accuracy and log_throughput lie below tangents, which bound log xi and log zeta",
             "from above. So exp(optimum) is an upper bound of every reward. That of the assignment",
             "found may be less, by what lies between the tangents and the curves.",
+        ]
+    elif settings.objective == "latency":
+        lines += [
+            "Maximised is minus the average time of all tasks at their demands,",
+            f"in a unit of {goal.time_unit!r} s.",
         ]
     else:
         lines.append(f"Maximised is {settings.objective}, in the unit below.")

@@ -139,7 +139,8 @@ def joint_paths_that_matter(
         return tuple(joint_tasks), None
     parameters = evaluator.settings.parameters.joint_paths
     for i in large:
-        if joint_tasks[i].size > parameters.most_tasks:
+        # Partial joint paths are compared by accuracy and use alone.
+        if joint_tasks[i].size > parameters.most_tasks or joint_tasks[i].weighs_time:
             return tuple(joint_tasks), joint_tasks[i]
     priced, left = None, clock.left
     clock = Clock(None if left is None else parameters.share_of_time * left)

@@ -31,6 +31,7 @@ from code_opt.exact.pricing import PricedPool, priced_pool
 from code_opt.exact.waiting import WaitingSearch
 from code_opt.heuristics.lns import search
 from code_opt.heuristics.search import SearchOutcome
+from code_opt.instance.changes import served_at_demand
 from code_opt.instance.model import Instance
 from code_opt.paths import PathPool, PathProblem, build_pool
 from code_opt.paths.pool import limits_percentiles
@@ -169,8 +170,8 @@ def _needs_pricing(problem: PathProblem, settings: Settings) -> bool:
     """Tell whether listing the nondominated paths would take too long."""
     tasks = problem.instance.tasks
     groups = [task.input_group for task in tasks if task.input_group is not None]
-    if limits_percentiles(problem.instance):
-        return False  # label-setting at duals knows no visits
+    if limits_percentiles(problem.instance) or problem.weighs_time:
+        return False  # label-setting at duals knows no visits, and no duals of times
     if settings.formulation not in ("auto", "colgen") or len(set(groups)) < len(groups):
         return False
     most = settings.parameters.exact.most_paths_of_a_task
@@ -223,9 +224,12 @@ def build_view(instance: Instance, settings: Settings) -> ExchangeView:
     Raises:
         InputError: the instance cannot be used, or a task has no admissible path.
     """
+    instance = instance.with_max_utilization(settings.max_utilization)
+    weighs_time = settings.objective == "latency"
     pool = build_pool(
-        instance.with_max_utilization(settings.max_utilization),
+        served_at_demand(instance) if weighs_time else instance,
         measured_only=settings.measured_only,
+        weighs_time=weighs_time,
     )
     for task in pool.tasks:
         if len(task) == 0:

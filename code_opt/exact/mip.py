@@ -60,11 +60,7 @@ class TangentLoop:
         self.clock = clock
         self.is_log = self.objective.is_log
         self.gap = max(self.settings.gap, SMALLEST_GAP)
-        # The model's goal is in this unit: A and Th are scaled there, log F is not.
-        goal = self.objective.goal
-        self.unit = {"accuracy": goal.accuracy_unit, "throughput": goal.throughput_unit}.get(
-            self.settings.objective, 1.0
-        )
+        self.unit = self.objective.unit_in_model
         self.best = best
         self._left_out = left_out
         self.bound = bound

@@ -113,6 +113,7 @@ def _of_columns(table: ColumnTable, shared: SharedPrefixes) -> dict[str, Any]:
         "task_of": table.task.tolist(),
         "accuracy": table.mean_accuracy.tolist(),
         "most_rate": table.most.tolist(),
+        "seconds": table.mean_time.tolist(),
         "rate_rows": shared.rows(resources[is_rate], names),
         "memory_rows": shared.rows(resources[~is_rate], names),
     }

@@ -88,6 +88,8 @@ class _Joint:
     """Numbers in the pool, by task of the group."""
     accuracy: float
     """Weighted mean over the tasks."""
+    time: float
+    """Sum of w[t] T[p] over the tasks [s], with what others of the group do in their jobs."""
     use: FloatArray
     """Of the group's resources, per inference of all tasks, shape (k,)."""
     most: float
@@ -170,10 +172,12 @@ class JointCandidates:
         accuracy = float(
             weights @ np.array([t.paths.accuracy[k] for t, k in zip(tasks, numbers, strict=True)])
         )
+        times = np.array([t.paths.seconds[k] for t, k in zip(tasks, numbers, strict=True)])
         return _Joint(
             g,
             numbers,
             accuracy,
+            float(weights @ (times + np.array(jobs.more_seconds))),
             use,
             max(most, group.floor),
             jobs,
@@ -222,6 +226,10 @@ class JointCandidates:
             task_of=[joint.group for joint in self.joint],
             accuracy=[
                 joint.accuracy / weights[joint.group] if weights[joint.group] > 0.0 else 0.0
+                for joint in self.joint
+            ],
+            seconds=[
+                joint.time / weights[joint.group] if weights[joint.group] > 0.0 else 0.0
                 for joint in self.joint
             ],
             most_rate=[joint.most * len(pool.groups[joint.group].tasks) for joint in self.joint],

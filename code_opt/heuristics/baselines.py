@@ -17,29 +17,45 @@ from code_opt.heuristics.lns import search
 from code_opt.heuristics.scales import search_at_scales
 from code_opt.heuristics.search import SearchOutcome
 from code_opt.instance.model import INPUT, OUTPUT, Alternative, Connection, Instance, Task
-from code_opt.paths import PathPool, TaskPaths, build_pool
+from code_opt.paths import PathPool, TaskPaths, build_pool, previous_path
+from code_opt.paths.graph import IntArray
+from code_opt.paths.previous import Previous
 
 Keep = Callable[[Task, Connection], bool]
 
 
-def local_pool(instance: Instance, visits: bool = False, measured_only: bool = False) -> PathPool:
+def local_pool(
+    instance: Instance,
+    visits: bool = False,
+    measured_only: bool = False,
+    weighs_time: bool = False,
+    previous: Previous | None = None,
+) -> PathPool:
     """No coordination: native paths, and alternatives on the task's own server.
 
     Args:
         instance: what to solve.
         visits: see :func:`code_opt.paths.build_pool`.
         measured_only: the same.
+        weighs_time: the same.
+        previous: the same; where it limits changes, previous paths are among the paths.
     """
-    keep = _own_alternatives(instance)
+    keep = _own_alternatives(instance, previous)
     return build_pool(
         _restricted(instance, lambda _task, _connection: False, keep),
         visits=visits,
         measured_only=measured_only,
+        weighs_time=weighs_time,
+        previous=previous,
     )
 
 
 def edge_early_pool(
-    instance: Instance, visits: bool = False, measured_only: bool = False
+    instance: Instance,
+    visits: bool = False,
+    measured_only: bool = False,
+    weighs_time: bool = False,
+    previous: Previous | None = None,
 ) -> PathPool:
     """Early exit: what needs no coordination, or an exit from a block of the own DNN."""
     own = _dnn_of_block(instance)
@@ -47,19 +63,31 @@ def edge_early_pool(
     def keep(task: Task, connection: Connection) -> bool:
         return connection.target == OUTPUT and own.get(connection.source) == task.dnn
 
-    alternatives = _own_alternatives(instance)
+    alternatives = _own_alternatives(instance, previous)
     return build_pool(
-        _restricted(instance, keep, alternatives), visits=visits, measured_only=measured_only
+        _restricted(instance, keep, alternatives),
+        visits=visits,
+        measured_only=measured_only,
+        weighs_time=weighs_time,
+        previous=previous,
     )
 
 
-def host_pool(instance: Instance, native_allowed: bool, measured_only: bool = False) -> PathPool:
+def host_pool(
+    instance: Instance,
+    native_allowed: bool,
+    measured_only: bool = False,
+    weighs_time: bool = False,
+    previous: Previous | None = None,
+) -> PathPool:
     """Hosting: the whole path within one other DNN's trunk, where the task has such a path.
 
     Args:
         instance: what to solve.
         native_allowed: keep the native path, too, for tasks that could be hosted.
         measured_only: see :func:`code_opt.paths.build_pool`.
+        weighs_time: the same.
+        previous: the same; where it limits changes, previous paths are among the paths.
     """
     own = _dnn_of_block(instance)
 
@@ -68,7 +96,12 @@ def host_pool(instance: Instance, native_allowed: bool, measured_only: bool = Fa
         return len(hosts) == 1 and task.dnn not in hosts
 
     restricted = _restricted(instance, keep, lambda _task, _alternative: True)
-    pool = build_pool(restricted, measured_only=measured_only)
+    pool = build_pool(
+        restricted,
+        measured_only=measured_only,
+        weighs_time=weighs_time,
+        previous=previous,
+    )
     if native_allowed:
         return pool
     return PathPool(pool.topology, tuple(_hosted_only(task, own) for task in pool.tasks))
@@ -100,6 +133,9 @@ def solve_greedy(evaluator: Evaluator, clock: Clock) -> SearchOutcome:
         return search_at_scales(evaluator, clock, lambda plain, left: solve_greedy(plain, left))
     work = PoolEvaluator(evaluator)
     best, merit = work.most_accurate(), -np.inf
+    if evaluator.pool.limits_changes:
+        kept = [previous_path(task) for task in evaluator.pool.tasks]
+        best = np.array([b if k is None else k for b, k in zip(best.tolist(), kept, strict=True)])
     improved = True
     while improved and not clock.is_over:
         improved = False
@@ -139,24 +175,57 @@ def solve_random(evaluator: Evaluator, clock: Clock, seed: int, assignments: int
         )
     work = PoolEvaluator(evaluator)
     rng = np.random.default_rng(seed)
-    sizes = [len(task) for task in evaluator.pool.tasks]
-    best = rng.integers(sizes)
+    draw = _drawing(evaluator.pool, rng)
+    best = draw()
     merit = work.merit(best)
     draws = max(assignments, evaluator.settings.parameters.baselines.least_draws)
     for _ in range(draws - 1):
         if clock.is_over:
             break
-        choice = rng.integers(sizes)
+        choice = draw()
         value = work.merit(choice)
         if value > merit + LEAST_GAIN:
             best, merit = choice, value
     return work.outcome(best)
 
 
-def _own_alternatives(instance: Instance) -> Callable[[Task, Alternative], bool]:
-    """Return what tells the alternatives that run where the task's own DNN does."""
-    place = {dnn.id: dnn.server for dnn in instance.dnns}
-    return lambda task, alternative: place[alternative.dnn] == place[task.dnn]
+def _own_alternatives(
+    instance: Instance, previous: Previous | None
+) -> Callable[[Task, Alternative], bool]:
+    """Return what tells the alternatives that run where the task's own DNN does.
+
+    A previous path that may be kept is among them, wherever it runs.
+    """
+    dnns = {dnn.id: dnn for dnn in instance.dnns}
+    kept = previous.paths if previous is not None and previous.is_limiting else {}
+
+    def is_own(task: Task, alternative: Alternative) -> bool:
+        dnn = dnns[alternative.dnn]
+        is_previous = kept.get(task.id) == tuple(block.id for block in dnn.blocks)
+        return is_previous or dnn.server == dnns[task.dnn].server
+
+    return is_own
+
+
+def _drawing(pool: PathPool, rng: np.random.Generator) -> Callable[[], IntArray]:
+    """Return what draws assignments, no more of them changed than may be."""
+    sizes = [len(task) for task in pool.tasks]
+    if not pool.limits_changes:
+        return lambda: rng.integers(sizes)
+    kept = [previous_path(task) for task in pool.tasks]
+    tasks = np.array([t for t, path in enumerate(kept) if path is not None])
+    assert pool.topology.previous is not None
+    previous = pool.topology.previous
+    # Where nothing may change, tasks have no other path to draw.
+    stay = min(len(tasks), len(previous.paths) - int(previous.max_changes or 0))
+
+    def draw() -> IntArray:
+        choice = rng.integers(sizes)
+        for t in rng.choice(tasks, stay, replace=False).tolist():
+            choice[t] = kept[t]
+        return choice
+
+    return draw
 
 
 def _restricted(
@@ -192,5 +261,8 @@ def _dnn_of_block(instance: Instance) -> dict[str, str]:
 
 
 def _hosted_only(task: TaskPaths, dnn_of_block: dict[str, str]) -> TaskPaths:
-    hosted = [i for i in range(len(task)) if dnn_of_block[task.blocks(i)[0]] != task.task.dnn]
+    kept = previous_path(task)
+    hosted = [
+        i for i in range(len(task)) if i == kept or dnn_of_block[task.blocks(i)[0]] != task.task.dnn
+    ]
     return task.subset(hosted) if hosted else task

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from code_opt.instance.model import INPUT, OUTPUT, Instance
 from code_opt.paths import TaskGraph
+from code_opt.paths.graph import CHANGED
 
 Arcs = tuple[int, ...]
 """Arc numbers of a path from input to output."""
@@ -53,25 +54,36 @@ class Detours:
                 if (INPUT, arc.head) not in following:
                     self._off[0].append(entries[number])
                     self.learned[number] = True
-            elif (arc.tail, arc.head) in following:
+            elif arc.chain is None and (arc.ends in following or arc.tail == CHANGED):
                 self._along[self._tails[number]] = number
-            elif arc.chain is None and (arc.block is not None or arc.head == OUTPUT):
+            elif arc.chain is None and (arc.block is not None or arc.ends[1] == OUTPUT):
                 self._off[self._tails[number]].append((number,))
                 self.learned[number] = True
-        for walk in graph.chains.values():
-            self._off[0].append(walk)
-            self.learned[walk[-1]] = True
+        self.previous: Arcs | None = None
+        """The previous path, where changes are limited and it can still be taken."""
+        for (kind, _), walk in graph.chains.items():
+            if kind == "previous":
+                for number in walk:
+                    arc = graph.arcs[number]
+                    self.learned[number] = arc.is_connection and arc.ends not in following
+            else:
+                self._off[0].append(walk)
+                self.learned[max(n for n in walk if graph.arcs[n].chain is not None)] = True
+            if CHANGED in graph.nodes and graph.arcs[walk[-1]].chain is not None:
+                self.previous = walk
         self._is_own = [dnn_of.get(node) == own.id for node in graph.nodes]
         self._output = n - 1
-        native = graph.path_arcs([block.id for block in own.blocks])
-        self.native: Arcs | None = None if native is None else tuple(native)
+        walks = map(tuple, graph.walks([block.id for block in own.blocks]))
+        self.native: Arcs | None = next((w for w in walks if w != self.previous), None)
         """The native path, None where a changed arc of it cannot be used."""
 
     def first(self) -> Arcs | None:
-        """Return the native path, else one of fewest learned connections, if there is any.
+        """Return the previous path, else the native one, else one of fewest learned connections.
 
         Of equal ones the path is taken whose last arcs come first in the graph.
         """
+        if self.previous is not None:
+            return self.previous
         if self.native is not None or not self._tails:
             return self.native
         least, came_by = [0, *[len(self._tails) + 1] * self._output], [-1] * (self._output + 1)

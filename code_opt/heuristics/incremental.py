@@ -35,6 +35,7 @@ class IncrementalEvaluator:
         self._use = np.zeros(self._groups.resource.shape)
         """What one inference of each group uses, shape (G, K)."""
         self._accuracy = np.zeros(len(self._weights))
+        self._seconds = np.zeros(len(self._weights))
         self._missed = np.zeros(len(self._weights))
         self._duals: list[FloatArray] = [np.zeros(self._groups.resources)]
         self.least = float(self._groups.size @ self._groups.floor)
@@ -42,17 +43,21 @@ class IncrementalEvaluator:
         self.solves = 0
         """Rate programs solved."""
 
-    def take(self, task: int, use: FloatArray, accuracy: float, missed: float = 0.0) -> None:
+    def take(
+        self, task: int, use: FloatArray, accuracy: float, seconds: float, missed: float = 0.0
+    ) -> None:
         """Let a task take a path.
 
         Args:
             task: which one.
             use: of one inference of its group, shape (K,).
             accuracy: of the path.
+            seconds: its unloaded time [s].
             missed: by how much the task's own limits are missed, relative.
         """
         self._use[self._groups.of_task[task]] = use
         self._accuracy[task], self._missed[task] = accuracy, missed
+        self._seconds[task] = seconds
 
     def overload(self, group: int, uses: FloatArray) -> FloatArray:
         """Return by how much floors and adapters exceed capacities, summed, for each use.
@@ -99,22 +104,30 @@ class IncrementalEvaluator:
         return np.asarray(np.maximum(bound, self.least) * (1.0 + _ROUNDING))
 
     def merits(
-        self, task: int, accuracy: FloatArray, throughput: FloatArray, missed: FloatArray
+        self,
+        task: int,
+        accuracy: FloatArray,
+        seconds: FloatArray,
+        throughput: FloatArray,
+        missed: FloatArray,
     ) -> FloatArray:
         """Return the objective less a high cost of what is missed, if a task changes its path.
 
         Args:
             task: whose path changes.
             accuracy: of its path, shape (n,).
+            seconds: unloaded time of its path [s], shape (n,).
             throughput: of the whole edge [inferences/s], shape (n,).
             missed: what the path makes the edge miss, relative, shape (n,).
         """
         weights = self._weights
         others = float(weights @ self._accuracy) - weights[task] * self._accuracy[task]
         average = others + weights[task] * accuracy
+        time = float(weights @ self._seconds) + weights[task] * (seconds - self._seconds[task])
         missed = missed + (self._missed.sum() - self._missed[task])
         missed = missed + self._objective.floors_missed(average, throughput)
-        return self._objective.log_values(average, throughput) - VIOLATION_WEIGHT * missed
+        values = self._objective.search_values(average, throughput, time)
+        return values - VIOLATION_WEIGHT * missed
 
 
 class PoolEvaluator:
@@ -143,7 +156,8 @@ class PoolEvaluator:
         fits = missed[0] == 0.0
         throughput = present.throughput(self._group_of[0], use[0]) if fits else None
         most = np.array([present.least if throughput is None else throughput])
-        return float(present.merits(0, self._pool.tasks[0].paths.accuracy[path], most, missed)[0])
+        own = self._pool.tasks[0].paths
+        return float(present.merits(0, own.accuracy[path], own.seconds[path], most, missed)[0])
 
     def most_merits(self, choice: IntArray, task: int) -> FloatArray:
         """Return an upper bound on the merit of each path of a task, the others given.
@@ -156,10 +170,12 @@ class PoolEvaluator:
             Shape (number of its paths,).
         """
         self._take(choice)
-        accuracy = self._pool.tasks[task].paths.accuracy
-        uses = self._uses(choice, task, np.arange(len(accuracy)))
+        own = self._pool.tasks[task].paths
+        uses = self._uses(choice, task, np.arange(len(own.accuracy)))
         most = self._present.most(self._group_of[task], uses, last=1)
-        return self._present.merits(task, accuracy, most, np.zeros(len(most))) + _ROUNDING
+        nothing = np.zeros(len(most))
+        merits = self._present.merits(task, own.accuracy, own.seconds, most, nothing)
+        return merits + _ROUNDING
 
     def outcome(self, choice: IntArray) -> SearchOutcome:
         """Return an assignment as the outcome of a search."""
@@ -177,8 +193,9 @@ class PoolEvaluator:
         for task in np.flatnonzero(choice != self._choice).tolist():
             path = choice[task : task + 1]
             self._is_measured[task][path] = True
-            accuracy = float(self._pool.tasks[task].paths.accuracy[path[0]])
-            self._present.take(task, self._uses(choice, task, path)[0], accuracy)
+            own, number = self._pool.tasks[task].paths, int(path[0])
+            accuracy, seconds = float(own.accuracy[number]), float(own.seconds[number])
+            self._present.take(task, self._uses(choice, task, path)[0], accuracy, seconds)
         self._choice = choice.copy()
 
     def _uses(self, choice: IntArray, task: int, paths: IntArray) -> FloatArray:

@@ -33,7 +33,7 @@ from code_opt.core.settings import Clock
 from code_opt.heuristics.neighbourhood import Neighbourhood
 from code_opt.heuristics.scales import search_at_scales
 from code_opt.heuristics.search import AssignmentSearch, LearntColumns, SearchOutcome, State
-from code_opt.paths import Duals
+from code_opt.paths import Duals, PathPool
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.solvers import LinearProgram
 
@@ -72,6 +72,8 @@ def search(
     bound, tasks = point.bound.value, len(work.table.joint_tasks)
     # The dive runs to its end whatever the clock says: without it there is no assignment.
     best = work.evaluate(master.dive(Clock(None, to_its_end=True), parameters.dive))
+    kept = work.evaluate(_with_previous(work, best.choice))
+    best = kept if kept.is_better_than(best) else best
     profit = point.bound.best
     agenda = _Agenda(work, point.duals, profit, parameters, np.random.default_rng(seed))
     if iterations is None:
@@ -118,6 +120,11 @@ def relax(
     """Solve the master over all columns, joint paths priced in; no point: nothing is feasible."""
     parameters = evaluator.settings.parameters.lns
     joint_tasks = build_joint_tasks(evaluator.pool, evaluator.settings.parameters.joint_paths)
+    kept = _previous_arcs(evaluator.pool)
+    joint_tasks = tuple(
+        task.listing(kept) if all(t in kept for t in task.group.tasks) else task
+        for task in joint_tasks
+    )
     table = ColumnTable(evaluator.pool, joint_tasks)
     for turn in range(parameters.joint_rounds + 1):
         work = AssignmentSearch(evaluator, table)
@@ -134,6 +141,27 @@ def relax(
             break
         table = priced
     return work, master, point
+
+
+def _with_previous(work: AssignmentSearch, choice: IntArray) -> IntArray:
+    """Return an assignment with the previous paths, as far as they are columns of the table."""
+    kept, choice = _previous_arcs(work.table.pool), choice.copy()
+    for t, task in enumerate(work.table.joint_tasks if kept else ()):
+        number = task.number_of(task.arcs(int(choice[t] - work.table.first[t])) | kept)
+        if number is not None:
+            choice[t] = work.table.first[t] + number
+    return choice
+
+
+def _previous_arcs(pool: PathPool) -> dict[int, tuple[int, ...]]:
+    """Return the arcs of the previous paths that are in a pool, by task."""
+    previous, found = pool.topology.previous, {}
+    for t, task in enumerate(pool.tasks if previous is not None else ()):
+        blocks = previous.paths.get(task.task.id) if previous is not None else None
+        arcs = None if blocks is None else task.graph.path_arcs(blocks)
+        if arcs is not None and task.number_of(tuple(arcs)) is not None:
+            found[t] = tuple(arcs)
+    return found
 
 
 def _priced(table: ColumnTable, duals: Duals, parameters: LnsParameters) -> ColumnTable | None:
@@ -187,7 +215,7 @@ class _Agenda:
         now = state.choice
         dual = duals.resource[table.padded_resource[:, now]]
         paid = (dual * table.loads_of(now, state.rates)).sum(axis=0)
-        have = duals.accuracy * work.accuracy[now] - paid
+        have = duals.accuracy * work.accuracy[now] - duals.time * table.time[now] - paid
         have += duals.throughput * (state.rates - table.floor)
         loss = np.maximum(self._best - have, 0.0)
         idle = np.zeros(len(state.load) + 1)

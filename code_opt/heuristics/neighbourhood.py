@@ -62,6 +62,7 @@ class Neighbourhood:
         """... what the rest brings: together they bound every assignment."""
         table = work.table
         self._slopes = a, th = work.slopes(state)
+        self._time_dual = work.objective.time_dual
         self._dual, self._floor_duals = duals.resource, np.array(duals.floors)
         self._gains = a + duals.floors[0], th + duals.floors[1]
         """Value of A and Th, floors on them included."""
@@ -88,6 +89,7 @@ class Neighbourhood:
         self._lacking = self._least - rest_of_totals
         """What the program's columns must bring for the floors on A and Th."""
         self._now = a * accuracy_held + th * (rate_held - rate_near)
+        self._now -= self._time_dual * float(table.time[state.choice[freed]].sum())
         """Present value of the program's objective."""
         self._extra = table.extra[self._paths]
         """Rate that each column can have beyond the floor."""
@@ -128,6 +130,7 @@ class Neighbourhood:
         (gain_a, gain_th), dual = self._gains, self._dual
         paid = dual[index]
         profit = gain_a * self._work.accuracy[paths] + gain_th * table.floor[table.task[paths]]
+        profit -= self._time_dual * table.time[paths]
         profit += np.maximum(self._extra, 0.0) * np.maximum(gain_th - (paid * use).sum(axis=0), 0.0)
         profit -= (paid * need).sum(axis=0)
         fits = (room >= -FIT_TOLERANCE).all(axis=0)
@@ -176,6 +179,7 @@ class Neighbourhood:
             NeighbourhoodData(
                 owner=self._owner,
                 accuracy=self._work.accuracy[paths],
+                time=table.time[paths],
                 floor=table.floor[table.task[paths]],
                 extra=self._extra,
                 resource=table.padded_resource[:, paths],
@@ -187,6 +191,7 @@ class Neighbourhood:
                 spare=self._spare,
                 touched=touched,
                 slopes=self._slopes,
+                time_dual=self._time_dual,
                 lacking=lacking,
                 least=self._least / unit,
                 throughput_unit=table.largest_rate,

@@ -103,7 +103,8 @@ class AssignmentSearch:
         throughput = np.array(rates.sum())
         violation = Evaluator.overload(load)
         violation += float(self.objective.floors_missed(accuracy, throughput))
-        value = float(self.objective.log_values(accuracy, throughput))
+        time = np.array(self.table.time[choice].sum())
+        value = float(self.objective.search_values(accuracy, throughput, time))
         return State(choice, rates, load, float(accuracy), float(throughput), violation, value)
 
     def slopes(self, state: State) -> tuple[float, float]:

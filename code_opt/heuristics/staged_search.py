@@ -10,7 +10,7 @@ reward its F = xi(A_av) zeta(Th).
 Services take turns in file order until nobody improves; everybody else's path stays as it is.
 In its turn a service searches stage by stage:
 
-* stage 0 is its native path;
+* stage 0 is its native path (where changes are limited, its previous path, too);
 * stage k extends each of the m best paths of stage k - 1 (the beam) by one more learned
   connection (:mod:`code_opt.heuristics.detours`);
 * the reward promised by a path is that of the whole edge at its best rates, with the accuracy
@@ -83,6 +83,11 @@ class Starts:
         self.detours = [Detours(problem.instance, graph) for graph in self.topology.graphs]
         self.first = [detours.first() for detours in self.detours]
         """The native path of each task, or what stands for it, None where it has no path."""
+        self.roots = [
+            tuple(dict.fromkeys(p for p in (first or (), detours.native) if p is not None))
+            for first, detours in zip(self.first, self.detours, strict=True)
+        ]
+        """The paths of stage 0: beside a previous path the native one, which can be extended."""
 
 
 class _TaskPaths:
@@ -179,7 +184,8 @@ class _Stage:
         self._overload = present.overload(self._group, self._uses)
         self.taken = search.known[task].taken(numbers)
         """What an inference takes of servers and links, as a sum of shares, shape (n,)."""
-        self._late = search.lateness(task, search.known[task].seconds(numbers))
+        self._seconds = search.known[task].seconds(numbers)
+        self._late = search.lateness(task, self._seconds)
         # Where floors or adapters do not fit, all tasks are valued at their floors.
         self._is_exact = self._overload > 0.0
         most = present.most(self._group, self._uses)
@@ -199,7 +205,9 @@ class _Stage:
         """Return what all paths promise by the accuracies and throughputs known now."""
         missed = self._overload + self._late
         missed = missed + self._search.shortfall(self._task, self._accuracy)
-        return self._search.present.merits(self._task, self._accuracy, self._throughput, missed)
+        return self._search.present.merits(
+            self._task, self._accuracy, self._seconds, self._throughput, missed
+        )
 
     def work_out(self, i: int) -> bool:
         """Work out the throughput of a path; return False where it was known."""
@@ -289,6 +297,11 @@ class StagedSearch:
         self._clock = clock or Clock(None)
         self._now = [known.number(path) for known, path in zip(self.known, first, strict=True)]
         """Number of each task's path at present."""
+        self._roots = [
+            [known.number(path) for path in roots]
+            for known, roots in zip(self.known, starts.roots, strict=True)
+        ]
+        """Numbers of the paths of each task's stage 0; the first is where it starts."""
         self._stage_of: list[dict[int, int]] = [{} for _ in first]
         """Stage in which each path of a task was first predicted."""
         self._asked: list[set[int]] = [set() for _ in first]
@@ -297,7 +310,8 @@ class StagedSearch:
         self._throughput_now: float | None = None
         """Throughput of the present paths, None where it is to be worked out."""
         for t, number in enumerate(self._now):
-            self._measure(t, number, 0)
+            for root in self._roots[t]:
+                self._measure(t, root, 0)
             self._settle(t, number)
 
     def run(self) -> StagedOutcome:
@@ -386,12 +400,13 @@ class StagedSearch:
 
     def _search(self, task: int, best: _Best) -> None:
         """Go through the stages of a service, and note the best of its measured paths."""
-        known = self.known[task]
-        first = _Stage(self, task, [0])
-        first.work_out(0)
-        best.hear(0, float(first.merit[0]), float(first.taken[0]))
+        known, roots = self.known[task], self._roots[task]
+        first = _Stage(self, task, roots)
+        for place, root in enumerate(roots):
+            first.work_out(place)
+            best.hear(root, float(first.merit[place]), float(first.taken[place]))
         tolerance = self.evaluator.settings.parameters.code.tolerance
-        beam, seen = [0], {0}
+        beam, seen = list(roots), set(roots)
         for number in itertools.count(1):
             fresh = {path for base in beam for path in known.extensions(base)} - seen
             if not fresh:
@@ -432,9 +447,12 @@ class StagedSearch:
         """Let a task take a path: note what it uses, brings and misses."""
         path = self.known[task].paths[number]
         accuracy = self.measurements.expected(task, [path])
-        late = self.lateness(task, self.known[task].seconds([number]))
+        seconds = self.known[task].seconds([number])
+        late = self.lateness(task, seconds)
         missed = float(late[0] + self.shortfall(task, accuracy)[0])
-        self.present.take(task, self.uses(task, [number])[0], float(accuracy[0]), missed)
+        self.present.take(
+            task, self.uses(task, [number])[0], float(accuracy[0]), float(seconds[0]), missed
+        )
 
 
 def solve_code(problem: PathProblem, settings: Settings) -> Result:

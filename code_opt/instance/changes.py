@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from code_opt.errors import InputError
 from code_opt.instance.model import INPUT, Connection, Instance, Task
 
 
@@ -52,4 +53,35 @@ def with_percentile(instance: Instance, percentile: float | None) -> Instance:
         else task.model_copy(update={"latency_percentile": percentile})
         for task in instance.tasks
     )
+    return instance.model_copy(update={"tasks": tasks})
+
+
+def served_at_demand(instance: Instance) -> Instance:
+    """Return an instance in which the floor of every task is its demand: the objective latency.
+
+    Tasks of an input group have one rate: the least demand among them.
+
+    Raises:
+        InputError: a task has no demand, or a percentile.
+    """
+    least: dict[str, float] = {}
+    for task in instance.tasks:
+        if task.demand is None:
+            raise InputError(
+                f"task {task.id!r} has no demand: the objective latency serves every task at its "
+                "demand; give it one"
+            )
+        if task.latency_percentile is not None:
+            raise InputError(
+                f"task {task.id!r} has a latency_percentile: the objective latency minimises "
+                "unloaded times only; take the percentile away"
+            )
+        if task.input_group is not None:
+            known = least.get(task.input_group, task.demand)
+            least[task.input_group] = min(known, task.demand)
+
+    def rate(task: Task) -> float | None:
+        return task.demand if task.input_group is None else least[task.input_group]
+
+    tasks = tuple(task.model_copy(update={"floor": rate(task)}) for task in instance.tasks)
     return instance.model_copy(update={"tasks": tasks})

@@ -389,6 +389,19 @@ class Bundle:
             found.append((Step(tail, head, spec), adapter))
         return found
 
+    def spec(self, task: str, source: str, target: str) -> AdapterSpec:
+        """Return kind and shapes of the adapter that a connection has of its own.
+
+        Raises:
+            InputError: the bundle has none.
+        """
+        entry = self.tasks[task]
+        for one in entry.connections:
+            if (one.source, one.target) == (source, target):
+                shapes = self._leaving(entry, source), self._entering(entry, target)
+                return AdapterSpec(one.kind, *shapes)
+        raise InputError(f"task {task!r}: the bundle has no adapter from {source} to {target}")
+
     def _is_native(self, dnn: str, tail: str, head: str) -> bool:
         if tail == INPUT:
             return head == f"{dnn}/0"

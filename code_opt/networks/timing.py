@@ -23,6 +23,7 @@ _LEAST_SAMPLE = 2e-3
 _MOST_IN_A_ROW = 1000
 LEAST_REPEATS = 7
 _MOST_REPEATS = 10_000
+_ROUNDS = 3
 _CHANNELS_LAST: dict[str, Any] = {"memory_format": torch.channels_last}
 
 
@@ -86,67 +87,79 @@ def time_blocks(
         raise InputError(f"batch sizes and repeats must be at least 1, not {list(batches)}")
     # Copies: blocks are shared with whoever measures accuracies.
     blocks = [copy.deepcopy(block).to(**_CHANNELS_LAST) for block in blocks]
-    return [
-        one
-        for batch in batches
-        for one in _in_turns(
-            list(zip(blocks, _inputs(blocks, (batch, *input_shape), device), strict=True)),
-            batch,
-            device,
-            seconds,
-            least_repeats,
-        )
-    ]
+    found = []
+    for batch in batches:
+        inputs = _inputs(blocks, (batch, *input_shape), device)
+        parts = list(zip(blocks, inputs, strict=True))
+        found += _summed_up(_in_turns(parts, device, seconds, least_repeats), batch)
+    return found
 
 
 def time_parts(
-    parts: Sequence[tuple[nn.Module, Sequence[int]]],
+    groups: Sequence[Sequence[tuple[nn.Module, Sequence[int]]]],
     *,
     batch: int,
     device: str = "cpu",
     seconds: float = 0.2,
     least_repeats: int = LEAST_REPEATS,
-) -> list[BlockTime]:
-    """Measure modules that need not follow each other, as :func:`time_blocks` does a chain.
+) -> list[list[BlockTime]]:
+    """Measure modules in groups, as :func:`time_blocks` does the blocks of a chain.
+
+    Modules of one group take turns, so that they find the caches as on a path. Groups come round
+    several times, so that a machine that slows down does so for all alike.
 
     Args:
-        parts: modules on ``device``, and the shape that enters each, without the batch dimension.
+        groups: modules on ``device``, and the shape that enters each, without the batch dimension.
         batch: batch size.
         device: "cpu" or "cuda".
-        seconds: time to spend on each.
+        seconds: time to spend on each module.
         least_repeats: runs of each at least.
 
     Returns:
-        One entry per part, in order.
+        One entry per module, in order, by group.
     """
     laid_out = [
-        (
-            copy.deepcopy(module).to(**_CHANNELS_LAST),
-            noise((batch, *shape), seed).to(device),
-        )
-        for seed, (module, shape) in enumerate(parts)
+        [
+            (copy.deepcopy(module).to(**_CHANNELS_LAST), noise((batch, *shape)).to(device))
+            for module, shape in group
+        ]
+        for group in groups
     ]
-    return _in_turns(laid_out, batch, device, seconds, least_repeats)
+    taken: list[list[list[float]]] = [[[] for _ in group] for group in groups]
+    least = math.ceil(least_repeats / _ROUNDS)
+    for _ in range(_ROUNDS):
+        for times, group in zip(taken, laid_out, strict=True):
+            found = _in_turns(group, device, seconds / _ROUNDS, least)
+            for all_, new in zip(times, found, strict=True):
+                all_ += new
+    return [_summed_up(times, batch) for times in taken]
 
 
 def _in_turns(
     parts: Sequence[tuple[nn.Module, torch.Tensor]],
-    batch: int,
     device: str,
     seconds: float,
     least_repeats: int,
-) -> list[BlockTime]:
-    """Measure modules on given inputs: one run of each, then the next of each."""
+) -> list[list[float]]:
+    """Return times of modules on given inputs: one run of each, then the next of each."""
     taken: list[list[float]] = [[] for _ in parts]
     budget = seconds * len(parts)
+    # One thread works for all of the time, so the time of its processor is its time, whatever else
+    # runs on this machine; several threads wait for each other.
+    alone = device == "cpu" and torch.get_num_threads() == 1
     with torch.inference_mode():
         spent = 0.0
         runs = [partial(module, value) for module, value in parts]
         rows = [in_a_row(run, device) for run in runs]
         while len(taken[0]) < least_repeats or (spent < budget and len(taken[0]) < _MOST_REPEATS):
             for times, run, row in zip(taken, runs, rows, strict=True):
-                times.append(timed(run, device, row))
+                times.append(timed(run, device, row, processor=alone))
                 spent += times[-1] * row
+    return taken
+
+
+def _summed_up(taken: Sequence[Sequence[float]], batch: int) -> list[BlockTime]:
+    """Return median and quartiles of the times of modules that took turns."""
     found = []
     for number, times in enumerate(taken):
         low, median, high = np.quantile(times, (0.25, 0.5, 0.75))
@@ -194,16 +207,25 @@ def in_a_row(run: Callable[[], object], device: str) -> int:
     return min(max(1, math.ceil(_LEAST_SAMPLE / max(seconds, 1e-9))), _MOST_IN_A_ROW)
 
 
-def timed(run: Callable[[], object], device: str, row: int = 1) -> float:
+def timed(
+    run: Callable[[], object], device: str, row: int = 1, *, processor: bool = False
+) -> float:
     """Return the time of one run, from so many in a row [s].
 
     On a GPU, events before and behind them are compared, which the device itself sets.
+
+    Args:
+        run: what is timed.
+        device: "cpu" or "cuda".
+        row: runs in a row.
+        processor: on a CPU, only the time in which this thread had a processor.
     """
     if device == "cpu":
-        started = time.perf_counter()
+        clock = time.thread_time if processor else time.perf_counter
+        started = clock()
         for _ in range(row):
             run()
-        return (time.perf_counter() - started) / row
+        return (clock() - started) / row
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
     for _ in range(row):

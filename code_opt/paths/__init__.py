@@ -13,6 +13,7 @@ from code_opt.paths.pool import (
     build_pool,
     count_paths,
     pool_of_paths,
+    previous_path,
     unite,
 )
 from code_opt.paths.resources import Resource
@@ -34,5 +35,6 @@ __all__ = [
     "build_pool",
     "count_paths",
     "pool_of_paths",
+    "previous_path",
     "unite",
 ]

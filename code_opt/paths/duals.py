@@ -23,6 +23,8 @@ class Duals:
     """Objective gained per unit of the average accuracy A."""
     throughput: float
     """Objective gained per inference/s of the total throughput Th."""
+    time: float = 0.0
+    """Objective lost per second of the average time D."""
     cut: FloatArray = field(default_factory=lambda: np.zeros(0))
     """Objective gained per unit of the limit of each cut, shape (cuts,)."""
     floors: tuple[float, float] = (0.0, 0.0)

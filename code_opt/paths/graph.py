@@ -35,6 +35,7 @@ from code_opt.instance.model import (
     Task,
 )
 from code_opt.paths import resources
+from code_opt.paths.previous import PATH_CHANGES, Previous
 from code_opt.paths.resources import (
     SERVER_TIME,
     VISITS,
@@ -47,8 +48,11 @@ from code_opt.paths.resources import (
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Ends = tuple[str, str]
-ChainKey = tuple[Literal["alternative", "measured"], str]
-"""An indivisible path: the DNN of an alternative, or the number of a measured path."""
+ChainKey = tuple[Literal["alternative", "measured", "previous"], str]
+"""An indivisible path: the DNN of an alternative, the number of a measured path, or the previous
+path of a task (:mod:`code_opt.paths.previous`)."""
+CHANGED = f"{OUTPUT} > changed"
+"""Node before the output where a task has left its previous path; no id holds a ``>``."""
 Step = tuple[str, str, str]
 """Ends and adapter of an arc: the same for tasks that can share it."""
 
@@ -74,14 +78,20 @@ class Arc(NamedTuple):
     """Name of the adapter, by which tasks of an input group share it; None: the task's own."""
     block: str | None = None
     """The block that it enters; None: it leads to the output, or only an input to a server."""
-    chain: tuple[ChainKey, Ends] | None = None
-    """The indivisible path that alone it belongs to, and what tail and head stand for there."""
+    chain: ChainKey | None = None
+    """The indivisible path that alone it belongs to."""
+    stands_for: Ends | None = None
+    """Its ends in the instance, where tail and head are nodes of other names."""
+
+    @property
+    def ends(self) -> Ends:
+        """Its ends in the instance."""
+        return self.stands_for or (self.tail, self.head)
 
     @property
     def step(self) -> Step | None:
         """What makes the arc the same for several tasks, None where it is the task's own."""
-        tail, head = (self.tail, self.head) if self.chain is None else self.chain[1]
-        return None if self.share is None else (tail, head, self.share)
+        return None if self.share is None else (*self.ends, self.share)
 
 
 class _Sent(NamedTuple):
@@ -189,17 +199,22 @@ class TaskGraph:
         found: dict[ChainKey, list[int]] = {}
         for i, arc in enumerate(self.arcs):  # in topological order
             if arc.chain is not None:
-                walk = found.setdefault(arc.chain[0], [])
+                walk = found.setdefault(arc.chain, [])
                 if not walk and arc.tail != INPUT:
                     walk.append(self.arc_index[INPUT, arc.tail])
                 walk.append(i)
+                if arc.head == CHANGED:
+                    walk.append(self.arc_index[CHANGED, OUTPUT])
         return {key: tuple(walk) for key, walk in found.items()}
 
     @cached_property
     def measured(self) -> dict[tuple[int, ...], float]:
         """Accuracies of the measured paths that exist here, by their arcs."""
-        arcs = ((self._walk(path.blocks), path) for path in self.task.measured_paths)
-        return {tuple(found): path.accuracy for found, path in arcs if found is not None}
+        return {
+            tuple(arcs): path.accuracy
+            for path in self.task.measured_paths
+            for arcs in self.walks(path.blocks)
+        }
 
     @cached_property
     def known(self) -> dict[tuple[int, ...], float]:
@@ -234,6 +249,8 @@ class TaskGraph:
         if tail == INPUT:
             return self.entries.get(head)
         arc = self.arc_index.get((tail, head))
+        if arc is None and head == OUTPUT and (tail, CHANGED) in self.arc_index:
+            return self.arc_index[tail, CHANGED], self.arc_index[CHANGED, OUTPUT]
         return None if arc is None else (arc,)
 
     def path_arcs(self, blocks: Sequence[str]) -> list[int] | None:
@@ -249,13 +266,26 @@ class TaskGraph:
         return walk
 
     def _walk(self, blocks: Sequence[str]) -> list[int] | None:
-        """Return the arc numbers of a path that is no alternative."""
-        measured = self._chains.get(("measured", *blocks))
-        if measured is not None:
-            return list(measured)
+        """Return the arc numbers of a path that is no alternative, as the previous one first."""
+        return next(self.walks(blocks), None)
+
+    def walks(self, blocks: Sequence[str]) -> Iterator[list[int]]:
+        """Yield the ways along these blocks that are no alternative: of the same figures all."""
+        for kind in ("previous", "measured"):
+            chain = self._chains.get((kind, *blocks))
+            if chain is not None:
+                yield list(chain)
         ends = [INPUT, *blocks, OUTPUT]
         steps = [self.step_arcs(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
-        return None if None in steps else [arc for step in steps for arc in step or ()]
+        if None not in steps:
+            yield [arc for step in steps for arc in step or ()]
+
+    def ways(self, blocks: Sequence[str]) -> Iterator[list[int]]:
+        """Yield all ways along these blocks: over connections, and an alternative."""
+        yield from self.walks(blocks)
+        alternative = self._chains.get(("alternative", *blocks))
+        if alternative is not None:
+            yield list(alternative)
 
     @cached_property
     def _chains(self) -> dict[tuple[str, ...], tuple[int, ...]]:
@@ -267,7 +297,7 @@ class TaskGraph:
         walked = [self.arcs[a] for a in arcs]
         entered = (arc.block for arc in walked)
         blocks = tuple(block for block in entered if block is not None)
-        is_given = any(arc.chain and arc.chain[0][0] == "alternative" for arc in walked)
+        is_given = any(arc.chain and arc.chain[0] == "alternative" for arc in walked)
         return GivenPath(blocks) if is_given else blocks
 
 
@@ -275,7 +305,12 @@ class Topology:
     """What all task graphs of one instance share: places of blocks, links, resources."""
 
     def __init__(
-        self, instance: Instance, visits: bool = False, measured_only: bool = False
+        self,
+        instance: Instance,
+        visits: bool = False,
+        measured_only: bool = False,
+        weighs_time: bool = False,
+        previous: Previous | None = None,
     ) -> None:
         """Index an instance.
 
@@ -287,8 +322,13 @@ class Topology:
                 by going elsewhere. They take no time and no capacity.
             measured_only: graphs hold native paths, alternatives and measured paths alone, whose
                 accuracies nobody predicts; each is a path of its own.
+            weighs_time: paths are compared by their unloaded times, too, since the objective is
+                to be answered soon.
+            previous: an earlier assignment. Where it limits changes, the previous path of a task
+                is a path of its own beside the others, and these use a share of the changes.
         """
-        self.measured_only = measured_only
+        self.measured_only, self.weighs_time = measured_only, weighs_time
+        self.previous = previous
         self.instance = instance
         self.server_of = {b.id: d.server for d in instance.dnns for b in d.blocks}
         self.block = {b.id: b for d in instance.dnns for b in d.blocks}
@@ -297,6 +337,8 @@ class Topology:
         self.links = {(link.source, link.target): link for link in instance.links}
         kinds = (*resources.KINDS, VISITS) if visits else resources.KINDS
         self.resources: tuple[Resource, ...] = tuple(list_resources(instance, kinds))
+        if previous is not None and previous.is_limiting and previous.max_changes:
+            self.resources += (Resource(PATH_CHANGES, previous),)
         self.is_rate_resource = np.array([r.is_rate for r in self.resources], dtype=bool)
         """Which resources are paid per inference (servers, links; not memory, not visits)."""
         self.server_time: dict[str, int] = {}
@@ -340,6 +382,8 @@ class Topology:
     def task_graph(self, task: Task) -> TaskGraph:
         """Return the graph of one task; arcs that cannot be used (missing link) are left out."""
         outgoing = self._outgoing(task)
+        if self.previous is not None and self.previous.is_limiting:
+            outgoing = self._with_previous(task, outgoing)
         order = _topological_order(outgoing)
         rank = {node: i for i, node in enumerate(order)}
         # Tails come in topological order, so each list of entering arcs is sorted by them.
@@ -498,6 +542,66 @@ class Topology:
             if node in useful
         }
 
+    def _with_previous(self, task: Task, outgoing: dict[str, list[Arc]]) -> dict[str, list[Arc]]:
+        """Return the arcs by tail where the task has a previous path that it may leave.
+
+        All ways to the output but those of the previous path lead over one more arc, which uses
+        one of the changes. It is the task's own, so tasks of an input group do not share it.
+        """
+        assert self.previous is not None
+        blocks = self.previous.paths.get(task.id)
+        if blocks is None:
+            return outgoing
+        kept = list(self._previous_chains(task, blocks))
+        keys = {chain[-1].chain for chain in kept}
+        if self.previous.max_changes:
+            outgoing = {
+                node: [
+                    arc._replace(head=CHANGED, stands_for=arc.ends)
+                    if arc.head == OUTPUT and (arc.chain is None or arc.chain not in keys)
+                    else arc
+                    for arc in arcs
+                ]
+                for node, arcs in outgoing.items()
+            }
+            if any(arc.head == CHANGED for arcs in outgoing.values() for arc in arcs):
+                use = ((len(self.resources) - 1, 1.0 / self.previous.max_changes),)
+                last = Arc(CHANGED, OUTPUT, 0.0, 0.0, use, (), False, None)
+                outgoing[CHANGED] = [last]
+        else:
+            outgoing = {}
+        for chain in kept:
+            for arc in chain:
+                arcs = outgoing.setdefault(arc.tail, [])
+                if all(arc.head != other.head for other in arcs):
+                    arcs.append(arc)
+        return outgoing
+
+    def _previous_chains(self, task: Task, blocks: tuple[str, ...]) -> Iterator[list[Arc]]:
+        """Yield the arcs of each indivisible path of a task that is its previous one."""
+        assert self.previous is not None
+        for chain in self._chains(task):
+            if chain and tuple(arc.block for arc in chain if arc.block is not None) == blocks:
+                yield chain
+        # Where only known accuracies count, other paths than the native one have a chain.
+        native = tuple(block.id for block in self.dnn[task.dnn].blocks)
+        if not self.measured_only or (blocks == native and self._is_native_known(task)):
+            connections = self.previous.connections(task.id)
+            chain = self._chain(task, ("previous", task.id), blocks, connections, None)
+            if chain and self._is_walk(task, blocks, connections):
+                yield chain
+
+    def _is_walk(
+        self, task: Task, blocks: tuple[str, ...], connections: Mapping[Ends, Connection]
+    ) -> bool:
+        """Tell whether each step of a path is of its own trunk's, a trunk's, or a connection."""
+        own = self.dnn[task.dnn].blocks
+        ends = {(INPUT, own[0].id), (own[-1].id, OUTPUT)}
+        return all(
+            step in connections or step in ends or self._next.get(step[0]) == step[1]
+            for step in pairwise((INPUT, *blocks, OUTPUT))
+        )
+
     def _entry(self, task: Task, head: str, connection: Connection | None) -> list[Arc]:
         """Return the arcs by which a task's input enters a block; none where a hop lacks a link.
 
@@ -538,10 +642,8 @@ class Topology:
             key: ChainKey = ("alternative", alternative.dnn)
             yield self._chain(task, key, blocks, {}, alternative.accuracy)
         connections = {(c.source, c.target): c for c in task.connections}
-        own = {(INPUT, self.dnn[task.dnn].blocks[0].id), (self.dnn[task.dnn].blocks[-1].id, OUTPUT)}
         for number, path in enumerate(task.measured_paths if self.measured_only else ()):
-            steps = list(pairwise((INPUT, *path.blocks, OUTPUT)))
-            if all(s in connections or s in own or self._next.get(s[0]) == s[1] for s in steps):
+            if self._is_walk(task, path.blocks, connections):
                 key = ("measured", str(number))
                 yield self._chain(task, key, path.blocks, connections, path.accuracy)
 
@@ -551,9 +653,12 @@ class Topology:
         key: ChainKey,
         blocks: Sequence[str],
         connections: Mapping[Ends, Connection],
-        accuracy: float,
+        accuracy: float | None,
     ) -> list[Arc]:
-        """Return the arcs of an indivisible path; none where it lacks a link."""
+        """Return the arcs of an indivisible path; none where it lacks a link.
+
+        Its accuracy is predicted by the drops of its connections where it is None.
+        """
         entry = self._entry(task, blocks[0], connections.get((INPUT, blocks[0])))
         ends = pairwise((*blocks, OUTPUT))
         walk = [self._arc(*pair, connections.get(pair)) for pair in ends]
@@ -562,11 +667,13 @@ class Topology:
         chain = [entry[-1], *(arc for arc in walk if arc is not None)]
         # No id holds a ">", so no block has these names.
         nodes = [entry[-1].tail, *(f"{' '.join(key)} > {block}" for block in blocks), OUTPUT]
-        drops = [task.accuracy - accuracy, *(0.0 for _ in blocks)]
+        drops = [arc.drop for arc in chain]
+        if accuracy is not None:
+            drops = [task.accuracy - accuracy, *(0.0 for _ in blocks)]
         return [
             *entry[:-1],
             *(
-                arc._replace(tail=tail, head=head, drop=drop, chain=(key, (arc.tail, arc.head)))
+                arc._replace(tail=tail, head=head, drop=drop, chain=key, stands_for=arc.ends)
                 for arc, drop, (tail, head) in zip(chain, drops, pairwise(nodes), strict=True)
             ),
         ]

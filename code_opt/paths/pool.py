@@ -13,6 +13,7 @@ from code_opt.errors import InputError
 from code_opt.instance.model import Instance, Task
 from code_opt.paths.duals import Duals
 from code_opt.paths.graph import (
+    CHANGED,
     FloatArray,
     IntArray,
     TaskGraph,
@@ -26,6 +27,7 @@ from code_opt.paths.groups import (
     undominated_in_group,
 )
 from code_opt.paths.labels import Limits, PathSet, TaskPricing, Trie, label_paths
+from code_opt.paths.previous import Previous
 from code_opt.paths.resources import Resource
 from code_opt.paths.standalone import least_rates
 from code_opt.paths.stations import Stations, split_graphs
@@ -130,6 +132,12 @@ class PathPool:
         """All limited resources; their capacities are 1 in the units of ``use``."""
         return self.topology.resources
 
+    @property
+    def limits_changes(self) -> bool:
+        """Whether fewer tasks may leave their previous paths than have one."""
+        previous = self.topology.previous
+        return previous is not None and previous.is_limiting
+
     @cached_property
     def groups(self) -> tuple[RateGroup, ...]:
         """Every task's group, in the order of their first tasks."""
@@ -190,15 +198,34 @@ class PathProblem:
     A problem can be solved any number of times, for any objective and by any method.
     """
 
-    def __init__(self, instance: Instance, measured_only: bool = False) -> None:
-        """Take an instance; ``measured_only`` leaves out paths whose accuracy is predicted."""
+    def __init__(
+        self,
+        instance: Instance,
+        measured_only: bool = False,
+        weighs_time: bool = False,
+        previous: Previous | None = None,
+    ) -> None:
+        """Take an instance.
+
+        Args:
+            instance: what is to be solved.
+            measured_only: leave out paths whose accuracy is predicted.
+            weighs_time: keep paths that only their times speak for.
+            previous: an earlier assignment, which tasks may leave in limited numbers.
+        """
         self.instance = instance
-        self.measured_only = measured_only
+        self.measured_only, self.weighs_time = measured_only, weighs_time
+        self.previous = previous
 
     @cached_property
     def topology(self) -> Topology:
         """Resources and task graphs."""
-        return Topology(self.instance, measured_only=self.measured_only)
+        return Topology(
+            self.instance,
+            measured_only=self.measured_only,
+            weighs_time=self.weighs_time,
+            previous=self.previous,
+        )
 
     @cached_property
     def path_counts(self) -> list[int]:
@@ -247,6 +274,8 @@ def build_pool(
     pricing: PathPricing | None = None,
     visits: bool = False,
     measured_only: bool = False,
+    weighs_time: bool = False,
+    previous: Previous | None = None,
 ) -> PathPool:
     """Return the nondominated paths of all tasks.
 
@@ -259,12 +288,16 @@ def build_pool(
         visits: keep paths apart that visit different servers without any work there
             (:class:`code_opt.paths.graph.Topology`).
         measured_only: only paths whose accuracies nobody predicts (the same).
+        weighs_time: compare paths by their unloaded times, too (the same).
+        previous: an earlier assignment (the same).
 
     Raises:
         InputError: some path has neither work nor demand, so that its rate would be
             unlimited, or an input group can share too many prefixes.
     """
-    topology = source if isinstance(source, Topology) else Topology(source, visits, measured_only)
+    topology = source
+    if not isinstance(topology, Topology):
+        topology = Topology(topology, visits, measured_only, weighs_time, previous)
     instance = topology.instance
     # Under limits of percentiles it matters how work is spread over visits, not only how much.
     split = split_graphs(Stations(topology)) if limits_percentiles(instance) else None
@@ -293,7 +326,8 @@ def build_pool(
             )
         )
     latency_matters = [
-        task.max_latency is not None and (relaxed or task.latency_percentile is not None)
+        topology.weighs_time
+        or (task.max_latency is not None and (relaxed or task.latency_percentile is not None))
         for task in instance.tasks
     ]
     shareable: list[Trie] = [{} for _ in graphs]
@@ -384,6 +418,20 @@ def pool_of_paths(topology: Topology, paths: Sequence[Sequence[int]]) -> PathPoo
             )
         )
     return PathPool(topology, tuple(tasks))
+
+
+def previous_path(task: TaskPaths) -> int | None:
+    """Return the number of the path that takes none of the changes, where they are limited.
+
+    None where the task has no previous path that it could keep.
+    """
+    chained = (
+        number
+        for arcs in task.graph.chains.values()
+        if CHANGED in task.graph.nodes and task.graph.arcs[arcs[-1]].chain is not None
+        if (number := task.number_of(arcs)) is not None
+    )
+    return next(chained, None)
 
 
 def unite(pools: Sequence[PathPool]) -> PathPool:

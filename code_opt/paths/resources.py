@@ -58,7 +58,8 @@ class ResourceKind:
     measures: ClassVar[tuple[Measure, ...]] = ()
     """Units that plans tell it in, for kinds that are sold; all records have the last one."""
     records: ClassVar[str]
-    """Field of the instance with the records that can have it: ``servers`` or ``links``."""
+    """Field of the instance with the records that can have it: ``servers`` or ``links``; empty
+    for what no record has."""
     is_rate: ClassVar[bool]
     """Whether it is paid per inference; else once for a path that is chosen."""
     is_sold: ClassVar[bool] = False
@@ -67,6 +68,10 @@ class ResourceKind:
     def capacity(self, record: Any) -> float | None:
         """Return how much of it a record has, None where it is unlimited."""
         raise NotImplementedError
+
+    def key_of(self, record: Any) -> tuple[str, ...]:
+        """Return what tells the record from others of the kind."""
+        return key_of(record)
 
     def unit_of(self, record: Any) -> str:  # noqa: ARG002
         """Return the unit of a record's capacity, where it is not that of all."""
@@ -236,12 +241,13 @@ class Resource:
     """One limited thing that paths use; its capacity is 1 in the units of task graphs."""
 
     kind: ResourceKind
-    record: Server | Link
+    record: Any
+    """Server, link, or what else a kind is of."""
 
     @property
     def key(self) -> tuple[str, ...]:
         """``(server,)``, or ``(source, target)`` of a link."""
-        return key_of(self.record)
+        return self.kind.key_of(self.record)
 
     @property
     def server(self) -> str | None:

@@ -8,7 +8,7 @@ the same order work there together (:mod:`code_opt.queueing`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -129,7 +129,7 @@ class Stations:
         topology, used = self.topology, dict(arc.use)
         adapter: list[StationWork] = []
         if arc.is_connection:
-            tail, head = (arc.tail, arc.head) if arc.chain is None else arc.chain[1]
+            tail, head = arc.ends
             # An input that was sent before enters from a node of its own.
             connection = connections.get((tail, head)) or connections[INPUT, head]
             near = head if connection.source == INPUT else tail
@@ -261,9 +261,8 @@ class _SplitTaskGraph(TaskGraph):
         arcs = self.own.path_arcs(blocks)
         return None if arcs is None else self._split(arcs)
 
-    def _walk(self, blocks: Sequence[str]) -> list[int] | None:
-        arcs = self.own._walk(blocks)
-        return None if arcs is None else self._split(arcs)
+    def walks(self, blocks: Sequence[str]) -> Iterator[list[int]]:
+        yield from map(self._split, self.own.walks(blocks))
 
     def _split(self, arcs: Iterable[int]) -> list[int]:
         """Return the arcs here of a path of the own graph: from each node there is one of each."""

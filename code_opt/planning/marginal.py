@@ -149,7 +149,10 @@ class FixedPaths:
         more, _ = self._allocate(capacity)
         records = map(key_of, getattr(self._instance, kind.records))
         used = dict(zip(records, getattr(self._result, kind.records), strict=True))
-        dual = float(self._dual[i]) * self._slope / resource.capacity
+        # Of nothing there is no little more: its dual is 0, and so are its step and gains.
+        dual = 0.0
+        if resource.capacity > 0.0:
+            dual = float(self._dual[i]) * self._slope / resource.capacity
         return {
             **dict(zip(PLACE_COLUMNS[kind.records], resource.key, strict=True)),
             **{f"capacity_{m.suffix}": getattr(resource.record, m.record) for m in kind.measures},

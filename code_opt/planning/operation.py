@@ -14,7 +14,7 @@ import numpy as np
 
 from code_opt.checker import Violation, check
 from code_opt.core.evaluator import ChosenPath, Evaluator, path_of
-from code_opt.core.results import make_result
+from code_opt.core.results import average_time, make_result, own_work
 from code_opt.core.settings import Settings
 from code_opt.errors import CodeOptError
 from code_opt.instance.model import Instance, Reward
@@ -69,10 +69,14 @@ def operate(
         solution = found
     result = make_result(evaluator, "plan", "feasible", 0.0, solution)
     # What is bought stands beside what is there: an inference takes as long as at present.
-    _, present = evaluator_of(case.instance, list(map(case.blocks, paths.tolist())), settings)
-    rows = zip(result.tasks, present, strict=True)
-    tasks = tuple(row.model_copy(update={"latency": path.seconds}) for row, path in rows)
-    result = result.model_copy(update={"tasks": tasks})
+    there, present = evaluator_of(case.paced, list(map(case.blocks, paths.tolist())), settings)
+    shares, of_all = own_work(there.pool, present, rates_of(result))
+    tasks = tuple(
+        row.model_copy(update={"latency": path.seconds, "own_work": share})
+        for row, path, share in zip(result.tasks, present, shares, strict=True)
+    )
+    time = average_time(there.pool.weights, tasks)
+    result = result.model_copy(update={"tasks": tasks, "latency": time, "own_work": of_all})
     violations = check(result, instance, present=case.instance)
     if violations:
         raise PlanFailedCheckError(f"the plan does not pass the check: {listed(violations)}")

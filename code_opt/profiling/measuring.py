@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ from code_opt.profiling.connections import (
     candidates,
 )
 from code_opt.profiling.preparation import Place, Preparation, Report, silent
-from code_opt.profiling.times import TimedPart, adapter_part, part_times, seconds_of
+from code_opt.profiling.times import adapter_part, block_part, part_times, seconds_of
 from code_opt.reward import log_value
 from code_opt.store import key_of
 
@@ -313,14 +313,9 @@ class Measuring:
         """
         preparation = self.preparation
         blocks = [
-            TimedPart(
-                name=block_id(service.config.dnn, k),
-                identity=("block", service.key, k),
-                shape=tuple(service.trunk.shapes[k]),
-                make=partial(_as_it_is, block),
-            )
+            block_part(service.config.dnn, service.key, service.trunk, k)
             for service in preparation.services.values()
-            for k, block in enumerate(service.trunk.blocks)
+            for k in range(len(service.trunk))
         ]
         adapters = {
             connection.spec: adapter_part(connection.spec)
@@ -476,10 +471,6 @@ class Measuring:
         }
         half = self.preparation.config.precision == "half"
         save_tensors(self.store.folder / file, tensors, half=half)
-
-
-def _as_it_is(module: Any) -> Any:
-    return module
 
 
 def measure_path(measuring: Measuring, job: Job) -> dict[str, Any]:

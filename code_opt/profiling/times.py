@@ -14,6 +14,7 @@ from itertools import groupby
 
 from code_opt.networks.adapters import Adapter, AdapterSpec
 from code_opt.networks.compat import torch
+from code_opt.networks.stitching import Trunk
 from code_opt.networks.threads import device_type
 from code_opt.networks.timing import BlockTime, time_parts
 from code_opt.profiling.config import TimingConfig
@@ -37,6 +38,27 @@ class TimedPart:
     """Of what enters it, without the batch."""
     make: Callable[[], nn.Module]
     """Returns the module, in evaluation mode."""
+    chain: str | None = None
+    """Parts of one chain run one after the other on paths; None: it is in none."""
+
+
+def block_part(dnn: str, identity: object, trunk: Trunk, number: int) -> TimedPart:
+    """Return a block as a part.
+
+    Args:
+        dnn: id of its network.
+        identity: plain data that tells the network from others.
+        trunk: the network.
+        number: of the block.
+    """
+    module = trunk.blocks[number]
+    return TimedPart(
+        f"{dnn}/{number}",
+        ("block", identity, number),
+        tuple(trunk.shapes[number]),
+        lambda: module,
+        dnn,
+    )
 
 
 def adapter_part(spec: AdapterSpec) -> TimedPart:
@@ -61,7 +83,7 @@ def part_times(
 ) -> dict[str, dict[int, BlockTime]]:
     """Return the times of parts, by name and batch size; what is not in the store is measured.
 
-    Parts that are measured take turns, so that a machine that slows down does so for all alike.
+    Parts of a chain take turns; every other part is measured by itself.
 
     Args:
         parts: what to time; of equal names the first.
@@ -87,19 +109,26 @@ def part_times(
                 )
         if report is not None:
             report("times", done, len(timing.batches))
-        modules = [
-            (named[name].make().to(device).requires_grad_(False), named[name].shape)
-            for name in missing
-        ]
-        measured = (
-            time_parts(modules, batch=batch, device=device, seconds=timing.seconds)
-            if modules
-            else []
+        groups: dict[str, list[str]] = {}
+        for name in missing:
+            groups.setdefault(named[name].chain or f"of its own: {name}", []).append(name)
+        measured = time_parts(
+            [
+                [
+                    (named[name].make().to(device).requires_grad_(False), named[name].shape)
+                    for name in names
+                ]
+                for names in groups.values()
+            ],
+            batch=batch,
+            device=device,
+            seconds=timing.seconds,
         )
-        for name, one in zip(missing, measured, strict=True):
-            found[name][batch] = one
-            if store is not None:
-                store.add(keys[name], {"kind": "time", "part": name, **asdict(one)})
+        for names, times in zip(groups.values(), measured, strict=True):
+            for name, one in zip(names, times, strict=True):
+                found[name][batch] = one
+                if store is not None:
+                    store.add(keys[name], {"kind": "time", "part": name, **asdict(one)})
     if report is not None:
         report("times", len(timing.batches), len(timing.batches))
     return found

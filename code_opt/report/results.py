@@ -152,10 +152,11 @@ def _totals(best: Result, results: Sequence[Result]) -> Iterator[Tile]:
         if best.status == "optimal":
             proof = "proven optimal"
         elif best.gap is not None:
-            proof = f"at most {percent(best.gap, up=True)} below the best"
-        value = {"reward": best.reward, "throughput": best.throughput}.get(best.objective)
-        shown = value if value is not None else best.accuracy or 0.0
-        yield Tile(short(shown), f"{best.objective} of {best.method}", proof)
+            side = "above" if best.objective == "latency" else "below"
+            proof = f"at most {percent(best.gap, up=True)} {side} the best"
+        value = best.value or 0.0
+        shown = duration(value) if best.objective == "latency" else short(value)
+        yield Tile(shown, f"{best.objective} of {best.method}", proof)
     if best.throughput is not None:
         meaning = "inferences per second, all tasks"
         if other is not None and other.throughput:
@@ -166,6 +167,8 @@ def _totals(best: Result, results: Sequence[Result]) -> Iterator[Tile]:
         if other is not None and other.accuracy is not None:
             meaning = f"{points(best.accuracy, other.accuracy)} points against no coordination"
         yield Tile(f"{best.accuracy:.4f}", "average accuracy", meaning)
+    if best.own_work is not None:
+        yield Tile(percent(best.own_work), "work on own servers", "share of all tasks' work")
 
 
 def _compared(best: Result, results: Sequence[Result]) -> Iterator[Tile]:
@@ -176,8 +179,9 @@ def _compared(best: Result, results: Sequence[Result]) -> Iterator[Tile]:
         if heuristic.value is None or not heuristic.has_solution or not best.value:
             continue
         off = 1.0 - heuristic.value / best.value
+        sign = "−" if off > 0.0 else "+"
         yield Tile(
-            "same" if abs(off) <= TOLERANCE else f"−{percent(off)}",
+            "same" if abs(off) <= TOLERANCE else f"{sign}{percent(abs(off))}",
             f"{best.objective} of {heuristic.method}",
             f"against {best.method}, in {seconds(heuristic.seconds)} s "
             f"instead of {seconds(best.seconds)} s",
@@ -381,34 +385,38 @@ def _line(shown: Shown, task: str, material: Material) -> str:
 def _methods(material: Material) -> list[Block]:
     results = material.results
     local = next((s.result for s in results if s.label == "local" and s.result.has_solution), None)
+    is_time = any(s.result.objective == "latency" for s in results)
     columns = [
         Column("Method"),
         Column("Status"),
-        Column("Reward", figures=True),
+        Column("Latency" if is_time else "Reward", figures=True),
         Column("Gap", "%", figures=True),
         Column("Throughput", "1/s", figures=True),
         *([Column("against local", "%", figures=True)] if local else []),
         Column("Accuracy", figures=True),
         *([Column("against local", "points", figures=True)] if local else []),
+        Column("Own work", figures=True),
         Column("Time", "s", figures=True),
         Column("Check"),
     ]
-    best = max((s.result.value for s in results if s.result.value is not None), default=None)
+    best = max((s.result.merit for s in results if s.result.merit is not None), default=None)
     rows = []
     for s in results:
         r = s.result
         is_best = (
-            best is not None and r.value is not None and r.value >= best - TOLERANCE * abs(best)
+            best is not None and r.merit is not None and r.merit >= best - TOLERANCE * abs(best)
         )
+        time = "–" if r.latency is None else duration(r.latency)
         cells = [
             Cell(s.label),
             Cell(r.status, "bad" if r.status == "infeasible" else ""),
-            Cell(figure(r.reward)),
+            Cell(time if is_time else figure(r.reward)),
             Cell(gap(r.gap)),
             Cell(figure(r.throughput)),
             *([Cell(relative(r.throughput, local.throughput, unit=False))] if local else []),
             Cell("–" if r.accuracy is None else f"{r.accuracy:.4f}"),
             *([Cell(points(r.accuracy, local.accuracy))] if local else []),
+            Cell("–" if r.own_work is None else percent(r.own_work)),
             Cell(seconds(r.seconds)),
             _verdict(s),
         ]
@@ -588,6 +596,7 @@ def _path_table(material: Material, shown: Sequence[Shown], caption: str) -> Tab
         Column("Source"),
         Column("Latency", figures=True),
         *([Column("Limit", figures=True)] if limits else []),
+        Column("Own work", figures=True),
     )
     by_task = [{r.task: r for r in s.result.tasks} for s in shown]
     rows = []
@@ -608,6 +617,7 @@ def _path_table(material: Material, shown: Sequence[Shown], caption: str) -> Tab
                         Cell(row.accuracy_source),
                         Cell(duration(row.latency)),
                         *([Cell(limit)] if limits else []),
+                        Cell("–" if row.own_work is None else percent(row.own_work)),
                     ),
                     task=i,
                 )

@@ -19,8 +19,9 @@ import pytest
 pytest.importorskip("torch")
 
 from code_opt import load_instance, solve
-from code_opt.evaluation.edge import Edge, EdgeError, _long_enough
-from code_opt.evaluation.flow import Stream
+from code_opt.evaluation.edge import Edge, EdgeError
+from code_opt.evaluation.flow import Stream, long_enough
+from code_opt.evaluation.routes import Route
 from code_opt.evaluation.subject import Subject, bundle_of
 from code_opt.evaluation.tuning import PathFits
 from code_opt.instance import Instance
@@ -134,9 +135,13 @@ def test_images_that_are_sent_are_answered_like_the_assembled_network(digits):
 
 
 def test_slow_tasks_are_watched_for_longer():
-    assert _long_enough(2.0, [100.0, 30.0]) == 2.0
-    assert _long_enough(2.0, [100.0, 10.0]) == 4.0
-    assert _long_enough(2.0, [1e-3]) == 20.0
+    def at(*rates: float) -> list[Stream]:
+        return [Stream(Route(("t",), rate, (), ()), (0.0,), (None,)) for rate in rates]
+
+    assert long_enough(2.0, at(100.0, 30.0)) == 2.0
+    assert long_enough(2.0, at(100.0, 10.0)) == 4.0
+    assert long_enough(2.0, at(100.0), 0.1) == 4.0
+    assert long_enough(2.0, at(1e-3)) == 20.0
 
 
 def test_slow_motion_leaves_room_for_computing():
@@ -218,7 +223,7 @@ def test_interrupting_the_command_leaves_nothing_behind(tmp_path):
     save_result(result, tmp_path / "local.json")
     # However late the signal comes, the edge is still running.
     script = (
-        "from code_opt.evaluation import edge; edge._long_enough = lambda *_: 1e6;"
+        "from code_opt.evaluation import edge; edge.long_enough = lambda *_: 1e6;"
         "from code_opt.cli.app import run; run()"
     )
     command = [

@@ -135,6 +135,7 @@ def models():
             task_of=[0, 0],
             accuracy=[0.9, 0.7],
             most_rate=[10.0, 2.0],
+            seconds=[0.2, 0.1],
             rate_rows=Rows(["server s"], [[(0, 0.1), (1, 0.5)]]),
             memory_rows=Rows(["memory s"], [[(1, 0.3)]]),
             goal=Goal("reward", min_accuracy=0.8, min_throughput=4.0),
@@ -150,6 +151,7 @@ def models():
             task_of=[0, 0, 1],
             accuracy=[0.9, 0.7, 0.8],
             most_rate=[10.0, 2.0, 8.0],
+            seconds=[0.2, 0.1, 0.1],
             rate_rows=Rows(["server s"], [[(0, 0.1), (1, 0.5)]], [[(0, 0.06)]]),
             memory_rows=Rows(["memory s"], [[(1, 0.3)]], [[(0, 0.4)]]),
             goal=Goal("reward", min_throughput=4.0),
@@ -159,7 +161,11 @@ def models():
         path_violation=[0.0, 0.25, 0.0],
         elastic=frozenset(["capacity", "floor", "memory", "path", "total"]),
     )
+    served = rich_instance().with_({"tasks[*].demand": 5.0})
+    least = {"objective": "latency", "min_accuracy": 0.5}
     return {
+        "path-latency": build_model(served, Settings(**least)),
+        "flow-latency": build_model(served, Settings(formulation="flow", **least)),
         "path": build_model(rich_instance(), Settings(**goal)),
         "flow": build_model(rich_instance(), Settings(formulation="flow", **goal)),
         "elastic": build_elastic_model(elastic),
@@ -190,6 +196,7 @@ def programs():
         NeighbourhoodData(
             owner=np.array([0, 0, 1]),
             accuracy=np.array([0.45, 0.4, 0.3]),
+            time=np.array([0.2, 0.1, 0.3]),
             floor=np.array([1.0, 1.0, 2.0]),
             extra=np.array([4.0, 6.0, 0.0]),
             resource=np.array([[0, 0, 1], [1, 1, 0]]),
@@ -201,6 +208,7 @@ def programs():
             spare=np.array([0.75, 0.5, 1.0]),
             touched=np.array([True, True, False]),
             slopes=(2.0, 0.5),
+            time_dual=0.0,
             lacking=np.array([0.5, 0.25]),
             least=np.array([0.6, 0.5]),
             throughput_unit=8.0,
@@ -236,6 +244,7 @@ def programs():
     new = MasterColumns(
         task=np.array([0, 0]),
         accuracy=np.array([0.9, 0.7]),
+        time=np.array([0.2, 0.1]),
         extra=np.array([8.0, 0.0]),
         row=master.capacity[[0, 0, 1]],
         path=np.array([0, 1, 1]),

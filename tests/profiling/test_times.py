@@ -33,7 +33,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a second of the test's own clock pass between two looks at it."""
     use_threads(1)
     seconds = count()
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(seconds)))
+    for name in ("perf_counter", "thread_time"):
+        monkeypatch.setattr(timing.time, name, lambda: float(next(seconds)))
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def test_another_number_of_threads_is_another_device(tmp_path: Path) -> None:
     assert len(store.records) == 4
 
 
-def test_what_is_timed_takes_turns_on_its_own_shape_and_batch() -> None:
+def test_blocks_of_a_chain_take_turns_and_others_run_alone() -> None:
     seen: list[tuple[str, tuple[int, ...]]] = []
 
     class Looks(torch.nn.Module):
@@ -142,13 +143,17 @@ def test_what_is_timed_takes_turns_on_its_own_shape_and_batch() -> None:
             seen.append((self.name, tuple(x.shape)))
             return x
 
-    shapes = {"a": (3, 4, 4), "b": (5,)}
+    shapes = {"a": ("net", (3, 4, 4)), "alone": (None, (6,)), "b": ("net", (5,))}
     parts = [
-        TimedPart(name, name, shape, lambda name=name: Looks(name))
-        for name, shape in shapes.items()
+        TimedPart(name, name, shape, lambda name=name: Looks(name), chain)
+        for name, (chain, shape) in shapes.items()
     ]
     part_times(parts, TimingConfig(batches=(2,), seconds=1e-6), device="cpu")
-    assert seen[-4:] == [("a", (2, 3, 4, 4)), ("b", (2, 5))] * 2
+    turns = [name for name, _ in seen]
+    assert dict(seen) == {"a": (2, 3, 4, 4), "b": (2, 5), "alone": (2, 6)}
+    # Three rounds of at least three runs each; the chain's blocks one after the other.
+    assert "".join(turns).count("abab") == 3
+    assert turns[-3:] == ["alone"] * 3
 
 
 def test_times_that_spread_are_named() -> None:

@@ -1,0 +1,157 @@
+"""Few changes: at most K tasks leave the paths of an earlier assignment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from code_opt.checker import check
+from code_opt.errors import InputError
+from code_opt.instance import load_instance
+from code_opt.solving import METHODS, evaluate_paths, solve
+from code_opt.transition import diff, rerate
+from tests.reference import paths_to_keep, reference_pool, solve_reference
+from tests.strategies import random_instance
+
+AGREEMENT = 1e-6
+CASES_PER_TEST = 10
+
+
+def previous_paths(instance, rng):
+    """Draw a path for most tasks: some that break limits of today, some that are no paths."""
+    found = {"gone": ("nowhere",), instance.tasks[0].id: ("nowhere",)}
+    for task, paths in reference_pool(instance, limits=False).items():
+        if paths and rng.random() < 0.9:
+            found[task] = paths[int(rng.integers(len(paths)))].blocks
+        elif rng.random() < 0.5:
+            found[task] = ("nowhere",)
+    return found
+
+
+def agree(seed, **options):
+    """Compare all methods with brute force for every K; return the numbers of optima."""
+    instance = random_instance(seed, max_combinations=1500, **options)
+    rng = np.random.default_rng([seed, 7])
+    previous = previous_paths(instance, rng)
+    objective = str(rng.choice(["reward", "throughput", "accuracy"], p=[0.6, 0.2, 0.2]))
+    measured_only = bool(rng.random() < 0.2)
+    asked = {"objective": objective, "measured_only": measured_only}
+    stay = paths_to_keep(instance, previous, measured_only)
+    values = []
+    for most in range(len(instance.tasks) + 1):
+        expected = solve_reference(instance, previous=previous, max_changes=most, **asked)
+        limited = {"previous": previous, "max_changes": most, **asked}
+        for formulation in ("path", "flow", "colgen"):
+            result = solve(instance, formulation=formulation, gap=1e-7, **limited)
+            assert check(result, instance) == [], (seed, most, formulation)
+            if expected is None:
+                assert result.status == "infeasible", (seed, most, formulation)
+                continue
+            assert result.status == "optimal", (seed, most, formulation)
+            assert result.value == pytest.approx(expected.value, rel=AGREEMENT), (
+                seed,
+                most,
+                formulation,
+            )
+            for row in result.tasks:
+                assert row.previous == previous.get(row.task)
+                assert (row.change in ("kept", "changed")) >= (row.task in stay)
+        for method in METHODS[1:]:
+            found = solve(instance, method, **limited)
+            assert check(found, instance) == [], (seed, most, method)
+            if found.has_solution:
+                assert found.value <= expected.value * (1 + AGREEMENT), (seed, most, method)
+        values.append(None if expected is None else expected.value)
+    free = solve(instance, gap=1e-7, **asked)
+    assert values[-1] == (None if free.value is None else pytest.approx(free.value, rel=AGREEMENT))
+    if len(stay) == len(instance.tasks):
+        kept = evaluate_paths(instance, stay, objective=objective)
+        # The same blocks may be an alternative, too, which K = 0 may take as well.
+        least = -1.0 if kept.value is None else kept.value
+        best = -1.0 if values[0] is None else values[0]
+        assert best >= least - AGREEMENT * abs(least)
+        assert options.get("alternatives") or best == pytest.approx(least, rel=AGREEMENT)
+    known = [value for value in values if value is not None]
+    assert all(b >= a * (1 - AGREEMENT) for a, b in zip(known, known[1:], strict=False))
+    return len(known)
+
+
+@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"groups": True},
+        {"alternatives": True, "inputs": True},
+        {"devices": True, "groups": True},
+        {"inputs": True, "links": "all", "groups": True, "alternatives": True},
+    ],
+    ids=["plain", "groups", "alternatives", "devices", "all"],
+)
+def test_hundreds_of_random_instances(block, options):
+    seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
+    assert sum(agree(seed, **options) for seed in seeds) > 0
+
+
+def test_what_cannot_be_compared_is_refused():
+    instance = random_instance(1)
+    with pytest.raises(InputError, match="the instance has none of its tasks"):
+        solve(instance, previous={"nobody": ["d0/0"]})
+    with pytest.raises(InputError, match="needs a previous result"):
+        solve(instance, max_changes=1)
+    with pytest.raises(InputError, match="max_changes -1: must be at least 0"):
+        solve(instance, previous=solve(instance, "local"), max_changes=-1)
+    nothing = solve(instance, min_throughput=1e9)
+    with pytest.raises(InputError, match="infeasible, so it holds no paths"):
+        solve(instance, previous=nothing)
+
+
+def test_rerate_keeps_the_paths_at_the_best_rates_of_today():
+    instance = load_instance("data/digits/instance.json")
+    before = solve(instance)
+    today = instance.with_({"servers[*].flops": 2.4e8})
+    result = rerate(before, today)
+    assert check(result, today) == []
+    assert [row.path for row in result.tasks] == [row.path for row in before.tasks]
+    kept = solve(today, previous=before, max_changes=0)
+    assert result.reward == pytest.approx(kept.reward, rel=AGREEMENT)
+    assert result.reward > before.reward * 1.001
+
+
+def test_rerate_names_every_limit_that_no_longer_holds():
+    instance = load_instance("data/digits/instance.json")
+    before = solve(instance, min_accuracy=0.9)
+    gone = {"tasks[parity].connections": [], "tasks[parity].measured_paths": []}
+    today = instance.with_({"tasks[digit].max_latency": 1e-6, **gone})
+    result = rerate(before, today)
+    assert result.status == "unknown"
+    assert result.min_accuracy == 0.9
+    first, second = result.message.split("\n")
+    assert first.startswith("task 'digit': latency ")
+    assert first.endswith("max_latency 1e-06 s")
+    assert second.startswith("task 'parity': path alexnet/0: no step leads from ")
+    with pytest.raises(InputError, match="so it holds no paths"):
+        rerate(result, today)
+
+
+def test_diff_tells_paths_rates_and_adapters():
+    instance = load_instance("data/digits/instance.json")
+    native, best = solve(instance, "local"), solve(instance)
+    found = diff(native, best, instance)
+    limited = solve(instance, previous=native)
+    assert found.changes == limited.changes == 2
+    assert found.adapters == limited.adapters
+    assert {a.action for a in found.adapters} == {"load"}
+    assert {a.action for a in diff(best, native, instance).adapters} == {"drop"}
+    for row in found.tasks:
+        (old,) = (r for r in native.tasks if r.task == row.task)
+        (new,) = (r for r in best.tasks if r.task == row.task)
+        assert (row.old_path, row.new_path) == (old.path, new.path)
+        assert (row.old_rate, row.new_rate) == (old.rate, new.rate)
+    same = diff(best, best, instance)
+    assert same.changes == 0
+    assert same.adapters == ()
+    fewer = best.model_copy(update={"tasks": best.tasks[:1]})
+    gone, new = diff(best, fewer, instance), diff(fewer, best, instance)
+    assert [row.change for row in gone.tasks] == ["kept", None]
+    assert [row.change for row in new.tasks] == ["kept", "new"]
