@@ -144,7 +144,8 @@ def _why_not_under_load(topology: Topology, settings: Settings) -> str | None:
                 (
                     factor,
                     f"raise max_latency of task {task.id!r} at percentile "
-                    f"{task.latency_percentile:g} from {task.max_latency:g} to {(task.max_latency or 0.0) * factor:.6g} s",
+                    f"{task.latency_percentile:g} from {task.max_latency:g} to "
+                    f"{(task.max_latency or 0.0) * factor:.6g} s",
                 )
             )
     if changes:
