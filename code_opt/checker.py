@@ -754,6 +754,8 @@ class _Check:
         self.instance = instance
         self.tolerance = tolerance
         self.network = InstanceIndex(instance, present)
+        self.promised: dict[str, float] = {}
+        """Promised time of every task that has a percentile [s], recomputed."""
 
     def violations(self) -> Iterator[Violation]:
         # Either of the first two makes everything after it meaningless.
@@ -1012,6 +1014,8 @@ class _Check:
                 "percentile", f"{place}.latency_percentile", row.latency_percentile, q
             )
         promised = math.inf if q is None else there.promised(task.id, q)
+        if q is not None:
+            self.promised[task.id] = promised
         expected = promised if math.isfinite(promised) else None
         if not self._same(row.latency_promised, expected):
             yield self._differs(
@@ -1280,10 +1284,7 @@ class _Check:
     def times_and_work(
         self, lines: list[_Line], confirmed: dict[str, float | None]
     ) -> Iterator[Violation]:
-        """Check the average time and the share of work on own servers, where paths are known.
-
-        Promises are those reported: each has a rule of its own.
-        """
+        """Check the average time and the share of work on own servers, where paths are known."""
         result = self.result
         routes = [line.figures for line in lines]
         if any(figures is None or figures.missing for figures in routes):
@@ -1292,9 +1293,7 @@ class _Check:
         own = time = 0.0
         for line, figures in zip(lines, routes, strict=True):
             assert figures is not None
-            q = self.percentile(line.task)
-            taken = figures.latency if q is None else line.row.latency_promised
-            time += line.task.weight * (math.inf if taken is None else taken)
+            time += line.task.weight * self.promised.get(line.task.id, figures.latency)
             total += line.task.weight
             of_path = self.network.work(line.task, figures)
             own += line.row.rate * of_path[0]

@@ -180,6 +180,19 @@ class Promises:
                 )
         return limits
 
+    def hold(
+        self, paths: Sequence[tuple[int, ...]], seconds: Sequence[float], rates: FloatArray
+    ) -> bool:
+        """Tell whether every promise of an assignment is within its limit at given rates.
+
+        Args:
+            paths: arcs of every task's path.
+            seconds: unloaded times of the paths [s].
+            rates: of all tasks [inferences/s].
+        """
+        found = self.jobs(paths)
+        return self.are_kept(self.limits(found, seconds), self.waits(found, rates))
+
     def are_kept(self, limits: Sequence[Limit], there: Waits) -> bool:
         """Tell whether all promises are within their limits."""
         return all(
