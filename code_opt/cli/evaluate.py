@@ -21,6 +21,7 @@ from code_opt.cli.options import (
     InstanceArgument,
 )
 from code_opt.cli.terminal import Console
+from code_opt.errors import InputError
 from code_opt.files import file_stem
 
 
@@ -68,6 +69,13 @@ _ARRIVALS: dict[Arrivals, Literal["constant", "poisson"] | None] = {
 }
 
 
+_FEEDS: dict[Feed, Literal["rates", "saturated", "overloaded"]] = {
+    Feed.RATES: "rates",
+    Feed.SATURATED: "saturated",
+    Feed.OVERLOADED: "overloaded",
+}
+
+
 def evaluate(
     instance_path: InstanceArgument,
     result_paths: Annotated[
@@ -76,8 +84,13 @@ def evaluate(
     data: DataFolder = Path("datasets"),
     device: Device = "auto",
     seconds: Annotated[
-        float, typer.Option(min=0.1, max=3600.0, help="Length of every measurement.")
-    ] = 4.0,
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=3600.0,
+            help="Length of every measurement. Default: 4; simulated: about 100,000 inputs.",
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, max=65536, help="Most images at once.")] = 32,
     dtype: Annotated[
         Dtype, typer.Option(help="Of weights and activations in the timing on the device.")
@@ -100,6 +113,12 @@ def evaluate(
         list[Feed] | None,
         typer.Option(help="How the edge is fed; may be repeated. Default: all three."),
     ] = None,
+    simulated: Annotated[
+        bool,
+        typer.Option(
+            "--simulate", help="Run the edge on a simulated clock; needs neither networks nor data."
+        ),
+    ] = False,
     no_edge: Annotated[
         bool, typer.Option("--no-edge", help="Measure accuracy and speed on the device only.")
     ] = False,
@@ -128,6 +147,10 @@ def evaluate(
 
     Exit status: 0 all confirmed, 1 not all confirmed, 2 bad input.
     """
+    from code_opt.cli.evaluation_report import show_evaluation
+    from code_opt.evaluation.outcome import Options, save_tables
+    from code_opt.evaluation.simulated import simulate_results
+
     # Results first: where the order is wrong, the first of them is the instance.
     order = "evaluate INSTANCE RESULT..."
     loaded = [(path, load_result(path, order)) for path in result_paths]
@@ -141,22 +164,40 @@ def evaluate(
     for folder in (out, write_back):
         if folder is not None:
             make_folder(folder)
+    feeds: tuple[Literal["rates", "saturated", "overloaded"], ...] = tuple(
+        _FEEDS[one] for one in feed or Feed
+    )
+    if simulated:
+        for option, is_set in (
+            ("--no-edge", no_edge),
+            ("--fine-tune", fine_tune),
+            ("--write-back", write_back is not None),
+            ("--pace device", pace is Pace.DEVICE),
+        ):
+            if is_set:
+                raise InputError(f"--simulate: runs no networks: leave out {option}")
+        options = Options(
+            device="a simulated clock", arrivals=_ARRIVALS[arrivals], feeds=feeds, seed=seed
+        )
+        done = simulate_results(instance, results, options, seconds)
+        if out is not None:
+            save_tables(done, out)
+        show_evaluation(done, options, Console(highlight=False))
+        return ExitStatus.DONE if done.confirmed else ExitStatus.NOT_CONFIRMED
     # torch takes seconds to load: wrong files are told before.
-    from code_opt.cli.evaluation_report import show_evaluation
     from code_opt.cli.profile_report import StageReport
-    from code_opt.evaluation.pipeline import FEEDS, Options, save_evaluation, use_device
     from code_opt.evaluation.pipeline import evaluate as run_evaluation
+    from code_opt.evaluation.pipeline import save_evaluation, use_device
     from code_opt.evaluation.subject import Subject, bundle_of
 
-    asked = FEEDS if not feed else tuple(f.value for f in feed)
     options = Options(
         device=use_device(device, threads),
         dtype=dtype.value,
         batch=batch,
-        seconds=seconds,
+        seconds=4.0 if seconds is None else seconds,
         pace=_PACES[pace],
         arrivals=_ARRIVALS[arrivals],
-        feeds=() if no_edge else asked,
+        feeds=() if no_edge else feeds,
         fine_tune=fine_tune,
         threads=threads,
         seed=seed,

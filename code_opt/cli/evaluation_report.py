@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from code_opt.evaluation.flow import Flow
-    from code_opt.evaluation.pipeline import Evaluation, Options
+    from code_opt.evaluation.outcome import Evaluation, Options
     from code_opt.evaluation.verdict import Evaluated
 
 _FEEDS = {

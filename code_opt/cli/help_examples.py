@@ -14,12 +14,20 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "check": ("code-opt check results/edge.exact.json edge.yaml",),
     "profile": ("code-opt profile data/digits/config.yaml --out profiled",),
     "time": ("code-opt time data/digits --out timed --batch 1 --batch 8",),
-    "evaluate": ("code-opt evaluate data/digits results/digits.exact.json --seconds 3",),
+    "evaluate": (
+        "code-opt evaluate data/digits results/digits.exact.json --seconds 3",
+        "code-opt evaluate edge.yaml results/edge.exact.json --simulate",
+    ),
     "report": (
         "code-opt report results/*.json --instance edge.yaml --out report.html --plots figures",
     ),
     "export": ("code-opt export data/digits --to model.mps",),
     "import-solution": ("code-opt import-solution data/digits model.sol --out imported.json",),
+    "import-measurements": (
+        "code-opt import-measurements edge.yaml blocks.csv --out measured.yaml",
+        "code-opt import-measurements edge.yaml timm.csv --alternatives-of objects --server gpu "
+        "--accuracies results.csv --out zoo.yaml",
+    ),
     "generate": ("code-opt generate --services 20 --seed 1 --out edge.json",),
     "rerate": ("code-opt rerate results/edge.exact.json edge-today.yaml --out rerated.json",),
     "diff": ("code-opt diff results/edge.exact.json today/edge.exact.json edge-today.yaml",),

@@ -19,7 +19,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from code_opt.evaluation.pipeline import Evaluation, Options, evaluate, save_evaluation
+    from code_opt.evaluation.outcome import Evaluation, Options
+    from code_opt.evaluation.pipeline import evaluate, save_evaluation
     from code_opt.evaluation.simulation import simulate
     from code_opt.evaluation.subject import Subject, load_subject
 
@@ -33,7 +34,13 @@ __all__ = [
     "simulate",
 ]
 
-_HOME = {"simulate": "simulation", "Subject": "subject", "load_subject": "subject"}
+_HOME = {
+    "Evaluation": "outcome",
+    "Options": "outcome",
+    "simulate": "simulation",
+    "Subject": "subject",
+    "load_subject": "subject",
+}
 """Modules of this package; all other names are the pipeline's."""
 
 

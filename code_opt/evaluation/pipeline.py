@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import pandas as pd
-
-from code_opt.checker import CHANGED, check
 from code_opt.errors import InputError
 from code_opt.evaluation.accuracy import share_of
 from code_opt.evaluation.device import DTYPES, DeviceReport, measure_device
 from code_opt.evaluation.edge import Edge
-from code_opt.evaluation.flow import Flow, Pace, Stream, long_enough
+from code_opt.evaluation.flow import Flow, Stream, long_enough
+from code_opt.evaluation.outcome import Evaluation, Options, refusals, save_tables
 from code_opt.evaluation.routes import routes
 from code_opt.evaluation.subject import Subject
-from code_opt.evaluation.traffic import Arrivals, Feed
 from code_opt.evaluation.tuning import PathFits
 from code_opt.evaluation.unpaced import OwnEdge
-from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, average, judge, ranking
+from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, judge, ranking
 from code_opt.files import write_atomically
 from code_opt.instance import Instance, save_instance
 from code_opt.instance.digest import changed_parts
@@ -33,70 +30,12 @@ from code_opt.networks.training import choose_device
 from code_opt.result import Result
 
 Report = Callable[[str, int, int], None]
-FEEDS: tuple[Feed, ...] = ("rates", "saturated", "overloaded")
 MOST_IMAGES = 512
 """Test images of a task that go round on the edge (accuracy is measured on all of them)."""
 
 
 def silent(_: str, __: int, ___: int) -> None:
     """Report nothing."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to evaluate.
-
-    Attributes:
-        device: "cpu" or "cuda".
-        dtype: of weights and activations in the timing on the device.
-        batch: images at once, on the device and at most on a server of the paced edge.
-        seconds: of every measurement on the edge, and of the timing of every result.
-        pace: of the edge's servers: the instance's, or what this device can do; None: the device's
-            where the instance holds its measured times, else the instance's.
-        arrivals: at the edge; None: Poisson where a task has a latency limit, else evenly spaced.
-        feeds: ways of feeding the edge; none: the edge is not run.
-        fine_tune: train the adapters of paths that were never trained together first.
-        threads: of torch, per process.
-        seed: of Poisson arrivals.
-    """
-
-    device: str = "cpu"
-    dtype: str = "float32"
-    batch: int = 32
-    seconds: float = 4.0
-    pace: Pace | None = None
-    arrivals: Arrivals | None = None
-    feeds: tuple[Feed, ...] = FEEDS
-    fine_tune: bool = False
-    threads: int = 1
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured about all results."""
-
-    instance: Instance
-    results: tuple[Evaluated, ...]
-    ranking: str
-    ranking_holds: bool | None
-    written_back: Instance | None
-    """The instance with the accuracies of the evaluated paths added (:func:`evaluate`)."""
-
-    @property
-    def confirmed(self) -> bool:
-        """Every result was confirmed."""
-        return all(one.verdict.confirmed for one in self.results)
-
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """Return results, tasks, flows (tasks and servers on the edge) and device as tables."""
-        return {
-            "results": _results(self.results),
-            "tasks": _tasks(self.results),
-            "edge_tasks": _edge(self.results, "tasks"),
-            "edge_servers": _edge(self.results, "servers"),
-            "device": _device(self.results),
-        }
 
 
 def use_device(asked: str, threads: int) -> str:
@@ -140,7 +79,7 @@ def evaluate(
     if subject.bundle is not None:
         for name, one in results.items():
             _refuse_alternatives(subject.instance, name, one)
-    refused = {name: _refusals(subject.instance, name, one) for name, one in results.items()}
+    refused = {name: refusals(subject.instance, name, one) for name, one in results.items()}
     runnable = {name: one for name, one in results.items() if not refused[name]}
     fits = PathFits(subject, options.device, fine_tune=options.fine_tune)
     accuracies: dict[str, tuple[TaskAccuracy, ...]] = dict.fromkeys(results, ())
@@ -233,26 +172,6 @@ def _refuse_alternatives(instance: Instance, name: str, result: Result) -> None:
                 f"{dnn_of.get(row.path[0])!r}, whose head for the task the bundle does not hold; "
                 "evaluate it without the bundle"
             )
-
-
-def _refusals(instance: Instance, name: str, result: Result) -> tuple[str, ...]:
-    """Return what the independent checker finds wrong with a result.
-
-    That the instance changed since keeps no result that fits it from being run.
-
-    Raises:
-        InputError: it belongs to another instance or holds no assignment.
-    """
-    if result.instance != instance.name:
-        raise InputError(
-            f"{name}: a result of instance {result.instance!r}, not of {instance.name!r}"
-        )
-    if not result.has_solution:
-        raise InputError(f"{name}: holds no assignment (status {result.status})")
-    violations = check(result, instance)
-    if [violation.rule for violation in violations] == [CHANGED]:
-        return ()
-    return tuple(map(str, violations))
 
 
 def _accuracies(
@@ -420,110 +339,9 @@ def _own_flows(
     return flows
 
 
-# Tables
-
-
-def _results(found: Sequence[Evaluated]) -> pd.DataFrame:
-    rows = []
-    for one in found:
-        flow, speed = one.flow, one.device
-        saturated, overloaded = one.fed("saturated"), one.fed("overloaded")
-        rows.append(
-            {
-                "result": one.name,
-                "method": one.result.method,
-                "throughput_predicted": one.result.throughput,
-                "pace": None if flow is None else flow.pace,
-                "throughput_fed": None if flow is None else flow.offered,
-                "throughput_measured": None if flow is None else flow.measured,
-                "throughput_error_percent": None if flow is None else 100.0 * flow.error,
-                "steady": None if flow is None else flow.steady,
-                "accuracy_predicted": one.result.accuracy,
-                "accuracy_measured": one.accuracy,
-                "accuracy_reduced": average(one.tasks, reduced=True),
-                "saturated_predicted": None if saturated is None else saturated.predicted,
-                "saturated_measured": None if saturated is None else saturated.measured,
-                "overload_shows": None if overloaded is None else not overloaded.steady,
-                "slow_motion": None if flow is None else flow.factor,
-                "device_speedup": None if speed is None else speed.speedup,
-                "device_speedup_flops": None if speed is None else speed.speedup_flops,
-                "device_speedup_parts": None if speed is None else speed.speedup_parts,
-                "confirmed": one.verdict.confirmed,
-                "verdict": one.verdict.text,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _tasks(found: Sequence[Evaluated]) -> pd.DataFrame:
-    rows = []
-    for one in found:
-        for task in one.tasks:
-            low, high = task.measured.interval()
-            rows.append(
-                {
-                    "result": one.name,
-                    "task": task.task,
-                    "path": " > ".join(task.path),
-                    "accuracy_predicted": task.predicted,
-                    "source": task.source,
-                    "adapters": task.adapters,
-                    "accuracy_measured": task.measured.value,
-                    "low_95": low,
-                    "high_95": high,
-                    "test_images": task.measured.images,
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _edge(found: Sequence[Evaluated], what: str) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "result": one.name,
-                "pace": flow.pace,
-                "feed": flow.feed,
-                "factor": flow.factor,
-                **asdict(row),
-            }
-            for one in found
-            for flow in one.flows
-            for row in getattr(flow, what)
-        ]
-    )
-
-
-def _device(found: Sequence[Evaluated]) -> pd.DataFrame:
-    rows = []
-    for one in found:
-        if one.device is None:
-            continue
-        # What FLOPs predict needs one number of the device: its speed on the native paths.
-        pace = sum(t.native for t in one.device.streams) / sum(
-            t.native_flops for t in one.device.streams
-        )
-        rows += [
-            {
-                "result": one.name,
-                "device": one.device.device,
-                "dtype": one.device.dtype,
-                "mode": one.device.mode,
-                "layout": one.device.layout,
-                **asdict(stream),
-                "seconds_by_flops": stream.flops * pace,
-            }
-            for stream in one.device.streams
-        ]
-    return pd.DataFrame(rows)
-
-
 def save_evaluation(evaluation: Evaluation, folder: Path, options: Options) -> None:
     """Write ``evaluation.json`` and one CSV file per table into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = evaluation.tables()
-    for name, table in tables.items():
-        write_atomically(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+    tables = save_tables(evaluation, folder)
     about = {
         "instance": evaluation.instance.name,
         "confirmed": evaluation.confirmed,

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from code_opt.evaluation.accuracy import Z95, Share
-from code_opt.evaluation.device import DeviceReport
 from code_opt.evaluation.flow import LAG_TOLERANCE, LATENCY_LAG, Flow, LatencyVerdict
 from code_opt.evaluation.traffic import Feed
 from code_opt.instance import Instance
 from code_opt.result import Result
 from code_opt.reward import log_reward
+
+if TYPE_CHECKING:
+    from code_opt.evaluation.device import DeviceReport
 
 THROUGHPUT_TOLERANCE = 0.03
 OWN_PACE_TOLERANCE = 0.05
