@@ -37,7 +37,8 @@ demo: $(VENV)/.networks  ## solve a shipped instance and run what comes out (INS
 		--data $(DATA) --seconds 3 --out out/demo/evaluation || [ $$? -eq 1 ]  # 1: not confirmed
 
 test: $(VENV)/.dev $(VENV)/.networks  ## all tests but the long ones
-	$(BIN)/python -m pytest -m "not long and not realtime and not gpu" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not long and not realtime and not gpu" -n 2 --dist loadfile \
+		--no-loadscope-reorder $(ARGS)
 
 test-realtime: $(VENV)/.dev $(VENV)/.networks  ## what only this machine's clock tells; nothing else should run
 	$(BIN)/python -m pytest -m realtime $(ARGS)

@@ -47,7 +47,7 @@ from code_opt.instance.model import (
     Power,
     Task,
 )
-from code_opt.promise_checker import Place, PlaceOfWork, Recomputed, Stay, Walk, recompute
+from code_opt.promise_checker import Call, Place, PlaceOfWork, Recomputed, Stay, Walk, recompute
 from code_opt.result import TOLERANCE, Result, ServerResult, TaskResult
 
 __all__ = [
@@ -231,6 +231,15 @@ class _Accuracy:
     admissible: bool
 
 
+_NativeWaits = tuple[
+    dict[Place, float],
+    dict[tuple[str, str], list[tuple[Call, set[str]]]],
+    set[tuple[str, str]],
+]
+"""Scales of places [s]; calls of groups, with the DNNs behind each; groups whose limits cannot be
+kept."""
+
+
 class InstanceIndex:
     """The instance, indexed: blocks, capacities, links and each task's connections.
 
@@ -257,6 +266,7 @@ class InstanceIndex:
         self.hosted = Counter(dnn.server for dnn in instance.dnns)
         # An input group is one user of a DNN, however many of its tasks the DNN serves.
         self.users = Counter(dnn for dnn, _ in {(t.dnn, self.group(t)) for t in instance.tasks})
+        self._natives: dict[float | None, _NativeWaits] = {}
         self._connections: dict[str, dict[tuple[str, str], Connection]] = {}
         self._members: dict[tuple[str, str], list[Task]] = defaultdict(list)
         for task in instance.tasks:
@@ -511,8 +521,15 @@ class InstanceIndex:
         share = server.max_utilization if server.max_utilization is not None else asked
         return server.devices * (1.0 if share is None else share)
 
-    def standalone(self, task: Task, asked: float | None = None) -> float:
+    def standalone(
+        self, task: Task, asked: float | None = None, percentile: float | None = None
+    ) -> float:
         """Rate of a task, or of its input group, without coordination [inferences/s].
+
+        Args:
+            task: one of the group.
+            asked: share of their time that servers sell where they say nothing; None for all.
+            percentile: at which limits hold where a task says nothing; None for unloaded times.
 
         The native paths with an equal share of everything: of a server among the DNNs that
         it hosts, of a link that native inputs cross among the DNNs whose native paths cross it,
@@ -541,7 +558,106 @@ class InstanceIndex:
                 bandwidth = self.links[ends].bandwidth
                 if bandwidth is not None and size > 0:
                     rates.append(bandwidth / (self.crossing[ends] * users) / size)
-        return min(rates, default=math.inf)
+        return self._under_load(task, min(rates, default=math.inf), percentile)
+
+    def percentile(self, task: Task, asked: float | None) -> float | None:
+        """Return the percentile of a task: its own, or where it has a limit the one asked for."""
+        if task.latency_percentile is None and task.max_latency is not None:
+            return asked
+        return task.latency_percentile
+
+    def _under_load(self, task: Task, rate: float, percentile: float | None) -> float:
+        """Return the largest rate up to one at which native paths keep limits of percentiles."""
+        limited = (t for t in self.instance.tasks if t.max_latency is not None)
+        if all(self.percentile(t, percentile) is None for t in limited):
+            return rate
+        if percentile not in self._natives:
+            self._natives[percentile] = self._native_waits(percentile)
+        scale, calls, hopeless = self._natives[percentile]
+        group = self.group(task)
+        if group in hopeless:
+            return 0.0
+        everybody = [call for some in calls.values() for call, _ in some]
+        for call, dnns in calls.get(group, []):
+            g = scale.get(call.place, math.inf)
+            if not math.isfinite(g):
+                continue
+            here = [other for other in everybody if other.place == call.place]
+            pile = max(self._pile(other, scale) for other in here)
+            each = math.expm1(min(call.seconds / g, 700.0))
+            each *= max(g, 2.0 * pile) if call.before() else g
+            kind, *where = call.place
+            sharers = self.crossing[where[0], where[1]] if kind == "link" else self.hosted[where[0]]
+            share = sum(1.0 / (max(1, sharers) * self.users[dnn]) for dnn in dnns)
+            service = self.services[call.place]
+            most = service.devices * share / each
+            low, high = 0.0, rate
+            if service.batches(high) <= most:
+                continue
+            for _ in range(200):  # batches grow with the rate
+                middle = (low + high) / 2.0
+                if service.batches(middle) <= most:
+                    low = middle
+                else:
+                    high = middle
+            rate = low
+        return rate
+
+    def _pile(self, call: Call, scale: dict[Place, float]) -> float:
+        """Return how long work for a call can pile up on the way to it [s]."""
+        before = call.before()
+        if not before:
+            return 0.0
+        filling = sum(self.services[p].delay for p in before if self.services[p].batch > 1)
+        return len(before) * max(scale.get(place, math.inf) for place in before) + filling
+
+    def _native_waits(self, percentile: float | None) -> _NativeWaits:
+        """Return what limited native paths leave to the scales of all places."""
+        walks: list[Walk] = []
+        for group, members in self._members.items():
+            figures = [self.figures(t, self.native_blocks(t)) for t in members]
+            if any(f.missing or f.deviceless for f in figures):
+                continue
+            for t, f in zip(members, figures, strict=True):
+                steps = [(key, s.stays) for key, s in self.steps(t, self.native_blocks(t))]
+                walks.append(Walk(t.id, group, 0.0, f.latency, steps))
+        there = recompute(walks, self.services)
+        calls: dict[tuple[str, str], list[tuple[Call, set[str]]]] = defaultdict(list)
+        scale: dict[Place, float] = {}
+        hopeless = set()
+        asked: list[tuple[tuple[str, str], float, list[Call]]] = []
+        for walk in walks:
+            task, on_way = self.tasks[walk.task], there.calls[walk.task]
+            group = self.group(task)
+            for call in on_way:
+                known = [dnns for other, dnns in calls[group] if other is call]
+                if known:
+                    known[0].add(task.dnn)
+                else:
+                    calls[group].append((call, {task.dnn}))
+            q = self.percentile(task, percentile)
+            if q is None or task.max_latency is None:
+                continue
+            room = task.max_latency - there.unloaded[task.id]
+            factors = [there.waits[call.place].factor for call in on_way]
+            if room < 0.0 or (on_way and (room == 0.0 or not all(map(math.isfinite, factors)))):
+                hopeless.add(group)
+            elif on_way:
+                odds = (math.log(factor * len(on_way) / (1.0 - q)) for factor in factors)
+                asked.append((group, room / sum(odds), on_way))
+        for group, g, on_way in asked:
+            for call in on_way if group not in hopeless else ():
+                scale[call.place] = min(scale.get(call.place, math.inf), g)
+        while True:
+            more: dict[Place, float] = {}
+            for some in calls.values():
+                for call, _ in some:
+                    for place in call.before():
+                        if place not in scale and call.place in scale:
+                            more[place] = min(more.get(place, math.inf), scale[call.place])
+            if not more:
+                return scale, calls, hopeless
+            scale |= more
 
     @cached_property
     def crossing(self) -> dict[tuple[str, str], int]:
@@ -638,6 +754,8 @@ class _Check:
         self.instance = instance
         self.tolerance = tolerance
         self.network = InstanceIndex(instance, present)
+        self.promised: dict[str, float] = {}
+        """Promised time of every task that has a percentile [s], recomputed."""
 
     def violations(self) -> Iterator[Violation]:
         # Either of the first two makes everything after it meaningless.
@@ -811,7 +929,9 @@ class _Check:
             yield Violation("rate", place, f"task {task.id!r}: rate {rate:.9g} is negative")
             return
         if task.floor == "standalone":
-            floor = self.network.standalone(task, self.result.max_utilization)
+            floor = self.network.standalone(
+                task, self.result.max_utilization, self.result.latency_percentile
+            )
             name = "standalone floor"
         else:
             floor, name = task.floor, "floor"
@@ -842,9 +962,7 @@ class _Check:
     # -- promises --
 
     def percentile(self, task: Task) -> float | None:
-        if task.latency_percentile is None and task.max_latency is not None:
-            return self.result.latency_percentile
-        return task.latency_percentile
+        return self.network.percentile(task, self.result.latency_percentile)
 
     def promises(self, lines: list[_Line]) -> Iterator[Violation]:
         """Recompute all waits where the instance or the result speaks of any."""
@@ -896,6 +1014,8 @@ class _Check:
                 "percentile", f"{place}.latency_percentile", row.latency_percentile, q
             )
         promised = math.inf if q is None else there.promised(task.id, q)
+        if q is not None:
+            self.promised[task.id] = promised
         expected = promised if math.isfinite(promised) else None
         if not self._same(row.latency_promised, expected):
             yield self._differs(
@@ -1164,10 +1284,7 @@ class _Check:
     def times_and_work(
         self, lines: list[_Line], confirmed: dict[str, float | None]
     ) -> Iterator[Violation]:
-        """Check the average time and the share of work on own servers, where paths are known.
-
-        Promises are those reported: each has a rule of its own.
-        """
+        """Check the average time and the share of work on own servers, where paths are known."""
         result = self.result
         routes = [line.figures for line in lines]
         if any(figures is None or figures.missing for figures in routes):
@@ -1176,9 +1293,7 @@ class _Check:
         own = time = 0.0
         for line, figures in zip(lines, routes, strict=True):
             assert figures is not None
-            q = self.percentile(line.task)
-            taken = figures.latency if q is None else line.row.latency_promised
-            time += line.task.weight * (math.inf if taken is None else taken)
+            time += line.task.weight * self.promised.get(line.task.id, figures.latency)
             total += line.task.weight
             of_path = self.network.work(line.task, figures)
             own += line.row.rate * of_path[0]

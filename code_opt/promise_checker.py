@@ -49,7 +49,7 @@ class PlaceOfWork:
 
 
 @dataclass
-class _Call:
+class Call:
     """What one input asks of a place at once."""
 
     place: Place
@@ -57,7 +57,7 @@ class _Call:
     """Inputs per second, then batches of them."""
     seconds: float = 0.0
     """Time of a device of an input, then that of a batch [s]."""
-    above: _Call | None = None
+    above: Call | None = None
 
     def before(self) -> list[Place]:
         """Return the places of work before this call, the last one first."""
@@ -99,7 +99,7 @@ class Recomputed:
     """Wait scale of every place [s], infinite where there is none."""
     mean: dict[str, float | None] = field(default_factory=dict)
     """Mean time of every task [s], None where it is not known."""
-    calls: dict[str, list[_Call]] = field(default_factory=dict)
+    calls: dict[str, list[Call]] = field(default_factory=dict)
     unloaded: dict[str, float] = field(default_factory=dict)
     waits: dict[Place, _Waits] = field(default_factory=dict)
 
@@ -127,13 +127,13 @@ def recompute(walks: Sequence[Walk], services: Mapping[Place, PlaceOfWork]) -> R
         services: of every place that can be waited for.
     """
     result = Recomputed()
-    calls: dict[tuple[Hashable, tuple[Place, ...]], _Call] = {}
+    calls: dict[tuple[Hashable, tuple[Place, ...]], Call] = {}
     done: set[tuple[Hashable, Hashable]] = set()
-    own: dict[str, list[tuple[_Call, float]]] = {}
+    own: dict[str, list[tuple[Call, float]]] = {}
     for walk in walks:
         way: tuple[Place, ...] = ()
-        at: _Call | None = None
-        visited: list[_Call] = []
+        at: Call | None = None
+        visited: list[Call] = []
         mine: dict[int, float] = {}
         for key, stays in walk.steps:
             is_new = (walk.group, key) not in done
@@ -141,14 +141,14 @@ def recompute(walks: Sequence[Walk], services: Mapping[Place, PlaceOfWork]) -> R
             for place, seconds, unloaded in stays:
                 if at is None or at.place != place:
                     way = (*way, place)
-                    at = calls.setdefault((walk.group, way), _Call(place, walk.rate, above=at))
+                    at = calls.setdefault((walk.group, way), Call(place, walk.rate, above=at))
                     visited.append(at)
                 mine[len(visited) - 1] = mine.get(len(visited) - 1, 0.0) + unloaded
                 if is_new:
                     at.seconds += seconds
         own[walk.task] = [(call, mine[k]) for k, call in enumerate(visited)]
         result.unloaded[walk.task] = walk.latency
-    at_place: dict[Place, list[_Call]] = {place: [] for place in services}
+    at_place: dict[Place, list[Call]] = {place: [] for place in services}
     for call in calls.values():
         if call.seconds > 0.0:
             there = services[call.place]
@@ -174,7 +174,7 @@ def recompute(walks: Sequence[Walk], services: Mapping[Place, PlaceOfWork]) -> R
 
 
 def _settle(
-    at_place: Mapping[Place, Sequence[_Call]], services: Mapping[Place, PlaceOfWork]
+    at_place: Mapping[Place, Sequence[Call]], services: Mapping[Place, PlaceOfWork]
 ) -> dict[Place, _Waits]:
     """Return the waits of places, each once those it depends on are known."""
     settled: dict[Place, _Waits] = {}
@@ -197,7 +197,7 @@ def _settle(
 
 def _waits_at(
     here: Place,
-    calls: Sequence[_Call],
+    calls: Sequence[Call],
     known: Mapping[Place, _Waits],
     services: Mapping[Place, PlaceOfWork],
 ) -> _Waits:
@@ -214,7 +214,7 @@ def _waits_at(
     busy = sum(call.rate * call.seconds for call in calls) / n
     waits.is_poisson = not later and services[here].batch == 1
     if waits.is_poisson:
-        squares = sum(call.rate * call.seconds**2 for call in calls)
+        squares = sum(call.rate * call.seconds * call.seconds for call in calls)
         waits.mean = squares / (2.0 * n * (1.0 - busy)) if busy < FULL else math.inf
     if busy > FULL or not (math.isfinite(burst) and math.isfinite(waits.factor)):
         return waits

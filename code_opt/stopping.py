@@ -18,7 +18,38 @@ _listeners: list[Callable[[], None]] = []
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came a second time: end at once."""
+    """SIGTERM: end at once, as after Ctrl-C."""
+
+
+def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+_USUAL = {
+    signal.SIGINT: (signal.default_int_handler,),
+    signal.SIGTERM: (signal.SIG_DFL, _raise_terminated),
+}
+"""What asks for an end, and what is done about it where nobody has set anything else."""
+
+
+@contextlib.contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise :class:`Terminated`, so that what is open is closed, as by Ctrl-C.
+
+    Where SIGTERM does something else than by default, or in another thread than the main one,
+    everything stays as it is.
+    """
+    is_ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if is_ours:
+        signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def is_stop_requested() -> bool:
@@ -75,20 +106,16 @@ def stop_on_signal(
 
     is_main = threading.current_thread() is threading.main_thread()
     before = {
-        number: default
-        for number, default in _DEFAULTS.items()
-        if is_main and signal.getsignal(number) is default
+        number: handler
+        for number, usual in _USUAL.items()
+        if is_main and (handler := signal.getsignal(number)) in usual
     }
     for number in before:
         signal.signal(number, stop)
     try:
         yield lambda: first
     finally:
-        for number, default in before.items():
-            signal.signal(number, default)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         if before:
             _requested.clear()
-
-
-_DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-"""What asks for an end, and what Python makes of it."""

@@ -32,6 +32,8 @@ from code_opt.networks.cost import FLOAT_BYTES, BlockCost, adapter_cost, block_c
 
 HERE = Path(__file__).resolve().parent
 IMAGE = (3, 224, 224)
+IMAGE_BYTES = 30_000
+"""Of an image as it is sent: 0.6 bytes a pixel, as the JPEG files of ImageNet have."""
 GIGA = 10**9
 LINE = 90
 
@@ -200,7 +202,8 @@ def connections(
 
 def task(own: Service, **fields: Any) -> Record:
     """Return the task of a service as it stands in a file."""
-    return {"id": own.task, "dnn": own.dnn, "accuracy": own.accuracy, **fields}
+    start = {"id": own.task, "dnn": own.dnn, "accuracy": own.accuracy}
+    return {**start, "input_bytes": IMAGE_BYTES, **fields}
 
 
 def power(accuracy: float, throughput: float) -> Record:

@@ -39,7 +39,7 @@ from formulations.plan import (
     prefer,
 )
 from formulations.rates import build_rate_program
-from formulations.waiting import exclude_loop
+from formulations.waiting import exclude_loop, wait_classes
 
 __all__ = [
     "Dependency",
@@ -72,4 +72,5 @@ __all__ = [
     "exclude_path",
     "needs_units",
     "prefer",
+    "wait_classes",
 ]

@@ -85,6 +85,10 @@ class LimitedPath:
     """ln(m / (1 - q))."""
     stations: Sequence[tuple[int, float]]
     """(number of the station among the levels, least ln C there with this path), each once."""
+    weight: float = 0.0
+    """w[t]: what a second of its wait counts in the average time D."""
+    member: int = 0
+    """Which task of its input group the limit belongs to."""
 
     def waits(self, levels: StationLevels, own: float) -> list[float]:
         """Return what the wait takes of the room at each level, with its scale at the lower end."""

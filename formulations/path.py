@@ -25,7 +25,7 @@ from formulations.parts import (
     objective,
     totals,
 )
-from formulations.waiting import waiting
+from formulations.waiting import average_wait, waiting
 
 
 def build_path_model(data: PathData) -> pyo.ConcreteModel:
@@ -49,7 +49,10 @@ def build_path_model(data: PathData) -> pyo.ConcreteModel:
     if data.waiting is not None:
         waiting(model, data, data.waiting, lambda path: rate_terms(model, data, path))
 
-    objective(model, data.goal, average_time(model, data))
+    time = average_time(model, data)
+    if data.waiting is not None and data.goal.objective == "latency":
+        time += average_wait(model, data, data.waiting)
+    objective(model, data.goal, time)
     return model
 
 

@@ -64,11 +64,11 @@ class PlanData:
     accuracy: Sequence[float]
     """A[p]."""
     rate_rows: Rows
-    """Use of servers and links, per inference; present capacities are 1."""
+    """Use of servers and links, per inference; a present capacity counts as 1."""
     memory_rows: Rows
     """Use of the adapters' memory, per chosen path; memory cannot be bought."""
     unit: Sequence[float]
-    """v[i]: one unit of server or link i as a share of its present capacity; 0: none sold."""
+    """v[i]: one unit of server or link i, counted like its uses; 0: none sold."""
     price: Sequence[float]
     """c[i]: price of one unit."""
     most_units: Sequence[int]
@@ -93,8 +93,10 @@ class PlanData:
 
     What v uses stands in the rows' ``shared``; ``entries`` hold the rest of the path."""
     load_unit: Sequence[float] = ()
-    """L[i] >= 1: the capacity rows of i are modelled in this unit, so that their numbers stay
+    """L[i] >= C[i]: the capacity rows of i are modelled in this unit, so that their numbers stay
     near 1 whatever the load; empty: 1."""
+    present: Sequence[float] = ()
+    """C[i]: 1, or 0 where no capacity is there yet; empty: 1."""
     rounding: float = 0.0
     """Share of L[i], of a memory or of an accuracy by which rows are relaxed, so that none
     excludes by rounding alone what fits exactly."""
@@ -257,7 +259,7 @@ def units_are_kept(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 
 def capacity_in_situations(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """sum over p: use[p,i] d[k,t(p)] s[k,p] <= 1 + v[i] n[h(k),i] (s = x where all is served).
+    """sum over p: use[p,i] d[k,t(p)] s[k,p] <= C[i] + v[i] n[h(k),i] (s = x if all is served).
 
     With shared prefixes also + sum over v: use[v,i] d[k,t] phi[k,v] on the left side (phi = z
     where all is served), t being any of the tasks that can walk v. The rows are divided by L[i]
@@ -427,7 +429,7 @@ def backup_where_hit(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 
 def capacity_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """sum over p avoiding f: use[p,i] keep[f,t(p)] (x[0,p] + y[f,p]) <= 1 + v[i] n[0,i].
+    """sum over p avoiding f: use[p,i] keep[f,t(p)] (x[0,p] + y[f,p]) <= C[i] + v[i] n[0,i].
 
     With shared prefixes also + sum over v: use[v,i] keep[f,t] z[f,v] on the left side. Left
     out where no backup uses server or link i: the load is then part of the load without a
@@ -652,11 +654,11 @@ def _carrying(
 def _within_capacity(
     model: pyo.ConcreteModel, data: PlanData, i: int, period: int, load: list[tuple[float, Any]]
 ) -> Any:
-    """Load <= 1 + v[i] n[h,i], divided by L[i]; without any load there is no row."""
+    """Load <= C[i] + v[i] n[h,i], divided by L[i]; without any load there is no row."""
     if not load:
         return pyo.Constraint.Skip
     scale = data.load_unit[i] if data.load_unit else 1.0
-    capacity = 1.0
+    capacity = data.present[i] if data.present else 1.0
     if data.unit[i] / scale >= SMALLEST_UNIT:
         load = [*load, (-data.unit[i], model.units[period, i])]
     else:

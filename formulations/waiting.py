@@ -16,7 +16,7 @@ from typing import Any
 
 import pyomo.environ as pyo
 
-from formulations.data import PathData, StationLevels, WaitingData
+from formulations.data import LimitedPath, PathData, StationLevels, WaitingData
 from formulations.parts import weighted
 
 MOST_TIMES = 30.0
@@ -36,6 +36,8 @@ def waiting(model: pyo.ConcreteModel, data: PathData, levels: WaitingData, rate:
     waits_fit_limit(model, levels)
     level_suits_later_jobs(model, levels)
     bursts_at_level(model, levels, rate)
+    if data.goal.objective == "latency":
+        wait_at_level(model, data, levels)
     model.loops = pyo.ConstraintList()
 
 
@@ -76,6 +78,7 @@ def load_at_level(
 
     A path whose e[p,k] is more than ``MOST_TIMES`` its device time has a row of its own,
     r[p] <= R[p] (1 - Z) + Z / e[p,k] with Z that sum, and counts ``MOST_TIMES`` its time above.
+    Where its rate is given (R = f > 0), more than 1 / f is what the row of its own rules out.
     """
     model.load_at_level = pyo.ConstraintList()
     model.limited_load_at_level = pyo.ConstraintList()
@@ -89,7 +92,7 @@ def load_at_level(
             limited: list[tuple[float, Any]] = []
             ratio = [1.0] * (last + 1)
             for path, counts in station.loads:
-                most = MOST_TIMES * counts[last]
+                most = _largest_count(data, path, counts[last])
                 count = min(counts[k], most)
                 terms = [(count * c, v) for c, v in rate(path)]
                 pairs += terms
@@ -111,6 +114,13 @@ def load_at_level(
             if limited and len(limited) < len(pairs):
                 right = [(-1.0, z[j]) for j in range(upto + 1)]
                 model.limited_load_at_level.add(_at_most(limited + right, 0.0))
+
+
+def _largest_count(data: PathData, path: int, time: float) -> float:
+    """Return the most that an inference on a path counts in a row of a station's load."""
+    floor = data.floor[data.task_of[path]]
+    is_given = floor > 0.0 and data.extra_rate[path] <= 0.0
+    return max(MOST_TIMES * time, 1.0 / floor if is_given else 0.0)
 
 
 def level_suits_paths(model: pyo.ConcreteModel, data: PathData, levels: WaitingData) -> None:
@@ -230,6 +240,62 @@ def bursts_at_level(model: pyo.ConcreteModel, levels: WaitingData, rate: Terms) 
             pairs += [(1.0, model.choose[p]) for p in one.paths]
             pairs += [(-ratio, model.level[one.station, j]) for j in range(upto + 1, last + 1)]
             model.bursts_at_level.add(_at_most(pairs, 1.0))
+
+
+def wait_classes(data: PathData, levels: WaitingData) -> list[tuple[LimitedPath, list[int]]]:
+    """Return limited paths of one task that wait alike: one of them, and all their numbers."""
+    classes: dict[tuple[Any, ...], tuple[LimitedPath, list[int]]] = {}
+    for one in levels.limited:
+        key = (data.task_of[one.path], one.member, one.share, tuple(one.stations))
+        classes.setdefault(key, (one, []))[1].append(one.path)
+    return list(classes.values())
+
+
+def wait_at_level(model: pyo.ConcreteModel, data: PathData, levels: WaitingData) -> None:
+    """y[c,s,k] in [0, 1]: a path of class c is chosen, and s on it has a scale of level k.
+
+        sum over k that some path of c allows: y[c,s,k] = sum over p of c: x[p]
+        sum over classes c of one task: y[c,s,k] <= z[s,k]
+
+    At binary x and z, y is binary by itself.
+    """
+    allowed = _allowed(levels)
+    classes = wait_classes(data, levels)
+    index: dict[tuple[int, int], list[int]] = {}
+    for c, (one, paths) in enumerate(classes):
+        for s, _ in one.stations:
+            index[c, s] = sorted({k for p in paths for k in allowed[s, p]})
+    model.wait = pyo.Var([(c, s, k) for (c, s), ks in index.items() for k in ks], bounds=(0.0, 1.0))
+    model.wait_needs_path = pyo.ConstraintList()
+    model.wait_needs_level = pyo.ConstraintList()
+    of_task: dict[tuple[int, int, int, int], list[int]] = {}
+    for (c, s), ks in index.items():
+        one, paths = classes[c]
+        pairs = [(1.0, model.wait[c, s, k]) for k in ks]
+        pairs += [(-1.0, model.choose[p]) for p in paths]
+        model.wait_needs_path.add(
+            (0.0, weighted([a for a, _ in pairs], [v for _, v in pairs]), 0.0)
+        )
+        for k in ks:
+            of_task.setdefault((data.task_of[one.path], one.member, s, k), []).append(c)
+    for (_, _, s, k), cs in of_task.items():
+        pairs = [(1.0, model.wait[c, s, k]) for c in cs] + [(-1.0, model.level[s, k])]
+        model.wait_needs_level.add(_at_most(pairs, 0.0))
+
+
+def average_wait(
+    model: pyo.ConcreteModel, data: PathData, levels: WaitingData
+) -> list[tuple[float, Any]]:
+    """sum over c, s, k: w[t(c)] lower[k] (ln(m / (1 - q)) + ln C) y[c,s,k]."""
+    classes = wait_classes(data, levels)
+    terms = []
+    for (c, s, k), variable in model.wait.items():
+        one = classes[c][0]
+        own = next(log_c for station, log_c in one.stations if station == s)
+        wait = one.waits(levels.stations[s], own)[k]
+        if one.weight * wait > 0.0:
+            terms.append((one.weight * wait, variable))
+    return terms
 
 
 def here_time(station: StationLevels, path: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,25 @@ from hypothesis import settings
 settings.register_profile("project", derandomize=True, deadline=None)
 settings.load_profile("project")
 
+LONGEST = (
+    "test_agreement.py",
+    "evaluation/test_edge.py",
+    "profiling/test_pipeline.py",
+    "profiling/test_families.py",
+    "networks/test_blocks.py",
+    "test_documentation.py",
+)
+"""Files that take longest: workers that share the suite begin with them, so that none is left with
+one at the end, while the others have nothing to do."""
+
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 """CI installs everything that the tests can use, so a test that is skipped there is a failure."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; xdist hands files out in this order."""
+    rank = {Path(__file__).parent / name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.hookimpl(wrapper=True)

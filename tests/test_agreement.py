@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from code_opt.checker import check
+from code_opt.exact import diagnosis
 from code_opt.exact import method as exact
 from code_opt.heuristics.lns import search
 from code_opt.heuristics.search import SearchOutcome
+from code_opt.paths import PathProblem
 from code_opt.solving import solve
 from tests.reference import solve_reference
 from tests.strategies import random_instance
@@ -40,6 +42,18 @@ def poor_start(evaluator, clock, **options):
     return SearchOutcome(worst)
 
 
+def explained_once():
+    """Return a diagnosis that is made once: the reasons are the instance's, not a formulation's."""
+    told: list[str] = []
+
+    def explain(topology, settings) -> str:
+        if not told:
+            told.append(diagnosis.explain(topology, settings))
+        return told[0]
+
+    return explain
+
+
 def agree(seed: int, **options) -> str:
     """Compare them all on one random instance (with options); return its status."""
     instance = random_instance(seed, **options)
@@ -56,12 +70,13 @@ def agree(seed: int, **options) -> str:
     sold = instance.with_max_utilization(share)
     expected = solve_reference(sold, objective=objective, **floors)
     floors["max_utilization"] = share
+    problem, explain = PathProblem(instance), explained_once()  # labelled once
     for formulation in ("path", "flow", "colgen"):
         # A proof must not lean on the heuristic's luck: start well, badly and not at all.
         start = [search, no_start, poor_start][int(rng.integers(3))]
-        with mock.patch.object(exact, "search", start):
+        with mock.patch.multiple(exact, search=start, explain=explain):
             result = solve(
-                instance, formulation=formulation, objective=objective, gap=1e-7, **floors
+                problem, formulation=formulation, objective=objective, gap=1e-7, **floors
             )
         case = (seed, formulation, start.__name__)
         assert check(result, instance) == []
@@ -72,7 +87,7 @@ def agree(seed: int, **options) -> str:
             assert result.status == "optimal", case
             assert result.value == pytest.approx(expected.value, rel=AGREEMENT), case
             assert result.bound >= expected.value * (1 - AGREEMENT), case
-    code = solve(instance, "lns", objective=objective, **floors)
+    code = solve(problem, "lns", objective=objective, **floors)
     assert check(code, instance) == []
     if code.has_solution:
         assert expected is not None, seed

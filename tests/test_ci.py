@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
+from tests.documents import read
+
 TESTS = {
     "in a test": "import pytest\ndef test_it():\n    pytest.skip('no browser')\n",
     "by a mark": "import pytest\n@pytest.mark.skipif(True, reason='no browser')\ndef test_it():\n"
@@ -34,3 +37,10 @@ def test_a_skip_is_a_failure_in_ci_only(tmp_path: Path, where: str, ci: str):
     assert "no browser" in run.stdout
     assert ("skipped in CI" in run.stdout) is bool(ci)
     assert (run.returncode in (0, 5)) is not bool(ci)
+
+
+def test_the_longest_files_are_handed_out_first():
+    folder = Path(__file__).parent
+    assert [name for name in LONGEST if not (folder / name).is_file()] == []
+    # By itself xdist would put files of many tests first, however short these are.
+    assert "--dist loadfile \\\n\t\t--no-loadscope-reorder" in read("Makefile")

@@ -27,6 +27,7 @@ from code_opt.instance import (
 )
 from code_opt.instance.digest import digest_of
 from code_opt.paths import Topology
+from code_opt.paths.standalone import least_rates
 from code_opt.report.assemble import assemble
 from code_opt.report.material import read_material
 from code_opt.report.page import render
@@ -100,7 +101,7 @@ def test_native_paths_by_hand() -> None:
     assert (cpu.busy_devices, cpu.utilization) == pytest.approx((4.0, 1.0))
     # Busy devices times the speed of one.
     assert (cpu.load, cpu.capacity) == pytest.approx((4e9, 4e9))
-    assert Topology(instance).floors() == pytest.approx([0.0, 100.0])
+    assert least_rates(Topology(instance)) == pytest.approx([0.0, 100.0])
     assert check(result, instance) == []
 
 

@@ -81,10 +81,10 @@ def forgiving(instance: Instance) -> Instance:
     return parse_instance(data)
 
 
-@pytest.mark.parametrize("seed", [105352, 105847, 108224, 108841])
+@pytest.mark.parametrize("seed", [104613, 105352, 105847, 108224, 108841])
 def test_extreme_instances_that_were_wrong_once(seed):
-    """Floors that hold within the tolerance alone; accuracies of 1e-9 beside 0.3 (flow); a reward
-    of exp(-3148)."""
+    """An accuracy of 1e-9 beside 0.96 at the least average (flow); floors that hold within the
+    tolerance alone; accuracies of 1e-9 beside 0.3 (flow); a reward of exp(-3148)."""
     agree(seed)
 
 

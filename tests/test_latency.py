@@ -24,6 +24,8 @@ from tests.documents import read
 from tests.reference import solve_reference
 from tests.strategies import random_instance
 from tests.test_agreement import no_start, poor_start
+from tests.test_waiting_agreement import limited_instance
+from tests.waiting_reference import least_time
 
 AGREEMENT = 1e-6
 CASES_PER_TEST = 10
@@ -114,6 +116,67 @@ def test_thousands_of_random_instances(block: int) -> None:
         )
 
 
+# ---- promised times ------------------------------------------------------------------------
+
+
+def promised(seed: int) -> Instance:
+    """Return a tiny instance with demands, on some tasks limits of percentiles."""
+    rng = np.random.default_rng([seed, 3])
+    instance = limited_instance(seed)
+    if rng.random() < 0.5:  # short ways wait at several stations
+        instance = instance.with_(
+            {"tasks[*].max_latency": None, "tasks[*].latency_percentile": None}
+        )
+    most = solve(instance, "lns", objective="throughput")
+    rates = {row.task: row.rate for row in most.tasks}
+    share = float(rng.uniform(0.2, 1.0))
+    tasks = []
+    for task in instance.tasks:
+        least = max(float(t.floor) for t in instance.tasks)
+        demand = max(least, share * rates.get(task.id, 1.0))
+        changes: dict[str, Any] = {"demand": demand}
+        if task.max_latency is None and rng.random() < 0.6:
+            changes |= {"max_latency": 100.0 / max(demand, 1e-3), "latency_percentile": 0.95}
+        tasks.append(task.model_copy(update=changes))
+    return instance.model_copy(update={"tasks": tuple(tasks)})
+
+
+def agree_on_promises(seed: int) -> str:
+    """Compare the exact method with brute force under percentiles; return the status."""
+    instance = promised(seed)
+    expected = least_time(instance)
+    result = solve(instance, objective="latency", gap=1e-4, time_limit=60.0)
+    assert check(result, instance) == []
+    if expected is None:
+        assert not result.has_solution, seed
+        return result.status
+    assert result.status == "optimal", (seed, result.message)
+    assert result.latency is not None
+    assert result.bound is not None
+    assert result.bound <= expected * (1.0 + AGREEMENT), seed
+    assert expected * (1.0 - AGREEMENT) <= result.latency <= expected * (1.0 + 1.01e-4), seed
+    for method in ("lns", "code", "local"):
+        found = solve(instance, method, objective="latency")
+        assert check(found, instance) == []
+        if found.has_solution:
+            assert found.latency >= expected * (1.0 - AGREEMENT), (seed, method)
+    return result.status
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_promised_times_are_least_of_all_paths(block: int) -> None:
+    statuses = [agree_on_promises(5 * block + k) for k in range(5)]
+    assert "optimal" in statuses
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("block", range(40))
+def test_promised_times_of_hundreds_of_instances(block: int) -> None:
+    statuses = [agree_on_promises(1_000 + 10 * block + k) for k in range(10)]
+    assert "optimal" in statuses
+
+
 # ---- refusals and methods ------------------------------------------------------------------
 
 
@@ -129,6 +192,24 @@ def test_every_task_needs_a_demand() -> None:
         "task 'parity' has no demand: the objective latency serves every task at its demand; "
         "give it one"
     )
+
+
+def test_a_promised_task_needs_a_limit() -> None:
+    instance = digits().with_({"tasks[parity].latency_percentile": 0.95})
+    with pytest.raises(InputError, match="task 'parity' has a latency_percentile and no max_lat"):
+        solve(instance, objective="latency")
+
+
+def test_a_percentile_that_is_asked_for_counts() -> None:
+    instance = digits().with_({"tasks[*].max_latency": 1.0})
+    plain = solve(instance, objective="latency")
+    result = solve(instance, objective="latency", latency_percentile=0.9)
+    assert result.status == "optimal"
+    promised = [row.latency_promised for row in result.tasks]
+    assert result.latency == pytest.approx(sum(p for p in promised if p is not None) / 2)
+    assert result.latency > plain.latency
+    with pytest.raises(InputError, match="formulation 'flow': cannot limit percentiles"):
+        solve(instance, objective="latency", latency_percentile=0.9, formulation="flow")
 
 
 def test_a_floor_on_the_throughput_is_refused() -> None:

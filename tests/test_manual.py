@@ -16,7 +16,7 @@ import pytest
 import code_opt
 from tests.documents import PAGES, ROOT, read
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # the first test waits for the build
+pytestmark = pytest.mark.slow
 inventory = pytest.importorskip("sphinx.util.inventory", reason="sphinx is not installed")
 pytest.importorskip("furo", reason="furo is not installed")
 pytest.importorskip("myst_parser", reason="myst-parser is not installed")

@@ -13,6 +13,8 @@ from code_opt import check, evaluate_paths, save_instance, solve
 from code_opt.cli.app import main
 from code_opt.errors import InputError
 from code_opt.instance import Instance, parse_instance
+from code_opt.paths import Topology
+from code_opt.paths.standalone import least_rates
 from code_opt.planning import plan_front, plan_least_cost, plan_marginal
 from code_opt.result import Result
 
@@ -199,6 +201,33 @@ def test_a_part_of_a_device_beside_whole_ones_is_refused() -> None:
         solve(batched(devices=2.5))
 
 
+def test_a_rate_without_coordination_keeps_the_limit() -> None:
+    g = 0.24 / math.log(20.0)
+    for floor in ("standalone", 0.0):
+        data = two_tasks(floor=0.0).to_dict()
+        for task in data["tasks"]:
+            task["floor"] = floor
+        instance = parse_instance(data)
+        shares = [0.5 / (g * math.expm1(time / g)) for time in (0.010, 0.040)]
+        found = least_rates(Topology(instance))
+        assert found == pytest.approx(shares if floor else [0.0, 0.0], rel=1e-9)
+    data["tasks"][0]["floor"] = data["tasks"][1]["floor"] = "standalone"
+    result = solve(parse_instance(data), "local")
+    # Both at their shares fill (1) of the server.
+    assert result.tasks[0].latency_promised == pytest.approx(0.25)
+    low = result.to_dict()
+    low["tasks"][1]["rate"] *= 0.9
+    found = check(Result.model_validate(low), parse_instance(data))
+    assert "floor" in {violation.rule for violation in found}
+
+
+def test_a_hopeless_native_limit_has_rate_0_and_asks_nothing_of_others() -> None:
+    data = two_tasks(limit=0.005).to_dict()
+    for task in data["tasks"]:
+        task["floor"] = "standalone"
+    assert least_rates(Topology(parse_instance(data))) == pytest.approx([0.0, 12.5])
+
+
 BATCH_BREAKS: list[tuple[str, Callable[[Data], None]]] = [
     ("promise", lambda r: r["tasks"][0].update(latency_promised=0.22)),  # without the delay
     ("promise-basis", lambda r: r["tasks"][0].update(latency_basis="theorem")),
@@ -262,7 +291,8 @@ def test_promises_that_nobody_asked_for_are_told() -> None:
     result = solve(two_tasks())
     plain = two_tasks(limit=None, q=None)
     found = check(result.model_copy(update={"instance_digest": None}), plain)
-    assert {violation.rule for violation in found} == {"percentile", "wait-scale"}
+    rules = {violation.rule for violation in found}
+    assert rules == {"percentile", "wait-scale", "average-latency"}
 
 
 def test_the_command_shows_promises_beside_limits(

@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 
 from code_opt import check, load_instance, solve
-from code_opt.paths import count_paths
+from code_opt.paths import PathProblem, count_paths
 from tests.documents import ROOT
 
 DATA = ROOT / "data" / "published"
 SETS = {"sn-net": 71, "sn-netv2": 24, "timm": 109, "ai-hub": 135}
+SAMPLES = {"ai-hub": 1000}
+"""Images behind an accuracy; of the other sets it is ImageNet's validation set."""
 MAKERS = ("make_sn_net", "make_timm", "make_ai_hub")
 
 
@@ -63,10 +65,15 @@ def test_origin_and_licence_are_named(name: str) -> None:
 @pytest.mark.parametrize("name", SETS)
 def test_every_path_has_a_published_accuracy(name: str) -> None:
     instance = load_instance(DATA / name)
-    assert count_paths(instance) == [len(task.measured_paths) for task in instance.tasks]
+    known = PathProblem(instance, measured_only=True).path_counts
+    assert count_paths(instance) == known  # none has a predicted accuracy
     published = {round(float(_accuracy(row)) / 100.0, 7) for row in figures(name)}
-    for task in instance.tasks:
-        assert {path.accuracy for path in task.measured_paths} <= published
+    for task, paths in zip(instance.tasks, known, strict=True):
+        others = [*task.measured_paths, *task.alternatives]
+        assert {task.accuracy, *(path.accuracy for path in others)} <= published
+        assert paths == len(task.measured_paths) or paths == 1 + len(task.alternatives)
+        assert {path.samples for path in (task, *others)} == {SAMPLES.get(name, 50_000)}
+        assert task.input_bytes == 30_000
 
 
 def _accuracy(row: dict[str, str]) -> str:
@@ -124,11 +131,23 @@ def test_the_page_holds_what_a_solve_finds(name: str) -> None:
     assert reward["local"] < reward["exact"]
 
 
-def test_an_operator_alone_stays_on_the_own_device() -> None:
-    from benchmarks.published import on_own_device
+@pytest.mark.parametrize("name", ["timm", "ai-hub"])
+def test_an_operator_alone_stays_on_the_own_device(name: str) -> None:
+    instance = load_instance(DATA / name)
+    own = {task.id: task.dnn.rpartition("@")[2] for task in instance.tasks}
+    alone, best = solve(instance, "local", gap=1e-6), solve(instance, gap=1e-6)
+    devices = {row.task: row.path[0].rpartition("@")[2] for row in alone.tasks}
+    assert devices == own
+    assert any(row.path[0].rpartition("@")[2] != own[row.task] for row in best.tasks)
 
-    instance = on_own_device(load_instance(DATA / "timm"))
-    for task in instance.tasks:
-        device = task.dnn.rpartition("@")[2]
-        ends = {end for c in task.connections for end in (c.source, c.target)}
-        assert {end.rpartition("@")[2] for end in ends - {"input", "output"}} == {device}
+
+@pytest.mark.parametrize(("name", "column"), [("timm", ""), ("ai-hub", "milliseconds")])
+def test_the_time_of_a_network_is_the_published_one(name: str, column: str) -> None:
+    instance = load_instance(DATA / name)
+    assert {server.flops for server in instance.servers} == {None}
+    seconds = [dnn.blocks[0].seconds for dnn in instance.dnns]
+    published = [
+        1e-3 * float(row[column]) if column else 1.0 / float(row["samples_per_second"])
+        for row in figures(name)
+    ]
+    assert [time["1"] for time in seconds if time] == pytest.approx(published, rel=1e-9)

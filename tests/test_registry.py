@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,7 @@ def test_the_documented_table_is_the_registry():
         for m in registry.BUILT_IN
     ]
     start = lines.index(rows[0])
-    assert lines[start : start + len(rows)] == rows
-    assert [line for line in lines if line.startswith("| `")] == rows
+    assert list(takewhile(lambda line: line.startswith("|"), lines[start:])) == rows
 
 
 def test_settings_named_are_arguments_of_solve():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import threading
@@ -24,6 +25,7 @@ from code_opt.stopping import (
     Terminated,
     is_stop_requested,
     request_stop,
+    sigterm_raises,
     stop_on_signal,
     told_to_stop,
 )
@@ -190,6 +192,32 @@ def test_a_stop_before_the_start_leaves_what_a_limit_of_no_time_does(
     assert stopped.has_solution == limited.has_solution
     assert (stopped.status == "optimal") <= (stopped.gap is not None and stopped.gap <= 1e-4)
     assert code_opt.check(stopped, instance) == []
+
+
+def test_sigterm_closes_what_is_open_where_nothing_is_searched() -> None:
+    closed = []
+
+    def terminated() -> None:
+        with sigterm_raises(), contextlib.ExitStack() as stack:
+            stack.callback(closed.append, True)
+            with stop_on_signal() as stopped_by:
+                interrupt(signal.SIGTERM)
+            assert stopped_by() is signal.SIGTERM
+            interrupt(signal.SIGTERM)
+
+    with pytest.raises(Terminated):
+        terminated()
+    assert closed == [True]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@BOTH
+def test_a_command_that_keeps_nothing_says_what_ended_it(
+    number, word, status, monkeypatch, capfd
+) -> None:
+    monkeypatch.setattr(code_opt, "load_instance", lambda _: interrupt(number))
+    assert main(["validate", TWO]) == status
+    assert capfd.readouterr() == ("", f"code-opt: {word}\n")
 
 
 # --- The command line -----------------------------------------------------------------

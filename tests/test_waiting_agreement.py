@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from code_opt import check, solve
+from code_opt import check, evaluate_paths, solve
+from code_opt.checker import InstanceIndex
 from code_opt.instance import Instance, parse_instance
+from code_opt.paths import Topology
+from code_opt.paths.standalone import least_rates
 from tests.strategies import random_data
 from tests.waiting_reference import best_on_grid
 
@@ -106,6 +109,20 @@ def agree(seed: int) -> str:
     if lns.has_solution and result.bound is not None:
         assert lns.reward <= result.bound * (1.0 + 1e-6), seed
     return result.status
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_native_paths_keep_all_limits_at_rates_without_coordination(block: int) -> None:
+    for seed in range(10 * block, 10 * block + 10):
+        instance = limited_instance(seed)
+        tasks = [t.model_copy(update={"floor": "standalone"}) for t in instance.tasks]
+        instance = instance.model_copy(update={"tasks": tuple(tasks)})
+        found, index = least_rates(Topology(instance)), InstanceIndex(instance)
+        assert found == pytest.approx([index.standalone(task) for task in tasks], rel=1e-9)
+        natives = {task.id: index.native_blocks(task) for task in tasks}
+        are_accurate = all(index.accuracy(t, natives[t.id], 0.0).admissible for t in tasks)
+        if are_accurate and min(found) > 1e-6:
+            assert evaluate_paths(instance, natives).has_solution, seed
 
 
 @pytest.mark.parametrize("block", range(24))

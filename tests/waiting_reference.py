@@ -94,6 +94,49 @@ def best_on_grid(
     return best
 
 
+def least_time(instance: Instance, most: int = 400) -> float | None:
+    """Return the least average time at the demands, promised where percentiles are limited [s].
+
+    None if nothing is feasible.
+
+    Args:
+        instance: with demands, without limited memories and standalone floors.
+        most: combinations of paths at most; a larger instance is refused.
+    """
+    index = InstanceIndex(instance)
+    choices = [list(all_paths(index, task)) for task in instance.tasks]
+    assert math.prod(map(len, choices)) <= most
+    total = sum(task.weight for task in instance.tasks)
+    best: float | None = None
+    for paths in itertools.product(*choices):
+        assignment = Assignment(instance, index, paths)
+        rates = assignment.demand
+        matrix = assignment.rows({}, assignment.held(rates))
+        if len(matrix) and (matrix @ rates > 1.0 + 1e-9).any():
+            continue
+        walks = [
+            Walk(
+                task.id,
+                index.group(task),
+                float(rates[g]),
+                index.figures(task, path).latency,
+                [(key, figures.stays) for key, figures in index.steps(task, path)],
+            )
+            for task, path, g in zip(instance.tasks, paths, assignment.group_of, strict=True)
+        ]
+        there = recompute(walks, index.services)
+        mean = 0.0
+        for task, walk in zip(instance.tasks, walks, strict=True):
+            q, limit = task.latency_percentile, task.max_latency
+            time = walk.latency if q is None else there.promised(task.id, q)
+            if limit is not None and time > limit * (1.0 + 1e-9):
+                time = math.inf
+            mean += task.weight * time / total
+        if math.isfinite(mean) and (best is None or mean < best):
+            best = mean
+    return best
+
+
 @dataclass(frozen=True)
 class Asked:
     """What the paths of an assignment ask of one place."""

@@ -33,6 +33,7 @@ from code_opt.cli.terminal import PROGRAM, guarded, leave, prepared_shell, wants
 from code_opt.cli.time import time
 from code_opt.cli.validate import validate
 from code_opt.errors import InputError
+from code_opt.stopping import sigterm_raises
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,7 +96,7 @@ for _function in COMMANDS:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program on ``arguments`` (default: the process's own) and return its exit status."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    with prepared_shell():
+    with prepared_shell(), sigterm_raises():
         return guarded(lambda: _run(given))
 
 

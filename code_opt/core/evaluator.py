@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -131,6 +132,7 @@ class Evaluator:
         self.promises = Promises(pool)
         self.limits_promises = self.promises.are_limits and are_promises_limited
         """Whether assignments have to keep limits of percentiles."""
+        self._rates_are_given = all(g.floor >= g.demand for g in pool.groups)
 
     def paths(self, numbers: IntArray) -> list[ChosenPath]:
         """Return the paths of an assignment, given by their numbers in the pool, shape (T,)."""
@@ -151,9 +153,23 @@ class Evaluator:
         """Return A of an assignment."""
         return float(self.pool.weights @ np.array([p.accuracy for p in paths]))
 
-    def average_time(self, paths: Sequence[ChosenPath]) -> float:
-        """Return D of an assignment [s]: the weighted mean of the times of its paths."""
-        return float(self.pool.weights @ np.array([p.seconds for p in paths]))
+    def average_time(self, paths: Sequence[ChosenPath], rates: FloatArray) -> float:
+        """Return D of an assignment [s]: the weighted mean of the times of its tasks.
+
+        They are promised ones where limits of percentiles count, else unloaded; infinite where
+        nothing can be promised.
+
+        Args:
+            paths: of all tasks.
+            rates: of all tasks [inferences/s].
+        """
+        seconds = [p.seconds for p in paths]
+        if self.limits_promises and self.objective.is_time:
+            promises, _ = self.promises.promises([p.arcs for p in paths], seconds, rates)
+            for t, promise in enumerate(promises):
+                if promise.percentile is not None:
+                    seconds[t] = math.inf if promise.promised is None else promise.promised
+        return float(self.pool.weights @ np.array(seconds))
 
     def load(self, paths: Sequence[ChosenPath], rates: FloatArray) -> FloatArray:
         """Return the load of every resource as a share of its capacity, shape (I,).
@@ -181,7 +197,7 @@ class Evaluator:
         accuracy = self.average_accuracy(paths)
         if not self.objective.meets_floors(accuracy, allocation.throughput):
             return None
-        time = self.average_time(paths)
+        time = self.average_time(paths, allocation.rates)
         value = self.objective.value(accuracy, allocation.throughput, time)
         if self.objective.is_log:
             refuse_huge_reward(value)  # the best is no smaller
@@ -198,7 +214,12 @@ class Evaluator:
         """
         if not self.limits_promises:
             return self.allocator.allocate_canonical(use)
-        return self.promises.allocate([p.arcs for p in paths], [p.seconds for p in paths], use)
+        arcs, seconds = [p.arcs for p in paths], [p.seconds for p in paths]
+        if self._rates_are_given:
+            found = self.allocator.allocate_canonical(use)
+            is_kept = found is not None and self.promises.hold(arcs, seconds, found.rates)
+            return found if is_kept else None
+        return self.promises.allocate(arcs, seconds, use)
 
     def solution_at(self, paths: Sequence[ChosenPath], rates: FloatArray) -> Solution:
         """Return an assignment at given rates, whether they fit or not.
@@ -215,7 +236,7 @@ class Evaluator:
             group_throughput=rates[first] * self.groups.size,
         )
         accuracy = self.average_accuracy(paths)
-        time = self.average_time(paths)
+        time = self.average_time(paths, rates)
         value = self.objective.value(accuracy, allocation.throughput, time)
         return Solution(tuple(paths), allocation, accuracy, time, value)
 

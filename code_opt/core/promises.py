@@ -41,8 +41,10 @@ _BATCH_STEPS = 12
 """Times at most that batches per second are linearised at the rates of the step before."""
 _LEAST_GAIN = 1e-9
 """Relative gain of throughput below which a step is none."""
-_SHORTAGE = 1e3
-"""What a floor that is missed costs, in units of the largest throughput."""
+_SHORTAGE = 1e2
+"""What a floor that is missed altogether costs, in units of the largest throughput."""
+_LEAST_FLOOR = 1e-4
+"""Lower floors cost less, as shares of the largest rate: numbers must not lie too far apart."""
 _LARGEST_ENTRY = 1e8
 """A job that counts this many times a station has no rate there; larger numbers say no more."""
 _SHAVES = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6)
@@ -177,6 +179,19 @@ class Promises:
                     )
                 )
         return limits
+
+    def hold(
+        self, paths: Sequence[tuple[int, ...]], seconds: Sequence[float], rates: FloatArray
+    ) -> bool:
+        """Tell whether every promise of an assignment is within its limit at given rates.
+
+        Args:
+            paths: arcs of every task's path.
+            seconds: unloaded times of the paths [s].
+            rates: of all tasks [inferences/s].
+        """
+        found = self.jobs(paths)
+        return self.are_kept(self.limits(found, seconds), self.waits(found, rates))
 
     def are_kept(self, limits: Sequence[Limit], there: Waits) -> bool:
         """Tell whether all promises are within their limits."""
@@ -513,8 +528,10 @@ class _Climb:
         groups = len(self._unit)
         gain = self._size * self._unit
         gain = gain / gain.max(initial=1e-300)
-        cost = np.concatenate((gain, np.full(groups, -_SHORTAGE), np.zeros(free)))
         floor = np.minimum(self._floor / self._unit, 1.0)
+        # A low floor may still take much of a station: what counts is the share that is missed.
+        missed = np.where(floor > 0.0, _SHORTAGE / np.maximum(floor, _LEAST_FLOOR), 0.0)
+        cost = np.concatenate((gain, -missed, np.zeros(free)))
         # A share may fall below the floor by its shortage: shortage >= floor - share.
         whole = np.zeros((len(rhs) + groups, 2 * groups + free))
         whole[: len(rhs), :groups] = matrix[:, :groups]

@@ -26,6 +26,9 @@ no number of full precision (:func:`code_opt.core.objective.refuse_tiny_reward`)
 _WINDOW_MARGIN = 1e-3
 """Room below the least total that matters, as a share of the most: far more than a solver's
 tolerance, within which it takes a narrower range for a single number."""
+_FLOOR_MARGIN = 1e-6
+"""Room below the least total itself, as a share of the most: at the very total of an assignment
+whose parts differ by a factor of 1e9, rounding makes HiGHS 1.16 call the program infeasible."""
 _LARGEST_LOG = 1e9
 """More than the logarithm of any number: an assignment of a larger reward is refused."""
 _STEEPEST = 1e9
@@ -109,7 +112,8 @@ class Tangents:
         """
         for term, (shape, span) in _ranges(self._reward, accuracy, throughput, best).items():
             self._low[term] = span.low
-            self._program.raise_floor(term, span.low / self._program.unit_of(term))
+            floor = span.low - _FLOOR_MARGIN * span.high
+            self._program.raise_floor(term, floor / self._program.unit_of(term))
             points = tangent_points(shape, span.low, span.high, span.guess, self._gap / 10)
             added = [self._add(term, shape, at) for at in points]
             if points and not any(constraint is not None for constraint in added):

@@ -17,6 +17,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
+from code_opt.errors import InputError
 from code_opt.evaluation.flow import Flow, Run, Stream, Trace, streams_of
 from code_opt.evaluation.server import Item, ServerQueue, Visit, whole_devices
 from code_opt.evaluation.traffic import Arrivals, Feed, Feeder
@@ -320,7 +321,16 @@ def simulate(
         arrivals: Poisson processes or evenly spaced.
         seed: of the Poisson processes.
         paces: what servers really do as a share of what the instance says (default 1).
+
+    Raises:
+        InputError: a server has devices in parts, or batches that nobody waits for.
     """
-    edge = SimulatedEdge(instance, paces=paces)
+    for server in instance.servers:
+        if server.batch > 1.0 and server.max_batch_delay == 0.0:
+            raise InputError(
+                f"server {server.id!r}: batch {server.batch:.0f} and max_batch_delay 0: no "
+                "inference waits for another one, so batches hold one; give it a delay"
+            )
+    edge = SimulatedEdge(instance, paces=paces, forms_batches=True)
     streams = streams_of(instance, result)
     return edge.run(streams, feed, seconds=seconds, arrivals=arrivals, seed=seed)

@@ -51,6 +51,7 @@ from formulations import (
     WaitingData,
     build_path_model,
     exclude_loop,
+    wait_classes,
 )
 
 MOST_JOINT_PATHS = 20_000
@@ -77,6 +78,10 @@ class _Limit(NamedTuple):
     """ln(m / (1 - q))."""
     stations: tuple[tuple[int, float], ...]
     """(station, least ln C there) of each job."""
+    weight: float
+    """w[t] of the task."""
+    member: int
+    """Which task of its group it is."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class _Joint:
     accuracy: float
     """Weighted mean over the tasks."""
     time: float
-    """Sum of w[t] T[p] over the tasks [s], with what others of the group do in their jobs."""
+    """Sum of w[t] T[p] over the tasks [s]; under a percentile with batches and others' work."""
     use: FloatArray
     """Of the group's resources, per inference of all tasks, shape (k,)."""
     most: float
@@ -165,19 +170,23 @@ class JointCandidates:
                 count = float(effective_seconds(seconds, room / (share + least[j])))
                 there = self.stations[station]
                 most = there.most_rate(there.devices / count, most)
-            limits.append(_Limit(room, share, tuple(on_way)))
+            weight = float(self.pool.weights[group.tasks[member]])
+            limits.append(_Limit(room, share, tuple(on_way), weight, member))
         if most < group.floor * (1.0 - 1e-6):
             return None
         weights = self.pool.weights[list(group.tasks)]
         accuracy = float(
             weights @ np.array([t.paths.accuracy[k] for t, k in zip(tasks, numbers, strict=True)])
         )
-        times = np.array([t.paths.seconds[k] for t, k in zip(tasks, numbers, strict=True)])
+        times = [
+            float(task.paths.seconds[k]) + (0.0 if task.task.latency_percentile is None else more)
+            for task, k, more in zip(tasks, numbers, jobs.more_seconds, strict=True)
+        ]
         return _Joint(
             g,
             numbers,
             accuracy,
-            float(weights @ (times + np.array(jobs.more_seconds))),
+            float(weights @ np.array(times)),
             use,
             max(most, group.floor),
             jobs,
@@ -329,7 +338,9 @@ class JointCandidates:
                 bursts[station].append((number, burst.tolist()))
             for limit in joint.limits:
                 on_way = [(place[s], own) for s, own in limit.stations]
-                limited.append(LimitedPath(number, limit.room, limit.share, on_way))
+                limited.append(
+                    LimitedPath(number, limit.room, limit.share, on_way, limit.weight, limit.member)
+                )
         dependencies = [
             Dependency(
                 sorted(set(paths)),
@@ -452,6 +463,11 @@ class WaitingView:
         for station, s in self.place.items():
             k = self.level_at(station, float(scale[station]), station in later)
             model.level[s, k].set_value(1.0, skip_validation=True)
+        if self.data.goal.objective == "latency":
+            classes = wait_classes(self.data, self.waiting)
+            for (c, s, k), variable in model.wait.items():
+                chosen = sum(model.choose[p].value for p in classes[c][1])
+                variable.set_value(chosen * model.level[s, k].value, skip_validation=True)
         start_totals(self, pool, self.settings, solution)
 
     def level_at(self, station: int, scale: float, is_later: bool) -> int:

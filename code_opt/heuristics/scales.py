@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from code_opt.core.evaluator import Evaluator, Solution
+from code_opt.core.evaluator import ChosenPath, Evaluator, Solution
 from code_opt.core.promises import KEPT
 from code_opt.core.settings import Clock
 from code_opt.heuristics.search import SearchOutcome
@@ -30,6 +30,8 @@ _SHARES = (1.0, 0.8, 0.6, 0.45)
 """Shares of the usual scales that are tried first: tighter scales leave room for more jobs."""
 _LESS = (0.25, 0.1, 0.03)
 """Shares of the usual scales that are tried while nothing of any worth is found."""
+_AROUND = (0.7, 0.9, 1.5, 1.2)
+"""Shares of scales learnt at given rates that are tried, the last first."""
 _LEAST_GAIN = 1e-6
 
 
@@ -56,13 +58,15 @@ def search_at_scales(evaluator: Evaluator, clock: Clock, run: Search) -> SearchO
         if outcome.solution is None:
             continue
         paths = [
-            replace(path, use=task.paths.use[task.paths.numbers[path.arcs]])
+            _unloaded(task, path)
             for task, path in zip(evaluator.pool.tasks, outcome.solution.paths, strict=True)
         ]
         found = evaluator.solution(paths)
         if found is None:
             continue
-        is_better = best is None or found.value > best.value + _LEAST_GAIN
+        # Of a time the least gain is a share of the least that there may be.
+        unit = evaluator.objective.unit if evaluator.objective.is_time else 1.0
+        is_better = best is None or found.value > best.value + _LEAST_GAIN * unit
         if is_better:
             best = found
         guesses.learn(found, is_better)
@@ -86,7 +90,7 @@ def at_scales(evaluator: Evaluator, scale: FloatArray, rank: FloatArray | None) 
             task = tasks[t]
             if not len(task):
                 return None
-            use = task.paths.use.copy()
+            use, seconds = task.paths.use.copy(), task.paths.seconds.copy()
             keep = np.ones(len(task), dtype=bool)
             column_of = {resource: k for k, resource in enumerate(task.resources.tolist())}
             for number, arcs in enumerate(task.paths.arcs):
@@ -96,6 +100,8 @@ def at_scales(evaluator: Evaluator, scale: FloatArray, rank: FloatArray | None) 
                     else evaluator.promises.stations.jobs([t], [arcs])
                 )
                 keep[number] = _is_allowed(task, number, jobs, scale, rank)
+                if pool.topology.weighs_time and keep[number]:
+                    seconds[number] = _time(task, number, jobs, scale)
                 counted: dict[int, float] = {}
                 for job in jobs.jobs:
                     wait = float(scale[job.station])
@@ -121,11 +127,17 @@ def at_scales(evaluator: Evaluator, scale: FloatArray, rank: FloatArray | None) 
                 base = task.paths.use[rows]
                 ratio = np.divide(use[rows], base, out=np.ones_like(base), where=base > 0.0)
                 graph = replace(graph, use=graph.use * ratio.max(axis=0))
-            paths = replace(task.paths, use=use).subset(rows)
+            paths = replace(task.paths, use=use, seconds=seconds).subset(rows)
             tasks[t] = replace(
                 task, graph=graph, paths=paths, most_rate=np.maximum(most[rows], task.floor)
             )
     return PathPool(pool.topology, tuple(tasks))
+
+
+def _unloaded(task: TaskPaths, path: ChosenPath) -> ChosenPath:
+    """Return a path found at fixed scales with its own use and time."""
+    number = task.paths.numbers[path.arcs]
+    return replace(path, use=task.paths.use[number], seconds=float(task.paths.seconds[number]))
 
 
 def _is_allowed(
@@ -141,12 +153,20 @@ def _is_allowed(
     limit, q = task.task.max_latency, task.task.latency_percentile
     if limit is None or q is None:
         return True
+    return _time(task, number, jobs, scale) <= limit * (1.0 + KEPT)
+
+
+def _time(task: TaskPaths, number: int, jobs: JobsOfPaths, scale: FloatArray) -> float:
+    """Return what a path is promised at fixed scales, without a percentile its own time [s]."""
+    q = task.task.latency_percentile
+    if q is None:
+        return float(task.paths.seconds[number])
     share = log_share(len(jobs.jobs), q)
     total, log_c = float(task.paths.seconds[number]) + jobs.more_seconds[0], 0.0
     for place, job in enumerate(jobs.jobs):
         log_c = 0.0 if place == 0 else math.log(2.0) + 0.5 * log_c
         total += float(scale[job.station]) * (share + log_c)
-    return total <= limit * (1.0 + KEPT)
+    return total
 
 
 class _Guesses:
@@ -219,7 +239,7 @@ class _Guesses:
         yield mixed, None
         yield np.minimum(mixed, tightest), None
         for factor in _LESS:
-            if not self._has_worth:
+            if not self._has_worth or self._evaluator.objective.is_time:
                 yield factor * mixed, rank
         for _ in range(RUNS):
             if not self._learnt:
@@ -233,6 +253,7 @@ class _Guesses:
         self._has_worth = self._has_worth or math.isfinite(found.value)
         promises = self._evaluator.promises
         there = promises.waits(promises.jobs(found.arcs), found.allocation.rates).scale
-        self._learnt.append(
-            np.where(np.isfinite(self._native) & (there <= 0.0), self._native, there)
-        )
+        found_scale = np.where(np.isfinite(self._native) & (there <= 0.0), self._native, there)
+        # At given rates the scales found are the least: full stations let nothing in.
+        factors = _AROUND if self._evaluator.objective.is_time else (1.0,)
+        self._learnt += [factor * found_scale for factor in factors]

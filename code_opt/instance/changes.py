@@ -62,7 +62,7 @@ def served_at_demand(instance: Instance) -> Instance:
     Tasks of an input group have one rate: the least demand among them.
 
     Raises:
-        InputError: a task has no demand, or a percentile.
+        InputError: a task has no demand, or a percentile that nothing limits.
     """
     least: dict[str, float] = {}
     for task in instance.tasks:
@@ -71,10 +71,10 @@ def served_at_demand(instance: Instance) -> Instance:
                 f"task {task.id!r} has no demand: the objective latency serves every task at its "
                 "demand; give it one"
             )
-        if task.latency_percentile is not None:
+        if task.latency_percentile is not None and task.max_latency is None:
             raise InputError(
-                f"task {task.id!r} has a latency_percentile: the objective latency minimises "
-                "unloaded times only; take the percentile away"
+                f"task {task.id!r} has a latency_percentile and no max_latency: the objective "
+                "latency minimises promised times that have a limit; give it one, however large"
             )
         if task.input_group is not None:
             known = least.get(task.input_group, task.demand)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,8 +42,6 @@ Network = TypeVar("Network", bound=nn.Module)
 
 PROBE_BATCH = 2
 """Batch of the tracing run: not 1, so that a tensor without a batch dimension stands out."""
-PROBE_BATCHES = (PROBE_BATCH, PROBE_BATCH + 1)
-"""Two batches tell which sizes grow with the batch."""
 
 
 _RUNNING_ERRORS = (
@@ -288,9 +286,13 @@ class _Trace:
         for tracer, way in ((traced_by_fx, "torch.fx"), (traced_by_export, "torch.export")):
             try:
                 graph = tracer(self.network, shape)
-                small, large = (self._run(graph, (batch, *shape)) for batch in PROBE_BATCHES)
-                folded = with_sizes_folded(graph, small.values, large.values, PROBE_BATCH)
-                return folded, self._run(folded, (PROBE_BATCH, *shape))
+                probe = self._run(graph, (PROBE_BATCH, *shape), counts_flops=True)
+                # Another batch tells which sizes grow with it, and that none is written down.
+                larger = self._run(graph, (PROBE_BATCH + 1, *shape)).values
+                if all(isinstance(value, torch.Tensor) for value in probe.values):
+                    return graph, probe  # without sizes
+                folded = with_sizes_folded(graph, probe.values, larger, PROBE_BATCH)
+                return folded, self._run(folded, (PROBE_BATCH, *shape), counts_flops=True)
             except GraphError as error:
                 reasons.append(f"{way}: {error}")
         self._check_runs(shape)
@@ -320,10 +322,14 @@ class _Trace:
                 "not one tensor"
             )
 
-    def _run(self, graph: fx.GraphModule, shape: tuple[int, ...]) -> _Probe:
+    def _run(
+        self, graph: fx.GraphModule, shape: tuple[int, ...], *, counts_flops: bool = False
+    ) -> _Probe:
         probe = _Probe(on_meta(graph))
+        # Counting takes most of the time of a run that computes nothing.
+        counting = probe.counter if counts_flops else nullcontext()
         try:
-            with torch.no_grad(), counted_attention(), probe.counter:
+            with torch.no_grad(), counted_attention(), counting:
                 result = probe.run(torch.empty(shape, device="meta"))
         except _RUNNING_ERRORS as error:
             raise GraphError(

@@ -410,21 +410,6 @@ class Topology:
             use=np.array(use, dtype=float).reshape(len(arcs), len(used)),
         )
 
-    def floors(self) -> list[float]:
-        """Return floor[t] of every task [inferences/s]; in a group the largest is that of all.
-
-        ``standalone`` is worked out (:meth:`standalone_rate`).
-        """
-        floors = [0.0] * len(self.instance.tasks)
-        for group in self.groups:
-            asked = [self.instance.tasks[t].floor for t in group]
-            floor = max((float(f) for f in asked if f != "standalone"), default=0.0)
-            if "standalone" in asked:
-                floor = max(floor, self.standalone_rate(group))
-            for t in group:
-                floors[t] = floor
-        return floors
-
     def demands(self) -> list[float]:
         """Return the demand of every task [inferences/s]; in a group the least is that of all."""
         demands = [np.inf] * len(self.instance.tasks)
@@ -440,7 +425,8 @@ class Topology:
         The native paths at an equal share of everything: of a server (capacity divided by the
         number of DNNs hosted there) and of a link that inputs cross (by the number of DNNs whose
         native paths cross it), then of the DNN and of links among those that the DNN
-        serves, which are single tasks and input groups. Tasks of a group that the same
+        serves, which are single tasks and input groups. Limits of percentiles do not count
+        (:mod:`code_opt.paths.standalone`). Tasks of a group that the same
         DNN serves share its trunk. Capped by demand; 0 where a native path cannot be used.
         """
         tasks = [self.instance.tasks[t] for t in group]
@@ -459,13 +445,19 @@ class Topology:
                 limited = self.resources[number]
                 if total <= 0.0 or not limited.is_rate:
                     continue
-                sharers = self._users_of[dnn]
-                if limited.server is not None:
-                    sharers *= max(1, self._dnns_on[limited.server])
-                else:
-                    sharers *= max(1, self._dnns_across[number])
-                rate = min(rate, 1.0 / sharers / total)
+                rate = min(rate, 1.0 / self.sharers(dnn, number) / total)
         return float(rate)
+
+    def sharers(self, dnn: str, resource: int) -> int:
+        """Return among how many users of all DNNs a resource is divided without coordination.
+
+        Args:
+            dnn: whose users these are; those of every DNN have an equal share.
+            resource: a server's time or a link.
+        """
+        server = self.resources[resource].server
+        dnns = self._dnns_across[resource] if server is None else self._dnns_on[server]
+        return self._users_of[dnn] * max(1, dnns)
 
     @cached_property
     def _dnns_across(self) -> Counter[int]:

@@ -29,6 +29,7 @@ from code_opt.paths.groups import (
 from code_opt.paths.labels import Limits, PathSet, TaskPricing, Trie, label_paths
 from code_opt.paths.previous import Previous
 from code_opt.paths.resources import Resource
+from code_opt.paths.standalone import least_rates
 from code_opt.paths.stations import Stations, split_graphs
 
 
@@ -303,7 +304,7 @@ def build_pool(
     graphs = topology.graphs if split is None else [part.graph for part in split]
     own = [int(np.searchsorted(g.resources, len(topology.resources))) for g in graphs]
     is_limited = np.array([r.is_limited for r in topology.resources], dtype=bool)
-    floors, demands = topology.floors(), topology.demands()
+    floors, demands = least_rates(topology), topology.demands()
     limits = []
     for graph, width, floor in zip(graphs, own, floors, strict=True):
         task = graph.task
@@ -389,7 +390,7 @@ def pool_of_paths(topology: Topology, paths: Sequence[Sequence[int]]) -> PathPoo
     Raises:
         InputError: the rate of a path would be unlimited.
     """
-    floors, demands = topology.floors(), topology.demands()
+    floors, demands = least_rates(topology), topology.demands()
     tasks = []
     for graph, arcs, floor, demand in zip(topology.graphs, paths, floors, demands, strict=True):
         steps = list(arcs)
@@ -471,7 +472,7 @@ def _by_task(
     for graph, weight, floor, demand, least in zip(
         graphs,
         (weights / weights.sum()).tolist(),
-        topology.floors(),
+        least_rates(topology),
         topology.demands(),
         pricing.least.tolist(),
         strict=True,

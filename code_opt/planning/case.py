@@ -20,13 +20,14 @@ from code_opt.core.joint_tasks import JointTask, single_tasks
 from code_opt.core.shared_prefixes import SharedPrefixes
 from code_opt.errors import InputError
 from code_opt.heuristics.baselines import edge_early_pool, local_pool
-from code_opt.instance.model import Instance
+from code_opt.instance.model import Instance, Server
 from code_opt.instance.ranges import SMALLEST
 from code_opt.paths import PathPool, TaskPaths, build_pool
 from code_opt.paths.graph import FloatArray, IntArray, Topology, rate_groups
 from code_opt.paths.labels import BoolArray
 from code_opt.paths.pool import limits_percentiles
 from code_opt.paths.resources import Resource, enlarged
+from code_opt.paths.standalone import least_rates
 from code_opt.planning.offers import Offers
 from code_opt.planning.settings import PlanSettings, check_amounts
 
@@ -86,6 +87,11 @@ class Case:
         return np.flatnonzero(~self.is_rate & is_limited)
 
     @property
+    def paced(self) -> Instance:
+        """The instance at whose speeds work runs: servers that have no device yet have one."""
+        return self.pool.topology.instance
+
+    @property
     def names(self) -> list[str]:
         """Ids of the T tasks."""
         return [", ".join(t.task.id for t in task.tasks) for task in self.table.joint_tasks]
@@ -120,7 +126,7 @@ class Case:
         """Floors before any demand caps them [inferences/s], shape (T,)."""
         tasks = tuple(t.model_copy(update={"demand": None}) for t in self.instance.tasks)
         unlimited = self.instance.model_copy(update={"tasks": tasks})
-        return np.array(Topology(unlimited).floors())
+        return np.array(least_rates(Topology(unlimited)))
 
     def floors(self, demand: FloatArray) -> FloatArray:
         """Return the least rates that the tasks ask for [inferences/s], shape like ``demand``.
@@ -146,9 +152,19 @@ class Case:
     def check_demand(self, what: str, demand: FloatArray) -> None:
         """Refuse demands out of the range of numbers, shape (T,).
 
+        Beside servers without devices a demand of 0 is refused, too: it would buy nothing, and
+        put paths, whose accuracy counts, on servers that are not there.
+
         Raises:
             InputError: a demand is out of the range, or two are too far from each other.
         """
+        empty = [r.name for r, c in zip(self.resources, self.offers.present, strict=True) if not c]
+        if empty and not (demand > 0.0).all():
+            name = self.names[int(np.argmin(demand))]
+            raise InputError(
+                f"{what}: 0/s of task {name!r}: with {empty[0]}, which has no device yet, a plan "
+                "needs a demand above 0 for every task"
+            )
         names = (f"task {name!r}" for name in self.names)
         check_amounts(what, dict(zip(names, demand.tolist(), strict=True)))
 
@@ -181,7 +197,9 @@ class Case:
         return np.where(self.is_rate, demand[has_path] @ most, most.sum(axis=0))
 
     def load(self, paths: IntArray, rates: FloatArray) -> FloatArray:
-        """Return the load of every resource in shares of its present capacity, shape (I,).
+        """Return the load of every resource in shares of its capacity in the table, shape (I,).
+
+        That is the present one, or one device where there is none yet.
 
         Args:
             paths: path of each task, -1 for a task that does not run, shape (T,).
@@ -275,7 +293,8 @@ def prepared(instance: Instance, settings: PlanSettings) -> Instance:
     A task without a demand has that of its input group, if another task of it has one.
 
     Raises:
-        InputError: a task has no demand, or limits a percentile of its latency.
+        InputError: a task has no demand, or limits a percentile of its latency, or a server
+            without devices sells parts of one.
     """
     refuse_percentiles(instance)
     missing = _without_demand(instance)
@@ -285,14 +304,14 @@ def prepared(instance: Instance, settings: PlanSettings) -> Instance:
             f"a plan serves the demand, and there is none for task {names}: "
             "give the tasks a demand, or all that have none one (--demand)"
         )
-    for server in instance.servers:
-        if server.devices == 0.0:
-            raise InputError(
-                f"server {server.id!r} has 0 devices: a plan adds units to what is there; give it "
-                "devices, or leave it out"
-            )
     instance = instance.with_max_utilization(settings.max_utilization)
     servers = tuple(map(settings.with_unit, instance.servers))
+    for server in servers:
+        if server.devices == 0.0 and 0.0 < (server.unit_devices or 0.0) < 1.0:
+            raise InputError(
+                f"server {server.id!r} has 0 devices and units of {server.unit_devices:g}: an "
+                "inference runs on one device, so unit_devices must be at least 1 there"
+            )
     links = tuple(
         link.model_copy(update={"unit_bandwidth": settings.unit_bandwidth})
         if link.unit_bandwidth is None
@@ -349,8 +368,9 @@ def build_case(
     ready = prepared(instance, settings)
     # Floors would exclude paths by the present capacities.
     tasks = tuple(task.model_copy(update={"floor": 0.0}) for task in ready.tasks)
+    servers = tuple(map(_with_a_device, ready.servers))
     pool = _POOLS[coordination](
-        ready.model_copy(update={"tasks": tasks}),
+        ready.model_copy(update={"tasks": tasks, "servers": servers}),
         visits=visits,
         measured_only=settings.measured_only,
     )
@@ -361,11 +381,21 @@ def build_case(
         coordination=coordination,
         table=table,
         prefixes=SharedPrefixes.of(table),
-        offers=Offers.of(pool.resources),
+        offers=Offers.of(pool.resources, empty={s.id for s in ready.servers if not s.devices}),
         demand=least_of_groups(ready, own_demands(ready)),
         min_accuracy=None,
     )
     return case.with_loss(max_loss)
+
+
+def _with_a_device(server: Server) -> Server:
+    """Return a server with a device if it has none and sells some: uses are counted in it.
+
+    Without one no path would have work there, and shares of its capacity would mean nothing.
+    """
+    if server.devices > 0.0 or server.unit_devices is None:
+        return server
+    return server.model_copy(update={"devices": 1.0})
 
 
 def upgraded(

@@ -92,7 +92,10 @@ def _missing_capacity(case: Case, demand: FloatArray) -> list[str]:
     if outcome.decision is None:
         return []
     load = case.load(outcome.decision.paths[0], demand)
-    over = np.where(case.is_rate, load / largest, 0.0)
+    # Where there is nothing, any load is too much.
+    nothing = np.where(load > 0.0, np.inf, 0.0)
+    over = np.divide(load, largest, out=nothing, where=case.is_rate & (largest > 0.0))
+    over[~case.is_rate] = 0.0
     lacking = np.flatnonzero(over > 1.0 + NOISE).tolist()
     if not lacking:
         return []
@@ -126,5 +129,5 @@ def _lack(case: Case, i: int, load: float) -> str:
         have = f"{most} with all {offers.sold[i]:.0f} units"
     return (
         f"  {resource.name}: {amount(resource.capacity * load, measure)} are needed, present "
-        f"{amount(resource.capacity, measure)}, {have}"
+        f"{amount(resource.capacity * offers.present[i], measure)}, {have}"
     )

@@ -352,7 +352,8 @@ class _Search:
     def _load_unit(self) -> FloatArray:
         """What rows of capacities are divided by, so that their numbers are at most 1; (I,)."""
         load = self.case.largest_load(self.demands.max(axis=0))
-        return np.maximum(load, self.case.offers.present)
+        unit = np.maximum(load, self.case.offers.present)
+        return np.where(unit > 0.0, unit, 1.0)
 
     def _fractional_plan(self) -> FractionalPlan:
         case, rate = self.case, self.case.rate_resources

@@ -19,6 +19,7 @@ from code_opt.errors import InputError
 from code_opt.instance.model import GivenPath, Instance
 from code_opt.paths.graph import FloatArray, Topology
 from code_opt.paths.resources import Resource, enlarged, key_of
+from code_opt.paths.standalone import least_rates
 from code_opt.planning.analysis import Analysis
 from code_opt.planning.case import with_demands
 from code_opt.planning.columns import TableBuilder
@@ -148,7 +149,10 @@ class FixedPaths:
         more, _ = self._allocate(capacity)
         records = map(key_of, getattr(self._instance, kind.records))
         used = dict(zip(records, getattr(self._result, kind.records), strict=True))
-        dual = float(self._dual[i]) * self._slope / resource.capacity
+        # Of nothing there is no little more: its dual is 0, and so are its step and gains.
+        dual = 0.0
+        if resource.capacity > 0.0:
+            dual = float(self._dual[i]) * self._slope / resource.capacity
         return {
             **dict(zip(PLACE_COLUMNS[kind.records], resource.key, strict=True)),
             **{f"capacity_{m.suffix}": getattr(resource.record, m.record) for m in kind.measures},
@@ -171,7 +175,7 @@ def grown(instance: Instance, resource: Resource, step: float) -> Instance:
     """
     tasks = tuple(
         task.model_copy(update={"floor": floor})
-        for task, floor in zip(instance.tasks, Topology(instance).floors(), strict=True)
+        for task, floor in zip(instance.tasks, least_rates(Topology(instance)), strict=True)
     )
     present = instance.model_copy(update={"tasks": tasks})
     return enlarged(present, [(resource, step * resource.capacity)])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from code_opt.paths.graph import FloatArray
-from code_opt.paths.resources import Resource
+from code_opt.paths.resources import SERVER_TIME, Resource
 from code_opt.planning.settings import check_amounts
 from code_opt.planning.tolerances import NOISE
 
@@ -20,7 +20,8 @@ class Offers:
     """What can be bought of I resources, in shares of what their uses are counted in."""
 
     present: FloatArray
-    """Capacity without any unit: 1 at first, inf where nothing is limited; shape (I,)."""
+    """Capacity without any unit: at first 1, or 0 where nothing is there yet; inf where nothing is
+    limited; shape (I,)."""
     unit: FloatArray
     """Size of one unit, 0 where none is sold; shape (I,)."""
     price: FloatArray
@@ -29,13 +30,18 @@ class Offers:
     """Most units that are sold, inf where unlimited, 0 where none is sold; shape (I,)."""
 
     @classmethod
-    def of(cls, resources: Sequence[Resource]) -> Offers:
+    def of(cls, resources: Sequence[Resource], empty: Collection[str] = ()) -> Offers:
         """Return what is offered of some resources.
+
+        Args:
+            resources: whose capacities are what uses are shares of.
+            empty: ids of servers that have no device yet, whatever their capacity here.
 
         Raises:
             InputError: prices are too far from each other.
         """
         present = np.array([1.0 if resource.is_limited else math.inf for resource in resources])
+        present[[r.kind is SERVER_TIME and r.server in empty for r in resources]] = 0.0
         unit, price, sold = np.zeros((3, len(resources)))
         for_sale: dict[str, float] = {}
         for i, resource in enumerate(resources):

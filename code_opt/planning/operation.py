@@ -69,7 +69,7 @@ def operate(
         solution = found
     result = make_result(evaluator, "plan", "feasible", 0.0, solution)
     # What is bought stands beside what is there: an inference takes as long as at present.
-    there, present = evaluator_of(case.instance, list(map(case.blocks, paths.tolist())), settings)
+    there, present = evaluator_of(case.paced, list(map(case.blocks, paths.tolist())), settings)
     shares, of_all = own_work(there.pool, present, rates_of(result))
     tasks = tuple(
         row.model_copy(update={"latency": path.seconds, "own_work": share})

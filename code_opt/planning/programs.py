@@ -31,6 +31,7 @@ from code_opt.errors import InputError, SolverError
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
 from code_opt.planning.case import Case
+from code_opt.planning.offers import Offers
 from code_opt.planning.plan import Status
 from code_opt.planning.settings import PlanSettings
 from code_opt.planning.tolerances import NOISE, ROW
@@ -130,9 +131,11 @@ def plan_data(
     # Under a failure a task runs on one path only, so what is needed is bounded as without.
     demand = np.max([s.demand for s in situations] + [f.keep for f in failures], axis=0)
     offers, rate = case.offers, case.rate_resources
-    load, present = case.largest_load(demand), offers.present[rate]
+    load, scale = case.largest_load(demand), _scale(offers)[rate]
     most = np.minimum(offers.units_for(load), offers.sold)[rate]
-    unit, largest = offers.unit[rate] / present, np.maximum(load[rate] / present, 1.0)
+    present = np.where(offers.present[rate] > 0.0, 1.0, 0.0)
+    unit, largest = offers.unit[rate] / scale, np.maximum(load[rate] / scale, present)
+    largest = np.where(largest > 0.0, largest, 1.0)
     for i in np.flatnonzero(most > 0.0).tolist():
         name, count, share = case.resources[rate[i]].name, most[i], unit[i] / largest[i]
         if count > MOST_UNITS:
@@ -161,6 +164,7 @@ def plan_data(
         cost_unit=_cost_unit(price, most),
         load_unit=np.maximum(largest / _WIDEST, 1.0).tolist() if adapts else largest.tolist(),
         rounding=NOISE,
+        present=present.tolist(),
         **_of_columns(case),
     )
 
@@ -168,16 +172,21 @@ def plan_data(
 def _of_columns(case: Case) -> dict[str, Any]:
     """Return the fields of :class:`PlanData` that follow from the columns of a case."""
     names = [resource.name for resource in case.resources]
-    shared, present = case.prefixes, case.offers.present
+    shared, scale = case.prefixes, _scale(case.offers)
     return {
         "task_names": case.names,
         "task_of": case.table.task.tolist(),
         "accuracy": case.accuracy.tolist(),
-        "rate_rows": shared.rows(case.rate_resources, names, present),
-        "memory_rows": shared.rows(case.memories, names, present),
+        "rate_rows": shared.rows(case.rate_resources, names, scale),
+        "memory_rows": shared.rows(case.memories, names, scale),
         "groups": shared.groups,
         "prefixes": shared.columns_by_task(case.table.task),
     }
+
+
+def _scale(offers: Offers) -> FloatArray:
+    """Return what is 1 in the rows of the model: the present capacities, of nothing 1; (I,)."""
+    return np.where(offers.present > 0.0, offers.present, 1.0)
 
 
 def solve_program(case: Case, data: PlanData, start: Decision | None = None) -> ProgramOutcome:

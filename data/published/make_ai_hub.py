@@ -26,6 +26,8 @@ SERVICES = (
     Service("laptop", "efficientnet_b4 float", "x-elite", 200.0),
     Service("camera", "vit float", "iq-9075", 700.0),
 )
+SAMPLES = 1000.0
+"""Images of ImageNet behind an accuracy."""
 ORIGIN = "Qualcomm AI Hub Models (github.com/quic/ai-hub-models, commit 52c080d2, BSD-3-Clause)"
 
 
@@ -98,11 +100,11 @@ def build(folder: str, figures: list[dict[str, str]]) -> Record:
         folder,
         f"Published: milliseconds of one inference on three devices and accuracy on 1,000 images "
         f"of ImageNet, of networks in floating point and quantised, by {ORIGIN}. Accuracies were "
-        "measured on one phone and are taken for all devices. Work is counted in seconds of a "
-        "device, so every capacity is 1. Made up: services, demands, reward, and that images reach "
-        "every device at no cost.",
+        "measured on one phone and are taken for all devices. Made up: services, demands, reward, "
+        "and that images reach every device at no cost.",
         hosted,
         SERVICES,
+        SAMPLES,
     )
 
 

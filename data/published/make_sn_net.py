@@ -21,6 +21,8 @@ from pathlib import Path
 from tools import IMAGE_BYTES, REWARD, Record, main
 
 TOKENS = 197
+SAMPLES = 50000.0
+"""Images of ImageNet's validation set, behind an accuracy."""
 FLOP = 2.0
 """FLOP of one multiply-add."""
 
@@ -224,7 +226,7 @@ def _task(
     chain = {n.name: _chain(n) for n in (a, b)}
     is_first = service.own == a.name
     other = b if is_first else a
-    entry = {"source": "input", "target": chain[other.name][0], "bytes": IMAGE_BYTES}
+    entry = {"source": "input", "target": chain[other.name][0]}
     exit_ = {"source": chain[other.name][-1], "target": "output"}
     # From the first network on, a stitch leads to the second one: there the loss of the other
     # network alone stands at the step that no stitched path takes.
@@ -234,8 +236,8 @@ def _task(
         exit_ | {"drop": 0.0 if is_first else alone},
     ]
     measured = [
-        {"blocks": chain[service.own], "accuracy": native},
-        {"blocks": chain[other.name], "accuracy": whole[other.name]},
+        {"blocks": chain[service.own], "accuracy": native, "samples": SAMPLES},
+        {"blocks": chain[other.name], "accuracy": whole[other.name], "samples": SAMPLES},
     ]
     for row in figures:
         if (row["first"], row["second"]) != (a.name, b.name):
@@ -255,12 +257,14 @@ def _task(
             }
         )
         path = [*chain[a.name][: blocks + 1], *chain[b.name][start + 1 :]]
-        measured.append({"blocks": path, "accuracy": accuracy})
+        measured.append({"blocks": path, "accuracy": accuracy, "samples": SAMPLES})
     return {
         "id": service.task,
         "dnn": service.own,
         "accuracy": native,
         "demand": service.demand,
+        "input_bytes": IMAGE_BYTES,
+        "samples": SAMPLES,
         "connections": connections,
         "measured_paths": measured,
     }

@@ -20,8 +20,8 @@ REWARD = {
     "accuracy": {"kind": "power", "exponent": 4.0},
     "throughput": {"kind": "power", "exponent": 1.0},
 }
-IMAGE_BYTES = 3.0 * 224 * 224
-"""What is sent of an image where a task enters a network: 8 bits for each colour."""
+IMAGE_BYTES = 30_000.0
+"""Of an image as it is sent: 0.6 bytes a pixel, as the JPEG files of ImageNet have."""
 
 Record = dict[str, Any]
 Row = Mapping[str, str]
@@ -34,7 +34,7 @@ class Hosted:
     network: str
     device: str
     seconds: float
-    """Of the device for one inference."""
+    """Of the device for one inference; where batches were timed, the share of one."""
     accuracy: float
 
 
@@ -49,39 +49,37 @@ class Service:
 
 
 def hosted_instance(
-    name: str, description: str, hosted: Sequence[Hosted], services: Sequence[Service]
+    name: str,
+    description: str,
+    hosted: Sequence[Hosted],
+    services: Sequence[Service],
+    samples: float,
 ) -> Record:
-    """Return an instance in which every task may use any network on any device instead.
+    """Return an instance in which all other networks on all devices are alternatives of a task.
 
-    Work is counted in seconds of a device, so every capacity is 1. A network is one block, and a
-    task that uses another one enters it and leaves through its head, without an adapter.
+    Args:
+        name: of the instance.
+        description: where the figures come from.
+        hosted: the networks; each is one block with its time.
+        services: the tasks.
+        samples: images behind every accuracy.
     """
     block = {h: f"{h.network}@{h.device}" for h in hosted}
     tasks = []
     for service in services:
         (own,) = (h for h in hosted if (h.network, h.device) == (service.network, service.device))
-        others = [h for h in hosted if h != own]
         tasks.append(
             {
                 "id": service.task,
                 "dnn": block[own],
                 "accuracy": own.accuracy,
                 "demand": service.demand,
-                "connections": [
-                    connection
-                    for h in others
-                    for connection in (
-                        {
-                            "source": "input",
-                            "target": block[h],
-                            "drop": round(own.accuracy - h.accuracy, 9),
-                            "bytes": IMAGE_BYTES,
-                        },
-                        {"source": block[h], "target": "output", "drop": 0.0},
-                    )
-                ],
-                "measured_paths": [
-                    {"blocks": [block[h]], "accuracy": h.accuracy} for h in (own, *others)
+                "input_bytes": IMAGE_BYTES,
+                "samples": samples,
+                "alternatives": [
+                    {"dnn": block[h], "accuracy": h.accuracy, "samples": samples}
+                    for h in hosted
+                    if h != own
                 ],
             }
         )
@@ -90,12 +88,12 @@ def hosted_instance(
         "schema": "code-opt/instance/1",
         "name": name,
         "description": description,
-        "servers": [{"id": device, "flops": 1.0} for device in devices],
+        "servers": [{"id": device} for device in devices],
         "dnns": [
             {
                 "id": block[h],
                 "server": h.device,
-                "blocks": [{"id": block[h], "flops": h.seconds, "output_bytes": 4000.0}],
+                "blocks": [{"id": block[h], "flops": 0.0, "seconds": h.seconds}],
             }
             for h in hosted
         ],

@@ -32,7 +32,6 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "CODE_OPT_DEBUG": "", **environment},
         capture_output=True,
         encoding="utf-8",
-        timeout=240,
         check=False,
     )
 
@@ -77,7 +76,6 @@ def test_a_reader_that_has_left_is_no_error(arguments: str) -> None:
         [sys.executable, "-c", code, *arguments.split()],
         cwd=ROOT,
         capture_output=True,
-        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stderr) == (141, b"")
@@ -200,7 +198,6 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         encoding="utf-8",
-        timeout=240,
         check=False,
     )
     assert "told: the worker processes end before they begin" in done.stdout
@@ -267,7 +264,6 @@ def test_everything_runs_without_docstrings_and_assertions(tmp_path: Path) -> No
         env={**os.environ, "CODE_OPT_DEBUG": ""},
         capture_output=True,
         encoding="utf-8",
-        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

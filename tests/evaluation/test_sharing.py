@@ -37,11 +37,11 @@ SHARED = {
 
 
 def one_pen(digits: Instance, *, shares: bool = True) -> Instance:
-    """Return the digits as one camera: both tasks look at the same images."""
+    """Return the digits as one camera: both tasks look at the same images, which travel free."""
     tasks = digits.to_dict()["tasks"]
     for task in tasks:
         task["input_group"] = "pen"
-        task["demand"] = None
+        task["demand"], task["input_bytes"] = None, 0.0
         for connection in task["connections"]:
             if connection["source"] == "input" and shares:
                 connection["share"] = "identity"

@@ -21,6 +21,7 @@ from code_opt.evaluation.routes import loads
 from code_opt.evaluation.simulation import SimulatedEdge, simulate
 from code_opt.evaluation.verdict import judge
 from code_opt.generate import generate
+from code_opt.instance import parse_instance
 from tests.evaluation.examples import CROSSING, At, edge, one_server, stream, two_servers
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -71,6 +72,57 @@ def test_half_a_device_is_a_slow_one():
 def test_what_is_not_executed_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         SimulatedEdge(with_devices(one_server(200.0), **changes))
+
+
+def batches_and_alternatives(delay: float):
+    """A saturated task whose own network is slow, beside one measured in batches of 4."""
+    return parse_instance(
+        {
+            "schema": "code-opt/instance/1",
+            "servers": [
+                {"id": "s", "flops": 10.0},
+                {"id": "gpu", "batch": 4, "max_batch_delay": delay},
+            ],
+            "dnns": [
+                {"id": "own", "server": "s", "blocks": [{"id": "own/0", "flops": 10.0}]},
+                {
+                    "id": "zoo",
+                    "server": "gpu",
+                    "blocks": [{"id": "zoo/0", "flops": 0.0, "seconds": {"1": 0.05, "4": 0.08}}],
+                },
+            ],
+            "tasks": [
+                {
+                    "id": "t",
+                    "dnn": "own",
+                    "accuracy": 0.9,
+                    "demand": 40.0,
+                    "alternatives": [{"dnn": "zoo", "accuracy": 0.85}],
+                }
+            ],
+        }
+    )
+
+
+def test_an_alternative_in_batches_keeps_its_rate():
+    """40/s fill batches of 4 in 0.1 s, which take 0.08 s: 80 % of the device."""
+    instance = batches_and_alternatives(delay=0.2)
+    result = solve(instance)
+    assert (result.tasks[0].path, result.tasks[0].rate) == (("zoo/0",), pytest.approx(40.0))
+    flow = simulate(instance, result, seconds=100.0, arrivals="constant")
+    assert flow.measured == pytest.approx(40.0, rel=0.01)
+    (server,) = flow.servers
+    assert server.server == "gpu"
+    assert server.measured == pytest.approx(0.8, abs=0.01)
+    # The last of four begins at once, the first waits for three others: 0.075 s.
+    assert flow.tasks[0].latency_p99 == pytest.approx(0.155, abs=0.002)
+    assert flow.tasks[0].unloaded == pytest.approx(0.08)
+
+
+def test_batches_that_nobody_waits_for_are_refused():
+    instance = batches_and_alternatives(delay=0.0)
+    with pytest.raises(InputError, match=r"'gpu': batch 4 and max_batch_delay 0: no inference"):
+        simulate(instance, solve(instance), seconds=1.0)
 
 
 def test_several_devices_keep_the_promised_rates():

@@ -35,9 +35,11 @@ def seeds(few: int, many: int) -> list[Any]:
 def planning_instance(seed: int, **options: Any) -> Instance:
     """Return a random instance with demands, units, prices and limits on what is sold.
 
-    With ``groups`` some tasks have no demand of their own, but that of their input group.
+    With ``groups`` some tasks have no demand of their own, but that of their input group. With
+    ``empty`` (and ``devices``) some servers have no device yet.
     """
     options = {"max_combinations": 300, **options}
+    empty = options.pop("empty", False)
     data = random_data(seed, **options)
     trunks = {dnn["id"]: [block["id"] for block in dnn["blocks"]] for dnn in data["dnns"]}
     for task in data["tasks"] if options.get("alternatives") else ():
@@ -76,6 +78,12 @@ def planning_instance(seed: int, **options: Any) -> Instance:
             floors = [t["floor"] for t in like or [task]]
             floor = max((f for f in floors if isinstance(f, float)), default=0.0)
             task["demand"] = max(most * float(rng.uniform(0.2, 2.0)), floor)
+    for server in data["servers"] if empty else ():
+        if server["flops"] is None and rng.random() < 0.6:
+            share = float(rng.choice([1.0, 2.0]))
+            for task in data["tasks"]:  # without one nothing would be bought for it
+                task["demand"] = task["demand"] or 1.0
+            server |= {"devices": 0, "unit_devices": share if server["unit_devices"] else None}
     if options.get("groups"):
         for group in groups_of(parse_instance(data)):
             if len(group) > 1 and rng.random() < 0.3:
@@ -285,14 +293,23 @@ class Tables:
         return None if (units > self.sold).any() else units
 
 
+def with_first_devices(instance: Instance) -> Instance:
+    """Return an instance in which servers that have no device yet, but sell some, have one."""
+    servers = [
+        s.model_copy(update={"devices": 1.0}) if s.devices == 0 and s.unit_devices else s
+        for s in instance.servers
+    ]
+    return instance.model_copy(update={"servers": tuple(servers)})
+
+
 def assignments(
     instance: Instance, min_accuracy: float | None, allowed: Any = lambda task, path: True
 ) -> Iterator[tuple[list[ReferencePath], float]]:
     """Yield every admissible assignment that fits the memories, with its average accuracy."""
-    tables = Tables(instance)
+    tables, equipped = Tables(instance), with_first_devices(instance)
     pool = [
         [p for p in paths if allowed(task, p)]
-        for task, paths in zip(instance.tasks, reference_pool(instance).values(), strict=True)
+        for task, paths in zip(instance.tasks, reference_pool(equipped).values(), strict=True)
     ]
     weights = np.array([task.weight for task in instance.tasks])
     for chosen in itertools.product(*pool):
@@ -515,7 +532,11 @@ floors_of = _floors
 
 def path_of(instance: Instance, task: str, blocks: str) -> ReferencePath:
     """Return a path that a table names."""
-    (found,) = (p for p in reference_pool(instance)[task] if p.blocks == tuple(blocks.split(" > ")))
+    (found,) = (
+        p
+        for p in reference_pool(with_first_devices(instance))[task]
+        if p.blocks == tuple(blocks.split(" > "))
+    )
     return found
 
 

@@ -11,7 +11,8 @@ import pytest
 from code_opt import evaluate_paths
 from code_opt.errors import InputError
 from code_opt.generate import generate
-from code_opt.instance import Instance
+from code_opt.instance import Instance, parse_instance
+from code_opt.plan_checker import check_plan
 from code_opt.planning import Plan, PlanSettings, plan_least_cost
 from tests.planning.reference import (
     average,
@@ -97,6 +98,54 @@ def test_the_exact_cost_is_that_of_brute_force(seed: int) -> None:
 def test_the_exact_cost_is_that_of_brute_force_in_device_time(seed: int) -> None:
     """Units of devices and of FLOP/s, headroom, batches and measured times."""
     compare(planning_instance(900 + seed, devices=True, groups=seed % 3 == 0), seed)
+
+
+@pytest.mark.parametrize("seed", seeds(30, 400))
+def test_the_exact_cost_is_that_of_brute_force_where_servers_have_no_device_yet(seed: int) -> None:
+    compare(planning_instance(4000 + seed, devices=True, empty=True, groups=seed % 4 == 0), seed)
+
+
+def nothing_yet(**server: float) -> Instance:
+    """A task whose network is measured, on a server that is still to be bought."""
+    return parse_instance(
+        {
+            "schema": "code-opt/instance/1",
+            "servers": [{"id": "new", "devices": 0, "cost": 3.0, **server}],
+            "dnns": [{"id": "d", "server": "new", "blocks": [BLOCK]}],
+            "tasks": [
+                {"id": "t", "dnn": "d", "accuracy": 0.9, "demand": 9.0, "floor": "standalone"}
+            ],
+        }
+    )
+
+
+BLOCK = {"id": "d/0", "flops": 0.0, "seconds": 0.25}
+
+
+def test_a_server_without_devices_gets_its_first_ones() -> None:
+    """9 inferences of 0.25 s a second keep 2.25 devices busy: two units of two."""
+    instance = nothing_yet(unit_devices=2.0)
+    plan = plan_least_cost(instance, EXACT, growth=(1.0,))
+    assert check_plan(plan.to_dict(), instance) == []
+    for row in plan.table("servers").records():
+        assert (row["units"], row["cost"]) == (2, 6.0)
+        assert (row["present_devices"], row["capacity_devices"]) == (0.0, 4.0)
+        assert row["present_flop_per_s"] is row["capacity_flop_per_s"] is None
+        assert row["load_devices"] == pytest.approx(2.25)
+        assert row["utilization"] == pytest.approx(2.25 / 4.0)
+    assert [row["latency_s"] for row in plan.table("paths").records()] == [0.25] * 6
+
+
+def test_what_no_units_are_sold_for_is_told() -> None:
+    plan = plan_least_cost(nothing_yet(unit_devices=2.0, max_units=1.0), EXACT)
+    message = plan.table("summary").records()[0]["message"]
+    assert (
+        "server new: 2.250 devices are needed, present 0.000 devices, 2.000 devices with" in message
+    )
+    with pytest.raises(InputError, match=r"'new' has 0 devices and units of 0.5: .* at least 1"):
+        plan_least_cost(nothing_yet(unit_devices=0.5), EXACT)
+    with pytest.raises(InputError, match=r"growth 0: 0/s of task 't': with server new, which has"):
+        plan_least_cost(nothing_yet(unit_devices=2.0), EXACT, growth=(0.0,))
 
 
 def test_units_stand_beside_what_is_there() -> None:

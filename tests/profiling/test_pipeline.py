@@ -43,6 +43,15 @@ def resumed(done, tmp_path: Path) -> Place:
     return place_in(tmp_path)
 
 
+def forget_paths(place: Place, count: int) -> list[dict]:
+    """Drop the last measurements of paths; return them."""
+    file = place.work / "measurements.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    gone = [line for line in lines if json.loads(line)["kind"] == "path"][-count:]
+    file.write_text("".join(line for line in lines if line not in gone))
+    return [json.loads(line) for line in gone]
+
+
 @pytest.fixture(scope="module")
 def measuring(done, config) -> Measuring:
     """The exhaustive profile, read again: nothing of it is measured anew."""
@@ -254,10 +263,9 @@ def test_a_killed_run_goes_on_where_it_was(done, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps(small_config(search={"method": "exhaustive"})))
     out = tmp_path / "out"
-    resumed(done, out)  # with networks and connections, and without paths
+    forget_paths(resumed(done, out), 6)  # with networks and connections, and most of the paths
     lines = out / "work" / "measurements.jsonl"
-    known = lines.read_text().splitlines(keepends=True)
-    lines.write_text("".join(line for line in known if json.loads(line)["kind"] != "path"))
+    known = sum(json.loads(line)["kind"] == "path" for line in lines.read_text().splitlines())
     mortal = """
 import os, signal, sys
 from code_opt.cli.app import run
@@ -291,7 +299,7 @@ run()
     with lines.open("a") as stream:
         stream.write('{"key": "cut off in the mid')
     before = measured()
-    assert sum(record["kind"] == "path" for record in before) == 3
+    assert sum(record["kind"] == "path" for record in before) == known + 3
     assert main(arguments) == 0
     after = measured()
     assert after[: len(before)] == before
@@ -304,13 +312,13 @@ run()
 def assert_measures_the_same(done, config, folder: Path, executor: str) -> None:
     """Measure four paths of the exhaustive profile again, elsewhere."""
     place = resumed(done, folder)
-    lines = (place.work / "measurements.jsonl").read_text().splitlines()
-    paths = [line for line in lines if json.loads(line)["kind"] == "path"]
-    kept = [line for line in lines if line not in paths[-4:]]
-    (place.work / "measurements.jsonl").write_text("\n".join(kept) + "\n")
+    forgotten = forget_paths(place, 4)
     with executor_of(executor) as pool:
         found = profile(config, place, executor=pool)
     assert found.instance == done[0].instance
+    lines = (place.work / "measurements.jsonl").read_text().splitlines()
+    again = [json.loads(line) for line in lines[-4:]]
+    assert {r["key"] for r in again} == {r["key"] for r in forgotten}
 
 
 def test_a_process_measures_the_same(done, config, tmp_path: Path) -> None:
