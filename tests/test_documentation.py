@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from code_opt import registry
+from code_opt import executors, registry
 from code_opt.cli.app import main
 from code_opt.cli.exits import ExitStatus
 from code_opt.instance import load_instance, save_instance
@@ -257,6 +257,9 @@ def test_the_commands_of_a_page_run_in_their_order(
     make_world(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+    processes = executors.Processes
+    # Starting one worker takes longer than what any of them has to do.
+    monkeypatch.setattr(executors, "Processes", lambda _: processes(1))
     ran = 0
     for text in filter(is_solving, documented_commands(page)):
         words = [

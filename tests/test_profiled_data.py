@@ -91,6 +91,20 @@ def test_claims_are_in_step_with_the_data():
         assert shown in (ROOT / page).read_text(encoding="utf-8"), page
 
 
+def test_the_claims_of_the_first_version_are_in_step_with_the_data():
+    rows = claims.latency_rows()
+    stored = pd.read_csv(ROOT / "benchmarks" / "results" / "claims-latency.csv")
+    stored["loss"] = stored["loss"].astype(float)
+    pd.testing.assert_frame_equal(rows, stored, rtol=1e-4, atol=1e-4)
+    exact = rows[rows["method"] == "exact"].set_index("loss")
+    assert set(exact["status"]) == {"optimal"}
+    assert exact["time_percent"][claims.FIRST_TIME_LOSS] <= -claims.FIRST_TIME
+    assert (exact["own_work_percent"] >= exact["least_own_work_percent"] - 1e-6).all()
+    shown = claims.latency_markdown(rows)
+    for page in ("docs/results.md", "benchmarks/results/claims.md"):
+        assert shown in (ROOT / page).read_text(encoding="utf-8"), page
+
+
 def test_the_papers_gain_is_reached_at_its_loss():
     rows = claims.rows()
     heavy = rows[(rows["load"] == "heavy") & (rows["goal"] == "2.3 %")].set_index("method")

@@ -23,6 +23,7 @@ from code_opt.cli.exits import ExitStatus
 from code_opt.cli.export import export
 from code_opt.cli.generate import generate
 from code_opt.cli.help_examples import epilog_of
+from code_opt.cli.import_measurements import import_measurements
 from code_opt.cli.import_solution import import_solution
 from code_opt.cli.plan import plan
 from code_opt.cli.profile import profile
@@ -49,6 +50,7 @@ COMMANDS = (
     report,
     export,
     import_solution,
+    import_measurements,
     generate,
     plan,
     rerate,

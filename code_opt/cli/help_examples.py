@@ -24,6 +24,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "export": ("code-opt export data/digits --to model.mps",),
     "import-solution": ("code-opt import-solution data/digits model.sol --out imported.json",),
+    "import-measurements": (
+        "code-opt import-measurements edge.yaml blocks.csv --out measured.yaml",
+        "code-opt import-measurements edge.yaml timm.csv --alternatives-of objects --server gpu "
+        "--accuracies results.csv --out zoo.yaml",
+    ),
     "generate": ("code-opt generate --services 20 --seed 1 --out edge.json",),
     "rerate": ("code-opt rerate results/edge.exact.json edge-today.yaml --out rerated.json",),
     "diff": ("code-opt diff results/edge.exact.json today/edge.exact.json edge-today.yaml",),

@@ -77,7 +77,8 @@ def whole_devices(server: Server, allows_batches: bool = False) -> int:
     """
     if server.batch > 1.0 and not allows_batches:
         raise InputError(
-            f"server {server.id!r}: batch {server.batch:.0f}: only batches of 1 are executed"
+            f"server {server.id!r}: batch {server.batch:.0f}: only batches of 1 are executed "
+            "(code_opt.evaluation.simulate runs others on a simulated clock)"
         )
     if server.devices > 1.0 and server.devices != int(server.devices):
         raise InputError(

@@ -68,7 +68,7 @@ def test_every_help_ends_with_an_example(name: str, capsys: pytest.CaptureFixtur
     ("words", "position", "expected"),
     [
         ("code-opt so", 1, ["solve"]),
-        ("code-opt i", 1, ["import-solution"]),
+        ("code-opt i", 1, ["import-solution", "import-measurements"]),
         ("code-opt solve --thr", 2, ["--threads"]),
         ("code-opt solve -m gr", 3, ["greedy"]),
         ("code-opt solve --formulation co", 3, ["colgen"]),

@@ -8,6 +8,7 @@ import pytest
 
 from code_opt.instance import Instance, parse_instance
 from tests.instances import dnn
+from tests.planning.reference import Run
 
 PLENTY: dict[str, Any] = {
     "schema": "code-opt/instance/1",
@@ -28,6 +29,11 @@ PLENTY: dict[str, Any] = {
         {"id": "tb", "dnn": "B", "accuracy": 0.9, "demand": 10.0},
     ],
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect no seeds that the run leaves out."""
+    Run.is_long = "not long" not in config.option.markexpr
 
 
 @pytest.fixture

@@ -27,9 +27,17 @@ NOISE = 1e-12
 """Rounding of loads, relative."""
 
 
+class Run:
+    """What the run at hand can use."""
+
+    is_long = True
+    """Whether it selects long tests: to collect thousands and leave them out takes its time."""
+
+
 def seeds(few: int, many: int) -> list[Any]:
     """Return seeds: a few for every run, many more for the long one."""
-    return [*range(few), *(pytest.param(s, marks=pytest.mark.long) for s in range(few, many))]
+    more = range(few, many if Run.is_long else few)
+    return [*range(few), *(pytest.param(s, marks=pytest.mark.long) for s in more)]
 
 
 def planning_instance(seed: int, **options: Any) -> Instance:
