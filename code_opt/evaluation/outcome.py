@@ -59,7 +59,7 @@ class Evaluation:
     ranking: str
     ranking_holds: bool | None
     written_back: Instance | None
-    """The instance with the accuracies of the evaluated paths added (``write_back`` of an evaluation)."""
+    """The instance with the accuracies of the evaluated paths added, where that was asked for."""
 
     @property
     def confirmed(self) -> bool:
