@@ -57,7 +57,7 @@ gpu-wheels: $(VENV)/bin/python  ## fetch into WHEELS what make gpu installs with
 		$(addprefix --platform ,manylinux_2_28_x86_64 manylinux_2_27_x86_64 manylinux_2_17_x86_64) \
 		-d $(WHEELS) $(GPU_PACKAGES)
 
-everything: $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs $(VENV)/.networks  ## install all that the tests can use
+everything: $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs $(VENV)/.networks $(VENV)/.deploy  ## install all that the tests can use
 
 wheel: $(VENV)/bin/python  ## build the wheel and solve with it in a clean environment
 	.ci/wheel $(BIN)/python $(INSTANCE)
@@ -66,7 +66,7 @@ docs: $(VENV)/.docs  ## build the manual as HTML in build/docs; a warning is an 
 	$(BIN)/python -m sphinx -q -W --keep-going -c docs/manual -b html . build/docs
 	@echo "Open build/docs/docs/manual/index.html"
 
-long: $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs $(VENV)/.networks  ## every test, thousands of random cases included
+long: $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs $(VENV)/.networks $(VENV)/.deploy  ## every test, thousands of random cases included
 	$(BIN)/python -m pytest -m "not realtime and not gpu" --timeout 7200 $(ARGS)
 
 lint: $(VENV)/.dev $(VENV)/.networks  ## style, format and types
@@ -113,6 +113,10 @@ $(VENV)/.bench: $(VENV)/.package
 
 $(VENV)/.docs: $(VENV)/.package
 	$(PIP) -e '.[docs]'
+	@touch $@
+
+$(VENV)/.deploy: $(VENV)/.package
+	$(PIP) -e '.[deploy]'
 	@touch $@
 
 # torch is pinned first and torchvision comes without its dependencies: resolved together

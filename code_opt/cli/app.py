@@ -16,6 +16,7 @@ import typer
 
 import code_opt
 from code_opt.cli.check import check
+from code_opt.cli.deploy import deploy
 from code_opt.cli.diff import diff
 from code_opt.cli.evaluate import evaluate
 from code_opt.cli.exits import ExitStatus
@@ -45,6 +46,7 @@ COMMANDS = (
     profile,
     time,
     evaluate,
+    deploy,
     report,
     export,
     import_solution,

@@ -19,6 +19,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "code-opt evaluate data/digits results/digits.exact.json --seconds 3",
         "code-opt evaluate edge.yaml results/edge.exact.json --simulate",
     ),
+    "deploy": ("code-opt deploy data/digits results/digits.exact.json --out deployed",),
     "report": (
         "code-opt report results/*.json --instance edge.yaml --out report.html --plots figures",
     ),

@@ -59,7 +59,7 @@ class Evaluation:
     ranking: str
     ranking_holds: bool | None
     written_back: Instance | None
-    """The instance with the accuracies of the evaluated paths added (:func:`evaluate`)."""
+    """The instance with the accuracies of the evaluated paths added, where that was asked for."""
 
     @property
     def confirmed(self) -> bool:
@@ -75,6 +75,23 @@ class Evaluation:
             "edge_servers": _edge(self.results, "servers"),
             "device": _device(self.results),
         }
+
+
+def refuse_alternatives(instance: Instance, name: str, result: Result) -> None:
+    """Refuse results with alternatives: a bundle holds no heads of other networks for a task.
+
+    Raises:
+        InputError: a task is answered by one.
+    """
+    dnn_of = {block.id: dnn.id for dnn in instance.dnns for block in dnn.blocks}
+    own = {task.id: task.dnn for task in instance.tasks}
+    for row in result.tasks:
+        if row.accuracy_source == "given" and dnn_of.get(row.path[0]) != own.get(row.task):
+            raise InputError(
+                f"{name}: task {row.task!r} is answered by the alternative "
+                f"{dnn_of.get(row.path[0])!r}, whose head for the task the bundle does not hold; "
+                "evaluate it without the bundle"
+            )
 
 
 def refusals(instance: Instance, name: str, result: Result) -> tuple[str, ...]:

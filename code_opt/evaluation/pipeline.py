@@ -13,7 +13,13 @@ from code_opt.evaluation.accuracy import share_of
 from code_opt.evaluation.device import DTYPES, DeviceReport, measure_device
 from code_opt.evaluation.edge import Edge
 from code_opt.evaluation.flow import Flow, Stream, long_enough
-from code_opt.evaluation.outcome import Evaluation, Options, refusals, save_tables
+from code_opt.evaluation.outcome import (
+    Evaluation,
+    Options,
+    refusals,
+    refuse_alternatives,
+    save_tables,
+)
 from code_opt.evaluation.routes import routes
 from code_opt.evaluation.subject import Subject
 from code_opt.evaluation.tuning import PathFits
@@ -78,7 +84,7 @@ def evaluate(
     options = settled(options or Options(), subject)
     if subject.bundle is not None:
         for name, one in results.items():
-            _refuse_alternatives(subject.instance, name, one)
+            refuse_alternatives(subject.instance, name, one)
     refused = {name: refusals(subject.instance, name, one) for name, one in results.items()}
     runnable = {name: one for name, one in results.items() if not refused[name]}
     fits = PathFits(subject, options.device, fine_tune=options.fine_tune)
@@ -155,23 +161,6 @@ def _is_timed(instance: Instance) -> bool:
     return all(b.seconds is not None for b in blocks) and all(
         c.seconds is not None for c in connections
     )
-
-
-def _refuse_alternatives(instance: Instance, name: str, result: Result) -> None:
-    """Refuse results with alternatives: a bundle holds no heads of other networks for a task.
-
-    Raises:
-        InputError: a task is answered by one.
-    """
-    dnn_of = {block.id: dnn.id for dnn in instance.dnns for block in dnn.blocks}
-    own = {task.id: task.dnn for task in instance.tasks}
-    for row in result.tasks:
-        if row.accuracy_source == "given" and dnn_of.get(row.path[0]) != own.get(row.task):
-            raise InputError(
-                f"{name}: task {row.task!r} is answered by the alternative "
-                f"{dnn_of.get(row.path[0])!r}, whose head for the task the bundle does not hold; "
-                "evaluate it without the bundle"
-            )
 
 
 def _accuracies(
