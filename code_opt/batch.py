@@ -26,9 +26,15 @@ import code_opt
 from code_opt.errors import InputError
 from code_opt.executors import Processes, executor_of
 from code_opt.files import file_stem, write_atomically
+from code_opt.instance.digest import digest_of
 from code_opt.instance.files import instance_file, is_instance_folder
 from code_opt.instance.tables import COLUMNS
-from code_opt.result import Result, load_result
+from code_opt.result import (
+    Result,
+    load_result,
+    refuse_results_of_another_state,
+    result_name,
+)
 from code_opt.stopping import is_stop_requested
 from code_opt.store import Store, key_of
 
@@ -76,6 +82,8 @@ class Job:
 
     source: Source
     method: str
+    tag: str | None = None
+    """Part of the name of its result file."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,8 @@ def run_batch(
     executor: str = "processes",
     out: Path | None = None,
     report: Report | None = None,
+    tag: str | None = None,
+    overwrite: bool = False,
 ) -> list[Outcome]:
     """Solve every instance by every method; return the outcomes, by instance, then method.
 
@@ -158,11 +168,14 @@ def run_batch(
         executor: where jobs run, see :func:`code_opt.executors.executor_of`.
         out: folder for the results, the journal and the table; it is there already.
         report: called after each job.
+        tag: part of the names of the files in ``out``.
+        overwrite: replace results of another state of an instance.
 
     Raises:
-        InputError: the executor's name or the folder cannot be used.
+        InputError: the executor's name, the tag or the folder cannot be used, or ``out`` holds a
+            result of another state of an instance.
     """
-    jobs = [Job(source, method) for source, method in itertools.product(sources, methods)]
+    jobs = [Job(source, method, tag) for source, method in itertools.product(sources, methods)]
     shelf = None if out is None else _Shelf(out, settings)
     outcomes: dict[Job, Outcome] = {}
 
@@ -178,14 +191,31 @@ def run_batch(
         if kept is not None:
             done(Outcome(job, kept, kept=True), None)
     open_jobs = [job for job in jobs if job not in outcomes]
+    if out is not None and not overwrite:
+        _refuse_other_states(open_jobs, out)
     with closing(_solve_all(open_jobs, settings, executor)) as answers:
         for job, answer in answers:
             done(_outcome(job, answer), answer.get("content"))
     ordered = [outcomes[job] for job in jobs]
     if out is not None:
         text = batch_table(ordered).to_csv(index=False, lineterminator="\n")
-        write_atomically(out / TABLE, text)
+        write_atomically(out / table_file(tag), text)
     return ordered
+
+
+def _refuse_other_states(jobs: Sequence[Job], out: Path) -> None:
+    """Raise an error where jobs would replace results of another state of their instance."""
+    there: dict[Path, list[Path]] = {}
+    for job in jobs:
+        file = out / result_file(job)
+        if file.is_file():
+            there.setdefault(job.source.path, []).append(file)
+    for path, files in there.items():
+        try:
+            digest = digest_of(code_opt.load_instance(path))
+        except InputError:  # its jobs tell, and write nothing
+            continue
+        refuse_results_of_another_state(files, digest)
 
 
 def batch_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
@@ -215,7 +245,12 @@ def _letters(name: str) -> str:
 
 def result_file(job: Job) -> str:
     """Return the name of a job's result file."""
-    return f"{job.source.stem}.{file_stem(job.method)}.json"
+    return result_name(job.source.stem, job.method, job.tag)
+
+
+def table_file(tag: str | None) -> str:
+    """Return the name of the table of all jobs."""
+    return TABLE if tag is None else f"batch.{tag}.csv"
 
 
 def fingerprint(path: Path) -> str | None:
@@ -246,9 +281,8 @@ class _Shelf:
         self._content = functools.cache(fingerprint)
 
     def _key(self, job: Job, content: str) -> str:
-        return key_of(
-            job.source.stem, job.method, content, self._settings, code_opt.__version__, _MEANING
-        )
+        stem = job.source.stem if job.tag is None else [job.source.stem, job.tag]
+        return key_of(stem, job.method, content, self._settings, code_opt.__version__, _MEANING)
 
     def find(self, job: Job) -> Result | None:
         """Return the result of this content and these options, if it is there, unchanged."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from code_opt.errors import InputError
-from code_opt.files import read_text, write_atomically
+from code_opt.files import file_stem, read_text, write_atomically
 from code_opt.text import html_table, percent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     import pandas as pd
 
 __all__ = [
@@ -24,6 +27,8 @@ __all__ = [
     "Status",
     "TaskResult",
     "load_result",
+    "refuse_results_of_another_state",
+    "result_name",
     "save_result",
 ]
 
@@ -32,6 +37,8 @@ TOLERANCE = 1e-6
 
 LISTED = 5
 """Problems that a message about a file of ours lists; nobody wrote it by hand."""
+
+_TAG = re.compile(r"[A-Za-z0-9._-]{1,40}")
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Objective = Literal["reward", "throughput", "accuracy", "latency"]
@@ -272,6 +279,56 @@ def load_result(path: str | Path) -> Result:
         return Result.model_validate_json(text)
     except ValidationError as error:
         raise InputError(f"{path}: not a result\n{wrong_fields(error)}") from None
+
+
+def result_name(stem: str, method: str, tag: str | None = None) -> str:
+    """Return the name of a result file: ``STEM.METHOD.json``, or ``STEM.METHOD.TAG.json``.
+
+    Args:
+        stem: harmless beginning, such as :func:`code_opt.files.file_stem` returns.
+        method: name of the method, perhaps with what else tells results apart.
+        tag: 1 to 40 letters a to z, digits, ``.``, ``_`` and ``-``.
+
+    Raises:
+        InputError: the tag has other characters, or more.
+    """
+    if tag is not None and not _TAG.fullmatch(tag):
+        raise InputError(
+            f"--tag: {tag!r}: is part of a file's name: 1 to 40 letters (a to z), digits, "
+            "'.', '_' and '-'"
+        )
+    return ".".join([stem, file_stem(method), *([] if tag is None else [tag]), "json"])
+
+
+def refuse_results_of_another_state(paths: Iterable[Path], digest: Mapping[str, str]) -> None:
+    """Refuse to replace results that belong to another state of the instance.
+
+    Files that are missing, no results, or of an older version without a digest may be replaced.
+
+    Args:
+        paths: files that are about to be written.
+        digest: of the instance as it is, see :mod:`code_opt.instance.digest`.
+
+    Raises:
+        InputError: a file is a result of another digest; the first such file is named.
+    """
+    others = []
+    for path in paths:
+        if not path.is_file():
+            continue
+        try:
+            recorded = load_result(path).instance_digest
+        except InputError:
+            continue
+        if recorded is not None and recorded.get("sha256") != digest["sha256"]:
+            others.append(path)
+    if others:
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        raise InputError(
+            f"{others[0]}{more}: is the result of another state of the instance; --overwrite "
+            "replaces it, --tag TEXT puts TEXT into the names of the new files, --out may name "
+            "another folder"
+        )
 
 
 def wrong_fields(error: ValidationError) -> str:

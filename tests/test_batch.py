@@ -56,8 +56,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return seen
 
 
-def serial(folder: Path, out: Path | None, **settings) -> list[Outcome]:
-    return run_batch(find_instances([folder]), METHODS, settings, executor="serial", out=out)
+def serial(folder: Path, out: Path | None, overwrite: bool = False, **settings) -> list[Outcome]:
+    return run_batch(
+        find_instances([folder]),
+        METHODS,
+        settings,
+        executor="serial",
+        out=out,
+        overwrite=overwrite,
+    )
 
 
 # --- Finding instances ----------------------------------------------------------------
@@ -170,7 +177,10 @@ def test_what_changed_is_solved_again(folder, tmp_path, calls):
     del calls[:]
     changed = generate(2, seed=2)
     save_instance(changed, folder / "b.json")
-    outcomes = serial(folder, tmp_path, seed=1)
+    with pytest.raises(InputError, match=r"b\.lns\.json \(and 1 more\): is the result of another"):
+        serial(folder, tmp_path, seed=1)
+    assert calls == []
+    outcomes = serial(folder, tmp_path, overwrite=True, seed=1)
     assert calls == [(changed.name, "lns"), (changed.name, "local")]
     assert [o.kept for o in outcomes] == [True, True, False, False, True, True]
     del calls[:]
@@ -179,7 +189,7 @@ def test_what_changed_is_solved_again(folder, tmp_path, calls):
     del calls[:]
     tables = folder / "c" / "tasks.csv"
     tables.write_text(tables.read_text().replace("standalone", "0"))
-    serial(folder, tmp_path, seed=2)
+    serial(folder, tmp_path, overwrite=True, seed=2)
     assert [method for _, method in calls] == METHODS
 
 

@@ -46,12 +46,14 @@ def solve_batch(
     executor: str | None,
     out: Path | None,
     as_json: bool,
+    tag: str | None = None,
+    overwrite: bool = False,
 ) -> ExitStatus:
     """Solve all instances by all methods, show one table and return the worst exit status.
 
     What keeps an instance from having an assignment follows the table, on stderr.
     """
-    from code_opt.batch import TABLE, find_instances, run_batch
+    from code_opt.batch import find_instances, run_batch, table_file
     from code_opt.core.settings import Settings
 
     Settings(**settings)  # a wrong option is told once, not once per instance
@@ -60,15 +62,22 @@ def solve_batch(
         tell_left_out(source.path)
     with stop_on_signal(STOPPING) as stopped_by:
         outcomes = run_batch(
-            sources, methods, settings, executor=executor or "processes", out=out, report=_Told()
+            sources,
+            methods,
+            settings,
+            executor=executor or "processes",
+            out=out,
+            report=_Told(),
+            tag=tag,
+            overwrite=overwrite,
         )
     if as_json:
         print(json.dumps([_data(outcome) for outcome in outcomes], indent=2, allow_nan=False))
     else:
         _show(outcomes)
         if out is not None:
-            print(f"\nThe same table, and every result: {plain(out / TABLE)}")
-    full = "--json, or --out DIR" if out is None else f"column message of {out / TABLE}"
+            print(f"\nThe same table, and every result: {plain(out / table_file(tag))}")
+    full = "--json, or --out DIR" if out is None else f"column message of {out / table_file(tag)}"
     _explain(outcomes, "here, per method" if as_json else full)
     if (number := stopped_by()) is not None:
         left = sum(outcome.fault == "not run" for outcome in outcomes)

@@ -10,6 +10,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "code-opt solve instances/ --time-limit 60 --out results",
         "code-opt solve edge.yaml -m exact --previous results/edge.exact.json --max-changes 3",
         "code-opt solve edge.yaml --previous results/edge.exact.json --changes-front",
+        "code-opt solve edge-today.yaml -m exact --out results --tag 2026-11-28",
     ),
     "validate": ("code-opt validate data/digits",),
     "check": ("code-opt check results/edge.exact.json edge.yaml",),

@@ -112,6 +112,17 @@ def solve(
         Path | None,
         typer.Option(metavar="DIR", help="Write one result file per method into DIR."),
     ] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Part of the names of the files in --out."),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace results in --out that belong to another state of the instance.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list of results and nothing else.")
     ] = False,
@@ -151,6 +162,9 @@ def solve(
         raise InputError(f"{name}: needs --previous, the result to count changes from")
     if changes_front and any(name != "exact" for name in method or []):
         raise InputError("--changes-front: is proven, so for --method exact only")
+    if out is None and (tag or overwrite):
+        name = "--tag" if tag else "--overwrite"
+        raise InputError(f"{name}: needs --out, the folder of the results")
     if executor is not None or is_batch(instance_paths):
         alone = {"--solver-log": solver_log, "--set": changes, "--previous": previous}
         for name, value in alone.items():
@@ -159,24 +173,26 @@ def solve(
         if out is not None:
             make_folder(out)
         methods = methods_to_run(method or [])
-        return solve_batch(instance_paths, methods, options, executor, out, as_json)
+        return solve_batch(instance_paths, methods, options, executor, out, as_json, tag, overwrite)
     (instance_path,) = instance_paths
     if out is not None:
         make_folder(out)
     instance = load_changed(instance_path, changes)
+    files = _Files(out, instance, instance_path, tag)
     tell_left_out(instance_path)
     if previous is not None:
         options |= {"previous": load_result(previous, "solve INSTANCE --previous RESULT")}
         options |= {"max_changes": max_changes}
     if changes_front:
-        return _front(instance, instance_path, options, out, as_json)
+        most = len(instance.tasks) if max_changes is None else max_changes
+        files.check([f"exact.changes-{k}" for k in range(most + 1)], overwrite)
+        return _front(instance, options, files, as_json)
     methods = methods_to_run(method or [])
+    files.check(methods, overwrite)
     with stop_on_signal(STOPPING) as stopped_by:
         results = _solve_by_each(instance, methods, options, solver_log)
-    if out is not None:
-        stem = file_stem(instance.name or instance_path.resolve().stem)
-        for result in results:
-            code_opt.save_result(result, out / f"{stem}.{file_stem(result.method)}.json")
+    for result in results:
+        files.save(result, result.method)
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False))
     elif results:
@@ -189,13 +205,38 @@ def solve(
     return status
 
 
-def _front(
-    instance: Instance,
-    instance_path: Path,
-    options: dict[str, Any],
-    out: Path | None,
-    as_json: bool,
-) -> ExitStatus:
+class _Files:
+    """The result files of one instance in the folder of ``--out``; without one, nothing."""
+
+    def __init__(
+        self, out: Path | None, instance: Instance, instance_path: Path, tag: str | None
+    ) -> None:
+        self._out, self._instance, self._tag = out, instance, tag
+        self._stem = file_stem(instance.name or instance_path.resolve().stem)
+
+    def _paths(self, methods: Sequence[str]) -> list[Path]:
+        if self._out is None:
+            return []
+        from code_opt.result import result_name
+
+        return [self._out / result_name(self._stem, name, self._tag) for name in methods]
+
+    def check(self, methods: Sequence[str], overwrite: bool) -> None:
+        """Refuse a wrong tag and, unless asked to, to replace results of another state."""
+        from code_opt.instance.digest import digest_of
+        from code_opt.result import refuse_results_of_another_state
+
+        paths = self._paths(methods)
+        if not overwrite and any(path.is_file() for path in paths):
+            refuse_results_of_another_state(paths, digest_of(self._instance))
+
+    def save(self, result: Result, method: str) -> None:
+        """Write a result under the name of a method."""
+        for path in self._paths([method]):
+            code_opt.save_result(result, path)
+
+
+def _front(instance: Instance, options: dict[str, Any], files: _Files, as_json: bool) -> ExitStatus:
     """Show and write the best results for K = 0, 1, 2, ... changes of paths."""
     from code_opt.cli.progress import Steps
 
@@ -209,10 +250,8 @@ def _front(
             tell=lambda found: tell(f"{found.max_changes} changes: {found.status}"),
             **asked,
         )
-    if out is not None:
-        stem = file_stem(instance.name or instance_path.resolve().stem)
-        for result in results:
-            code_opt.save_result(result, out / f"{stem}.exact.changes-{result.max_changes}.json")
+    for result in results:
+        files.save(result, f"exact.changes-{result.max_changes}")
     status = status_of(results)
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False))

@@ -164,3 +164,24 @@ def outcome(label: str, method: str, what: str) -> Outcome:
 def test_the_exit_status_is_the_worst(what, status):
     outcomes = [outcome(label, f"m{k}", one) for k, (label, one) in enumerate(what)]
     assert status_of_batch(outcomes) == status
+
+
+def test_results_of_another_state_are_kept(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    solve = ["solve", str(folder), "-m", "local", "--executor", "serial", "--out", str(out)]
+    assert main(solve) == 0
+    files = {path: path.read_text() for path in out.iterdir()}
+    save_instance(generate(3, seed=2), folder / "two.json")
+    capsys.readouterr()
+    assert main(solve) == 2
+    assert f"{out / 'two.local.json'}: is the result of another state" in capsys.readouterr().err
+    assert {path: path.read_text() for path in out.iterdir()} == files
+    assert main([*solve, "--tag", "new"]) == 0
+    journal = out / "batch.jsonl"
+    assert all(path.read_text() == text for path, text in files.items() if path != journal)
+    assert (out / "two.local.new.json").is_file()
+    assert len(pd.read_csv(out / "batch.new.csv")) == 2
+    assert main([*solve, "--tag", "new"]) == 0
+    assert capsys.readouterr().err.count("found finished") == 2
+    assert main([*solve, "--overwrite"]) == 0
+    assert (out / "two.local.json").read_text() != files[out / "two.local.json"]

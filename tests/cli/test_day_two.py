@@ -92,3 +92,54 @@ def test_the_front_of_changes_from_file_to_table(local, tmp_path, run):
     status, _, err = run("solve", DIGITS, "--changes-front")
     assert status == ExitStatus.BAD_INPUT
     assert "--changes-front: needs --previous" in err
+
+
+def test_results_of_another_state_are_kept(tmp_path, run):
+    file = tmp_path / "digits.local.json"
+    solve = ("solve", DIGITS, "-m", "local", "--out", tmp_path)
+    other = (*solve, "--set", "tasks[digit].demand=7")
+    assert run(*solve)[0] == ExitStatus.DONE
+    before = file.read_text()
+    status, out, err = run(*other)
+    assert (status, out) == (ExitStatus.BAD_INPUT, "")
+    assert f"{file}: is the result of another state of the instance" in err
+    assert "--overwrite" in err
+    assert "--tag TEXT" in err
+    assert file.read_text() == before
+    assert run(*other, "--tag", "7-a_day.x")[0] == ExitStatus.DONE
+    assert file.read_text() == before
+    tagged = tmp_path / "digits.local.7-a_day.x.json"
+    assert run("check", tagged, DIGITS, *other[-2:])[0] == ExitStatus.DONE
+    assert run(*solve)[0] == ExitStatus.DONE  # of the same state: replaced
+    assert run(*other, "--overwrite")[0] == ExitStatus.DONE
+    assert (
+        json.loads(file.read_text())["instance_digest"]
+        == (json.loads(tagged.read_text())["instance_digest"])
+    )
+    data = json.loads(file.read_text())
+    file.write_text(json.dumps({**data, "instance_digest": None}))
+    assert run(*solve)[0] == ExitStatus.DONE  # of unknown state: replaced
+
+
+def test_fronts_of_another_state_are_kept(local, tmp_path, run):
+    front = ("solve", DIGITS, "--previous", local, "--changes-front", "--out", tmp_path)
+    assert run(*front)[0] == ExitStatus.DONE
+    status, _, err = run(*front, "--set", "tasks[digit].demand=7")
+    assert status == ExitStatus.BAD_INPUT
+    assert f"{tmp_path / 'digits.exact.changes-0.json'} (and " in err
+
+
+@pytest.mark.parametrize("tag", ["../x", "a b", "ä", "x" * 41, "a/b"])
+@pytest.mark.parametrize("more", [(), ("--overwrite",), ("--executor", "serial")])
+def test_a_tag_is_part_of_a_name(tag, more, tmp_path, run):
+    status, _, err = run("solve", DIGITS, "-m", "local", "--out", tmp_path, "--tag", tag, *more)
+    assert status == ExitStatus.BAD_INPUT
+    assert f"--tag: {tag!r}: is part of a file's name" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tag_and_overwrite_are_about_files(run):
+    for option in (("--tag", "x"), ("--overwrite",)):
+        status, _, err = run("solve", DIGITS, "-m", "local", *option)
+        assert status == ExitStatus.BAD_INPUT
+        assert f"{option[0]}: needs --out" in err
