@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from code_opt.registry import method_names, register_method
     from code_opt.result import Result, load_result, save_result
     from code_opt.solving import evaluate_paths, solve
-    from code_opt.transition import diff, rerate
+    from code_opt.transition import changes_front, diff, rerate
 
 __version__ = "0.1.0"
 
@@ -64,6 +64,7 @@ __all__ = [
     "Settings",
     "Violation",
     "__version__",
+    "changes_front",
     "check",
     "check_plan",
     "diff",
@@ -105,6 +106,7 @@ _HOME = {
     "Result": "code_opt.result",
     "Settings": "code_opt.core.settings",
     "Violation": "code_opt.checker",
+    "changes_front": "code_opt.transition",
     "check": "code_opt.checker",
     "check_plan": "code_opt.plan_checker",
     "diff": "code_opt.transition",

@@ -138,9 +138,22 @@ def solve(
         progress=progress,
         parameters=parameters or Parameters(),
     )
-    chosen = get_method(method)
-    instance, problem = _problem_of(problem, settings)
-    run = _RUN.get(method)
+    get_method(method)
+    return solve_prepared(*prepare(problem, settings), method, settings)
+
+
+def solve_prepared(
+    instance: Instance, problem: PathProblem, method: str, settings: Settings
+) -> Result:
+    """Return the result of a method, checked.
+
+    Args:
+        instance: as it was given.
+        problem: of it, as the settings narrow it (:func:`prepare`).
+        method: a name of :func:`code_opt.registry.method_names`.
+        settings: of the solve.
+    """
+    chosen, run = get_method(method), _RUN.get(method)
     result = _run_registered(problem, chosen, settings) if run is None else run(problem, settings)
     return _checked(with_changes(result, problem, settings), instance, settings)
 
@@ -205,11 +218,11 @@ def evaluate_paths(
         max_utilization=max_utilization,
         measured_only=measured_only,
     )
-    instance, problem = _problem_of(problem, settings)
+    instance, problem = prepare(problem, settings)
     return _checked(paths_result(problem, paths, settings, method), instance, settings)
 
 
-def _problem_of(source: Instance | PathProblem, settings: Settings) -> tuple[Instance, PathProblem]:
+def prepare(source: Instance | PathProblem, settings: Settings) -> tuple[Instance, PathProblem]:
     """Return the instance as it was given, and the problem as the settings narrow it."""
     problem = PathProblem(source) if isinstance(source, Instance) else source
     instance = problem.instance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,13 +10,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from code_opt.core.changes import adapter_changes, change_of, keepable_paths
 from code_opt.core.evaluator import path_on
 from code_opt.core.fixed_paths import limit_missed, path_fault
+from code_opt.core.settings import Settings
 from code_opt.errors import InputError
 from code_opt.instance.model import GivenPath, Instance
-from code_opt.paths import PathProblem
+from code_opt.paths import PathProblem, with_max_changes
 from code_opt.result import AdapterChange, Change, Number, Result
-from code_opt.solving import evaluate_paths
+from code_opt.solving import evaluate_paths, prepare, solve_prepared
+from code_opt.stopping import is_stop_requested
 
-__all__ = ["Difference", "TaskDifference", "broken_limits", "diff", "rerate"]
+__all__ = [
+    "Difference",
+    "TaskDifference",
+    "broken_limits",
+    "changes_front",
+    "diff",
+    "rerate",
+]
 
 
 class _Record(BaseModel):
@@ -115,6 +124,69 @@ def broken_limits(result: Result, instance: Instance) -> list[str]:
         if fault is not None:
             lines.append(f"task {name!r}: {fault}")
     return lines
+
+
+def changes_front(
+    instance: Instance,
+    previous: Result,
+    *,
+    most: int | None = None,
+    tell: Callable[[Result], None] | None = None,
+    **options: Any,
+) -> tuple[Result, ...]:
+    """Return the best result for at most K = 0, 1, 2, ... changes of paths, each by ``exact``.
+
+    It ends with the first K that reaches what any number of changes can reach (within the gap
+    asked for), or with ``most``. Graphs and paths are made once, and each K starts from the
+    assignment of the one before.
+
+    Args:
+        instance: what is to be solved.
+        previous: has an assignment.
+        most: largest K; None for as many as it takes.
+        tell: called with each result as it is found.
+        options: of :class:`code_opt.Settings`, but ``previous`` and ``max_changes``.
+
+    Raises:
+        InputError: an argument or the instance cannot be used.
+        SolverError: the solver failed.
+    """
+    _refuse_empty(previous)
+    if most is not None and most < 0:
+        raise InputError(f"most {most}: must be at least 0")
+    paths = {row.task: row.path for row in previous.tasks}
+
+    def settings(count: int | None) -> Settings:
+        return Settings(previous=paths, max_changes=count, **options)
+
+    free = settings(None)
+    aim = solve_prepared(*prepare(instance, free), "exact", free)
+    _, narrowed = prepare(instance, settings(1))
+    assert narrowed.previous is not None
+    keepable = len(narrowed.previous.paths)
+    found: list[Result] = []
+    for count in range(min(keepable, keepable if most is None else most) + 1):
+        asked = settings(count)
+        problem = narrowed
+        if 0 < count < keepable:
+            start = {row.task: row.path for row in found[-1].tasks}
+            problem = with_max_changes(narrowed, count, start)
+        elif count != 1:
+            _, problem = prepare(instance, asked)
+        result = solve_prepared(instance, problem, "exact", asked)
+        found.append(result)
+        if tell is not None:
+            tell(result)
+        if is_stop_requested() or _reaches(result, aim, asked.gap):
+            break
+    return tuple(found)
+
+
+def _reaches(result: Result, aim: Result, gap: float) -> bool:
+    """Tell whether a result is as good as another one, within a gap."""
+    if result.merit is None or aim.merit is None:
+        return False
+    return result.merit >= aim.merit - gap * abs(aim.merit)
 
 
 def diff(a: Result, b: Result, instance: Instance) -> Difference:

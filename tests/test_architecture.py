@@ -92,7 +92,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "transition": (
-        {"core", "errors", "instance", "paths", "result", "solving"},
+        {"core", "errors", "instance", "paths", "result", "solving", "stopping"},
         {"pydantic"},
     ),
     "generate": ({"errors", "files", "instance"}, {"numpy"}),

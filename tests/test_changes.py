@@ -9,7 +9,7 @@ from code_opt.checker import check
 from code_opt.errors import InputError
 from code_opt.instance import load_instance
 from code_opt.solving import METHODS, evaluate_paths, solve
-from code_opt.transition import diff, rerate
+from code_opt.transition import changes_front, diff, rerate
 from tests.reference import paths_to_keep, reference_pool, solve_reference
 from tests.strategies import random_instance
 
@@ -155,3 +155,38 @@ def test_diff_tells_paths_rates_and_adapters():
     gone, new = diff(best, fewer, instance), diff(fewer, best, instance)
     assert [row.change for row in gone.tasks] == ["kept", None]
     assert [row.change for row in new.tasks] == ["kept", "new"]
+
+
+def test_few_changes_for_the_least_latency():
+    instance = load_instance("data/digits/instance.json").with_({"tasks[*].demand": 30.0})
+    previous = solve(instance, "local")
+    front = changes_front(instance, previous, objective="latency")
+    values = [result.value for result in front]
+    assert values[0] == pytest.approx(rerate(previous, instance).latency, rel=AGREEMENT)
+    assert values == sorted(values, reverse=True)
+    assert values[-1] == pytest.approx(solve(instance, objective="latency").value, rel=1e-4)
+    assert all(check(result, instance) == [] for result in front)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3, 4, 9, 10])
+def test_each_point_of_the_front_is_what_a_solve_finds(seed):
+    options = {"groups": seed % 3 == 0, "alternatives": seed % 2 == 0}
+    instance = random_instance(900 + seed, max_combinations=1500, **options)
+    previous = solve(instance, "local")
+    assert previous.has_solution
+    servers = [{"flops": server.flops} for server in instance.servers]
+    busiest = max(range(len(servers)), key=lambda s: previous.servers[s].utilization)
+    today = instance
+    if servers[busiest]["flops"]:
+        today = instance.with_({f"servers[{busiest}].flops": servers[busiest]["flops"] * 0.6})
+    front = changes_front(today, previous, gap=1e-7)
+    free = solve(today, previous=previous, gap=1e-7)
+    for count, result in enumerate(front):
+        alone = solve(today, previous=previous, max_changes=count, gap=1e-7)
+        assert check(result, today) == []
+        assert (result.max_changes, result.status) == (count, alone.status)
+        assert result.value == (alone.value and pytest.approx(alone.value, rel=AGREEMENT))
+    assert front[-1].value == (free.value and pytest.approx(free.value, rel=AGREEMENT))
+    assert [r.value for r in changes_front(today, previous, most=1, gap=1e-7)] == [
+        r.value for r in front[:2]
+    ]

@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from code_opt import InputError, evaluate_paths, load_instance, solve
+from code_opt import InputError, evaluate_paths, load_instance, plan_marginal, solve
 from code_opt.checker import check
 from code_opt.exact import method as exact
 from code_opt.heuristics.lns import search
@@ -215,6 +215,11 @@ def test_a_percentile_that_is_asked_for_counts() -> None:
 def test_a_floor_on_the_throughput_is_refused() -> None:
     with pytest.raises(InputError, match="min_throughput: not beside the objective latency"):
         solve(digits(), objective="latency", min_throughput=1.0)
+
+
+def test_capacity_has_no_marginal_value_for_a_latency() -> None:
+    with pytest.raises(InputError, match="objective 'latency': capacity is worth something for"):
+        plan_marginal(digits(), objective="latency")  # type: ignore[arg-type]
 
 
 def test_an_unknown_objective_names_those_there_are() -> None:

@@ -121,6 +121,27 @@ def test_what_no_scale_allows_is_infeasible_and_explained() -> None:
     assert "raise max_latency of task 'small' at percentile 0.95 from 0.02" in result.message
 
 
+def test_floors_that_leave_no_scale_are_told() -> None:
+    result = solve(two_tasks(floor=24.5))
+    assert result.status == "infeasible"
+    assert result.message is not None
+    # 24.5/s of effective times of 0.051869 s are 1.27; at 70 % they fit beside small's promise.
+    assert "  lower all rate floors by 30 %" in result.message.splitlines()
+    assert "  raise max_latency of task 'small' at percentile 0.95" in result.message
+
+
+def test_what_is_infeasible_without_limits_says_that_these_are_left_out() -> None:
+    data = two_tasks().to_dict()
+    data["tasks"][0]["min_accuracy"] = 0.95
+    result = solve(parse_instance(data))
+    assert result.status == "infeasible"
+    assert result.message is not None
+    assert "no path has accuracy >= 0.95" in result.message
+    assert result.message.endswith(
+        "limits of latency under load are left out here: they may need more"
+    )
+
+
 @pytest.mark.parametrize("formulation", ["flow", "colgen"])
 def test_other_formulations_refuse_percentiles(formulation: Any) -> None:
     with pytest.raises(InputError, match=f"formulation '{formulation}': cannot limit percentiles"):

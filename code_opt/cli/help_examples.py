@@ -9,6 +9,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "code-opt solve edge.yaml -m exact --set reward.accuracy.exponent=4 --json",
         "code-opt solve instances/ --time-limit 60 --out results",
         "code-opt solve edge.yaml -m exact --previous results/edge.exact.json --max-changes 3",
+        "code-opt solve edge.yaml --previous results/edge.exact.json --changes-front",
     ),
     "validate": ("code-opt validate data/digits",),
     "check": ("code-opt check results/edge.exact.json edge.yaml",),

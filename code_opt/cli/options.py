@@ -111,6 +111,14 @@ MaxChanges = Annotated[
         "not count.",
     ),
 ]
+ChangesFront = Annotated[
+    bool,
+    typer.Option(
+        "--changes-front",
+        help="Solve by exact for K = 0, 1, 2, ... changes of the paths of --previous, up to "
+        "--max-changes, or until more bring nothing.",
+    ),
+]
 DataFolder = Annotated[
     Path,
     typer.Option(metavar="FOLDER", envvar="CODE_OPT_DATA", help="Folder that holds the data sets."),

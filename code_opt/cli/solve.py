@@ -25,6 +25,7 @@ from code_opt.cli.options import (
     MAX_THREADS,
     AccuracyFloor,
     Changes,
+    ChangesFront,
     Formulation,
     LatencyPercentile,
     MaxChanges,
@@ -86,6 +87,7 @@ def solve(
     measured_only: MeasuredOnly = False,
     previous: PreviousResult = None,
     max_changes: MaxChanges = None,
+    changes_front: ChangesFront = False,
     changes: Changes = None,
     solver: Annotated[
         str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
@@ -144,8 +146,11 @@ def solve(
     }
     if measured_only:
         options["measured_only"] = True
-    if max_changes is not None and previous is None:
-        raise InputError("--max-changes: needs --previous, the result to count changes from")
+    if (max_changes is not None or changes_front) and previous is None:
+        name = "--changes-front" if changes_front else "--max-changes"
+        raise InputError(f"{name}: needs --previous, the result to count changes from")
+    if changes_front and any(name != "exact" for name in method or []):
+        raise InputError("--changes-front: is proven, so for --method exact only")
     if executor is not None or is_batch(instance_paths):
         alone = {"--solver-log": solver_log, "--set": changes, "--previous": previous}
         for name, value in alone.items():
@@ -163,6 +168,8 @@ def solve(
     if previous is not None:
         options |= {"previous": load_result(previous, "solve INSTANCE --previous RESULT")}
         options |= {"max_changes": max_changes}
+    if changes_front:
+        return _front(instance, instance_path, options, out, as_json)
     methods = methods_to_run(method or [])
     with stop_on_signal(STOPPING) as stopped_by:
         results = _solve_by_each(instance, methods, options, solver_log)
@@ -180,6 +187,46 @@ def solve(
     if (number := stopped_by()) is not None:
         return complain_of_stop(number, methods[len(results) :])
     return status
+
+
+def _front(
+    instance: Instance,
+    instance_path: Path,
+    options: dict[str, Any],
+    out: Path | None,
+    as_json: bool,
+) -> ExitStatus:
+    """Show and write the best results for K = 0, 1, 2, ... changes of paths."""
+    from code_opt.cli.progress import Steps
+
+    asked = {name: value for name, value in options.items() if name != "max_changes"}
+    most, previous = options["max_changes"], asked.pop("previous")
+    with stop_on_signal(STOPPING) as stop, Steps(Console(stderr=True)) as tell:
+        results = code_opt.changes_front(
+            instance,
+            previous,
+            most=most,
+            tell=lambda found: tell(f"{found.max_changes} changes: {found.status}"),
+            **asked,
+        )
+    if out is not None:
+        stem = file_stem(instance.name or instance_path.resolve().stem)
+        for result in results:
+            code_opt.save_result(result, out / f"{stem}.exact.changes-{result.max_changes}.json")
+    status = status_of(results)
+    if as_json:
+        print(json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False))
+    else:
+        from code_opt.cli.tables import changes_table
+
+        console = Console(highlight=False)
+        title = f"{plain(instance.name or 'instance')}: highest {results[0].objective}, by the most"
+        print_line(console, f"{title} changes of paths\n")
+        console.print(changes_table(results, console))
+    if status is not ExitStatus.DONE:
+        complain(why_nothing(results, status))
+    number = stop()
+    return status if number is None else complain_of_stop(number, [])
 
 
 def _solve_by_each(

@@ -124,6 +124,34 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
     return table
 
 
+def changes_table(results: Sequence[Result], console: Console) -> Table:
+    """Return one row for each number of changes of paths."""
+    table = plain_table(console)
+    _figures(table, "changes\nallowed")
+    _words(table, "status")
+    _figures(table, "reward", "gap\n[%]", "through-\nput [1/s]", "accu-\nracy")
+    _figures(table, "changed", "adapters\nto load", "size\n[bytes]", "time\n[s]")
+    for result in results:
+        load = [row.bytes for row in result.adapters or () if row.action == "load"]
+        has_any = result.has_solution
+        cells = [
+            _figure(result.reward),
+            _gap(result.gap),
+            _figure(result.throughput),
+            "–" if result.accuracy is None else f"{result.accuracy:.4f}",
+            "–" if result.changes is None else str(result.changes),
+            str(len(load)) if has_any else "–",
+            si(sum(load)) if has_any else "–",
+            seconds(result.seconds),
+        ]
+        table.add_row(
+            Text(str(result.max_changes)),
+            Text(result.status, style=STATUS_STYLE[result.status]),
+            *(Text(cell) for cell in _dashes(cells, console)),
+        )
+    return table
+
+
 def adapter_table(adapters: Sequence[AdapterChange], console: Console) -> Table:
     """Return the adapters that servers have to load and may drop."""
     arrow = " → " if console.encoding.lower().startswith("utf") else " -> "

@@ -26,7 +26,7 @@ no number of full precision (:func:`code_opt.core.objective.refuse_tiny_reward`)
 _WINDOW_MARGIN = 1e-3
 """Room below the least total that matters, as a share of the most: far more than a solver's
 tolerance, within which it takes a narrower range for a single number."""
-_FLOOR_MARGIN = 1e-6
+_FLOOR_MARGIN = 1e-8
 """Room below the least total itself, as a share of the most: at the very total of an assignment
 whose parts differ by a factor of 1e9, rounding makes HiGHS 1.16 call the program infeasible."""
 _LARGEST_LOG = 1e9

@@ -16,6 +16,7 @@ from code_opt.heuristics.lns import search
 from code_opt.paths import PathPool, TaskPaths, Topology, build_pool
 from code_opt.paths.graph import FloatArray
 from code_opt.paths.pool import limits_percentiles
+from code_opt.paths.standalone import least_rates
 from code_opt.solvers import Termination, open_session
 from formulations import ElasticData, build_elastic_model
 from formulations.elastic import elastic_rate
@@ -48,15 +49,23 @@ def explain(topology: Topology, settings: Settings) -> str:
     cut_off = [task for task in pool.tasks if len(task) == 0]
     if cut_off:
         return "\n".join(map(_why_no_path, cut_off))
+    left_out = []
+    if limits_percentiles(topology.instance):
+        left_out = ["limits of latency under load are left out here: they may need more"]
     alone = list(_blocked_tasks(pool))
     options = [(kind, _least_change(pool, settings, frozenset([kind]))) for kind in _KINDS]
     found = [(kind, *change) for kind, change in options if change is not None]
     if not found:
         change = _least_change(pool, settings, frozenset(_KINDS))
         if change is None:
+            if left_out:
+                return (
+                    "no assignment keeps all limits of latency under load; none was found with "
+                    f"limits {_ROOMIEST:g} times as long, or with no least rates"
+                )
             return "no assignment meets all requirements (no least change found in time)"
         lines = ["no assignment meets all requirements; the least change needs several kinds:"]
-        return "\n".join(lines + [f"  {line}" for line in change[1]])
+        return "\n".join([*lines, *(f"  {line}" for line in change[1]), *left_out])
     found.sort(key=lambda item: item[1])
     lines = ["no assignment meets all requirements"]
     lines += [f"  {line}" for line in alone]
@@ -65,12 +74,14 @@ def explain(topology: Topology, settings: Settings) -> str:
         is_demand = kind == "floor" and settings.objective == "latency"
         what = "lower the demands" if is_demand else _KINDS[kind]
         lines.append(f"  {what}: " + "; ".join(changes))
-    return "\n".join(lines)
+    return "\n".join([*lines, *left_out])
 
 
 _ROOMIER = 1.15
 """Limits are raised in steps of this factor to tell how far it takes."""
 _ROOMIEST = 50.0
+_LOWER = (0.95, 0.85, 0.7, 0.5, 0.3, 0.1, 0.0)
+"""Shares of the floors that are tried, to tell how low they would have to be."""
 
 
 def _why_not_under_load(topology: Topology, settings: Settings) -> str | None:
@@ -84,12 +95,15 @@ def _why_not_under_load(topology: Topology, settings: Settings) -> str | None:
         if task.max_latency is not None and task.latency_percentile is not None
     ]
 
-    def is_enough(factor: float, names: Collection[str]) -> bool:
+    floors = least_rates(topology)
+
+    def is_enough(factor: float, names: Collection[str], share: float = 1.0) -> bool:
         tasks = tuple(
-            task.model_copy(update={"max_latency": (task.max_latency or 0.0) * factor})
-            if task.id in names
-            else task
-            for task in topology.instance.tasks
+            task.model_copy(
+                update={"floor": floor * share}
+                | ({"max_latency": (task.max_latency or 0.0) * factor} if task.id in names else {})
+            )
+            for task, floor in zip(topology.instance.tasks, floors, strict=True)
         )
         pool = build_pool(
             topology.instance.model_copy(update={"tasks": tasks}),
@@ -106,11 +120,17 @@ def _why_not_under_load(topology: Topology, settings: Settings) -> str | None:
         return found.solution is not None
 
     everybody = {task.id for task in limited}
-    if not is_enough(_ROOMIEST, everybody):
-        return None
+    is_raising_enough = is_enough(_ROOMIEST, everybody)
     lines = ["no paths, rates and wait scales keep all limits of latency under load"]
     changes = []
-    for task in [None, *limited] if len(limited) > 1 else limited:
+    has_floors = any(floors) and settings.objective != "latency"  # there rates are demands
+    share = next((x for x in _LOWER if has_floors and is_enough(1.0, (), x)), None)
+    if share is not None:
+        words = f"lower all rate floors by {100 * (1 - share):.3g} %"
+        changes.append((1.0 / max(share, 1.0 / _ROOMIEST), words))
+    elif not is_raising_enough:
+        return None
+    for task in [] if not is_raising_enough else [None, *limited] if limited[1:] else limited:
         names = everybody if task is None else {task.id}
         factor = _ROOMIER
         while factor < _ROOMIEST and not is_enough(factor, names):
@@ -118,18 +138,19 @@ def _why_not_under_load(topology: Topology, settings: Settings) -> str | None:
         if factor >= _ROOMIEST:
             continue
         if task is None:
-            changes.append((factor, f"all limits under load by {100 * (factor - 1):.3g} %"))
+            changes.append((factor, f"raise all limits under load by {100 * (factor - 1):.3g} %"))
         else:
             changes.append(
                 (
                     factor,
-                    f"max_latency of task {task.id!r} at percentile {task.latency_percentile:g} "
-                    f"from {task.max_latency:g} to {(task.max_latency or 0.0) * factor:.6g} s",
+                    f"raise max_latency of task {task.id!r} at percentile "
+                    f"{task.latency_percentile:g} from {task.max_latency:g} to "
+                    f"{(task.max_latency or 0.0) * factor:.6g} s",
                 )
             )
     if changes:
         lines.append("changes that are enough, each on its own (found by search; less may do):")
-        lines += [f"  raise {words}" for _, words in sorted(changes)]
+        lines += [f"  {words}" for _, words in sorted(changes)]
     return "\n".join(lines)
 
 

@@ -520,6 +520,21 @@ class WaitingView:
             for station, s in self.place.items()
         }
 
+    def own_scales(self) -> dict[int, list[float]]:
+        """Return the largest scales that paths of the model's solution allow, by station.
+
+        Of paths that wait at one station alone: there a level up to that scale is exact.
+        """
+        found: dict[int, list[float]] = {}
+        for number in self._chosen():
+            for limit in self.listing.joint[number].limits:
+                if len(limit.stations) == 1:
+                    ((station, own),) = limit.stations
+                    for log_c in self.menu[station]:
+                        scale = limit.room / (limit.share + max(own, log_c))
+                        found.setdefault(station, []).append(scale)
+        return found
+
     def bursts_missed(self) -> set[tuple[int, int, int, int]]:
         """Return the dependencies whose (3) the model's variables break at their levels.
 
@@ -712,6 +727,7 @@ class WaitingSearch:
         best = None if self.best is None else view.scales(self.best)
         gap = max(self.settings.gap, 1e-6)
         gone = {} if run.out_of_question is None else run.out_of_question[1]
+        own = view.own_scales()
         finer: Menu = {}
         for station, variants in menu.items():
             levels = levels_of(variants)
@@ -728,6 +744,7 @@ class WaitingSearch:
                     continue
                 if levels[k] == level and high > low * (1.0 + gap):
                     cuts += _between(low or high / 16.0, high)
+                cuts += own.get(station, ())
                 if low < scale <= high:
                     cuts += [scale * (1.0 - times * gap) for times in _CLOSE]
                     cuts += [scale * (1.0 + times * gap) for times in _CLOSE]

@@ -22,6 +22,8 @@ Shah-Mansouri and Khalaj, arXiv 2401.00631), whose procedure is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from code_opt.core.columns import ColumnTable, Relaxation
@@ -72,8 +74,9 @@ def search(
     bound, tasks = point.bound.value, len(work.table.joint_tasks)
     # The dive runs to its end whatever the clock says: without it there is no assignment.
     best = work.evaluate(master.dive(Clock(None, to_its_end=True), parameters.dive))
-    kept = work.evaluate(_with_previous(work, best.choice))
-    best = kept if kept.is_better_than(best) else best
+    for paths in _known_paths(work.table.pool):
+        known = work.evaluate(_with_paths(work, best.choice, paths))
+        best = known if known.is_better_than(best) else best
     profit = point.bound.best
     agenda = _Agenda(work, point.duals, profit, parameters, np.random.default_rng(seed))
     if iterations is None:
@@ -120,11 +123,11 @@ def relax(
     """Solve the master over all columns, joint paths priced in; no point: nothing is feasible."""
     parameters = evaluator.settings.parameters.lns
     joint_tasks = build_joint_tasks(evaluator.pool, evaluator.settings.parameters.joint_paths)
-    kept = _previous_arcs(evaluator.pool)
-    joint_tasks = tuple(
-        task.listing(kept) if all(t in kept for t in task.group.tasks) else task
-        for task in joint_tasks
-    )
+    for paths in _known_paths(evaluator.pool):
+        joint_tasks = tuple(
+            task.listing(paths) if all(t in paths for t in task.group.tasks) else task
+            for task in joint_tasks
+        )
     table = ColumnTable(evaluator.pool, joint_tasks)
     for turn in range(parameters.joint_rounds + 1):
         work = AssignmentSearch(evaluator, table)
@@ -143,25 +146,40 @@ def relax(
     return work, master, point
 
 
-def _with_previous(work: AssignmentSearch, choice: IntArray) -> IntArray:
-    """Return an assignment with the previous paths, as far as they are columns of the table."""
-    kept, choice = _previous_arcs(work.table.pool), choice.copy()
-    for t, task in enumerate(work.table.joint_tasks if kept else ()):
-        number = task.number_of(task.arcs(int(choice[t] - work.table.first[t])) | kept)
+_Arcs = dict[int, tuple[int, ...]]
+"""Arcs of the paths of some tasks."""
+
+
+def _with_paths(work: AssignmentSearch, choice: IntArray, paths: _Arcs) -> IntArray:
+    """Return an assignment with other paths of some tasks, as far as the table has their columns.
+
+    Args:
+        work: the columns.
+        choice: column of each joint task, shape (T,).
+        paths: of some tasks of the instance.
+    """
+    choice = choice.copy()
+    for t, task in enumerate(work.table.joint_tasks):
+        number = task.number_of(task.arcs(int(choice[t] - work.table.first[t])) | paths)
         if number is not None:
             choice[t] = work.table.first[t] + number
     return choice
 
 
-def _previous_arcs(pool: PathPool) -> dict[int, tuple[int, ...]]:
-    """Return the arcs of the previous paths that are in a pool, by task."""
-    previous, found = pool.topology.previous, {}
-    for t, task in enumerate(pool.tasks if previous is not None else ()):
-        blocks = previous.paths.get(task.task.id) if previous is not None else None
-        arcs = None if blocks is None else task.graph.path_arcs(blocks)
-        if arcs is not None and task.number_of(tuple(arcs)) is not None:
-            found[t] = tuple(arcs)
-    return found
+def _known_paths(pool: PathPool) -> Iterator[_Arcs]:
+    """Yield the assignments to start from, as far as their paths are in a pool.
+
+    These are the previous one, and another one with few enough changes, where one is known.
+    """
+    previous = pool.topology.previous
+    for paths in () if previous is None else (previous.paths, previous.start or {}):
+        found = {}
+        for t, task in enumerate(pool.tasks):
+            arcs = task.graph.path_arcs(paths[task.task.id]) if task.task.id in paths else None
+            if arcs is not None and task.number_of(tuple(arcs)) is not None:
+                found[t] = tuple(arcs)
+        if found:
+            yield found
 
 
 def _priced(table: ColumnTable, duals: Duals, parameters: LnsParameters) -> ColumnTable | None:

@@ -15,6 +15,7 @@ from code_opt.paths.pool import (
     pool_of_paths,
     previous_path,
     unite,
+    with_max_changes,
 )
 from code_opt.paths.resources import Resource
 
@@ -37,4 +38,5 @@ __all__ = [
     "pool_of_paths",
     "previous_path",
     "unite",
+    "with_max_changes",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -240,6 +240,49 @@ class PathProblem:
             InputError: see :func:`build_pool`.
         """
         return build_pool(self.topology)
+
+
+def with_max_changes(
+    problem: PathProblem, most: int, start: Mapping[str, Sequence[str]] | None = None
+) -> PathProblem:
+    """Return a problem with another limit of changes; graphs and pool are taken over.
+
+    Args:
+        problem: limits changes; its pool is made where it is not yet.
+        most: the new limit K, at least 1 and fewer than there are tasks to keep their paths.
+        start: block ids of an assignment with few enough changes, by task id.
+    """
+    previous = problem.previous
+    assert previous is not None
+    assert previous.max_changes
+    factor = previous.max_changes / most
+    changed = PathProblem(
+        problem.instance,
+        problem.measured_only,
+        problem.weighs_time,
+        replace(previous, max_changes=most, start=start),
+    )
+    topology, limit = changed.topology, len(problem.topology.resources) - 1
+    tasks = []
+    for task in problem.pool.tasks:
+        column = np.flatnonzero(task.graph.resources == limit)
+        if not len(column):
+            tasks.append(task)
+            continue
+        scale = np.ones(len(task.graph.resources))
+        scale[column] = factor
+        arcs = tuple(
+            arc._replace(use=tuple((i, use * factor if i == limit else use) for i, use in arc.use))
+            if arc.tail == CHANGED
+            else arc
+            for arc in task.graph.arcs
+        )
+        graph = replace(task.graph, arcs=arcs, use=task.graph.use * scale)
+        paths = replace(task.paths, use=task.paths.use * scale)
+        tasks.append(replace(task, graph=graph, paths=paths))
+    topology.graphs = tuple(task.graph for task in tasks)
+    changed.pool = PathPool(topology, tuple(tasks))
+    return changed
 
 
 def limits_percentiles(instance: Instance) -> bool:

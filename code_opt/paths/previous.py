@@ -6,7 +6,7 @@ task takes one of the K changes. So every program, search and bound knows it wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +24,8 @@ class Previous:
     """K: most of these tasks that may leave their path; None for any number."""
     source: Instance
     """Has the connections of the previous paths, whatever a method leaves out."""
+    start: Mapping[str, Sequence[str]] | None = None
+    """A known assignment with few enough changes, from which searches start, too."""
 
     @property
     def is_limiting(self) -> bool:

@@ -61,6 +61,10 @@ def plan_marginal(
     settings = settings or PlanSettings()
     if not 0.0 < step <= 10.0:
         raise InputError(f"step {step}: must lie in (0, 10]")
+    if objective not in ("reward", "throughput"):
+        raise InputError(
+            f"objective {objective!r}: capacity is worth something for reward or throughput"
+        )
     tables = {
         kind: TableBuilder(
             kind.records,

@@ -73,3 +73,22 @@ def test_what_does_not_fit_together_is_refused(local, run):
     status, _, err = run("solve", DIGITS, "--previous", f"{DIGITS}/instance.json")
     assert status == ExitStatus.BAD_INPUT
     assert "an instance, not a result" in err
+
+
+def test_the_front_of_changes_from_file_to_table(local, tmp_path, run):
+    front = ("solve", DIGITS, "--previous", local, "--changes-front")
+    status, out, _ = run(*front, "--out", tmp_path)
+    assert status == ExitStatus.DONE
+    assert out.count("optimal") == 3
+    for count in range(3):
+        file = tmp_path / f"digits.exact.changes-{count}.json"
+        assert json.loads(file.read_text())["max_changes"] == count
+        assert run("check", file, DIGITS)[0] == ExitStatus.DONE
+    _, out, _ = run(*front, "--max-changes", "1", "--json")
+    assert [result["changes"] for result in json.loads(out)] == [0, 1]
+    status, _, err = run(*front, "-m", "lns")
+    assert status == ExitStatus.BAD_INPUT
+    assert "--changes-front: is proven" in err
+    status, _, err = run("solve", DIGITS, "--changes-front")
+    assert status == ExitStatus.BAD_INPUT
+    assert "--changes-front: needs --previous" in err

@@ -108,7 +108,7 @@ NARROW: dict[str, dict[str, Any]] = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "efficientnet_v2_s": {},
     "googlenet": {"options": {"aux_logits": False}},
-    "inception_v3": {"size": 107, "precision": "full"},  # with its auxiliary classifier
+    "inception_v3": {"size": 299, "precision": "full"},  # which its auxiliary classifier needs
     "mnasnet1_3": {},
     "mobilenet_v3_large": {},
     "regnet_y_400mf": {},
