@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from code_opt.evaluation.own_pace import Clocks, serve_arrivals, serve_mix
-from code_opt.evaluation.worker import VisitSpec, WorkerSpec, make_modules
+from code_opt.evaluation.worker import WorkerSpec, make_modules
 from code_opt.networks.bundle import Bundle
 from code_opt.networks.compat import torch
 from code_opt.networks.threads import use_exact_cuda, use_threads
@@ -38,8 +38,6 @@ class OwnSpec:
     batch: int
     delay: float
     """Longest wait for a batch to fill [s]."""
-    inputs: Mapping[tuple[int, int], npt.NDArray[np.float32]]
-    """Of every visit, by route and visit; shape (n, ...), taken in turn."""
     cores: tuple[int, ...]
     """That it runs on; none: wherever the system puts it."""
 
@@ -59,12 +57,20 @@ def serve(spec: OwnSpec, orders: Pipe, answers: Pipe) -> None:
     if spec.worker.device != "cpu":
         use_exact_cuda()
     with contextlib.suppress(BrokenPipeError, EOFError, ConnectionResetError):
-        _Server(spec).follow(orders, answers)
+        inputs = {
+            (visit.route, visit.visit): np.frombuffer(orders.recv_bytes(), np.float32).reshape(
+                -1, *visit.shape
+            )
+            for visit in spec.worker.visits
+        }
+        _Server(spec, inputs).follow(orders, answers)
     os._exit(0)
 
 
 class _Server:
-    def __init__(self, spec: OwnSpec) -> None:
+    def __init__(
+        self, spec: OwnSpec, inputs: Mapping[tuple[int, int], npt.NDArray[np.float32]]
+    ) -> None:
         self.spec = spec
         worker = spec.worker
         bundle = None if worker.bundle is None else Bundle(worker.bundle, worker.allow_code)
@@ -74,13 +80,12 @@ class _Server:
             [module.to(**CHANNELS_LAST) for module in make_modules(visit, bundle, worker.device)]
             for visit in self.visits
         ]
-        self.inputs = [self._laid_out(visit) for visit in self.visits]
+        self.inputs = [self._laid_out(inputs[v.route, v.visit]) for v in self.visits]
         self.numbers = [len(x) - spec.batch for x in self.inputs]
         """Inputs of each, without those that stand there twice."""
 
-    def _laid_out(self, visit: VisitSpec) -> torch.Tensor:
+    def _laid_out(self, given: npt.NDArray[np.float32]) -> torch.Tensor:
         """Return inputs with the first ones once more behind them: any batch is a slice."""
-        given = self.spec.inputs[visit.route, visit.visit]
         rows = np.arange(len(given) + self.spec.batch) % len(given)
         x = torch.from_numpy(given[rows]).to(self.spec.worker.device)
         return x.contiguous(**CHANNELS_LAST) if x.ndim == 4 else x

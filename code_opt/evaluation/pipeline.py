@@ -28,6 +28,7 @@ from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, judge, ranking
 from code_opt.files import write_atomically
 from code_opt.instance import Instance, save_instance
 from code_opt.instance.digest import changed_parts
+from code_opt.instance.model import IDENTITY
 from code_opt.networks.bundle import TimedOn
 from code_opt.networks.compat import torch
 from code_opt.networks.multitask import MultiTaskNetwork
@@ -159,7 +160,7 @@ def _is_timed(instance: Instance) -> bool:
     blocks = [block for dnn in instance.dnns for block in dnn.blocks]
     connections = [one for task in instance.tasks for one in task.connections]
     return all(b.seconds is not None for b in blocks) and all(
-        c.seconds is not None for c in connections
+        c.seconds is not None or c.share == IDENTITY for c in connections
     )
 
 

@@ -116,15 +116,11 @@ class OwnEdge(AbstractContextManager["OwnEdge"]):
                 worker=worker,
                 batch=int(self.servers[name].batch),
                 delay=self.servers[name].max_batch_delay,
-                inputs={
-                    key: _some(inputs[key])
-                    for visit in worker.visits
-                    for key in [(visit.route, visit.visit)]
-                },
                 cores=cores,
             )
             for name, worker in workers.items()
         }
+        self._inputs = inputs
         self._processes: dict[str, Any] = {}
         self._orders: dict[str, Any] = {}
         self._answers: dict[str, Any] = {}
@@ -145,6 +141,14 @@ class OwnEdge(AbstractContextManager["OwnEdge"]):
                 self._processes[name] = process
                 orders.close()
                 answers.close()
+                # Not with the process: one that died while it starts would never read it all.
+                self._send(
+                    name,
+                    *(
+                        _some(self._inputs[visit.route, visit.visit])
+                        for visit in spec.worker.visits
+                    ),
+                )
                 self._heard(name, _START_TIMEOUT)
         except BaseException:
             self._stop()
@@ -254,8 +258,10 @@ class OwnEdge(AbstractContextManager["OwnEdge"]):
     # Talking to processes
 
     def _order(self, server: str, order: dict[str, Any], *columns: npt.NDArray[Any]) -> None:
+        self._send(server, np.frombuffer(json.dumps(order).encode(), np.uint8), *columns)
+
+    def _send(self, server: str, *columns: npt.NDArray[Any]) -> None:
         try:
-            self._orders[server].send_bytes(json.dumps(order).encode())
             for column in columns:
                 self._orders[server].send_bytes(column.tobytes())
         except OSError:

@@ -81,7 +81,9 @@ def make_instance(
                         "params": float(connection.params),
                         "bytes": _crossing(connection),
                         "share": _share(preparation, settings, connection),
-                        "seconds": measuring.adapter_seconds(connection.spec),
+                        "seconds": None
+                        if _share(preparation, settings, connection) == IDENTITY
+                        else measuring.adapter_seconds(connection.spec),
                     }
                     for (source, target), connection in profile.connections.items()
                 ],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from code_opt.errors import InputError
 from code_opt.instance import Instance
+from code_opt.instance.model import IDENTITY
 from code_opt.networks.bundle import Bundle, TimedOn, save_bundle
 from code_opt.networks.threads import library_versions
 from code_opt.networks.timing import BlockTime
@@ -57,7 +59,7 @@ def timed_instance(
             parts[block["id"]] = block_part(dnn["id"], dnn["id"], trunk, k)
     names = {}
     for task in data["tasks"]:
-        for one in task["connections"]:
+        for one in _adapted(task):
             key = (task["id"], one["source"], one["target"])
             part = adapter_part(bundle.spec(*key))
             parts[part.name] = part
@@ -69,10 +71,15 @@ def timed_instance(
         for block in dnn["blocks"]:
             block["seconds"] = seconds_of(found[block["id"]])
     for task in data["tasks"]:
-        for one in task["connections"]:
+        for one in _adapted(task):
             name = names[task["id"], one["source"], one["target"]]
             one["seconds"] = seconds_of(found[name])
     return instance.replace(dnns=data["dnns"], tasks=data["tasks"]), found
+
+
+def _adapted(task: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a task's connections that have an adapter: an input may be handed on as it is."""
+    return [one for one in task["connections"] if one["share"] != IDENTITY]
 
 
 def copy_bundle(bundle: Bundle, folder: Path, device: str) -> str:
