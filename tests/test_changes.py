@@ -76,8 +76,7 @@ def agree(seed, **options):
     return len(known)
 
 
-@pytest.mark.parametrize("block", range(4))
-@pytest.mark.parametrize(
+OPTIONS = pytest.mark.parametrize(
     "options",
     [
         {},
@@ -88,7 +87,20 @@ def agree(seed, **options):
     ],
     ids=["plain", "groups", "alternatives", "devices", "all"],
 )
+
+
+@OPTIONS
+@pytest.mark.parametrize("block", range(4))
 def test_hundreds_of_random_instances(block, options):
+    seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
+    assert sum(agree(seed, **options) for seed in seeds) > 0
+
+
+@OPTIONS
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("block", range(4, 100))
+def test_thousands_of_random_instances(block, options):
     seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
     assert sum(agree(seed, **options) for seed in seeds) > 0
 

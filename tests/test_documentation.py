@@ -279,11 +279,18 @@ def make_world(folder: Path) -> None:
     (folder / "data").symlink_to(ROOT / "data")
     own = load_instance(ROOT / "data" / "two-services.json").replace(name="edge")
     (folder / "instances").mkdir()
-    for name in ("edge.yaml", "a.json", "b.yaml", "instances/c.json", "instances/d.json", "tables"):
+    for name in (
+        "edge.yaml",
+        "edge.json",
+        "edge-today.yaml",
+        "a.json",
+        "b.yaml",
+        "instances/c.json",
+        "instances/d.json",
+        "tables",
+    ):
         save_instance(own, folder / name)
-    save_instance(own, folder / "edge.json")
-    for name in ("edge-today.json", "edge-today.yaml"):
-        save_instance(own.with_({"servers[*].flops": 9e10}), folder / name)
+    save_instance(own.with_({"servers[*].flops": 9e10}), folder / "edge-today.json")
     (folder / "blocks.csv").write_text("block,milliseconds\nlarge/0,20\n", encoding="utf-8")
     for name in ("out/digits", "next"):  # what `profile` and `evaluate --write-back` leave
         (folder / name).mkdir(parents=True)
