@@ -41,7 +41,7 @@ def metrics_text(results: Sequence[Result]) -> str:
     for result in results:
         own = {"instance": result.instance, "method": result.method}
         for name, more, value in _samples(result):
-            lines[name].append(f"code_opt_{name}{_labels(own | more)} {value!r}")
+            lines[name].append(f"code_opt_{name}{_labels({**own, **more})} {value!r}")
     return "".join(
         f"# HELP code_opt_{name} {_HELP[name]}\n# TYPE code_opt_{name} gauge\n"
         + "".join(f"{line}\n" for line in found)
