@@ -14,7 +14,7 @@ from tests.reference import paths_to_keep, reference_pool, solve_reference
 from tests.strategies import random_instance
 
 AGREEMENT = 1e-6
-CASES_PER_TEST = 10
+CASES_PER_TEST = 5
 
 
 def previous_paths(instance, rng):

@@ -42,7 +42,7 @@ from tests.documents import (
     tokens,
 )
 
-NEEDS_NETWORKS = ("evaluate", "profile")
+NEEDS_NETWORKS = ("deploy", "evaluate", "profile", "time")
 PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b|\[|\.\.\.")
 
 
@@ -281,6 +281,10 @@ def make_world(folder: Path) -> None:
     (folder / "instances").mkdir()
     for name in ("edge.yaml", "a.json", "b.yaml", "instances/c.json", "instances/d.json", "tables"):
         save_instance(own, folder / name)
+    save_instance(own, folder / "edge.json")
+    for name in ("edge-today.json", "edge-today.yaml"):
+        save_instance(own.with_({"servers[*].flops": 9e10}), folder / name)
+    (folder / "blocks.csv").write_text("block,milliseconds\nlarge/0,20\n", encoding="utf-8")
     for name in ("out/digits", "next"):  # what `profile` and `evaluate --write-back` leave
         (folder / name).mkdir(parents=True)
         shutil.copy(ROOT / "data" / "digits" / "instance.json", folder / name)
