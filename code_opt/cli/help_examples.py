@@ -11,6 +11,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "code-opt solve edge.yaml -m exact --previous results/edge.exact.json --max-changes 3",
         "code-opt solve edge.yaml --previous results/edge.exact.json --changes-front",
         "code-opt solve edge-today.yaml -m exact --out results --tag 2026-11-28",
+        "code-opt solve edge.yaml -m exact --metrics /var/lib/node_exporter/code-opt.prom",
     ),
     "validate": ("code-opt validate data/digits",),
     "check": ("code-opt check results/edge.exact.json edge.yaml",),

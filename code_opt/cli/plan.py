@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from code_opt.cli.groups import with_groups
 from code_opt.cli.plan_options import Analyses, ComputationOptions, DemandOptions, OutputOptions
 from code_opt.cli.progress import Steps
 from code_opt.cli.terminal import STOPPING, Console, complain_of_stop
+from code_opt.cli.text import plain
 from code_opt.errors import InputError
 from code_opt.files import file_stem
 from code_opt.stopping import stop_on_signal
@@ -125,12 +127,15 @@ class _Inputs:
         """Read the variations, the number of points and the scenarios."""
         from code_opt import planning
 
+        scenarios = None
+        if analyses.scenarios is not None:
+            scenarios = planning.load_scenarios(analyses.scenarios)
+            if scenarios.notice is not None:
+                print(plain(scenarios.notice), file=sys.stderr, flush=True)
         return cls(
             variations=[planning.parse_variation(text) for text in analyses.vary or []],
             most_points=_points(how.points),
-            scenarios=(
-                None if analyses.scenarios is None else planning.load_scenarios(analyses.scenarios)
-            ),
+            scenarios=scenarios,
         )
 
 

@@ -41,7 +41,7 @@ from code_opt.cli.terminal import STOPPING, Console, complain, complain_of_stop,
 from code_opt.cli.text import percent, plain, plain_lines
 from code_opt.cli.values import below_1, positive
 from code_opt.errors import InputError
-from code_opt.files import file_stem
+from code_opt.files import file_stem, write_atomically
 from code_opt.stopping import is_stop_requested, stop_on_signal
 
 if TYPE_CHECKING:
@@ -123,6 +123,12 @@ def solve(
             help="Replace results in --out that belong to another state of the instance.",
         ),
     ] = False,
+    metrics: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write status, figures and utilization in Prometheus' text format."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list of results and nothing else.")
     ] = False,
@@ -167,6 +173,7 @@ def solve(
         raise InputError(f"{name}: needs --out, the folder of the results")
     if executor is not None or is_batch(instance_paths):
         alone = {"--solver-log": solver_log, "--set": changes, "--previous": previous}
+        alone["--metrics"] = metrics
         for name, value in alone.items():
             if value:
                 raise InputError(f"{name}: for one instance only")
@@ -178,6 +185,10 @@ def solve(
     if out is not None:
         make_folder(out)
     instance = load_changed(instance_path, changes)
+    if metrics is not None:
+        if changes_front:
+            raise InputError("--metrics: of one solve, so not with --changes-front")
+        make_folder(metrics.parent, "--metrics")
     files = _Files(out, instance, instance_path, tag)
     tell_left_out(instance_path)
     if previous is not None:
@@ -193,6 +204,10 @@ def solve(
         results = _solve_by_each(instance, methods, options, solver_log)
     for result in results:
         files.save(result, result.method)
+    if metrics is not None and results:
+        from code_opt.cli.metrics import metrics_text
+
+        write_atomically(metrics, metrics_text(results))
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False))
     elif results:

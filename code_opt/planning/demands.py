@@ -3,7 +3,8 @@
 Columns: ``scenario``, ``probability`` and either ``demand`` [inferences/s] or ``factor`` (on
 the instance's demand), and ``task``. A row with an empty ``task`` is for all tasks that have
 no row of their own in that scenario; tasks without any row keep the instance's demand.
-``probability`` stands in at least one row of each scenario, the same in all of them.
+``probability`` stands in at least one row of each scenario, the same in all of them. Probabilities
+whose sum misses 1 by rounding, at most 1 %, are divided by their sum.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from code_opt.paths.graph import FloatArray
 from code_opt.planning.case import least_of_groups, own_demands
 
 COLUMNS = ("scenario", "probability", "task", "demand", "factor")
-SUM_TOLERANCE = 1e-6
+SUM_TOLERANCE = 0.01
+"""How far the sum of probabilities may be from 1: 24 hours of 0.0417 each sum to 1.0008."""
+_TOLD = 1e-6
+"""A sum that is further from 1 is told."""
 MAX_SCENARIOS = 1000
 _LISTED = 20
 
@@ -47,6 +51,18 @@ class Scenarios:
     probabilities: tuple[float, ...]
     rows: tuple[tuple[DemandRow, ...], ...]
     source: str = "scenarios"
+    probability_sum: float = 1.0
+    """Sum of the probabilities in the table, by which each was divided."""
+
+    @property
+    def notice(self) -> str | None:
+        """What was done to the probabilities of the table; None where nothing was."""
+        if abs(self.probability_sum - 1.0) <= _TOLD:
+            return None
+        return (
+            f"{self.source}: the probabilities sum to {self.probability_sum:.9g}; each is divided "
+            "by this sum"
+        )
 
     def demands(self, instance: Instance) -> FloatArray:
         """Return the demands of all tasks in all scenarios [inferences/s], shape (K, T).
@@ -152,8 +168,8 @@ def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
     if len(rows) > MAX_SCENARIOS:
         problems.append(f"{len(rows)} scenarios, more than {MAX_SCENARIOS}")
     total = sum(chances.values())
-    if not problems and abs(total - 1.0) > SUM_TOLERANCE:
-        problems.append(f"the probabilities sum to {total:.9g}, not to 1")
+    if not problems and abs(total - 1.0) > SUM_TOLERANCE * (1.0 + 1e-9):
+        problems.append(f"the probabilities sum to {total:.9g}, not to 1 (within 1 %)")
     if problems:
         raise _error(source, problems)
     return Scenarios(
@@ -161,6 +177,7 @@ def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
         probabilities=tuple(chances[name] / total for name in rows),
         rows=tuple(tuple(of.values()) for of in rows.values()),
         source=source,
+        probability_sum=total,
     )
 
 

@@ -369,3 +369,14 @@ def test_validate_says_what_a_plan_would_find(tmp_path: Path, capsys) -> None:
     assert "  planning: a demand for 2 of 2 tasks, 20.0000/s in all\n" in out
     assert "  for sale: units of 1 of 3 servers\n" in out
     assert "servers without a network: Total" in out
+
+
+def test_normalised_probabilities_are_told(path: str, tmp_path: Path, capsys) -> None:
+    table = tmp_path / "scenarios.csv"
+    table.write_text(SCENARIOS.replace("high,0.5", "high,0.502"))
+    assert main(["plan", path, "--unit-flops", "20", "--scenarios", str(table)]) == 0
+    told = f"{table}: the probabilities sum to 1.002; each is divided by this sum\n"
+    assert told in capsys.readouterr().err
+    table.write_text(SCENARIOS)
+    assert main(["plan", path, "--unit-flops", "20", "--scenarios", str(table)]) == 0
+    assert "probabilities sum" not in capsys.readouterr().err

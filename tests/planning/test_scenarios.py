@@ -203,7 +203,15 @@ def test_a_file_is_read(tmp_path: Path, plenty: Instance) -> None:
         ("scenario,probability,factor\na,1,nan\n", "2 factor = 'nan': must be a finite number"),
         (
             "scenario,probability,factor\na,0.4,1\nb,0.4,1\n",
-            "the probabilities sum to 0.8, not to 1",
+            "the probabilities sum to 0.8, not to 1 (within 1 %)",
+        ),
+        (
+            "scenario,probability,factor\na,0.5,1\nb,0.511,1\n",
+            "the probabilities sum to 1.011, not to 1 (within 1 %)",
+        ),
+        (
+            "scenario,probability,factor\na,0.5,1\nb,0.489,1\n",
+            "the probabilities sum to 0.989, not to 1 (within 1 %)",
         ),
         ("scenario,probability,factor\na,,1\n", "scenario 'a': no row has its probability"),
         ("scenario,probability,factor\na,1,1\na,1,2\n", "3 task: scenario 'a' has a row for it"),
@@ -233,3 +241,16 @@ def test_an_unknown_task_is_refused(plenty: Instance) -> None:
     scenarios = parse_scenarios("scenario,probability,task,factor\na,1,tx,1\n", "s.csv")
     with pytest.raises(InputError, match=r"s\.csv: scenario 'a': no task 'tx'; known: 'ta'"):
         plan_scenarios(plenty, scenarios)
+
+
+def test_probabilities_that_were_rounded_are_normalised() -> None:
+    hours = "".join(f"{hour},0.0417,1\n" for hour in range(24))
+    scenarios = parse_scenarios(f"scenario,probability,factor\n{hours}", "hours.csv")
+    assert scenarios.probabilities == pytest.approx([1.0 / 24.0] * 24, rel=1e-12)
+    assert scenarios.notice == (
+        "hours.csv: the probabilities sum to 1.0008; each is divided by this sum"
+    )
+    low = parse_scenarios("scenario,probability,factor\na,0.495,1\nb,0.495,1\n")
+    assert low.probabilities == (0.5, 0.5)
+    assert low.notice is not None
+    assert parse_scenarios("scenario,probability,factor\na,0.5,1\nb,0.5,1\n").notice is None
