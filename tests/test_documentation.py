@@ -291,7 +291,13 @@ def make_world(folder: Path) -> None:
     ):
         save_instance(own, folder / name)
     save_instance(own.with_({"servers[*].flops": 9e10}), folder / "edge-today.json")
-    (folder / "blocks.csv").write_text("block,milliseconds\nlarge/0,20\n", encoding="utf-8")
+    tables = {
+        "blocks.csv": "block,milliseconds\nlarge/0,20\n",
+        "timm.csv": "model,infer_samples_per_sec,infer_batch_size\nresnet18,500,1\n",
+        "results.csv": "model,top1\nresnet18,80.1\n",
+    }
+    for name, text in tables.items():
+        (folder / name).write_text(text, encoding="utf-8")
     for name in ("out/digits", "next"):  # what `profile` and `evaluate --write-back` leave
         (folder / name).mkdir(parents=True)
         shutil.copy(ROOT / "data" / "digits" / "instance.json", folder / name)

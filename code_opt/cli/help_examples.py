@@ -11,7 +11,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "code-opt solve edge.yaml -m exact --previous results/edge.exact.json --max-changes 3",
         "code-opt solve edge.yaml --previous results/edge.exact.json --changes-front",
         "code-opt solve edge-today.yaml -m exact --out results --tag 2026-11-28",
-        "code-opt solve edge.yaml -m exact --metrics /var/lib/node_exporter/code-opt.prom",
+        "code-opt solve edge.yaml -m exact --metrics edge.prom",
     ),
     "validate": ("code-opt validate data/digits",),
     "check": ("code-opt check results/edge.exact.json edge.yaml",),
@@ -29,12 +29,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "import-solution": ("code-opt import-solution data/digits model.sol --out imported.json",),
     "import-measurements": (
         "code-opt import-measurements edge.yaml blocks.csv --out measured.yaml",
-        "code-opt import-measurements edge.yaml timm.csv --alternatives-of objects --server gpu "
+        "code-opt import-measurements edge.yaml timm.csv --alternatives-of faces --server edge-b "
         "--accuracies results.csv --out zoo.yaml",
     ),
     "generate": ("code-opt generate --services 20 --seed 1 --out edge.json",),
     "rerate": ("code-opt rerate results/edge.exact.json edge-today.yaml --out rerated.json",),
-    "diff": ("code-opt diff results/edge.exact.json today/edge.exact.json edge-today.yaml",),
+    "diff": (
+        "code-opt diff results/edge.exact.json results/edge.exact.2026-11-28.json edge-today.yaml",
+    ),
     "plan": (
         "code-opt plan data/four-sites-csv --growth 1,1.5,2 --max-loss 0,2 --out plans",
         "code-opt plan data/digits --front",
