@@ -15,6 +15,7 @@ from code_opt.core.settings import Clock, Formulation, Progress, Settings
 from code_opt.errors import CodeOptError, InputError
 from code_opt.exact.method import build_model, solve_exact
 from code_opt.heuristics.baselines import (
+    PoolOptions,
     edge_early_pool,
     host_pool,
     local_pool,
@@ -273,7 +274,7 @@ def _run_registered(problem: PathProblem, method: Method, settings: Settings) ->
         raise InputError(f"method {method.name!r}: {error}") from None
 
 
-def _kept(problem: PathProblem) -> dict[str, Any]:
+def _kept(problem: PathProblem) -> PoolOptions:
     """Return what restricted pools keep of a problem."""
     return {
         "measured_only": problem.measured_only,

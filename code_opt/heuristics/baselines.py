@@ -7,6 +7,7 @@ program and the checker, so only the choice of paths differs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -24,70 +25,46 @@ from code_opt.paths.previous import Previous
 Keep = Callable[[Task, Connection], bool]
 
 
-def local_pool(
-    instance: Instance,
-    visits: bool = False,
-    measured_only: bool = False,
-    weighs_time: bool = False,
-    previous: Previous | None = None,
-) -> PathPool:
+class PoolOptions(TypedDict, total=False):
+    """What a restricted pool hands on to :func:`code_opt.paths.build_pool`."""
+
+    visits: bool
+    measured_only: bool
+    weighs_time: bool
+    previous: Previous | None
+    """Where it limits changes, previous paths are among the paths, too."""
+
+
+def local_pool(instance: Instance, **options: Unpack[PoolOptions]) -> PathPool:
     """No coordination: native paths, and alternatives on the task's own server.
 
     Args:
         instance: what to solve.
-        visits: see :func:`code_opt.paths.build_pool`.
-        measured_only: the same.
-        weighs_time: the same.
-        previous: the same; where it limits changes, previous paths are among the paths.
+        options: see :class:`PoolOptions`.
     """
-    keep = _own_alternatives(instance, previous)
-    return build_pool(
-        _restricted(instance, lambda _task, _connection: False, keep),
-        visits=visits,
-        measured_only=measured_only,
-        weighs_time=weighs_time,
-        previous=previous,
-    )
+    keep = _own_alternatives(instance, options.get("previous"))
+    restricted = _restricted(instance, lambda _task, _connection: False, keep)
+    return build_pool(restricted, **options)
 
 
-def edge_early_pool(
-    instance: Instance,
-    visits: bool = False,
-    measured_only: bool = False,
-    weighs_time: bool = False,
-    previous: Previous | None = None,
-) -> PathPool:
+def edge_early_pool(instance: Instance, **options: Unpack[PoolOptions]) -> PathPool:
     """Early exit: what needs no coordination, or an exit from a block of the own DNN."""
     own = _dnn_of_block(instance)
 
     def keep(task: Task, connection: Connection) -> bool:
         return connection.target == OUTPUT and own.get(connection.source) == task.dnn
 
-    alternatives = _own_alternatives(instance, previous)
-    return build_pool(
-        _restricted(instance, keep, alternatives),
-        visits=visits,
-        measured_only=measured_only,
-        weighs_time=weighs_time,
-        previous=previous,
-    )
+    alternatives = _own_alternatives(instance, options.get("previous"))
+    return build_pool(_restricted(instance, keep, alternatives), **options)
 
 
-def host_pool(
-    instance: Instance,
-    native_allowed: bool,
-    measured_only: bool = False,
-    weighs_time: bool = False,
-    previous: Previous | None = None,
-) -> PathPool:
+def host_pool(instance: Instance, native_allowed: bool, **options: Unpack[PoolOptions]) -> PathPool:
     """Hosting: the whole path within one other DNN's trunk, where the task has such a path.
 
     Args:
         instance: what to solve.
         native_allowed: keep the native path, too, for tasks that could be hosted.
-        measured_only: see :func:`code_opt.paths.build_pool`.
-        weighs_time: the same.
-        previous: the same; where it limits changes, previous paths are among the paths.
+        options: see :class:`PoolOptions`.
     """
     own = _dnn_of_block(instance)
 
@@ -96,12 +73,7 @@ def host_pool(
         return len(hosts) == 1 and task.dnn not in hosts
 
     restricted = _restricted(instance, keep, lambda _task, _alternative: True)
-    pool = build_pool(
-        restricted,
-        measured_only=measured_only,
-        weighs_time=weighs_time,
-        previous=previous,
-    )
+    pool = build_pool(restricted, **options)
     if native_allowed:
         return pool
     return PathPool(pool.topology, tuple(_hosted_only(task, own) for task in pool.tasks))
