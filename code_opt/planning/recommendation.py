@@ -80,7 +80,7 @@ class PlannedService:
     """``min_accuracy`` of the task."""
     latency: float | None
     """[s], unloaded: without waits."""
-    max_latency: float | None
+    latency_limit: float | None
     """[s]"""
 
     @property
@@ -187,15 +187,15 @@ class Recommendation:
             s
             for s in self.services
             if s.latency is not None
-            and s.max_latency is not None
-            and s.latency > s.max_latency * (1.0 + TOLERANCE)
+            and s.latency_limit is not None
+            and s.latency > s.latency_limit * (1.0 + TOLERANCE)
         )
 
     @property
     def limited(self) -> tuple[PlannedService, ...]:
         """Services with a limit of latency, the one nearest to its limit first."""
-        found = [s for s in self.services if s.latency is not None and s.max_latency]
-        return tuple(sorted(found, key=lambda s: -(s.latency or 0.0) / (s.max_latency or 1.0)))
+        found = [s for s in self.services if s.latency is not None and s.latency_limit]
+        return tuple(sorted(found, key=lambda s: -(s.latency or 0.0) / (s.latency_limit or 1.0)))
 
     @property
     def headroom(self) -> float | None:
@@ -412,7 +412,7 @@ class _Reader:
                     accuracy_source=row["accuracy_source"] or "predicted",
                     least_accuracy=task.min_accuracy,
                     latency=row["latency_s"],
-                    max_latency=task.max_latency,
+                    latency_limit=task.max_latency,
                 )
             )
         return tuple(found)

@@ -220,7 +220,7 @@ def limits(found: Recommendation) -> list[str]:
     limited = found.limited
     if limited and not found.late:
         nearest = limited[0]
-        near = 100.0 * (nearest.latency or 0.0) / (nearest.max_latency or 1.0)
+        near = 100.0 * (nearest.latency or 0.0) / (nearest.latency_limit or 1.0)
         texts.append(
             f"All {counted(len(limited), 'limit')} of latency are kept without load; nearest: "
             f"{nearest.task}, at {near:.0f} % of its limit. Waits under load are not planned for."

@@ -205,8 +205,8 @@ def _limits(found: Recommendation) -> list[Block]:
                 (
                     Cell(s.task),
                     Cell(duration(s.latency or 0.0)),
-                    Cell(duration(s.max_latency or 0.0)),
-                    Cell(share((s.latency or 0.0) / (s.max_latency or 1.0))),
+                    Cell(duration(s.latency_limit or 0.0)),
+                    Cell(share((s.latency or 0.0) / (s.latency_limit or 1.0))),
                 )
             )
             for s in limited
