@@ -101,7 +101,7 @@ $(VENV)/.package: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.package
-	$(PIP) -e '.[dev,dask,report,tables]'
+	$(PIP) -e '.[dev,dask,desk,report,tables]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.package
