@@ -33,6 +33,11 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "result": ({"errors", "files", "text"}, {"pandas", "pydantic"}),
     "queueing": (set(), {"numpy"}),
     "measurements": ({"errors", "files", "instance"}, set()),
+    "answers": ({"errors", "files", "instance"}, {"numpy", "pydantic"}),
+    "optimism": (
+        {"answers", "checker", "errors", "instance", "result", "reward", "solving"},
+        {"numpy"},
+    ),
     "promise_checker": (set(), set()),
     "checker": ({"errors", "instance", "promise_checker", "result"}, set()),
     "plan_checker": ({"checker", "instance", "result"}, set()),
@@ -140,11 +145,21 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "PIL", "pydantic", "pyarrow", "safetensors", "sklearn", "torch", "torchvision"},
     ),
     "evaluation": (
-        {"checker", "errors", "files", "instance", "networks", "result", "reward"},
+        {
+            "answers",
+            "checker",
+            "errors",
+            "files",
+            "instance",
+            "networks",
+            "result",
+            "reward",
+        },
         {"numpy", "pandas", "safetensors"},
     ),
     "profiling": (
         {
+            "answers",
             "code_opt",
             "errors",
             "files",
@@ -176,6 +191,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "cli": (
         {
+            "answers",
             "batch",
             "code_opt",
             "checker",
@@ -189,6 +205,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "measurements",
             "core",
             "exact",
+            "optimism",
             "paths",
             "planning",
             "profiling",
