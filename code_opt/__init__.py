@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from code_opt.registry import method_names, register_method
     from code_opt.result import Result, load_result, save_result
+    from code_opt.scheduling import schedule
     from code_opt.solving import evaluate_paths, solve
     from code_opt.transition import changes_front, diff, rerate
 
@@ -95,6 +96,7 @@ __all__ = [
     "save_instance",
     "save_plan",
     "save_result",
+    "schedule",
     "solve",
     "without_sharing",
 ]
@@ -140,6 +142,7 @@ _HOME = {
     "save_instance": "code_opt.instance",
     "save_plan": "code_opt.planning",
     "save_result": "code_opt.result",
+    "schedule": "code_opt.scheduling",
     "solve": "code_opt.solving",
     "without_sharing": "code_opt.instance",
 }

@@ -91,6 +91,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
+    "scheduling": ({"errors", "instance", "result", "solving", "stopping"}, set()),
     "transition": (
         {"core", "errors", "instance", "paths", "result", "solving", "stopping"},
         {"pydantic"},
@@ -193,6 +194,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "registry",
             "report",
             "result",
+            "scheduling",
             "solvers",
             "stopping",
             "text",
@@ -213,6 +215,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "planning",
             "registry",
             "result",
+            "scheduling",
             "transition",
         },
         set(),

@@ -15,6 +15,7 @@ import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.groups import with_groups
+from code_opt.cli.loading import load_changed
 from code_opt.cli.plan_options import Analyses, ComputationOptions, DemandOptions, OutputOptions
 from code_opt.cli.progress import Steps
 from code_opt.cli.terminal import STOPPING, Console, complain_of_stop
@@ -277,7 +278,7 @@ def _instance(path: Path, variations: Sequence[Variation]) -> Instance:
     """Read an instance that has all fields that are to vary."""
     from code_opt.planning import check_field
 
-    instance = code_opt.load_instance(path)
+    instance = load_changed(path)
     for variation in variations:
         check_field(instance, variation.field)
     return instance
