@@ -97,6 +97,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {"pydantic"},
     ),
     "generate": ({"errors", "files", "instance"}, {"numpy"}),
+    "desk": ({"errors", "files", "instance"}, {"openpyxl", "xlsxwriter"}),
     "planning": (
         {
             "checker",
@@ -179,6 +180,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "batch",
             "code_opt",
             "checker",
+            "desk",
             "errors",
             "evaluation",
             "executors",
@@ -206,6 +208,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "code_opt": (
         {
             "checker",
+            "desk",
             "docstrings",
             "errors",
             "instance",

@@ -31,6 +31,7 @@ from code_opt.cli.report import report
 from code_opt.cli.rerate import rerate
 from code_opt.cli.schedule import schedule
 from code_opt.cli.solve import solve
+from code_opt.cli.template import template
 from code_opt.cli.terminal import PROGRAM, guarded, leave, prepared_shell, wants_no_style
 from code_opt.cli.time import time
 from code_opt.cli.validate import validate
@@ -53,6 +54,7 @@ COMMANDS = (
     import_solution,
     import_measurements,
     generate,
+    template,
     plan,
     rerate,
     diff,
