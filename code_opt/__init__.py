@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from code_opt.checker import Violation, check
     from code_opt.core.parameters import CodeParameters, Parameters
     from code_opt.core.settings import Progress, Settings
+    from code_opt.desk import load_instance
     from code_opt.errors import CodeOptError, InputError
     from code_opt.instance import (
         Instance,
         InstanceError,
-        load_instance,
+        Periods,
+        load_periods,
         parse_instance,
+        parse_periods,
         save_instance,
         without_sharing,
     )
@@ -60,6 +63,7 @@ __all__ = [
     "Instance",
     "InstanceError",
     "Parameters",
+    "Periods",
     "Plan",
     "PlanSettings",
     "Progress",
@@ -76,11 +80,13 @@ __all__ = [
     "evaluate_paths",
     "export_tables",
     "load_instance",
+    "load_periods",
     "load_plan",
     "load_result",
     "load_scenarios",
     "method_names",
     "parse_instance",
+    "parse_periods",
     "parse_scenarios",
     "plan_failures",
     "plan_front",
@@ -107,6 +113,7 @@ _HOME = {
     "InputError": "code_opt.errors",
     "Instance": "code_opt.instance",
     "InstanceError": "code_opt.instance",
+    "Periods": "code_opt.instance",
     "Plan": "code_opt.planning",
     "PlanSettings": "code_opt.planning",
     "Progress": "code_opt.core.settings",
@@ -121,12 +128,14 @@ _HOME = {
     "diff": "code_opt.transition",
     "evaluate_paths": "code_opt.solving",
     "export_tables": "code_opt.planning",
-    "load_instance": "code_opt.instance",
+    "load_instance": "code_opt.desk",
+    "load_periods": "code_opt.instance",
     "load_plan": "code_opt.planning",
     "load_result": "code_opt.result",
     "load_scenarios": "code_opt.planning",
     "method_names": "code_opt.registry",
     "parse_instance": "code_opt.instance",
+    "parse_periods": "code_opt.instance",
     "parse_scenarios": "code_opt.planning",
     "plan_failures": "code_opt.planning",
     "plan_front": "code_opt.planning",

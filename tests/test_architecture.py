@@ -101,6 +101,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {"pydantic"},
     ),
     "generate": ({"errors", "files", "instance"}, {"numpy"}),
+    "desk": ({"errors", "files", "instance"}, {"openpyxl", "xlsxwriter"}),
     "planning": (
         {
             "checker",
@@ -184,6 +185,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "certificate",
             "code_opt",
             "checker",
+            "desk",
             "errors",
             "evaluation",
             "executors",
@@ -211,6 +213,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {
             "certificate",
             "checker",
+            "desk",
             "docstrings",
             "errors",
             "instance",

@@ -29,8 +29,12 @@ def as_given(value: float, digits: int = 6) -> str:
 
 
 def money(value: float) -> str:
-    """Return a price."""
-    return as_given(value, 10)
+    """Return a price to the cent; what is less to three digits, and rounding's dust as 0."""
+    if abs(value) < 1e-9:
+        return "0"
+    if abs(value) < 0.01:
+        return f"{value:.3g}"
+    return f"{value:,.2f}".removesuffix(".00") if abs(value) < 1e15 else as_given(value)
 
 
 def _gap(value: float) -> str:
@@ -171,7 +175,7 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         _known(TEXT, "task", "id of the task"),
         # outcome
         _known(TEXT, "status", "optimal, feasible, unknown or infeasible"),
-        _known(MONEY, "cost", "price of the units"),
+        _known(MONEY, "cost", "price of the units, and of the years that they stand"),
         _known(MONEY, "present_value", "cost with later purchases discounted"),
         _known(NUMBER, "bound", "proven bound: of a cost from below, of a reward from above"),
         _known(GAP, "gap", "of a cost (cost - bound) / cost, of a reward bound / reward - 1"),
