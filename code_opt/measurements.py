@@ -13,15 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from code_opt.errors import InputError, NotTextError
-from code_opt.files import MAX_BYTES, read_text
+from code_opt.errors import InputError
 from code_opt.instance import Instance
-from code_opt.instance.cells import CellsError, number_hint, read_cells, read_number
+from code_opt.instance.cells import CsvRow, load_cells, refuse
 from code_opt.instance.problems import hint
 
 Target = str | tuple[str, str, str]
 """Name of a network or block, or task, source and target of a connection."""
-_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -56,40 +54,8 @@ class _Context:
     image_size: int | None
 
 
-class _Row:
-    """A row by its columns; what is wrong with it is noted."""
-
-    def __init__(self, cells: Mapping[str, str], separator: str, place: str) -> None:
-        self.cells, self.separator, self.place = cells, separator, place
-        self.problems: list[str] = []
-
-    def text(self, column: str) -> str:
-        value = self.cells.get(column, "")
-        if not value:
-            self.problems.append(f"{self.place} {column}: is required")
-        return value
-
-    def number(self, column: str, *, most: float = math.inf, or_0: bool = False) -> float | None:
-        """Return a number above 0 (``or_0``: or 0), NaN where it is none, None for nothing."""
-        text = self.cells.get(column, "")
-        if not text:
-            return None
-        value = read_number(text, self.separator)
-        if isinstance(value, str) or not (0.0 < value <= most or (or_0 and value == 0.0)):
-            limit = "of at least 0" if or_0 else "above 0"
-            limit += "" if math.isinf(most) else f" and at most {most:g}"
-            self.problems.append(
-                f"{self.place} {column} = {text!r}: must be a number {limit}{number_hint(text)}"
-            )
-            return math.nan
-        return value
-
-    def needed(self, column: str) -> float:
-        """Return a number above 0 that has to be there, NaN where it is not."""
-        found = self.number(column)
-        if found is None:
-            self.problems.append(f"{self.place} {column}: is required")
-        return math.nan if found is None else found
+class _Row(CsvRow):
+    """A row that may give a batch size."""
 
     def batch(self, column: str, default: int = 1) -> int:
         """Return a batch size, the default where there is none."""
@@ -187,12 +153,7 @@ def read_measurements(
         InputError: the file cannot be read or is none of the known kinds; all that is wrong
             is told.
     """
-    try:
-        cells = read_cells(read_text(path, newline=""), MAX_BYTES).without_blanks()
-    except NotTextError as error:
-        raise InputError(str(error)) from None
-    except CellsError as error:
-        raise InputError(f"{path}:{error.line}: {error.message}") from None
+    cells = load_cells(path)
     header = cells.columns if cells.rows else []
     kind = next(((read, several) for known, read, several in _KINDS if known <= set(header)), None)
     if kind is None:
@@ -229,7 +190,7 @@ def read_measurements(
             )
         elif key not in found or pair[1] < found[key][1]:
             found[key] = pair
-    _refuse(problems)
+    refuse(problems)
     if not found:
         raise InputError(f"{path}: holds no measurement that is asked for")
     return [measurement for measurement, _ in found.values()]
@@ -247,10 +208,7 @@ def read_accuracies(path: str | Path, *, image_size: int | None = None) -> dict[
     Raises:
         InputError: the file cannot be read, or is no such table.
     """
-    try:
-        cells = read_cells(read_text(path, newline=""), MAX_BYTES).without_blanks()
-    except (NotTextError, CellsError) as error:
-        raise InputError(f"{path}: {error}") from None
+    cells = load_cells(path)
     header = cells.columns if cells.rows else []
     if not {"model", "top1"} <= set(header):
         raise InputError(f"{path}: no accuracies: expected the columns model and top1 [%]")
@@ -264,7 +222,7 @@ def read_accuracies(path: str | Path, *, image_size: int | None = None) -> dict[
         if percent is not None and (image_size is None or size in (None, float(image_size))):
             for known in (name, name.partition(".")[0]):
                 best[known] = max(best.get(known, 0.0), percent / 100.0)
-    _refuse(problems)
+    refuse(problems)
     return best
 
 
@@ -336,7 +294,7 @@ def with_measurements(
         fresh = times.setdefault(id(work), {})
         fresh[str(size)] = min(seconds, fresh.get(str(size), math.inf))
         work["seconds"] = {**(work.get("seconds") or {}), **fresh}
-    _refuse(problems)
+    refuse(problems)
     return instance.replace(**{key: data[key] for key in ("dnns", "tasks")})
 
 
@@ -384,11 +342,3 @@ def _add_alternative(
             alternative = {"dnn": name, "accuracy": m.accuracy, "samples": m.samples}
             task["alternatives"] = [*task["alternatives"], alternative]
     return block
-
-
-def _refuse(problems: Sequence[str]) -> None:
-    """Raise an error that tells all problems, if there are any."""
-    unique = list(dict.fromkeys(problems))
-    if unique:
-        rest = [f"... and {len(unique) - _LISTED} more"] if len(unique) > _LISTED else []
-        raise InputError("\n".join([*unique[:_LISTED], *rest]))

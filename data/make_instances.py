@@ -26,6 +26,7 @@ import yaml
 
 from code_opt import load_instance, parse_instance, save_instance
 from code_opt.files import write_atomically
+from code_opt.generate.day import DayOptions, draw_day
 from code_opt.networks.blocks import cut
 from code_opt.networks.compat import torch, torchvision
 from code_opt.networks.cost import FLOAT_BYTES, BlockCost, adapter_cost, block_costs
@@ -570,6 +571,15 @@ def uneven() -> Record:
 LOADS = {"balanced": balanced, "uneven": uneven}
 
 
+# --- A day of demand ---------------------------------------------------------------------------
+
+
+def four_sites_day() -> str:
+    """Return demands of 24 hours for the four sites, drawn at random, as CSV text."""
+    options = DayOptions(minutes=60, mean=0.6, seed=24)
+    return draw_day(load_instance(HERE / "four-sites-csv"), options).to_csv()
+
+
 # --- Files ---------------------------------------------------------------------------------
 
 INSTANCES = (
@@ -622,6 +632,8 @@ def write(folder: Path) -> list[str]:
     for path in written[-2:]:
         if load_instance(path) != parse_instance(textbook):
             raise AssertionError(f"{path} does not hold what two-services.json holds")
+    written.append(folder / "four-sites-day.csv")
+    write_atomically(written[-1], four_sites_day())
     files = [p for path in written for p in ([path] if path.is_file() else sorted(path.iterdir()))]
     return [path.relative_to(folder).as_posix() for path in files]
 

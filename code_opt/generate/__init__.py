@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from code_opt.generate.day import DayOptions, draw_day
 from code_opt.generate.edge import Edge, EdgeOptions
 from code_opt.generate.layouts import LAYOUTS
 from code_opt.generate.plain import generate
@@ -15,8 +16,10 @@ FAMILIES = (*LAYOUTS, PLAIN)
 __all__ = [
     "FAMILIES",
     "PLAIN",
+    "DayOptions",
     "Edge",
     "EdgeOptions",
+    "draw_day",
     "generate",
     "generate_edge",
     "write_edge",

@@ -20,6 +20,7 @@ from code_opt.instance.model import (
     Task,
     parse_instance,
 )
+from code_opt.instance.periods import Periods, load_periods, parse_periods
 from code_opt.instance.problems import InstanceError, Problem
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Link",
     "Logistic",
     "MeasuredPath",
+    "Periods",
     "Power",
     "Problem",
     "Reward",
@@ -39,7 +41,9 @@ __all__ = [
     "Shape",
     "Task",
     "load_instance",
+    "load_periods",
     "parse_instance",
+    "parse_periods",
     "save_instance",
     "without_sharing",
 ]

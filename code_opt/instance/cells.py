@@ -8,8 +8,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+from code_opt.errors import InputError, NotTextError
+from code_opt.files import MAX_BYTES, read_text
 
 SEPARATORS = ",;\t"
 """What may stand between cells; the first row decides."""
@@ -22,6 +28,8 @@ _GROUPED = re.compile(r"[-+]?[0-9]{1,3}(?:([,.'’\s])[0-9]{3})(?:\1[0-9]{3})*(?
 _DECORATED = re.compile(r"[^0-9]*?([-+]?[0-9][0-9.]*(?:[eE][-+]?[0-9]+)?)[^0-9]*")
 _LONGEST = 60
 """Characters of a cell that can be a number that somebody wrote."""
+_LISTED = 20
+"""Problems of a table that a message lists; the rest is counted."""
 _NOTHING = frozenset({"-", "–", "—", "n/a", "na", "none", "null", "nan", "?"})
 
 
@@ -151,3 +159,94 @@ def number_hint(cell: str) -> str:
     if not _NUMBER.fullmatch(text) and _DECORATED.fullmatch(text):
         return "; write the number alone, without currency or unit"
     return ""
+
+
+def load_cells(path: str | Path) -> Cells:
+    """Return the cells of a CSV file without blanks around them.
+
+    Raises:
+        InputError: the file cannot be read, or is no CSV.
+    """
+    try:
+        text = read_text(path, newline="")
+    except NotTextError as error:
+        raise InputError(f"{error}; save it as CSV UTF-8") from None
+    return cells_of(text, str(path))
+
+
+def cells_of(text: str, source: str) -> Cells:
+    """Return the cells of a CSV text without blanks around them.
+
+    Args:
+        text: the whole table.
+        source: what it came from, for messages.
+
+    Raises:
+        InputError: it is no CSV.
+    """
+    try:
+        return read_cells(text, MAX_BYTES).without_blanks()
+    except CellsError as error:
+        raise InputError(f"{source}:{error.line}: {error.message}") from None
+
+
+class CsvRow:
+    """A row by its columns; what is wrong with it is noted.
+
+    Args:
+        cells: text by the name of the column.
+        separator: what stands between cells.
+        place: file and line, for messages.
+    """
+
+    def __init__(self, cells: Mapping[str, str], separator: str, place: str) -> None:
+        self.cells, self.separator, self.place = cells, separator, place
+        self.problems: list[str] = []
+
+    def text(self, column: str) -> str:
+        """Return a text that has to be there."""
+        value = self.cells.get(column, "")
+        if not value:
+            self.problems.append(f"{self.place} {column}: is required")
+        return value
+
+    def number(self, column: str, *, most: float = math.inf, or_0: bool = False) -> float | None:
+        """Return a number above 0 (``or_0``: or 0), NaN where it is none, None for nothing."""
+        text = self.cells.get(column, "")
+        if not text:
+            return None
+        found = read_number(text, self.separator)
+        value = math.nan if isinstance(found, str) or math.isinf(found) else found
+        if not (0.0 < value <= most or (or_0 and value == 0.0)):
+            limit = "of at least 0" if or_0 else "above 0"
+            limit += "" if math.isinf(most) else f" and at most {most:g}"
+            self.problems.append(
+                f"{self.place} {column} = {text!r}: must be a number {limit}{number_hint(text)}"
+            )
+            return math.nan
+        return value
+
+    def needed(self, column: str, *, or_0: bool = False, empty: str = "") -> float:
+        """Return a number that has to be there, NaN where it is not; see :meth:`number`.
+
+        Args:
+            column: where it stands.
+            or_0: whether 0 will do.
+            empty: what to write where the cell is empty, for the message.
+        """
+        found = self.number(column, or_0=or_0)
+        if found is None:
+            self.problems.append(f"{self.place} {column}: is required{empty}")
+        return math.nan if found is None else found
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise an error that tells all problems, if there are any.
+
+    Raises:
+        InputError: there is one.
+    """
+    unique = list(dict.fromkeys(problems))
+    if unique:
+        rest = [f"... and {len(unique) - _LISTED} more"] if len(unique) > _LISTED else []
+        raise InputError("\n".join([*unique[:_LISTED], *rest]))

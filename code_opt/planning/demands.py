@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from code_opt.errors import InputError, NotTextError
-from code_opt.files import MAX_BYTES, read_text
-from code_opt.instance.cells import CellsError, number_hint, read_cells, read_number
+from code_opt.errors import InputError
+from code_opt.instance.cells import Cells, cells_of, load_cells, number_hint, read_number
 from code_opt.instance.model import Instance
 from code_opt.instance.problems import hint
 from code_opt.instance.ranges import is_in_range, range_text
@@ -101,11 +100,7 @@ def load_scenarios(path: str | Path) -> Scenarios:
     Raises:
         InputError: the file cannot be read, or something in it is wrong; all of it is told.
     """
-    try:
-        text = read_text(path, newline="")
-    except NotTextError as error:
-        raise InputError(f"{error}; save it as CSV UTF-8") from None
-    return parse_scenarios(text, str(path))
+    return _scenarios_of(load_cells(path), str(path))
 
 
 def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
@@ -114,10 +109,10 @@ def parse_scenarios(text: str, source: str = "scenarios") -> Scenarios:
     Raises:
         InputError: something is wrong; all of it is told.
     """
-    try:
-        cells = read_cells(text, MAX_BYTES).without_blanks()
-    except CellsError as error:
-        raise InputError(f"{source}: {error.line}: {error.message}") from None
+    return _scenarios_of(cells_of(text, source), source)
+
+
+def _scenarios_of(cells: Cells, source: str) -> Scenarios:
     if not cells.rows:
         raise InputError(f"{source}: empty; expected the columns {', '.join(COLUMNS)}")
     header = cells.columns

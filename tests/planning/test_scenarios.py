@@ -233,7 +233,7 @@ def test_a_file_is_read(tmp_path: Path, plenty: Instance) -> None:
 def test_a_bad_table_is_refused_with_its_place(text: str, expected: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_scenarios(text, "s.csv")
-    assert str(caught.value).startswith("s.csv: ")
+    assert str(caught.value).startswith("s.csv:")
     assert expected in str(caught.value)
 
 
