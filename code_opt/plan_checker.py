@@ -887,7 +887,7 @@ class _Check:
         kept = {name: self.kept_of(name, value, "server") for name, value in demand.items()}
         backups = self.rows("backups", {"failed_server": gone})
         for row in backups:
-            if row["task"] in kept:
+            if row["task"] in hit:
                 self.same("rate", row, "rate_per_s", kept[row["task"]])
         moved = self.moved(backups, gone, hit, lost)
         then = {name: path for name, path in paths.items() if name not in hit} | moved
@@ -973,7 +973,7 @@ class _Check:
             return None
         blocks = [block for block, _ in asked] if keys["routing"] == "by-period" else [None]
         told = dict.fromkeys(row["demand_period"] for row in self.rows("paths", keys))
-        if not self.listed("states", period["#"], told, list(dict.fromkeys(blocks))):
+        if not self.listed("states", period["#"], list(told), list(dict.fromkeys(blocks))):
             return None
         paths, loads, accuracies = {}, [], []
         for block in told:

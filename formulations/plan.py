@@ -309,12 +309,8 @@ def paths_need_a_unit(model: pyo.ConcreteModel, data: PlanData) -> None:
     for i, capacity in enumerate(data.present):
         if capacity > 0.0:
             continue
-        users = {p for p, amount in data.rate_rows.entries[i] if amount > 0.0}
-        users.update(
-            p for v, _ in data.rate_rows.shared_of(i) for paths in data.prefixes[v] for p in paths
-        )
         of_task: dict[int, list[int]] = {}
-        for p in sorted(users):
+        for p in sorted(_users(data, i)):
             of_task.setdefault(data.task_of[p], []).append(p)
         for own in of_task.values():
             running = [
@@ -477,12 +473,14 @@ def backup_where_hit(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 
 def staying_needs_path(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """b[f,p] <= x[c,p], and b[f,p] <= o[f] for tasks that keep a rate."""
+    """b[f,p] <= x[c,p], and b[f,p] <= o[f] where p has work on the server and keeps a rate."""
     rows = model.staying_needs_path = pyo.ConstraintList()
+    users = [_users(data, failure.server) for failure in data.failures]
     for (f, p), stay in model.stay.items():
         failure = data.failures[f]
         rows.add((None, linear([(1.0, stay), (-1.0, model.choose[failure.choice, p])]), 0.0))
-        if any(keep[data.task_of[p]] > 0.0 for keep in failure.keep):
+        keeps = any(keep[data.task_of[p]] > 0.0 for keep in failure.keep)
+        if keeps and p in users[f]:
             rows.add((None, linear([(1.0, stay), (-1.0, model.in_service[f])]), 0.0))
 
 
@@ -496,20 +494,19 @@ def capacity_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
     """
 
     def rule(m: pyo.ConcreteModel, f: int, j: int, i: int) -> Any:
-        failure, rows = data.failures[f], data.rate_rows
+        failure = data.failures[f]
         if j >= len(failure.keep):
             return pyo.Constraint.Skip
         keep, is_hit = failure.keep[j], i == failure.server
-        users = {p for p, _ in rows.entries[i]}
-        users.update(p for v, _ in rows.shared_of(i) for paths in data.prefixes[v] for p in paths)
-        moves = any((f, p) in m.backup and keep[data.task_of[p]] > 0.0 for p in users)
+        moves = any((f, p) in m.backup and keep[data.task_of[p]] > 0.0 for p in users[i])
         if (failure.lost is None) if is_hit else not moves:
             return pyo.Constraint.Skip
-        load = _load_in_failure(m, data, (rows, i), f, keep)
-        if is_hit and load:
+        load = _load_in_failure(m, data, (data.rate_rows, i), f, keep)
+        if is_hit and load and failure.lost is not None:
             load.append((failure.lost, m.in_service[f]))
         return _within_capacity(m, data, i, failure.period, load)
 
+    users = [_users(data, i) for i in range(len(data.unit))]
     most = max((len(failure.keep) for failure in data.failures), default=0)
     model.capacity_under_failure = pyo.Constraint(
         range(len(data.failures)), range(most), range(len(data.unit)), rule=rule
@@ -656,6 +653,19 @@ def _paths_by_task(data: PlanData) -> list[list[int]]:
     for path, task in enumerate(data.task_of):
         found[task].append(path)
     return found
+
+
+def _users(data: PlanData, i: int) -> set[int]:
+    """Return the paths that have work on server or link i."""
+    rows = data.rate_rows
+    found = {p for p, amount in rows.entries[i] if amount > 0.0}
+    return found | {
+        p
+        for v, amount in rows.shared_of(i)
+        if amount > 0.0
+        for paths in data.prefixes[v]
+        for p in paths
+    }
 
 
 Variables = Callable[[int], list[Any]]

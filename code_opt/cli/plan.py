@@ -165,7 +165,7 @@ class _Planner:
     def tasks(self, analyses: Analyses) -> list[Callable[[Executor | None], Plan]]:
         """Return the analyses that are asked for; without any, the least cost."""
         together = analyses.is_together
-        others = [
+        others: list[tuple[bool, Callable[[Executor | None], Plan]]] = [
             (analyses.growth_path and not together, self.growth_path),
             (analyses.scenarios is not None and not together, self.scenarios),
             (analyses.failures and not together, self.failures),

@@ -129,8 +129,18 @@ class ColumnSchema:
 
 _ROW_NAMES = frozenset(
     (
-        *("growth", "coordination", "method", "period", "variant", "plan", "routing", "point"),
-        *("failed_server", "failed", "field", "value", "server", "source", "target", "status"),
+        *("growth", "coordination", "method", "period", "variant", "plan", "scenario", "point"),
+        *(
+            "routing",
+            "failed_server",
+            "failed",
+            "field",
+            "value",
+            "server",
+            "source",
+            "target",
+            "status",
+        ),
     )
 )
 """Columns that name a row."""

@@ -335,8 +335,8 @@ def _states(
         for (h, factor), base in itertools.product(enumerate(factors), bases)
     ]
     for state in states:
-        at = f" in {state.name!r}" if state.name else ""
-        case.check_demand(f"demand at growth {factors[state.growth]:g}{at}", state.demand)
+        where = f" in {state.name!r}" if state.name else ""
+        case.check_demand(f"demand at growth {factors[state.growth]:g}{where}", state.demand)
     return states
 
 
@@ -388,9 +388,10 @@ class _Program:
         for c in sorted(range(len(choices)), key=lambda c: -total[c]):
             choice = choices[c]
             for other in solved:
-                reasons = [self._reason(k, choices[other].planned) for k in choice.planned]
-                if None not in reasons:
-                    self.implied_by |= zip(choice.planned, reasons, strict=True)
+                reasons = {k: self._reason(k, choices[other].planned) for k in choice.planned}
+                found = {k: reason for k, reason in reasons.items() if reason is not None}
+                if len(found) == len(reasons):
+                    self.implied_by |= found
                     choices[c] = replace(choice, like=other)
                     break
             else:
@@ -550,9 +551,7 @@ def _block(state: _State) -> dict[str, Any]:
     return {"demand_period": state.demand_period, "scenario": state.scenario}
 
 
-def _add_plan(
-    tables: _Tables, program: _Program, plan: Decision, factors: Sequence[float]
-) -> None:
+def _add_plan(tables: _Tables, program: _Program, plan: Decision, factors: Sequence[float]) -> None:
     """Add the rows of one routing."""
     case, states = program.case, program.states
     bought = np.diff(plan.units, axis=0, prepend=0.0)

@@ -20,9 +20,7 @@ _STEP, _STEPS = 0.01, 1e5
 _SECONDS, _GAP = 20.0, 0.02
 
 
-_NO_REASON = (
-    "no single reason was found: the demand, the floors and what is sold do not fit"
-)
+_NO_REASON = "no single reason was found: the demand, the floors and what is sold do not fit"
 
 
 def why_infeasible(case: Case, demand: FloatArray, otherwise: str = _NO_REASON) -> str:
