@@ -147,7 +147,9 @@ def plan_data(
     demand = np.max([s.demand for s in situations] + kept, axis=0)
     offers, rate = case.offers, case.rate_resources
     load, scale = case.largest_load(demand) + _largest_loss(case, failures), _scale(offers)[rate]
-    most = np.minimum(offers.units_for(load), offers.sold)[rate]
+    # Paths at a rate of 0 need a device where there is none.
+    least_load = np.maximum(load, case.largest_load(np.full(len(demand), PRESENCE)))
+    most = np.minimum(offers.units_for(least_load), offers.sold)[rate]
     present = np.where(offers.present[rate] > 0.0, 1.0, 0.0)
     unit, largest = offers.unit[rate] / scale, np.maximum(load[rate] / scale, present)
     largest = np.where(largest > 0.0, largest, 1.0)
