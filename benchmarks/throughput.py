@@ -5,7 +5,7 @@
 FOLDER holds ``cifar10/`` as parquet. Times every block and adapter of the profiled data sets on
 this machine, solves them with these times and no limits of demand, and lets every server of an
 assignment compute full batches at its own pace. Writes ``throughput.md`` and ``throughput.csv``.
-Takes about six minutes on two cores; nothing else should run meanwhile. What counts is the time for
+Takes about ten minutes on two cores; nothing else should run meanwhile. What counts is the time for
 which a server had its processor; how much of it others had is told.
 """
 
@@ -16,8 +16,10 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +27,12 @@ import pandas as pd
 from PIL import Image
 
 from benchmarks.evaluations import markdown
-from code_opt import load_instance, solve
+from code_opt import Result, load_instance, solve
 from code_opt.evaluation import Subject
-from code_opt.evaluation.flow import STOLEN_TOLERANCE, Flow, Stream
+from code_opt.evaluation.flow import Flow, Stream, streams_of
 from code_opt.evaluation.pipeline import use_device
 from code_opt.evaluation.subject import bundle_of
-from code_opt.evaluation.unpaced import OwnEdge
+from code_opt.evaluation.unpaced import OwnEdge, own_cores
 from code_opt.files import write_atomically
 from code_opt.instance import Instance
 from code_opt.networks.threads import device_type, library_versions
@@ -109,42 +111,91 @@ def by_processor(flow: Flow) -> float:
     return flow.measured * min(shares) / wall
 
 
-def measured(subject: Subject, seconds: float, device: str) -> list[dict[str, object]]:
-    """Return promised and measured throughput of a data set, by batch size and method."""
+@dataclass(frozen=True)
+class Effort:
+    """How long is measured."""
+
+    rounds: int
+    """Times and throughput are measured in turns so often."""
+    run: float
+    """Of every server and mix, in all rounds together [s]."""
+    timing: float
+    """Of every part and batch size, in all rounds together [s]."""
+
+
+def measured(subject: Subject, effort: Effort, device: str) -> list[dict[str, object]]:
+    """Return promised and measured throughput of a data set, by batch size, method and round.
+
+    Parts and mixes are measured in turns, since the pace of a machine drifts by more within
+    minutes than what is to be seen; both on the core of the servers.
+    """
     rows: list[dict[str, object]] = []
     for batch in BATCHES:
-        instance = subject.instance.with_(
-            {"servers[*].batch": float(batch), "tasks[*].demand": None, "tasks[*].floor": 0.0}
-        )
-        at = Subject(instance, subject.bundle, subject.data)
-        results = {method: solve(instance, method=method) for method in METHODS}
+        at = in_times(subject, batch, effort.timing / effort.rounds, device)
+        results = {method: solve(at.instance, method=method) for method in METHODS}
         streams = {method: at.streams(result, _INPUTS) for method, result in results.items()}
+        taken = Subject(only_taken(at.instance, results.values()), at.bundle, at.data)
         with OwnEdge(at, list(streams.values()), device=device) as edge:
-            first = 0
-            for method, found in streams.items():
-                flow = edge.run(first, found, "saturated", seconds=seconds)
-                first += len(found)
-                row: dict[str, object] = {
-                    "data": instance.name,
-                    "batch": batch,
-                    "method": method,
-                    "measured": flow.measured,
-                    "by_processor": by_processor(flow),
-                    "stolen": flow.stolen,
-                    "void": flow.stolen > STOLEN_TOLERANCE,
-                }
-                rows.append(row | predictions(instance, found, batch))
+            for round_ in range(effort.rounds):
+                now = in_times(taken, batch, effort.timing / effort.rounds, device).instance
+                first = 0
+                for method, found in streams.items():
+                    window = effort.run / effort.rounds
+                    flow = edge.run(first, found, "saturated", seconds=window)
+                    first += len(found)
+                    row: dict[str, object] = {
+                        "data": now.name,
+                        "batch": batch,
+                        "method": method,
+                        "round": round_,
+                        "measured": flow.measured,
+                        "by_processor": by_processor(flow),
+                        "stolen": flow.stolen,
+                    }
+                    rows.append(row | predictions(now, streams_of(now, results[method]), batch))
     return rows
 
 
-def timed(name: str, data: Path, device: str, seconds: float, folder: Path) -> Subject:
-    """Return a data set in the times of this machine.
+def only_taken(instance: Instance, results: Iterable[Result]) -> Instance:
+    """Return an instance without the connections that no path of some results takes."""
+    steps: dict[str, set[tuple[str | None, str | None]]] = {}
+    for result in results:
+        for row in result.tasks:
+            steps.setdefault(row.task, set()).update(pairwise((None, *row.path, None)))
+    tasks = instance.to_dict()["tasks"]
+    for task in tasks:
+        taken = steps[task["id"]]
+        task["connections"] = [
+            one for one in task["connections"] if (one["source"], one["target"]) in taken
+        ]
+        task["measured_paths"] = []
+    return instance.replace(tasks=tasks)
+
+
+def summed_up(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per assignment, with the medians of its rounds.
+
+    What is compared is promised over measured throughput of one round; how much the pace of the
+    machine changed is the distance of the quartiles of measured throughput over its median.
+    """
+    rows = []
+    for key, rounds in table.groupby(["data", "batch", "method"], sort=False):
+        low, middle, high = np.quantile(rounds["by_processor"], (0.25, 0.5, 0.75))
+        row: dict[str, object] = dict(zip(("data", "batch", "method"), key, strict=True))
+        row |= {"measured": middle, "drift": (high - low) / middle}
+        row["stolen"] = rounds["stolen"].median()
+        for predictor in PREDICTORS:
+            row[predictor] = 100.0 * ((rounds[predictor] / rounds["by_processor"]).median() - 1.0)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def loaded(name: str, data: Path, folder: Path) -> Subject:
+    """Return a data set without limits of demand.
 
     Args:
         name: of the data set.
         data: folder of the images.
-        device: "cpu" or "cuda".
-        seconds: spent on each part and batch size.
         folder: for the data set that is made here.
     """
     path = DATA / name / "instance.json"
@@ -153,9 +204,39 @@ def timed(name: str, data: Path, device: str, seconds: float, folder: Path) -> S
     instance = load_instance(path)
     bundle = bundle_of(instance, path)
     assert bundle is not None
-    timing = TimingConfig(batches=BATCHES, seconds=seconds)
-    found, _ = timed_instance(instance, bundle, timing, device=device)
-    return Subject(found, bundle, data)
+    free = instance.with_({"tasks[*].demand": None, "tasks[*].floor": 0.0})
+    return Subject(free, bundle, data)
+
+
+def in_times(subject: Subject, batch: int, seconds: float, device: str) -> Subject:
+    """Return a data set in the times of this machine.
+
+    Args:
+        subject: the data set.
+        batch: batch size of its servers.
+        seconds: spent on each part.
+        device: "cpu" or "cuda".
+    """
+    assert subject.bundle is not None
+    instance = subject.instance.with_({"servers[*].batch": float(batch)})
+    timing = TimingConfig(batches=(batch,), seconds=seconds)
+    with on_cores(own_cores(1)):
+        found, _ = timed_instance(instance, subject.bundle, timing, device=device)
+    return Subject(found, subject.bundle, subject.data)
+
+
+@contextmanager
+def on_cores(cores: Sequence[int]) -> Iterator[None]:
+    """Run on some cores only; none: wherever the system puts it."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def made(folder: Path) -> Path:
@@ -211,43 +292,41 @@ def _noise_config() -> ProfileConfig:
     )
 
 
-def off(table: pd.DataFrame, predictor: str) -> pd.Series[float]:
-    """Return promised over measured throughput, less 1 [%]."""
-    return 100.0 * (table[predictor] / table["by_processor"] - 1.0)
-
-
 def report(table: pd.DataFrame, seconds: float, device: str, asked: argparse.Namespace) -> str:
     """Return the page."""
     versions = library_versions()
 
     def summary(rows: pd.DataFrame) -> list[str]:
-        cells = []
-        for predictor in PREDICTORS:
-            found = off(rows, predictor).abs()
-            cells.append(f"{found.median():.1f}, {found.max():.1f}")
-        return cells
+        found = [rows[predictor].abs() for predictor in PREDICTORS]
+        return [f"{one.median():.1f}, {one.max():.1f}" for one in found]
 
     def lines(keys: list[str]) -> Iterable[list[object]]:
         for key, rows in table.groupby(keys, sort=False):
-            yield [*key, *summary(rows), "yes" if rows["void"].any() else ""]
+            yield [*key, *summary(rows)]
 
-    head = f"data | batch | {' | '.join(PREDICTORS)} | others ran"
-    full = f"data | batch | method | measured [1/s] | {' | '.join(PREDICTORS)} | others had [%]"
+    head = f"data | batch | {' | '.join(PREDICTORS)}"
+    full = (
+        f"data | batch | method | measured [1/s] | {' | '.join(PREDICTORS)} | "
+        "pace changed by [%] | others had [%]"
+    )
     total = " · ".join(
         f"{name}: {cells}" for name, cells in zip(PREDICTORS, summary(table), strict=True)
     )
-    command = f"python -m benchmarks.throughput --data FOLDER --seconds {asked.seconds:g}"
-    errors = pd.DataFrame({predictor: off(table, predictor) for predictor in PREDICTORS})
+    command = (
+        f"python -m benchmarks.throughput --data FOLDER --seconds {asked.seconds:g} "
+        f"--timing {asked.timing:g} --rounds {asked.rounds}"
+    )
     everything = (
         [
             row["data"],
             row["batch"],
             row["method"],
-            f"{row['by_processor']:.5g}",
-            *(f"{value:+.1f}" for value in errors.loc[number]),
+            f"{row['measured']:.5g}",
+            *(f"{row[predictor]:+.1f}" for predictor in PREDICTORS),
+            f"{100.0 * row['drift']:.1f}",
             f"{100.0 * row['stolen']:.1f}",
         ]
-        for number, row in table.iterrows()
+        for _, row in table.iterrows()
     )
     return f"""# Promised and measured throughput
 
@@ -255,9 +334,11 @@ def report(table: pd.DataFrame, seconds: float, device: str, asked: argparse.Nam
 {device_type(device)}, {os.cpu_count()} processors, one thread; Python {platform.python_version()},
 torch {versions["torch"]}; {seconds:.0f} s.
 
-Every server of an assignment computed full batches at its own pace for {asked.seconds:g} s. What
-counts is the time for which it had its processor; where *others ran*, they had it for more than
-{100 * STOLEN_TOLERANCE:.0f} % of the time, and caches and memory were shared as well. Predictors:
+Parts were timed and every server of an assignment computed full batches at its own pace, in turns,
+{asked.rounds} times, on the same core; each round compares what it measured itself, and the median
+of the rounds counts. What counts of a run is the time for which a server had its processor.
+*Pace changed by*: distance of the quartiles of the rounds' measured throughput over its median; a
+machine of one's own has a few hundredths. Predictors:
 *FLOPs* at one pace of this machine, *FLOPs by network* at one pace for each network (adapters at
 that of their server's), and *seconds* of every block and adapter, all measured at the same batch
 size. `pixels-128` are MobileNetV2 and SqueezeNet on 128 x 128 pixels of noise.
@@ -281,24 +362,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--seconds", type=float, default=1.5, help="of every server and mix")
-    parser.add_argument("--timing", type=float, default=0.1, help="of every part and batch size")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of every server and mix")
+    parser.add_argument("--timing", type=float, default=0.2, help="of every part and batch size")
     parser.add_argument("--only", nargs="*", default=list(NAMES), choices=NAMES)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     asked = parser.parse_args()
     device = use_device(asked.device, 1)
     asked.out.mkdir(parents=True, exist_ok=True)
+    effort = Effort(asked.rounds, asked.seconds, asked.timing)
     started = time.monotonic()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name in asked.only:
-            subject = timed(name, asked.data, device, asked.timing, Path(folder))
-            rows += measured(subject, asked.seconds, device)
+            rows += measured(loaded(name, asked.data, Path(folder)), effort, device)
             print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-    table = pd.DataFrame(rows)
-    text = table.to_csv(index=False, float_format="%.6g")
+    rounds = pd.DataFrame(rows)
+    text = rounds.to_csv(index=False, float_format="%.6g")
     write_atomically(asked.out / "throughput.csv", text)
-    page = report(table, time.monotonic() - started, device, asked)
+    page = report(summed_up(rounds), time.monotonic() - started, device, asked)
     write_atomically(asked.out / "throughput.md", page)
 
 
