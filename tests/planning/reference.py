@@ -380,6 +380,17 @@ def cheapest_growth(
     return cheapest_chain(Tables(instance), options, value)
 
 
+def paid_by_year(instance: Instance, seed: int) -> Instance:
+    """Return an instance whose units cost something in each year that they stand, too."""
+    return instance.with_(
+        {
+            f"{kind}[{i}].yearly_cost": 0.5 * record.cost * ((i + seed) % 3)
+            for kind in ("servers", "links")
+            for i, record in enumerate(getattr(instance, kind))
+        }
+    )
+
+
 def cheapest_chain(
     tables: Tables, options: Sequence[Sequence[tuple[float, ...]]], value: Sequence[float]
 ) -> float:
