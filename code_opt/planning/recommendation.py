@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from code_opt.instance.model import INPUT, OUTPUT, Connection, GivenPath, Instance, Task
+from code_opt.instance.model import INPUT, OUTPUT, Connection, GivenPath, Instance, Server, Task
 from code_opt.planning.operation import PATH_SEPARATOR
 from code_opt.planning.plan import Kind, Plan, Status
 from code_opt.planning.reading import rows_of
@@ -570,6 +570,10 @@ class _Paths:
         return {task.id: task for task in self.instance.tasks}
 
     @cached_property
+    def _servers(self) -> dict[str, Server]:
+        return {server.id: server for server in self.instance.servers}
+
+    @cached_property
     def _home(self) -> dict[str, tuple[str, Any]]:
         """Server and record of each block."""
         return {b.id: (dnn.server, b) for dnn in self.instance.dnns for b in dnn.blocks}
@@ -629,7 +633,6 @@ class _Paths:
     def _price(self, task: Task, path: Sequence[str]) -> float:
         """Return the price of what one inference/s needs along a path."""
         of_server, of_link = self._prices
-        records = {server.id: server for server in self.instance.servers}
         price, at = 0.0, ""
         if task.sends_inputs:
             at = task.origin or self._home[self._native[task.dnn][0]][0]
@@ -637,7 +640,7 @@ class _Paths:
         def work(server: str, item: Any) -> None:
             nonlocal price
             if server in of_server:
-                price += of_server[server] * records[server].device_time(item)
+                price += of_server[server] * self._servers[server].device_time(item)
 
         def cross(source: str, target: str, size: float) -> None:
             nonlocal price

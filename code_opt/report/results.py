@@ -330,7 +330,7 @@ def _edge(material: Material) -> list[Block]:
     chooser = Chooser(
         tuple(
             Choice(i, task.id, tuple(_line(s, task.id, material) for s in shown))
-            for i, task in enumerate(instance.tasks)
+            for i, task in enumerate(instance.tasks if small else ())
         ),
         summary=tuple(use_of_connections(s, material) for s in shown),
         filters=not small,
@@ -358,7 +358,7 @@ def _edge(material: Material) -> list[Block]:
         return []
     blocks.append(
         Paragraph(
-            f"{len(instance.tasks)} tasks are too many for one picture: search for a task and "
+            f"{len(instance.tasks):,} tasks are too many for one picture: search for a task and "
             "open it to see its path. Load per server stands below.",
             note=True,
         )
@@ -619,7 +619,7 @@ def _gains(material: Material) -> list[Block]:
     shown = main_results(material)
     local = next((s for s in shown if s.result.method == "local"), None)
     other = next((s for s in shown if s is not local), None)
-    if local is None or other is None:
+    if local is None or other is None or len(material.instance.tasks) > MOST_LISTED:
         return []
     alone = {row.task: row.rate for row in local.result.tasks}
     dots = tuple(
@@ -790,8 +790,11 @@ def _load(material: Material) -> list[Block]:
     if not shown:
         return []
     blocks: list[Block] = []
-    rows = [s.id for s in material.instance.servers]
+    rows = every = [s.id for s in material.instance.servers]
     full = {s.label: full_shares(s.result, material.instance) for s in shown}
+    if len(rows) > MOST_DRAWN:
+        use = {r.server: r.utilization for r in shown[0].result.servers}
+        rows = sorted(rows, key=lambda name: -use.get(name, 0.0))[:MOST_DRAWN]
     series = []
     for s in shown:
         found = {r.server: r for r in s.result.servers}
@@ -820,8 +823,11 @@ def _load(material: Material) -> list[Block]:
         limits=[max(most[name] for most in full.values()) for name in rows],
         description="Utilisation of every server by method; the table below holds the values.",
     )
-    chart = Figure("servers", drawing, "Utilisation of servers; the dashed line is full.")
-    blocks.append(Pair((chart, _server_table(shown, rows, full))))
+    caption = "Utilisation of servers; nothing is sold beyond the dashed line."
+    if len(rows) < len(every):
+        caption = f"The {len(rows)} fullest of {len(every):,} servers; the dashed line is full."
+    chart = Figure("servers", drawing, caption)
+    blocks.append(Pair((chart, _server_table(shown, every, full))))
     links = [(k.source, k.target) for k in material.instance.links]
     if links:
         blocks += _links(shown, links)
