@@ -24,7 +24,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-realtime gpu gpu-wheels everything wheel docs long lint format bench data clean
+.PHONY: help demo test test-realtime gpu gpu-wheels everything wheel docs links long lint format bench data clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -66,6 +66,9 @@ docs: $(VENV)/.docs  ## build the manual as HTML in build/docs; a warning is an 
 	$(BIN)/python -m sphinx -q -W --keep-going -c docs/manual -b html . build/docs
 	@echo "Open build/docs/docs/manual/index.html"
 
+links: $(VENV)/.docs  ## ask whether the links of the manual to other sites lead somewhere; needs the internet
+	$(BIN)/python -m sphinx -q -b linkcheck -c docs/manual . build/links
+
 long: $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs $(VENV)/.networks $(VENV)/.deploy  ## every test, thousands of random cases included
 	$(BIN)/python -m pytest -m "not realtime and not gpu" --timeout 7200 $(ARGS)
 
@@ -98,7 +101,7 @@ $(VENV)/.package: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.package
-	$(PIP) -e '.[dev,dask,report,tables]'
+	$(PIP) -e '.[dev,dask,desk,report,tables]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.package

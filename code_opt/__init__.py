@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from code_opt.checker import Violation, check
     from code_opt.core.parameters import CodeParameters, Parameters
     from code_opt.core.settings import Progress, Settings
+    from code_opt.desk import load_instance
     from code_opt.errors import CodeOptError, InputError
     from code_opt.instance import (
         Instance,
         InstanceError,
         Periods,
-        load_instance,
         load_periods,
         parse_instance,
         parse_periods,
@@ -119,7 +119,7 @@ _HOME = {
     "diff": "code_opt.transition",
     "evaluate_paths": "code_opt.solving",
     "export_tables": "code_opt.planning",
-    "load_instance": "code_opt.instance",
+    "load_instance": "code_opt.desk",
     "load_periods": "code_opt.instance",
     "load_plan": "code_opt.planning",
     "load_result": "code_opt.result",

@@ -24,7 +24,7 @@ from typing import Any
 
 from code_opt.checker import CHANGED, InstanceIndex, Violation
 from code_opt.instance.digest import changed_parts
-from code_opt.instance.model import GivenPath, Instance, Server, Task
+from code_opt.instance.model import GivenPath, Instance, Link, Server, Task
 from code_opt.result import TOLERANCE
 
 RULES: dict[str, str] = {
@@ -166,7 +166,14 @@ class _Offer:
     unit: float
     """Size of a unit, 0 where none is sold."""
     price: float
+    """Of one unit when it is bought."""
     most: float
+    yearly: float = 0.0
+    """Of one unit in each year that it stands."""
+
+    def cost(self, bought: float, years: float) -> float:
+        """Return the price of units that are bought, and of the years that units stand."""
+        return bought * self.price + years * self.yearly
 
 
 @dataclass
@@ -202,7 +209,7 @@ class _Site:
             key = (link.source, link.target)
             if link.bandwidth is None:
                 size = None
-            self.offers[key] = _offer(link.bandwidth, size, link.cost, link.max_units)
+            self.offers[key] = _offer(link.bandwidth, size, link)
         self.servers = [(server.id,) for server in instance.servers]
         self.links = [(link.source, link.target) for link in instance.links]
         weights = {task.id: task.weight for task in instance.tasks}
@@ -252,7 +259,7 @@ class _Site:
         if flops is None and devices is not None:
             size = devices * self.speeds[server.id]
         present = server.devices if server.flops is None else server.flops
-        return _offer(present, size, server.cost, server.max_units)
+        return _offer(present, size, server)
 
     def measures(self, key: Key) -> list[tuple[str, float | None]]:
         """Return the units that capacities are told in, each with its number per own unit."""
@@ -294,10 +301,11 @@ class _Site:
         return servers if task.origin is None else servers | {task.origin}
 
 
-def _offer(present: float | None, unit: float | None, price: float, most: float | None) -> _Offer:
+def _offer(present: float | None, unit: float | None, record: Server | Link) -> _Offer:
     if unit is None or present is None:
-        return _Offer(present, 0.0, price, 0.0)
-    return _Offer(present, float(unit), price, math.inf if most is None else most)
+        return _Offer(present, 0.0, record.cost, 0.0, record.yearly_cost)
+    most = math.inf if record.max_units is None else record.max_units
+    return _Offer(present, float(unit), record.cost, most, record.yearly_cost)
 
 
 class _Check:
@@ -423,8 +431,16 @@ class _Check:
             message = f"'optimal' with a gap of {expected:.3g}, asked for {asked:.3g}"
             self.say("proof", f"{place}.status", message)
 
-    def standing(self, place: str, keys: Row) -> dict[Key, float] | None:
-        """Check the lists of servers and links and their units; return these, or None."""
+    def standing(
+        self, place: str, keys: Row, stood: Mapping[Key, float] | None = None
+    ) -> dict[Key, float] | None:
+        """Check the lists of servers and links and their units; return these, or None.
+
+        Args:
+            place: of the plan, for messages.
+            keys: cells that its rows have.
+            stood: years that units of each have stood before; None: none.
+        """
         servers, links = self.rows("servers", keys), self.rows("links", keys)
         complete = self.listed("servers", place, map(_server, servers), self.site.servers)
         complete &= self.listed("links", place, map(_link, links), self.site.links)
@@ -438,7 +454,8 @@ class _Check:
                 return None
             if count > offer.most:
                 self.say("sold", f"{row['#']}.units", f"{count} units, {offer.most:g} are sold")
-            self.same("unit-cost", row, "cost", count * offer.price)
+            years = count + (0.0 if stood is None else stood[key])
+            self.same("unit-cost", row, "cost", offer.cost(count, years))
             self.told("capacity", row, "present", key, offer.present)
             self.told("capacity", row, "capacity", key, self.site.capacity(key, count))
         return {key: float(count) for key, count in units.items()}
@@ -478,7 +495,9 @@ class _Check:
         alternative = network.alternative(task, path)
         is_own = path == native
         if alternative is not None:
-            is_own = network.dnns[alternative.dnn].server == network.dnns[task.dnn].server
+            places = (network.dnns[task.dnn].server, network.dnns[alternative.dnn].server)
+            own, other = (network.servers[place] for place in places)
+            is_own = own.id == other.id or (own.site is not None and own.site == other.site)
         is_allowed = {"none": is_own, "exits": is_own or path == native[: len(path)]}
         if not is_allowed.get(coordination, True):
             self.say("coordination", place, f"not a path of coordination {coordination!r}")
@@ -560,7 +579,7 @@ class _Check:
     def totals(self, row: Row, units: Mapping[Key, float]) -> float:
         """Check cost and number of units of a plan; return the cost."""
         self.same("total-units", row, "units", sum(units.values()))
-        cost = math.fsum(n * self.site.offers[key].price for key, n in units.items())
+        cost = math.fsum(self.site.offers[key].cost(n, n) for key, n in units.items())
         self.same("cost", row, "cost", cost)
         return cost
 
@@ -574,10 +593,16 @@ class _Check:
             self.same("saved", row, f"{what}_{column}", expected, self.tolerance * scale)
 
     def in_full(
-        self, place: str, rows: Sequence[Row], growth: float, coordination: str, keys: Row
+        self,
+        place: str,
+        rows: Sequence[Row],
+        growth: float,
+        coordination: str,
+        keys: Row,
+        stood: Mapping[Key, float] | None = None,
     ) -> tuple[dict[Key, float], dict[str, tuple[str, ...]]] | None:
         """Check a plan that serves all demand; return its units and paths, None without."""
-        units = self.standing(place, keys)
+        units = self.standing(place, keys, stood)
         if units is None:
             return None
         paths = self.routes(rows, place, coordination)
@@ -648,12 +673,13 @@ class _Check:
                 continue
             value, spent = 0.0, 0.0
             before: dict[Key, float] = dict.fromkeys(self.site.offers, 0.0)
+            years = dict(before)
             for period in periods:
                 keys = {"coordination": name, "period": period["period"]}
                 growth = float(factors[period["period"] - 1])
                 self.same("demand", period, "growth", growth)
                 paths = self.rows("paths", keys)
-                found = self.in_full(period["#"], paths, growth, name, keys)
+                found = self.in_full(period["#"], paths, growth, name, keys, years)
                 self.served_in_full(period, growth)
                 if found is None:
                     break
@@ -662,8 +688,9 @@ class _Check:
                 self.purchases(bought, keys)
                 self.same("kept", period, "units_bought", sum(bought.values()))
                 self.same("total-units", period, "total_units", sum(units.values()))
-                price = self.site.offers
-                cost = math.fsum(n * price[key].price for key, n in bought.items())
+                offers = self.site.offers
+                cost = math.fsum(offers[key].cost(n, units[key]) for key, n in bought.items())
+                years = {key: years[key] + n for key, n in units.items()}
                 spent += cost
                 value += cost / (1.0 + discount) ** (period["period"] - 1)
                 self.same("cost", period, "cost", cost)
@@ -671,7 +698,8 @@ class _Check:
                 self.accuracy_of(period, found[1], self.settings["max_loss_points"])
                 before = units
             else:
-                self.totals(row, before)
+                self.same("total-units", row, "units", sum(before.values()))
+                self.same("cost", row, "cost", spent)
                 self.same("present-value", row, "present_value", value)
 
     def purchases(self, bought: Mapping[Key, float], keys: Row) -> None:

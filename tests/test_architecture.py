@@ -96,6 +96,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {"pydantic"},
     ),
     "generate": ({"errors", "files", "instance"}, {"numpy"}),
+    "desk": ({"errors", "files", "instance"}, {"openpyxl", "xlsxwriter"}),
     "planning": (
         {
             "checker",
@@ -178,6 +179,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "batch",
             "code_opt",
             "checker",
+            "desk",
             "errors",
             "evaluation",
             "executors",
@@ -204,6 +206,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "code_opt": (
         {
             "checker",
+            "desk",
             "docstrings",
             "errors",
             "instance",

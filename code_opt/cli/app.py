@@ -30,6 +30,7 @@ from code_opt.cli.profile import profile
 from code_opt.cli.report import report
 from code_opt.cli.rerate import rerate
 from code_opt.cli.solve import solve
+from code_opt.cli.template import template
 from code_opt.cli.terminal import PROGRAM, guarded, leave, prepared_shell, wants_no_style
 from code_opt.cli.time import time
 from code_opt.cli.validate import validate
@@ -52,6 +53,7 @@ COMMANDS = (
     import_solution,
     import_measurements,
     generate,
+    template,
     plan,
     rerate,
     diff,

@@ -33,6 +33,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "--accuracies results.csv --out zoo.yaml",
     ),
     "generate": ("code-opt generate --services 20 --seed 1 --out edge.json",),
+    "template": ("code-opt template --out plan.xlsx",),
     "rerate": ("code-opt rerate results/edge.exact.json edge-today.yaml --out rerated.json",),
     "diff": (
         "code-opt diff results/edge.exact.json results/edge.exact.2026-11-28.json edge-today.yaml",
@@ -40,6 +41,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "plan": (
         "code-opt plan data/four-sites-csv --growth 1,1.5,2 --max-loss 0,2 --out plans",
         "code-opt plan data/digits --front",
+        "code-opt plan plan.xlsx --out plans --xlsx",
     ),
 }
 """Commands as they are typed, by the name of the command that they belong to."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
+    from code_opt.desk import PlanRequest
     from code_opt.instance import Instance
     from code_opt.planning import Plan, PlanSettings, Scenarios, Variation
 
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
 @with_groups
 def plan(
     instance_path: Annotated[
-        Path, typer.Argument(metavar="INSTANCE", help="JSON or YAML file, or folder of CSV tables.")
+        Path,
+        typer.Argument(
+            metavar="INSTANCE",
+            help="JSON or YAML file, folder of CSV tables, or a workbook of `template`.",
+        ),
     ],
     analyses: Analyses,
     demand: DemandOptions,
@@ -47,7 +52,6 @@ def plan(
     kept; the second ends at once. Exit status: 0 done, 2 bad input, 3 infeasible at any size,
     4 stopped with nothing found, 130 interrupted, 143 terminated.
     """
-    targets = _Targets.of(demand)
     if output.xlsx and output.out is None:
         raise InputError("--xlsx: names no folder: add --out DIR")
     if how.time_limit is not None and not (math.isfinite(how.time_limit) and how.time_limit > 0.0):
@@ -56,13 +60,17 @@ def plan(
 
     stderr = Console(stderr=True)
     plans: list[Plan] = []
+    _Targets.of(demand).check_single(analyses)
     with Steps(stderr) as tell:
-        settings = _settings(demand, how, tell)
-        targets.check_single(analyses)
+        _settings(demand, how, tell)
         inputs = _Inputs.of(analyses, how)
         if output.out is not None:
             make_folder(output.out)
-        instance = _instance(instance_path, inputs.variations)
+        instance, request = _instance(instance_path, inputs.variations)
+        if request is not None:
+            analyses, demand, how = _as_requested(request, analyses, demand, how)
+        targets = _Targets.of(demand)
+        settings = _settings(demand, how, tell, () if request is None else request.years)
         planner = _Planner(instance, settings, targets, inputs, demand, how)
         tasks = planner.tasks(analyses)
         with stop_on_signal(STOPPING) as stopped_by, executor_of(how.executor) as pool:
@@ -95,7 +103,7 @@ class _Targets:
     @classmethod
     def of(cls, demand: DemandOptions) -> _Targets:
         """Read the lists of numbers."""
-        growths = _numbers("--growth", demand.growth)
+        growths = _numbers("--growth", demand.growth or "1")
         if demand.max_loss is None:
             return cls(growths, [None])
         return cls(growths, _numbers("--max-loss", demand.max_loss))
@@ -191,7 +199,7 @@ class _Planner:
             self.instance,
             self.inputs.scenarios,
             self.settings,
-            growth=self.targets.growths[0],
+            growth=self.targets.growths[-1],
             max_loss=self.targets.losses[0],
             served=self.demand.served,
             coordination=self._coordination(),
@@ -202,7 +210,7 @@ class _Planner:
         return code_opt.plan_failures(
             self.instance,
             self.settings,
-            growth=self.targets.growths[0],
+            growth=self.targets.growths[-1],
             max_loss=self.targets.losses[0],
             keep=self.demand.keep,
             coordination=self._coordination(),
@@ -251,7 +259,10 @@ class _Planner:
 
 
 def _settings(
-    demand: DemandOptions, how: ComputationOptions, tell: Callable[[str], None]
+    demand: DemandOptions,
+    how: ComputationOptions,
+    tell: Callable[[str], None],
+    period_names: tuple[str, ...] = (),
 ) -> PlanSettings:
     """Return the settings that all analyses share."""
     from code_opt.planning import PlanSettings
@@ -269,18 +280,46 @@ def _settings(
         solver=how.solver,
         threads=how.threads,
         seed=how.seed,
+        period_names=period_names,
         progress=tell,
     )
 
 
-def _instance(path: Path, variations: Sequence[Variation]) -> Instance:
-    """Read an instance that has all fields that are to vary."""
+def _instance(path: Path, variations: Sequence[Variation]) -> tuple[Instance, PlanRequest | None]:
+    """Read an instance that has all fields that are to vary, and what a workbook asks for."""
+    from code_opt.desk import is_workbook, load_request
     from code_opt.planning import check_field
 
-    instance = code_opt.load_instance(path)
+    request = load_request(path) if is_workbook(path) else None
+    instance = code_opt.load_instance(path) if request is None else request.instance
     for variation in variations:
         check_field(instance, variation.field)
-    return instance
+    return instance, request
+
+
+def _as_requested(
+    request: PlanRequest, analyses: Analyses, demand: DemandOptions, how: ComputationOptions
+) -> tuple[Analyses, DemandOptions, ComputationOptions]:
+    """Return the options with what a workbook asks for, where the command line says nothing.
+
+    Without an analysis asked for, several years are planned as a growth path, and what has to be
+    kept under failures is planned for the last of them.
+    """
+    asked = {field.name: getattr(analyses, field.name) for field in fields(analyses)}
+    if not any(asked.values()):
+        analyses = replace(
+            analyses,
+            least_cost=len(request.years) == 1,
+            growth_path=len(request.years) > 1,
+            failures=request.keep is not None,
+        )
+    if demand.growth is None:
+        demand = replace(demand, growth=",".join(map(repr, request.growth)))
+    if demand.max_loss is None and request.max_loss is not None:
+        demand = replace(demand, max_loss=repr(request.max_loss))
+    if demand.keep is None:
+        demand = replace(demand, keep=request.keep)
+    return analyses, demand, replace(how, discount=how.discount or request.discount)
 
 
 def _status(plans: Sequence[Plan], stderr: Console) -> ExitStatus:

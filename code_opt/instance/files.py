@@ -12,7 +12,7 @@ from typing import Any
 
 from code_opt.errors import InputError, NotTextError
 from code_opt.files import MAX_BYTES, read_text, write_atomically
-from code_opt.instance.cells import Cells, CellsError, read_cells, read_number
+from code_opt.instance.cells import Cells, CellsError, decimal_mark, read_cells, read_number
 from code_opt.instance.model import Instance
 from code_opt.instance.problems import InstanceError, Location, Problem, hint, place_of
 from code_opt.instance.rules import parse
@@ -304,12 +304,19 @@ def _read_table(
     place = f"{table}.csv:{first}"
     problems += header_problems(table, place, header, missing)
     rows = []
+    marks = {
+        column: decimal_mark(row[i] for _, row in body if i < len(row))
+        for i, column in enumerate(header)
+        if cells.separator != "," and column not in TEXTS
+    }
     for line, row in body:
         wrong = cells.width_problem(row, len(header))
         if wrong is not None:
             problems.append(Problem(f"{table}.csv:{line}", wrong))
         record = {
-            column: cell if column in TEXTS else read_number(cell, cells.separator)
+            column: cell
+            if column in TEXTS
+            else read_number(cell, cells.separator, marks.get(column))
             # backwards, so that of a column that stands there twice the first one counts
             for column, cell in reversed(list(zip(header, row, strict=False)))
             if cell and is_column(table, column)

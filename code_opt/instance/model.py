@@ -83,6 +83,9 @@ class Instance(Record):
     bundle: str | None = Field(
         None, description="folder of networks and adapters, relative to the file"
     )
+    currency: str | None = Field(
+        None, max_length=20, description="currency of all prices, shown beside them"
+    )
     servers: tuple[Server, ...] = Field(min_length=1, strict=False)
     links: tuple[Link, ...] = Field((), strict=False)
     dnns: tuple[Dnn, ...] = Field(min_length=1, strict=False)

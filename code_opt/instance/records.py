@@ -136,6 +136,16 @@ class Server(Record):
     unit_devices: Positive | None = Field(
         None, description="devices in one unit that can be bought, instead of unit_flops"
     )
+    yearly_cost: NonNegative = Field(
+        0.0, description="price of one bought unit in each year that it stands (capacity planning)"
+    )
+    site: Identifier | None = Field(
+        None, description="where it stands; alternatives on servers of one site count as native"
+    )
+
+    def is_beside(self, other: Server) -> bool:
+        """Tell whether a server is this one, or stands at the same site."""
+        return other.id == self.id or (self.site is not None and other.site == self.site)
 
     @property
     def usable_devices(self) -> float:
@@ -182,6 +192,9 @@ class Link(Record):
     )
     max_units: Whole | None = Field(
         None, description="most units that can be bought; null is unlimited"
+    )
+    yearly_cost: NonNegative = Field(
+        0.0, description="price of one bought unit in each year that it stands (capacity planning)"
     )
 
 

@@ -35,7 +35,18 @@ Data = Mapping[str, Any]
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SHOWN_NODES = 12
 """Nodes of a cycle that a message shows at most."""
-_ORDER = ("schema", "name", "description", "bundle", "servers", "links", "dnns", "tasks", "reward")
+_ORDER = (
+    "schema",
+    "name",
+    "description",
+    "bundle",
+    "currency",
+    "servers",
+    "links",
+    "dnns",
+    "tasks",
+    "reward",
+)
 
 
 def parse(
@@ -248,6 +259,8 @@ class _Rules:
     def _check_servers(self) -> None:
         for i, server in enumerate(self.servers):
             flops, devices = server.get("flops"), server.get("devices")
+            if server.get("site") is not None:
+                self._check_text(("servers", i, "site"), server["site"])
             if flops is not None and devices == 0.0:
                 text = "must be greater than 0 where flops are given: they are those of all devices"
                 self._report(("servers", i, "devices"), text, devices)

@@ -106,7 +106,7 @@ def outcome_cells(case: Case, outcome: ProgramOutcome, demand: FloatArray) -> di
     units = outcome.decision.units[-1]
     return {
         **cells,
-        "cost": case.offers.cost(units),
+        "cost": case.offers.spent(outcome.decision.units).sum(),
         "present_value": outcome.decision.cost,
         "bound": outcome.bound,
         "gap": outcome.gap,
@@ -129,8 +129,8 @@ def saved_cells(
     """Return what a plan saves against another one, nothing where one of them has no plan."""
     if outcome.decision is None or alone is None or alone.decision is None:
         return {}
-    less = alone.decision.units[-1] - outcome.decision.units[-1]
-    return {"saved_cost": case.offers.cost(less), "saved_units": less.sum()}
+    less = alone.decision.units - outcome.decision.units
+    return {"saved_cost": case.offers.spent(less).sum(), "saved_units": less[-1].sum()}
 
 
 def checked_share(name: str, value: float) -> float:

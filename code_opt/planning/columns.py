@@ -175,7 +175,7 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         _known(TEXT, "task", "id of the task"),
         # outcome
         _known(TEXT, "status", "optimal, feasible, unknown or infeasible"),
-        _known(MONEY, "cost", "price of the units"),
+        _known(MONEY, "cost", "price of the units, and of the years that they stand"),
         _known(MONEY, "present_value", "cost with later purchases discounted"),
         _known(NUMBER, "bound", "proven bound: of a cost from below, of a reward from above"),
         _known(GAP, "gap", "of a cost (cost - bound) / cost, of a reward bound / reward - 1"),

@@ -25,7 +25,9 @@ ColumnType = Literal["number", "integer", "text", "boolean"]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Cell = bool | int | Number | str | None
 Row = Annotated[tuple[Cell, ...], Field(strict=False)]
-Setting = bool | int | Number | str | None | Annotated[tuple[Number, ...], Field(strict=False)]
+_Numbers = Annotated[tuple[Number, ...], Field(strict=False)]
+_Texts = Annotated[tuple[str, ...], Field(strict=False)]
+Setting = bool | int | Number | str | None | _Numbers | _Texts
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _RANK: dict[Status, int] = {"optimal": 0, "feasible": 1, "unknown": 2, "infeasible": 3}

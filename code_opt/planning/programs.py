@@ -149,19 +149,19 @@ def plan_data(
                 f"{SMALLEST_UNIT:g} that can be planned with: make the unit larger"
             )
     most = most.astype(np.int64)
-    price = offers.price[rate]
     return PlanData(
         weight=case.table.weights.tolist(),
         # One unit that carries the largest load is as good as a larger one.
         unit=np.minimum(unit, largest).tolist(),
-        price=price.tolist(),
+        price=offers.purchase[rate].tolist(),
+        yearly=offers.yearly[rate].tolist(),
         most_units=most.tolist(),
         factor=factor,
         min_accuracy=[case.min_accuracy] * (1 + max(s.choice for s in situations)),
         situations=situations,
         expected_share=expected_share,
         failures=failures,
-        cost_unit=_cost_unit(price, most),
+        cost_unit=_cost_unit(offers.price[rate], most),
         load_unit=np.maximum(largest / _WIDEST, 1.0).tolist() if adapts else largest.tolist(),
         rounding=NOISE,
         present=present.tolist(),
@@ -471,12 +471,13 @@ def _affordable(data: PlanData, best: Decision | None) -> PlanData:
     """Return the data without units that cost more than the best plan known."""
     if best is None:
         return data
-    price = np.asarray(data.price) * min(data.factor)
+    price = np.asarray(data.price) + np.asarray(data.yearly)
+    least = price * min(data.factor)
     most = np.asarray(data.most_units)
     with np.errstate(divide="ignore", invalid="ignore"):
-        paid = np.floor(best.cost * (1.0 + ROW) / price)
-    most = np.where(price > 0.0, np.minimum(most, paid), most).astype(np.int64)
-    return replace(data, most_units=most.tolist(), cost_unit=_cost_unit(data.price, most))
+        paid = np.floor(best.cost * (1.0 + ROW) / least)
+    most = np.where(least > 0.0, np.minimum(most, paid), most).astype(np.int64)
+    return replace(data, most_units=most.tolist(), cost_unit=_cost_unit(price, most))
 
 
 def _cost_unit(price: Sequence[float] | FloatArray, most: IntArray) -> float:
@@ -563,8 +564,7 @@ def planning_session(model: pyo.ConcreteModel, settings: PlanSettings) -> MipSes
 
 
 def _cost(case: Case, data: PlanData, units: FloatArray) -> float:
-    bought = np.diff(units, axis=0, prepend=0.0)
-    return float(np.asarray(data.factor) @ (bought @ case.offers.price))
+    return float(np.asarray(data.factor) @ case.offers.spent(units))
 
 
 def read_plan(

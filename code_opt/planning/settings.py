@@ -44,6 +44,8 @@ class PlanSettings:
     seed: int = 0
     solver_options: Mapping[str, Any] = field(default_factory=dict)
     solver_log: bool = False
+    period_names: tuple[str, ...] = ()
+    """Names of the growth factors, in their order, such as years; shown beside them."""
     progress: Callable[[str], None] | None = None
     """Called with what is being done now."""
 
@@ -118,7 +120,8 @@ class PlanSettings:
             *("max_utilization", "gap", "time_limit"),
         )
         found = {name: getattr(self, name) for name in names}
-        return {**found, "measured_only": True} if self.measured_only else found
+        found |= {"measured_only": True} if self.measured_only else {}
+        return found | ({"period_names": self.period_names} if self.period_names else {})
 
 
 def check_amount(name: str, value: float) -> float:

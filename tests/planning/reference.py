@@ -239,6 +239,14 @@ class Tables:
         )
 
     @property
+    def yearly(self) -> Array:
+        links = self.instance.links
+        return np.array(
+            [s.yearly_cost for s in self.instance.servers]
+            + [links[i].yearly_cost for i in self.links]
+        )
+
+    @property
     def price(self) -> Array:
         links = self.instance.links
         return np.array(
@@ -370,13 +378,14 @@ def cheapest_growth(
     instance: Instance, demands: Sequence[Array], min_accuracy: float | None, value: Sequence[float]
 ) -> float:
     """Return the least present value of a growth path, inf where there is none."""
-    price = Tables(instance).price
+    tables = Tables(instance)
     options = [unit_vectors(instance, d, min_accuracy) for d in demands]
     best = math.inf
     for chain in itertools.product(*options):
         standing = np.maximum.accumulate(np.array(chain), axis=0)
         bought = np.diff(standing, axis=0, prepend=0.0)
-        best = min(best, float(np.asarray(value) @ (bought @ price)))
+        spent = bought @ tables.price + standing @ tables.yearly
+        best = min(best, float(np.asarray(value) @ spent))
     return best
 
 

@@ -1,4 +1,4 @@
-"""The commands of docs/planning.md and the notebook run, and the notebook shows what it says."""
+"""The commands of docs/planning.md run and show what the page says."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from code_opt.cli.app import main
 from code_opt.instance import load_instance
 from code_opt.planning import plan_least_cost
 from tests.documents import blocks
-from tests.planning.notebook import run, stored
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "planning.md").read_text(encoding="utf-8")
-NOTEBOOK = ROOT / "docs" / "notebooks" / "planning.ipynb"
 
 
 def test_there_is_an_example_of_every_analysis() -> None:
@@ -85,7 +83,3 @@ def test_the_words_of_the_walk_through_are_those_of_the_plan(
     text = f"{units['north']} units at north, {units['south']} at south, {units['hub']} at the hub"
     assert text in PAGE
     assert not units["mall"]
-
-
-def test_the_notebook_shows_what_it_computes() -> None:
-    assert run(NOTEBOOK) == stored(NOTEBOOK)

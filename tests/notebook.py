@@ -1,4 +1,4 @@
-"""Run a notebook's cells here; ``python -m tests.planning.notebook FILE`` stores its outputs.
+"""Run a notebook's cells here; ``python -m tests.notebook FILE`` stores its outputs.
 
 A kernel is not needed for cells of plain Python: each cell is compiled as one, and the value of
 a last expression is its output, as in a notebook.
