@@ -34,12 +34,11 @@ def first_screen(found: Recommendation) -> list[Block]:
     """Return the recommendation's money and main risk."""
     tiles = []
     if found.cost is not None:
-        stated = getattr(found.instance, "currency", None)
         tiles.append(
             Tile(
                 words.price(found, found.cost),
                 "to spend",
-                "" if stated else "currency not stated",
+                "" if found.instance.currency else "currency not stated",
             )
         )
         if found.alone is not None:

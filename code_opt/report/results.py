@@ -47,7 +47,9 @@ MOST_DRAWN = 24
 MOST_OWN_DRAWINGS = 120
 """Most tasks that get pictures of their own; beyond, paths are written."""
 MOST_LISTED = 2000
-"""Most tasks that have a row each; beyond, rows are sites."""
+"""Most tasks, servers or links that have a row each; beyond, tasks are shown by site."""
+MOST_SITES = 200
+"""Sites, servers or links that are shown where there are too many for a row each."""
 MAIN = ("exact", "lns", "local")
 """Methods whose assignments are drawn, where they are there."""
 
@@ -356,6 +358,8 @@ def _edge(material: Material) -> list[Block]:
         return blocks
     if not shown:
         return []
+    if len(instance.tasks) > MOST_LISTED:
+        return [Items(chooser.summary)]
     blocks.append(
         Paragraph(
             f"{len(instance.tasks):,} tasks are too many for one picture: search for a task and "
@@ -749,12 +753,18 @@ def _path_table(material: Material, shown: Shown, caption: str, local: Shown | N
 
 
 def _site_table(material: Material, shown: Shown) -> Table:
-    """Return a row per server, of the services whose own network runs there."""
-    site = {dnn.id: dnn.server for dnn in material.instance.dnns}
+    """Return a row per site, of the services whose own network runs there; small sites in one."""
+    stands = {server.id: server.site or server.id for server in material.instance.servers}
+    site = {dnn.id: stands[dnn.server] for dnn in material.instance.dnns}
     home = {task.id: site[task.dnn] for task in material.instance.tasks}
     by_site: dict[str, list[TaskResult]] = {}
     for row in shown.result.tasks:
         by_site.setdefault(home.get(row.task, "?"), []).append(row)
+    ordered = sorted(by_site, key=lambda name: (-len(by_site[name]), name))
+    if len(ordered) > MOST_SITES:
+        rest = [row for name in ordered[MOST_SITES:] for row in by_site.pop(name)]
+        by_site[f"{len(ordered) - MOST_SITES:,} other sites"] = rest
+        ordered = [*ordered[:MOST_SITES], list(by_site)[-1]]
     columns = (
         Column("Site"),
         Column("Services", figures=True),
@@ -776,7 +786,8 @@ def _site_table(material: Material, shown: Shown) -> Table:
                 duration(max(row.latency for row in mine)),
             )
         )
-        for name, mine in sorted(by_site.items())
+        for name in ordered
+        for mine in (by_site[name],)
     )
     caption = f"Paths of {shown.name} by site: {len(home):,} services are too many to list"
     return Table(caption, columns, rows)
@@ -793,8 +804,7 @@ def _load(material: Material) -> list[Block]:
     rows = every = [s.id for s in material.instance.servers]
     full = {s.label: full_shares(s.result, material.instance) for s in shown}
     if len(rows) > MOST_DRAWN:
-        use = {r.server: r.utilization for r in shown[0].result.servers}
-        rows = sorted(rows, key=lambda name: -use.get(name, 0.0))[:MOST_DRAWN]
+        rows = _fullest(rows, shown[0].result, MOST_DRAWN)
     series = []
     for s in shown:
         found = {r.server: r for r in s.result.servers}
@@ -848,6 +858,10 @@ def _server_table(
     columns += [Column("Capacity", "FLOP/s", figures=True)] if has_flops else []
     columns += [Column(s.name) for s in shown]
     lines = []
+    caption = "Utilisation of servers by method"
+    if len(rows) > MOST_LISTED:
+        caption += f": the {MOST_SITES} fullest of {len(rows):,}"
+        rows = _fullest(rows, shown[0].result, MOST_SITES)
     for name in rows:
         known = [f[name] for f in found if name in f]
         capacity, devices = (known[0].capacity, known[0].devices) if known else (None, None)
@@ -859,8 +873,14 @@ def _server_table(
             for s, f in zip(shown, found, strict=True)
         ]
         lines.append(Row(tuple(cells)))
-    table = Table("Utilisation of servers by method", tuple(columns), tuple(lines))
-    return table if len(rows) <= MOST_DRAWN else More(f"Load of all {len(rows)} servers", (table,))
+    table = Table(caption, tuple(columns), tuple(lines))
+    return table if len(rows) <= MOST_DRAWN else More(f"Load of {len(rows):,} servers", (table,))
+
+
+def _fullest(servers: Sequence[str], result: Result, most: int) -> list[str]:
+    """Return the servers that a result loads most."""
+    use = {row.server: row.utilization for row in result.servers}
+    return sorted(servers, key=lambda name: -use.get(name, 0.0))[:most]
 
 
 def _links(shown: Sequence[Shown], links: Sequence[tuple[str, str]]) -> list[Block]:
@@ -868,6 +888,12 @@ def _links(shown: Sequence[Shown], links: Sequence[tuple[str, str]]) -> list[Blo
     used = [k for k in links if any(k in f and f[k].load > 0 for f in found)]
     if not used:
         return [Paragraph("No path crosses a link.")]
+    which = f"the {len(used):,} {'link' if len(used) == 1 else 'links'}"
+    caption = f"Utilisation of {which} in use, of {len(links):,}"
+    if len(used) > MOST_LISTED:
+        load = {k: max(f[k].utilization or 0.0 for f in found if k in f) for k in used}
+        used = sorted(used, key=lambda k: -load[k])[:MOST_SITES]
+        caption += f": the {MOST_SITES} fullest"
     columns = [Column("Link"), Column("Capacity", "B/s", figures=True)]
     columns += [Column(s.name) for s in shown]
     lines = []
@@ -887,7 +913,6 @@ def _links(shown: Sequence[Shown], links: Sequence[tuple[str, str]]) -> list[Blo
             else:
                 cells.append(_share(row.utilization))
         lines.append(Row(tuple(cells)))
-    caption = f"Utilisation of the {len(used)} links in use, of {len(links)}"
     table = Table(caption, tuple(columns), tuple(lines))
     return [table if len(used) <= MOST_DRAWN else More(caption, (table,))]
 
