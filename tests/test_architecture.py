@@ -96,6 +96,10 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
+    "observations": (
+        {"core", "errors", "instance", "measurements", "paths", "result"},
+        set(),
+    ),
     "scheduling": ({"errors", "instance", "result", "solving", "stopping"}, set()),
     "transition": (
         {"core", "errors", "instance", "paths", "result", "solving", "stopping"},
@@ -196,6 +200,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "measurements",
             "core",
             "exact",
+            "observations",
             "paths",
             "planning",
             "profiling",
@@ -221,6 +226,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "instance",
             "core",
             "solving",
+            "observations",
             "plan_checker",
             "planning",
             "registry",

@@ -43,6 +43,7 @@ COMMANDS = (
     "rerate",
     "diff",
     "schedule",
+    "observe",
 )
 """In the order of the help; each is a module of this folder, and a function in it."""
 
