@@ -2,6 +2,7 @@
 
 from code_opt.planning.case import COORDINATIONS
 from code_opt.planning.demands import Scenarios, load_scenarios, parse_scenarios
+from code_opt.planning.drop_range import with_drop_range
 from code_opt.planning.failures import plan_failures
 from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
 from code_opt.planning.front import plan_front
@@ -47,5 +48,6 @@ __all__ = [
     "plan_scenarios",
     "plan_sweep",
     "save_plan",
+    "with_drop_range",
     "with_value",
 ]
