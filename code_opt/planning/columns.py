@@ -29,8 +29,12 @@ def as_given(value: float, digits: int = 6) -> str:
 
 
 def money(value: float) -> str:
-    """Return a price."""
-    return as_given(value, 10)
+    """Return a price to the cent; what is less to three digits, and rounding's dust as 0."""
+    if abs(value) < 1e-9:
+        return "0"
+    if abs(value) < 0.01:
+        return f"{value:.3g}"
+    return f"{value:,.2f}".removesuffix(".00") if abs(value) < 1e15 else as_given(value)
 
 
 def _gap(value: float) -> str:

@@ -41,6 +41,14 @@ class Shown:
     changed: tuple[str, ...] | None = ()
     """Parts of the instance that changed since; None where it cannot be told."""
 
+    twins: tuple[str, ...] = ()
+    """Labels of other results with the same assignment."""
+
+    @property
+    def name(self) -> str:
+        """Its label, and those of results with the same assignment."""
+        return " = ".join((self.label, *self.twins))
+
     @property
     def is_stale(self) -> bool:
         """Whether the only thing wrong with it is that the instance changed since."""
@@ -72,6 +80,11 @@ class Material:
     def words(self) -> PathWords:
         """What writes the instance's paths."""
         return PathWords(self.instance)
+
+    @cached_property
+    def home(self) -> dict[str, str]:
+        """Server of each block."""
+        return {block.id: dnn.server for dnn in self.instance.dnns for block in dnn.blocks}
 
     @property
     def confirmed(self) -> bool:

@@ -34,7 +34,7 @@ def test_a_page_is_written(folder: Path, tmp_path: Path, capsys) -> None:
     arguments = ["report", str(folder), "--instance", str(folder / "instance.json")]
     assert main([*arguments, "--out", str(out), "--title", "Two & more"]) == 0
     text = out.read_text(encoding="utf-8")
-    assert "<h1>Two &amp; more</h1>" in text
+    assert '<p class="brand">Two &amp; more</p>' in text
     assert capsys.readouterr() == (f"Written: {out}\n", "")
 
 

@@ -50,7 +50,7 @@ def metro_page(metro: Path) -> str:
 def test_the_page_has_its_sections_headings_and_landmarks(metro_page: str) -> None:
     tree = parsed(metro_page)
     tags = elements(tree)
-    assert [t for t, _ in tags if t in {"h1", "h2"}] == ["h1"] + ["h2"] * 4
+    assert [t for t, _ in tags if t in {"h1", "h2"}] == ["h1"] + ["h2"] * 5
     assert {t for t, _ in tags} <= ELEMENTS
     for landmark in ("header", "main", "nav", "footer"):
         assert sum(t == landmark for t, _ in tags) == 1
@@ -169,7 +169,7 @@ def test_results_without_an_assignment_show_the_edge_and_the_reason(tmp_path: Pa
     assert result.status == "infeasible"
     save_result(result, tmp_path / "exact.json")
     page = assemble(read_material([tmp_path], root / "data" / "infeasible.json"))
-    assert [section.id for section in page.sections] == ["edge", "methods"]
+    assert [section.id for section in page.sections] == ["edge", "methods", "about"]
     text = render(page)
     parsed(text)
     assert "no assignment meets all requirements" in text
@@ -190,7 +190,7 @@ def test_many_tasks_get_a_picture_each_and_no_common_one(many: Path) -> None:
 
 def test_a_sentence_says_how_many_tasks_use_connections(metro_page: str, many: Path) -> None:
     assert (
-        "exact: 2 of 4 tasks leave their native path: 2 borrow blocks of another network, "
+        "exact = lns: 2 of 4 tasks leave their native path: 2 borrow blocks of another network, "
         "2 leave early or through another head." in metro_page
     )
     assert "local: every task runs on its own network alone." in metro_page

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from code_opt.errors import InputError
 from code_opt.planning import columns
-from code_opt.planning.columns import SCHEMA, ColumnSchema, as_given, schema_of
+from code_opt.planning.columns import ColumnSchema, as_given, schema_of
+from code_opt.planning.plan import Table as PlanFileTable
+from code_opt.planning.reading import checked_table, table_of
 from code_opt.report.blocks import Block, Cell, Column, More, Paragraph, Row, Table
 from code_opt.report.charts import Dot, Series
 from code_opt.report.material import PlanFile
 from code_opt.report.numbers import signed
+from code_opt.text import share
 
 Record = dict[str, Any]
 
@@ -64,7 +66,9 @@ class PlanTable:
 
     def measured(self, name: str, what: str) -> str:
         """Return what an axis of a column says: what it shows, and the unit of the file."""
-        unit = self.columns[name].column.unit
+        column = self.columns[name]
+        # No file says which currency; the page says so once.
+        unit = column.unit if column.kind is columns.MONEY else column.column.unit
         return f"{what} [{unit}]" if unit else what
 
     def shown(self, caption: str, headings: Mapping[str, str | None], keys: int = 1) -> Table:
@@ -94,45 +98,25 @@ class PlanTables:
             InputError: the plan has no such table, the table lacks a column or holds something
                 else in it, or a row lacks its name.
         """
-        found = self._find(name)
-        if found is None:
-            raise InputError(f"{self._path}: a {self.plan.kind} plan without {name!r}")
-        where = f"{self._path}: table {name!r}"
-        if missing := set(used) - found.columns.keys():
-            raise InputError(f"{where} lacks {', '.join(sorted(missing))}")
-        for column in used:
-            held, ours = found.columns[column], SCHEMA[column]
-            if held.kind.type != ours.kind.type and not (held.is_number and ours.is_number):
-                raise InputError(
-                    f"{where} column {column}: type {held.kind.type}, must be {ours.kind.type}"
-                )
-            if held.column.unit and ours.unit == "%":
-                raise InputError(
-                    f"{where} column {column}: unit {held.column.unit}, must be none: a fraction"
-                )
-        for index, row in enumerate(found):
-            for column in used:
-                if found.columns[column].is_required and row[column] is None:
-                    raise InputError(f"{where} row {index}: no {column}")
-        return found
+        return _shown_table(checked_table(self.plan, self._path, name, *used))
 
     def whole(self, name: str, keys: int = 1, **only: Any) -> list[Block]:
         """Return a table with all its columns; nothing where it has no rows."""
-        found = self._find(name)
-        rows = [r for r in found or () if all(r.get(column) == v for column, v in only.items())]
-        if found is None or not rows:
+        table = table_of(self.plan, name)
+        if table is None:
+            return []
+        found = _shown_table(table)
+        rows = [r for r in found if all(r.get(column) == v for column, v in only.items())]
+        if not rows:
             return []
         kept = [c for c in found.columns if c not in only and any(r[c] is not None for r in rows)]
         part = PlanTable(found.title, rows, found.columns)
         return [part.shown(found.title, dict.fromkeys(kept), keys)]
 
-    def _find(self, name: str) -> PlanTable | None:
-        try:
-            table = self.plan.table(name)
-        except KeyError:
-            return None
-        schemas = {column.name: schema_of(column) for column in table.columns}
-        return PlanTable(table.title, table.records(), schemas)
+
+def _shown_table(table: PlanFileTable) -> PlanTable:
+    schemas = {column.name: schema_of(column) for column in table.columns}
+    return PlanTable(table.title, table.records(), schemas)
 
 
 def in_full(summary: str, blocks: Sequence[Block]) -> More:
@@ -197,8 +181,8 @@ def units_by(
                 cells.append(Cell("–"))
                 continue
             use = row.get("utilization")
-            share = "" if use is None else f" ({100 * use:.0f} %)"
-            cells.append(Cell(f"{row[units]}{share}", "" if row[units] else "muted"))
+            used = "" if use is None else f" ({share(use)})"
+            cells.append(Cell(f"{row[units]}{used}", "" if row[units] else "muted"))
         lines.append(Row(tuple(cells)))
     left = len(servers) - len(bought)
     heads = (Column("Server or link"), *(Column(name, figures=True) for _, name in columns))

@@ -84,6 +84,39 @@
     });
   }
 
+  // Contents: closed on a narrow screen, the section that is read is marked.
+  const contents = document.querySelector(".contents details");
+  const narrow = window.matchMedia("(max-width: 1079px)");
+  const fold = () => { contents.open = !narrow.matches; };
+  fold();
+  narrow.addEventListener("change", fold);
+  contents.addEventListener("click", (event) => {
+    if (narrow.matches && event.target instanceof Element && event.target.closest("a")) {
+      contents.open = false;
+    }
+  });
+  const links = new Map(all("a", contents).map((a) => [a.hash.slice(1), a]));
+  const seen = new Set();
+  const watch = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (entry.isIntersecting) seen.add(entry.target); else seen.delete(entry.target);
+    }
+    const first = all("section").find((section) => seen.has(section));
+    for (const [id, a] of links) {
+      if (first && first.id === id) a.setAttribute("aria-current", "true");
+      else a.removeAttribute("aria-current");
+    }
+  }, { rootMargin: "-15% 0px -60% 0px" });
+  for (const section of all("section")) watch.observe(section);
+
+  // Tables that are wider than the page say so.
+  const measure = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      target.classList.toggle("cut", target.scrollWidth > target.clientWidth + 1);
+    }
+  });
+  for (const box of all(".scroll")) measure.observe(box);
+
   // On paper nothing can be opened.
   let opened = [];
   window.addEventListener("beforeprint", () => {
