@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from code_opt.docstrings import keep_docstrings
 
 if TYPE_CHECKING:
+    from code_opt.certificate import Certificate, CertifiedBound, certified_bound
     from code_opt.checker import Violation, check
     from code_opt.core.parameters import CodeParameters, Parameters
     from code_opt.core.settings import Progress, Settings
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     )
     from code_opt.registry import method_names, register_method
     from code_opt.result import Result, load_result, save_result
-    from code_opt.solving import evaluate_paths, solve
+    from code_opt.solving import certify, evaluate_paths, solve
     from code_opt.transition import changes_front, diff, rerate
 
 __version__ = "0.1.0"
@@ -54,6 +55,8 @@ __version__ = "0.1.0"
 keep_docstrings()
 
 __all__ = [
+    "Certificate",
+    "CertifiedBound",
     "CodeOptError",
     "CodeParameters",
     "InputError",
@@ -68,6 +71,8 @@ __all__ = [
     "Settings",
     "Violation",
     "__version__",
+    "certified_bound",
+    "certify",
     "changes_front",
     "check",
     "check_plan",
@@ -100,6 +105,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "Certificate": "code_opt.certificate",
+    "CertifiedBound": "code_opt.certificate",
     "CodeOptError": "code_opt.errors",
     "CodeParameters": "code_opt.core.parameters",
     "Parameters": "code_opt.core.parameters",
@@ -113,6 +120,8 @@ _HOME = {
     "Result": "code_opt.result",
     "Settings": "code_opt.core.settings",
     "Violation": "code_opt.checker",
+    "certified_bound": "code_opt.certificate",
+    "certify": "code_opt.solving",
     "changes_front": "code_opt.transition",
     "check": "code_opt.checker",
     "check_plan": "code_opt.plan_checker",

@@ -196,7 +196,7 @@ def _at_least(a: float, b: float, tolerance: float) -> bool:
 
 
 @dataclass
-class _Figures:
+class Figures:
     """Figures of one inference along one path, or of one step of it."""
 
     latency: float = 0.0
@@ -211,7 +211,7 @@ class _Figures:
     deviceless: list[str] = field(default_factory=list)
     """Servers without a device that have work to do."""
 
-    def add(self, other: _Figures) -> None:
+    def add(self, other: Figures) -> None:
         self.latency += other.latency
         for server, time in other.busy.items():
             self.busy[server] += time
@@ -307,7 +307,7 @@ class InstanceIndex:
                 return one
         return None
 
-    def work(self, task: Task, figures: _Figures) -> tuple[float, float]:
+    def work(self, task: Task, figures: Figures) -> tuple[float, float]:
         """Work of a path on the server of the task's own DNN, and all of it.
 
         In FLOP where all servers have FLOP/s, else in device seconds.
@@ -353,14 +353,14 @@ class InstanceIndex:
         steps = zip(chain, chain[1:], strict=False)
         return [connections[step] for step in steps if step in connections]
 
-    def figures(self, task: Task, path: Sequence[str]) -> _Figures:
+    def figures(self, task: Task, path: Sequence[str]) -> Figures:
         """Device time [s], memory [bytes], traffic [bytes] and unloaded latency [s] of a path."""
-        total = _Figures()
+        total = Figures()
         for _, step in self.steps(task, path):
             total.add(step)
         return total
 
-    def steps(self, task: Task, path: Sequence[str]) -> Iterator[tuple[tuple[str, ...], _Figures]]:
+    def steps(self, task: Task, path: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Figures]]:
         """Yield each step of a path: from which on it is the same as which others, its figures.
 
         A step is the way into a block (or to the output), with its adapter, and the block; before
@@ -374,27 +374,52 @@ class InstanceIndex:
         connections = {} if is_alternative else self.connections(task)
         prefix: tuple[str, ...] = ()
         chain = [INPUT, *path, OUTPUT]
-        origin = self.origin(task)
-        if origin is not None:
-            entry = connections.get((INPUT, path[0]))
-            first = self.host[path[0]] if entry is None else self.place(entry)
-            size = self._size(task, entry)
-            if first != origin:
-                sent = _Figures()
-                self._transfer(sent, origin, first, size)
-                prefix = (repr(size), origin, first)
-                yield prefix, sent
+        sent = self.sent(task, path[0], connections.get((INPUT, path[0])))
+        if sent is not None:
+            prefix = sent[0]
+            yield sent
         for source, target in zip(chain, chain[1:], strict=False):
-            figures = _Figures()
             connection = connections.get((source, target))
             adapter = IDENTITY if connection is None else connection.share
             own = f"of {task.id}" if adapter is None else f"shared {adapter}"
             prefix = (*prefix, source, target, own)
-            if connection is not None:
-                self._adapt(task, figures, connection)
-            if target != OUTPUT:
-                self._run(figures, self.host[target], self.blocks[target])
-            yield prefix, figures
+            yield prefix, self.step(task, target, connection)
+
+    def sent(
+        self, task: Task, first: str, entry: Connection | None
+    ) -> tuple[tuple[str, ...], Figures] | None:
+        """Return the way of an input to the server that takes it, None where it is not sent.
+
+        Args:
+            task: whose input.
+            first: id of the first block.
+            entry: connection by which it enters, None for the native way in.
+        """
+        origin = self.origin(task)
+        if origin is None:
+            return None
+        to = self.host[first] if entry is None else self.place(entry)
+        if to == origin:
+            return None
+        size = self._size(task, entry)
+        figures = Figures()
+        self._transfer(figures, origin, to, size)
+        return (repr(size), origin, to), figures
+
+    def step(self, task: Task, target: str, connection: Connection | None) -> Figures:
+        """Return the figures of the way into a block (or to the output), and of the block.
+
+        Args:
+            task: whose path.
+            target: id of the block entered, or ``output``.
+            connection: that leads there, None for a native arc.
+        """
+        figures = Figures()
+        if connection is not None:
+            self._adapt(task, figures, connection)
+        if target != OUTPUT:
+            self._run(figures, self.host[target], self.blocks[target])
+        return figures
 
     @staticmethod
     def is_sent(task: Task) -> bool:
@@ -421,7 +446,7 @@ class InstanceIndex:
             return task.input_bytes
         return self.blocks[connection.source].output_bytes
 
-    def _adapt(self, task: Task, figures: _Figures, connection: Connection) -> None:
+    def _adapt(self, task: Task, figures: Figures, connection: Connection) -> None:
         """Add the adapter of a connection and what it receives from a block and hands on."""
         adapter, size = self.place(connection), self._size(task, connection)
         if connection.source != INPUT:
@@ -431,7 +456,7 @@ class InstanceIndex:
         if connection.target != OUTPUT:
             self._transfer(figures, adapter, self.host[connection.target], size)
 
-    def _run(self, figures: _Figures, name: str, work: Block | Connection) -> None:
+    def _run(self, figures: Figures, name: str, work: Block | Connection) -> None:
         """Add a block or an adapter: one of a batch, whose whole time the inference waits for."""
         server = self._pace[name]
         size = int(server.batch)
@@ -450,7 +475,7 @@ class InstanceIndex:
         figures.stays.append((("server", name), part / speed, whole / speed))
         figures.latency += whole / speed
 
-    def _transfer(self, figures: _Figures, source: str, target: str, size: float) -> None:
+    def _transfer(self, figures: Figures, source: str, target: str, size: float) -> None:
         if source == target or not self.links:
             return
         link = self.links.get((source, target))
@@ -543,11 +568,11 @@ class InstanceIndex:
         members = self._members[self.group(task)]
         rates = [t.demand for t in members if t.demand is not None]
         for dnn in {t.dnn for t in members}:
-            together: dict[tuple[str, ...], _Figures] = {}
+            together: dict[tuple[str, ...], Figures] = {}
             for member in members:
                 if member.dnn == dnn:
                     together.update(self.steps(member, self.native_blocks(member)))
-            figures = _Figures()
+            figures = Figures()
             for step in together.values():
                 figures.add(step)
             if figures.missing or figures.deviceless:
@@ -737,7 +762,7 @@ class _Line:
     row: TaskResult
     task: Task
     path: tuple[str, ...]
-    figures: _Figures | None
+    figures: Figures | None
     """None where the path is not one of the task graph."""
     accuracy: _Accuracy | None
     """None where the path is not one of the task graph or not admissible."""
@@ -1041,13 +1066,13 @@ class _Check:
             )
             yield Violation("promised-limit", place, message)
 
-    def paid(self, lines: list[_Line]) -> list[tuple[float, _Figures]]:
+    def paid(self, lines: list[_Line]) -> list[tuple[float, Figures]]:
         """Rate and figures of everything that is computed.
 
         What tasks of an input group share is computed once, at their rate (if these differ, at
         the largest of them).
         """
-        paid: dict[tuple[Any, ...], tuple[float, _Figures]] = {}
+        paid: dict[tuple[Any, ...], tuple[float, Figures]] = {}
         for line in lines:
             group = self.network.group(line.task)
             for prefix, figures in self.network.steps(line.task, line.path):
@@ -1057,7 +1082,7 @@ class _Check:
 
     # -- servers and links --
 
-    def servers(self, paid: list[tuple[float, _Figures]] | None) -> Iterator[Violation]:
+    def servers(self, paid: list[tuple[float, Figures]] | None) -> Iterator[Violation]:
         """Check the server list; loads only where every task's path is known (``paid``)."""
         result, known = self.result, self.network.servers
         names = [row.server for row in result.servers]
@@ -1101,7 +1126,7 @@ class _Check:
                 "server-utilization", f"{place}.utilization", row.utilization, share
             )
 
-    def links(self, paid: list[tuple[float, _Figures]] | None) -> Iterator[Violation]:
+    def links(self, paid: list[tuple[float, Figures]] | None) -> Iterator[Violation]:
         """Check the link list; loads only where every task's path is known (``paid``)."""
         result, links = self.result, self.network.links
         yield from self._listed("links", [(row.source, row.target) for row in result.links], links)
@@ -1226,7 +1251,7 @@ class _Check:
                 found[place, c.source, c.target, owner, group] = BYTES_PER_PARAMETER * c.params
         return found
 
-    def memory(self, paid: list[tuple[float, _Figures]]) -> Iterator[Violation]:
+    def memory(self, paid: list[tuple[float, Figures]]) -> Iterator[Violation]:
         used: dict[str, float] = defaultdict(float)
         for _, figures in paid:
             for name, size in figures.memory.items():

@@ -35,6 +35,10 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "measurements": ({"errors", "files", "instance"}, set()),
     "promise_checker": (set(), set()),
     "checker": ({"errors", "instance", "promise_checker", "result"}, set()),
+    "certificate": (
+        {"checker", "errors", "files", "instance", "result"},
+        {"numpy", "pydantic"},
+    ),
     "plan_checker": ({"checker", "instance", "result"}, set()),
     "paths": ({"errors", "instance", "queueing"}, {"numpy"}),
     "registry": ({"errors"}, set()),
@@ -79,6 +83,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "solving": (
         {
+            "certificate",
             "checker",
             "core",
             "errors",
@@ -177,6 +182,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "cli": (
         {
             "batch",
+            "certificate",
             "code_opt",
             "checker",
             "desk",
@@ -205,6 +211,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "code_opt": (
         {
+            "certificate",
             "checker",
             "desk",
             "docstrings",

@@ -12,9 +12,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "code-opt solve edge.yaml --previous results/edge.exact.json --changes-front",
         "code-opt solve edge-today.yaml -m exact --out results --tag 2026-11-28",
         "code-opt solve edge.yaml -m exact --metrics edge.prom",
+        "code-opt solve edge.yaml -m exact --out results --certificate edge.duals.json",
     ),
     "validate": ("code-opt validate data/digits",),
-    "check": ("code-opt check results/edge.exact.json edge.yaml",),
+    "check": (
+        "code-opt check results/edge.exact.json edge.yaml",
+        "code-opt check results/edge.exact.json edge.yaml --certificate edge.duals.json",
+    ),
     "profile": ("code-opt profile data/digits/config.yaml --out profiled",),
     "time": ("code-opt time data/digits --out timed --batch 1 --batch 8",),
     "evaluate": (

@@ -129,6 +129,14 @@ def solve(
             metavar="FILE", help="Write status, figures and utilization in Prometheus' text format."
         ),
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write duals that bound the objective, for check --certificate: valid without "
+            "any solver.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list of results and nothing else.")
     ] = False,
@@ -173,7 +181,7 @@ def solve(
         raise InputError(f"{name}: needs --out, the folder of the results")
     if executor is not None or is_batch(instance_paths):
         alone = {"--solver-log": solver_log, "--set": changes, "--previous": previous}
-        alone["--metrics"] = metrics
+        alone |= {"--metrics": metrics, "--certificate": certificate}
         for name, value in alone.items():
             if value:
                 raise InputError(f"{name}: for one instance only")
@@ -185,10 +193,11 @@ def solve(
     if out is not None:
         make_folder(out)
     instance = load_changed(instance_path, changes)
-    if metrics is not None:
-        if changes_front:
-            raise InputError("--metrics: of one solve, so not with --changes-front")
-        make_folder(metrics.parent, "--metrics")
+    for name, file in (("--metrics", metrics), ("--certificate", certificate)):
+        if file is not None:
+            if changes_front:
+                raise InputError(f"{name}: of one solve, so not with --changes-front")
+            make_folder(file.parent, name)
     files = _Files(out, instance, instance_path, tag)
     tell_left_out(instance_path)
     if previous is not None:
@@ -208,6 +217,8 @@ def solve(
         from code_opt.cli.metrics import metrics_text
 
         write_atomically(metrics, metrics_text(results))
+    if certificate is not None:
+        _certify(certificate, instance, results, time_limit)
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False))
     elif results:
@@ -281,6 +292,21 @@ def _front(instance: Instance, options: dict[str, Any], files: _Files, as_json: 
         complain(why_nothing(results, status))
     number = stop()
     return status if number is None else complain_of_stop(number, [])
+
+
+def _certify(
+    file: Path, instance: Instance, results: Sequence[Result], time_limit: float | None
+) -> None:
+    """Write duals for the problem that all results are of, if one of them is an assignment."""
+    from code_opt.certificate import save_certificate
+
+    found = next((result for result in results if result.has_solution), None)
+    certificate = found and code_opt.certify(instance, found, time_limit=time_limit)
+    if certificate:
+        save_certificate(certificate, file)
+    else:
+        why = "no assignment to bound" if found is None else "the time was over before"
+        complain(f"--certificate: {file} is not written: {why}")
 
 
 def _solve_by_each(

@@ -79,7 +79,7 @@ def solve_exact(problem: PathProblem, settings: Settings) -> Result:
         SolverError: the solver failed.
     """
     clock = Clock(settings.time_limit)
-    if _needs_pricing(problem, settings):
+    if needs_pricing(problem, settings):
         priced = priced_pool(problem.topology, settings, clock)
         if priced is not None:
             return _solve_priced(priced, replace(settings, formulation="colgen"), clock)
@@ -166,7 +166,7 @@ def _complete_table(evaluator: Evaluator, clock: Clock, start: SearchOutcome) ->
     return ColumnTable(evaluator.pool, joint_tasks)
 
 
-def _needs_pricing(problem: PathProblem, settings: Settings) -> bool:
+def needs_pricing(problem: PathProblem, settings: Settings) -> bool:
     """Tell whether listing the nondominated paths would take too long."""
     tasks = problem.instance.tasks
     groups = [task.input_group for task in tasks if task.input_group is not None]
