@@ -21,6 +21,7 @@ from code_opt.report.blocks import (
 )
 from code_opt.report.material import Material
 from code_opt.report.numbers import gap
+from code_opt.report.plans.combined import combined_blocks
 from code_opt.report.plans.failures import failures_blocks
 from code_opt.report.plans.front import front_blocks
 from code_opt.report.plans.growth import growth_blocks
@@ -40,6 +41,7 @@ HEADINGS = {
     "growth": "Growth: what to buy when",
     "scenarios": "Uncertain demand",
     "failures": "When a server fails",
+    "combined": "Growth, hours and failures together",
     "front": "Pareto front: throughput against accuracy",
     "marginal": "What a little more capacity is worth",
     "sweep": "What if a field changes",
@@ -51,6 +53,7 @@ _BUILDERS: dict[str, Callable[[PlanTables, Material, str], list[Block]]] = {
     "growth": growth_blocks,
     "scenarios": scenarios_blocks,
     "failures": failures_blocks,
+    "combined": combined_blocks,
     "front": front_blocks,
     "marginal": marginal_blocks,
     "sweep": sweep_blocks,
@@ -80,20 +83,16 @@ def _settings(plan: Plan) -> str:
     """Return what was asked of a plan: growth, limits, headroom, what may fail."""
     asked = plan.settings
     parts = []
-    growth = asked.get("growth")
-    if isinstance(growth, int | float):
-        growth = (float(growth),)
-    if isinstance(growth, tuple):
+    growth = _numbers(asked.get("growth"))
+    if growth:
         parts.append(f"growth {', '.join(map(as_given, growth))}")
     elif plan.kind in ("front", "marginal", "sweep"):
         parts.append("demand and capacities as they are")
-    loss = asked.get("max_loss_points")
-    if isinstance(loss, tuple) and len(loss) > 1:
+    loss = _numbers(asked.get("max_loss_points"))
+    if len(loss) > 1:
         parts.append(f"at most {', '.join(map(as_given, loss))} points of accuracy lost")
-    elif isinstance(loss, tuple):
-        parts.append(loss_limit(loss[0] if loss else None))
     elif "max_loss_points" in asked:
-        parts.append(loss_limit(None if loss is None else float(loss)))
+        parts.append(loss_limit(loss[0] if loss else None))
     least = asked.get("min_accuracy")
     if isinstance(least, int | float):
         parts.append(f"average accuracy at least {as_given(least)}")
@@ -112,6 +111,12 @@ def _settings(plan: Plan) -> str:
         parts.append("measured accuracies only")
     parts.append("no server fails" if plan.kind != "failures" else "any one server fails")
     return ", ".join(parts)
+
+
+def _numbers(setting: object) -> list[float]:
+    """Return the numbers of a setting, which holds one or several, or none."""
+    several = setting if isinstance(setting, tuple) else (setting,)
+    return [float(one) for one in several if isinstance(one, int | float)]
 
 
 def certificates(material: Material) -> Section:
