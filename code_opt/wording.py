@@ -159,7 +159,8 @@ def _means(exact: Result) -> str:
         if abs(root - exact.bound) <= TOLERANCE * abs(root):
             text += " Duals and cuts prove all of it."
         else:
-            text += f" Duals and cuts prove a gap of {percent(gap, up=True)}, the solver's tree the rest."
+            shown = percent(gap, up=True)
+            text += f" Duals and cuts prove a gap of {shown}, the solver's tree the rest."
     opinion = exact.second_opinion
     if opinion is not None:
         word = "agrees" if opinion.agrees else "did not get as far"
