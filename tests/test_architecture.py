@@ -45,7 +45,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "reward": ({"instance"}, {"numpy"}),
     "solvers": (
         {"errors", "files", "formulations", "stopping"},
-        {"highspy", "numpy", "pyomo", "scipy"},
+        {"highspy", "numpy", "pyomo", "pyscipopt", "scipy"},
     ),
     "core": (
         {

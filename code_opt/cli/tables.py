@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 STATUS_STYLE = {"optimal": "green", "feasible": "", "infeasible": "red", "unknown": "yellow"}
 NARROW = 94
 """Below this width columns stand closer."""
+_SOURCE_STYLE = {"predicted": "yellow", "guessed": "bold yellow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
             Text(number(row.rate)),
             Text(f"{row.accuracy:.4f}"),
             *([Text(interval_text(row.accuracy_interval))] if has_intervals else []),
-            Text(row.accuracy_source, style="yellow" if row.accuracy_source == "predicted" else ""),
+            Text(row.accuracy_source, style=_SOURCE_STYLE.get(row.accuracy_source, "")),
             Text(duration(row.latency)),
             *([Text(*_dashes([_share(row.own_work)], console))] if has_work else []),
             *([Text(row.change or "")] if result.changes is not None else []),
