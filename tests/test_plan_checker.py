@@ -198,8 +198,8 @@ class Draft:
 
 
 KINDS = (
-    *("least-cost", "guesses", "growth", "scenarios", "failures", "combined", "front"),
-    *("marginal", "sweep"),
+    *("least-cost", "guesses", "growth", "scenarios", "failures", "combined"),
+    *("front", "marginal", "sweep"),
 )
 MAIN = {"growth": 4.0, "max_loss_points": 2.0, "coordination": "full", "method": "exact"}
 QUICK = {**MAIN, "method": "heuristic"}

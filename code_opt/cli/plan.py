@@ -16,6 +16,7 @@ import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.groups import with_groups
+from code_opt.cli.loading import load_changed
 from code_opt.cli.plan_options import Analyses, ComputationOptions, DemandOptions, OutputOptions
 from code_opt.cli.progress import Steps
 from code_opt.cli.terminal import STOPPING, Console, complain_of_stop
@@ -339,7 +340,7 @@ def _instance(path: Path, variations: Sequence[Variation]) -> tuple[Instance, Pl
     from code_opt.planning import check_field
 
     request = load_request(path) if is_workbook(path) else None
-    instance = code_opt.load_instance(path) if request is None else request.instance
+    instance = load_changed(path) if request is None else request.instance
     for variation in variations:
         check_field(instance, variation.field)
     return instance, request
