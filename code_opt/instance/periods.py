@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from code_opt.errors import InputError
@@ -31,7 +31,7 @@ class Periods:
     """How long each lasts [h], above 0."""
     demands: Mapping[str, tuple[float, ...]]
     """Demand of each period [inferences/s], by task id."""
-    places: Mapping[str, str]
+    places: Mapping[str, str] = field(compare=False)
     """File and line of each task, for messages."""
 
     def at(self, instance: Instance, k: int) -> Instance:
