@@ -40,13 +40,17 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "promise_checker": (set(), set()),
     "checker": ({"errors", "instance", "promise_checker", "result"}, set()),
+    "certificate": (
+        {"checker", "errors", "files", "instance", "result"},
+        {"numpy", "pydantic"},
+    ),
     "plan_checker": ({"checker", "instance", "result"}, set()),
     "paths": ({"errors", "instance", "queueing"}, {"numpy"}),
     "registry": ({"errors"}, set()),
     "reward": ({"instance"}, {"numpy"}),
     "solvers": (
         {"errors", "files", "formulations", "stopping"},
-        {"highspy", "numpy", "pyomo", "scipy"},
+        {"highspy", "numpy", "pyomo", "pyscipopt", "scipy"},
     ),
     "core": (
         {
@@ -84,6 +88,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "solving": (
         {
+            "certificate",
             "checker",
             "core",
             "errors",
@@ -96,6 +101,11 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
+    "observations": (
+        {"core", "errors", "instance", "measurements", "paths", "result"},
+        set(),
+    ),
+    "scheduling": ({"errors", "instance", "result", "solving", "stopping"}, set()),
     "transition": (
         {"core", "errors", "instance", "paths", "result", "solving", "stopping"},
         {"pydantic"},
@@ -193,6 +203,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {
             "answers",
             "batch",
+            "certificate",
             "code_opt",
             "checker",
             "desk",
@@ -206,12 +217,14 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "core",
             "exact",
             "optimism",
+            "observations",
             "paths",
             "planning",
             "profiling",
             "registry",
             "report",
             "result",
+            "scheduling",
             "solvers",
             "stopping",
             "text",
@@ -222,6 +235,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "code_opt": (
         {
+            "certificate",
             "checker",
             "desk",
             "docstrings",
@@ -229,10 +243,12 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "instance",
             "core",
             "solving",
+            "observations",
             "plan_checker",
             "planning",
             "registry",
             "result",
+            "scheduling",
             "transition",
         },
         set(),

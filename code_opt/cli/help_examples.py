@@ -13,9 +13,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "code-opt solve edge.yaml --previous results/edge.exact.json --changes-front",
         "code-opt solve edge-today.yaml -m exact --out results --tag 2026-11-28",
         "code-opt solve edge.yaml -m exact --metrics edge.prom",
+        "code-opt solve edge.yaml -m exact --out results --certificate edge.duals.json",
     ),
     "validate": ("code-opt validate data/digits",),
-    "check": ("code-opt check results/edge.exact.json edge.yaml",),
+    "check": (
+        "code-opt check results/edge.exact.json edge.yaml",
+        "code-opt check results/edge.exact.json edge.yaml --certificate edge.duals.json",
+    ),
     "profile": ("code-opt profile data/digits/config.yaml --out profiled",),
     "time": ("code-opt time data/digits --out timed --batch 1 --batch 8",),
     "evaluate": (
@@ -39,10 +43,21 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "diff": (
         "code-opt diff results/edge.exact.json results/edge.exact.2026-11-28.json edge-today.yaml",
     ),
+    "schedule": (
+        "code-opt schedule data/four-sites-csv --periods data/four-sites-day.csv --max-changes 1 "
+        "--out day",
+        "code-opt schedule edge.yaml --periods demands.csv --previous results/edge.exact.json",
+    ),
+    "observe": (
+        "code-opt observe edge.yaml observations.csv --result results/edge.exact.json "
+        "--out edge-observed.yaml",
+    ),
     "plan": (
         "code-opt plan data/four-sites-csv --growth 1,1.5,2 --max-loss 0,2 --out plans",
         "code-opt plan data/digits --front",
         "code-opt plan plan.xlsx --out plans --xlsx",
+        "code-opt plan data/four-sites-csv --periods data/four-sites-day.csv --failures "
+        "--keep 0.8 --max-loss 1",
     ),
 }
 """Commands as they are typed, by the name of the command that they belong to."""

@@ -6,8 +6,9 @@ import json
 import math
 import sys
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -15,6 +16,7 @@ import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.groups import with_groups
+from code_opt.cli.loading import load_changed
 from code_opt.cli.plan_options import Analyses, ComputationOptions, DemandOptions, OutputOptions
 from code_opt.cli.progress import Steps
 from code_opt.cli.terminal import STOPPING, Console, complain_of_stop
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 
     from code_opt.desk import PlanRequest
     from code_opt.instance import Instance
+    from code_opt.instance.periods import Periods
     from code_opt.planning import Plan, PlanSettings, Scenarios, Variation
+    from code_opt.planning.combined import Routing
 
 
 @with_groups
@@ -67,17 +71,23 @@ def plan(
         if output.out is not None:
             make_folder(output.out)
         instance, request = _instance(instance_path, inputs.variations)
+        asked, has_growth = [analyses], demand.growth is not None
         if request is not None:
-            analyses, demand, how = _as_requested(request, analyses, demand, how)
+            asked = _questions(request, analyses)
+            demand, how = _as_requested(request, demand, how)
+            inputs = replace(inputs, periods=inputs.periods or request.periods)
         targets = _Targets.of(demand)
-        settings = _settings(demand, how, tell, () if request is None else request.years)
+        names = () if request is None or has_growth else request.years
+        settings = _settings(demand, how, tell, names)
         planner = _Planner(instance, settings, targets, inputs, demand, how)
-        tasks = planner.tasks(analyses)
+        tasks = [(one, place) for one in asked for place in range(len(planner.tasks(one)))]
+        if instance.has_guesses:
+            _tell_guesses(instance, stderr)
         with stop_on_signal(STOPPING) as stopped_by, executor_of(how.executor) as pool:
-            for task in tasks:
+            for one, place in tasks:
                 if stopped_by() is not None:
                     break
-                plans.append(task(pool))
+                plans.append(planner.plan(one, place, pool))
     if output.out is not None:
         _write(plans, output.out, instance, instance_path, output.xlsx, stderr)
     if output.as_json:
@@ -114,12 +124,18 @@ class _Targets:
             ("--scenarios", analyses.scenarios is not None),
             ("--failures", analyses.failures),
         ):
-            if wanted and len(self.growths) > 1:
-                raise InputError(f"{name}: takes one --growth, {len(self.growths)} are given")
-            if wanted and len(self.losses) > 1:
-                raise InputError(f"{name}: takes one --max-loss, {len(self.losses)} are given")
-        if analyses.growth_path and len(self.losses) > 1:
-            raise InputError(f"--growth-path: takes one --max-loss, {len(self.losses)} are given")
+            if wanted and len(self.growths) > 1 and not analyses.is_together:
+                raise InputError(
+                    f"{name}: takes one --growth, {len(self.growths)} are given; --together makes "
+                    "one plan for all of them"
+                )
+            self._check_loss(name, wanted)
+        self._check_loss("--growth-path", analyses.growth_path)
+        self._check_loss("--together", analyses.is_together)
+
+    def _check_loss(self, name: str, wanted: bool) -> None:
+        if wanted and len(self.losses) > 1:
+            raise InputError(f"{name}: takes one --max-loss, {len(self.losses)} are given")
 
 
 @dataclass(frozen=True)
@@ -129,11 +145,13 @@ class _Inputs:
     variations: list[Variation]
     most_points: int | None
     scenarios: Scenarios | None
+    periods: Periods | None
 
     @classmethod
     def of(cls, analyses: Analyses, how: ComputationOptions) -> _Inputs:
-        """Read the variations, the number of points and the scenarios."""
+        """Read the variations, the number of points, the scenarios and the periods."""
         from code_opt import planning
+        from code_opt.instance.periods import load_periods
 
         scenarios = None
         if analyses.scenarios is not None:
@@ -144,6 +162,7 @@ class _Inputs:
             variations=[planning.parse_variation(text) for text in analyses.vary or []],
             most_points=_points(how.points),
             scenarios=scenarios,
+            periods=None if analyses.periods is None else load_periods(analyses.periods),
         )
 
 
@@ -160,16 +179,27 @@ class _Planner:
 
     def tasks(self, analyses: Analyses) -> list[Callable[[Executor | None], Plan]]:
         """Return the analyses that are asked for; without any, the least cost."""
-        others = [
-            (analyses.growth_path, self.growth_path),
-            (analyses.scenarios is not None, self.scenarios),
-            (analyses.failures, self.failures),
+        together = analyses.is_together
+        others: list[tuple[bool, Callable[[Executor | None], Plan]]] = [
+            (analyses.growth_path and not together, self.growth_path),
+            (analyses.scenarios is not None and not together, self.scenarios),
+            (analyses.failures and not together, self.failures),
+            (together, partial(self.combined, analyses)),
             (analyses.front, self.front),
             (analyses.marginal, self.marginal),
             (bool(analyses.vary), self.sweep),
         ]
         tasks = [task for is_wanted, task in others if is_wanted]
         return [self.least_cost, *tasks] if analyses.least_cost or not tasks else tasks
+
+    def plan(self, analyses: Analyses, place: int, pool: Executor | None) -> Plan:
+        """Return the plan of one of the analyses, with the range of guessed drops if there are."""
+        from code_opt.planning import with_drop_range
+
+        return with_drop_range(
+            self.instance,
+            lambda instance: replace(self, instance=instance).tasks(analyses)[place](pool),
+        )
 
     def least_cost(self, _: Executor | None) -> Plan:
         """Find the cheapest units for each growth and limit of loss."""
@@ -213,6 +243,25 @@ class _Planner:
             growth=self.targets.growths[-1],
             max_loss=self.targets.losses[0],
             keep=self.demand.keep,
+            coordination=self._coordination(),
+        )
+
+    def combined(self, analyses: Analyses, _: Executor | None) -> Plan:
+        """Find the cheapest units for growth, hours, scenarios and failures together."""
+        routings = [routing.value for routing in self.how.routing or []]
+        return code_opt.plan_combined(
+            self.instance,
+            self.settings,
+            growth=self.targets.growths,
+            periods=self.inputs.periods,
+            scenarios=self.inputs.scenarios,
+            failures=analyses.failures,
+            device_failures=analyses.device_failures,
+            keep=self.demand.keep,
+            keep_devices=self.demand.keep_devices,
+            routings=cast("list[Routing]", routings) or ("fixed",),
+            discount=self.how.discount,
+            max_loss=self.targets.losses[0],
             coordination=self._coordination(),
         )
 
@@ -291,35 +340,50 @@ def _instance(path: Path, variations: Sequence[Variation]) -> tuple[Instance, Pl
     from code_opt.planning import check_field
 
     request = load_request(path) if is_workbook(path) else None
-    instance = code_opt.load_instance(path) if request is None else request.instance
+    instance = load_changed(path) if request is None else request.instance
     for variation in variations:
         check_field(instance, variation.field)
     return instance, request
 
 
-def _as_requested(
-    request: PlanRequest, analyses: Analyses, demand: DemandOptions, how: ComputationOptions
-) -> tuple[Analyses, DemandOptions, ComputationOptions]:
-    """Return the options with what a workbook asks for, where the command line says nothing.
+def _questions(request: PlanRequest, analyses: Analyses) -> list[Analyses]:
+    """Return what to answer: what is asked for, else what a workbook holds numbers for.
 
-    Without an analysis asked for, several years are planned as a growth path, and what has to be
-    kept under failures is planned for the last of them.
+    That is what coordination saves over the years, at the largest demand of each service; and, if
+    there are demands by the hour or something has to be kept under failures, one plan for all.
     """
-    asked = {field.name: getattr(analyses, field.name) for field in fields(analyses)}
-    if not any(asked.values()):
-        analyses = replace(
-            analyses,
-            least_cost=len(request.years) == 1,
-            growth_path=len(request.years) > 1,
-            failures=request.keep is not None,
-        )
+    if any(getattr(analyses, field.name) for field in fields(analyses)):
+        return [analyses]
+    several = len(request.years) > 1
+    found = [replace(analyses, growth_path=several, least_cost=not several)]
+    if request.periods is not None or request.keep is not None:
+        found.append(replace(analyses, together=True, failures=request.keep is not None))
+    return found
+
+
+def _as_requested(
+    request: PlanRequest, demand: DemandOptions, how: ComputationOptions
+) -> tuple[DemandOptions, ComputationOptions]:
+    """Return the options with what a workbook asks for, where the command line says nothing."""
     if demand.growth is None:
         demand = replace(demand, growth=",".join(map(repr, request.growth)))
     if demand.max_loss is None and request.max_loss is not None:
         demand = replace(demand, max_loss=repr(request.max_loss))
     if demand.keep is None:
         demand = replace(demand, keep=request.keep)
-    return analyses, demand, replace(how, discount=how.discount or request.discount)
+    return demand, replace(how, discount=how.discount or request.discount)
+
+
+def _tell_guesses(instance: Instance, stderr: Console) -> None:
+    """Say how many drops are guesses, before anything rests on them."""
+    flags = [c.is_guessed for task in instance.tasks for c in task.connections]
+    stderr.print(
+        f"{sum(flags)} of {len(flags)} connections have guessed drops: what is saved is a range, "
+        "planned for low, middle and high ones",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _status(plans: Sequence[Plan], stderr: Console) -> ExitStatus:

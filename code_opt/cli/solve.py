@@ -22,25 +22,27 @@ from code_opt.cli.methods import (
     methods_to_run,
 )
 from code_opt.cli.options import (
-    MAX_SEED,
-    MAX_THREADS,
     AccuracyFloor,
     Changes,
     ChangesFront,
     Formulation,
+    Gap,
     LatencyPercentile,
     MaxChanges,
     MaxUtilization,
     MeasuredOnly,
     Objective,
+    Overwrite,
     PreviousResult,
+    Seed,
+    Threads,
     ThroughputFloor,
+    TimeLimit,
 )
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.reasons import message_of, why_nothing
 from code_opt.cli.terminal import STOPPING, Console, complain, complain_of_stop, print_line
 from code_opt.cli.text import percent, plain, plain_lines
-from code_opt.cli.values import below_1, positive
 from code_opt.errors import InputError
 from code_opt.files import file_stem, write_atomically
 from code_opt.stopping import is_stop_requested, stop_on_signal
@@ -58,8 +60,8 @@ def solve(
         list[Path],
         typer.Argument(
             metavar="INSTANCE...",
-            help="JSON or YAML file, or folder of CSV tables or with instance.json; several, or a "
-            "folder of instances.",
+            help="JSON or YAML file, folder (CSV tables or instance.json), or - for standard "
+            "input; several, or a folder of instances.",
         ),
     ],
     method: Annotated[
@@ -108,19 +110,20 @@ def solve(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Option passed to the solver; may be repeated."),
     ] = None,
-    time_limit: Annotated[
-        float | None, typer.Option(callback=positive, help="Seconds for each method.")
-    ] = None,
-    gap: Annotated[
-        float,
-        typer.Option(callback=below_1, help="Relative gap that ends exact, from 0 to below 1."),
-    ] = 1e-4,
-    seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="Seed of lns, random and splits.")
-    ] = 0,
-    threads: Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Solver threads.")] = 1,
+    time_limit: TimeLimit = None,
+    gap: Gap = 1e-4,
+    seed: Seed = 0,
+    threads: Threads = 1,
     solver_log: Annotated[
         bool, typer.Option("--solver-log", help="Show the solver's log on stderr.")
+    ] = False,
+    second_opinion: Annotated[
+        bool,
+        typer.Option(
+            "--second-opinion",
+            help="Prove the last program of exact again: by SCIP if installed, else by HiGHS with "
+            "other settings.",
+        ),
     ] = False,
     out: Annotated[
         Path | None,
@@ -130,17 +133,19 @@ def solve(
         str | None,
         typer.Option(metavar="TEXT", help="Part of the names of the files in --out."),
     ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Replace results in --out that belong to another state of the instance.",
-        ),
-    ] = False,
+    overwrite: Overwrite = False,
     metrics: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE", help="Write status, figures and utilization in Prometheus' text format."
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write duals that bound the objective, for check --certificate: valid without "
+            "any solver.",
         ),
     ] = None,
     as_json: Annotated[
@@ -177,6 +182,8 @@ def solve(
     }
     if measured_only:
         options["measured_only"] = True
+    if second_opinion:
+        options["second_opinion"] = True
     if (max_changes is not None or changes_front) and previous is None:
         name = "--changes-front" if changes_front else "--max-changes"
         raise InputError(f"{name}: needs --previous, the result to count changes from")
@@ -193,7 +200,8 @@ def solve(
             "--set": changes,
             "--previous": previous,
         }
-        alone |= {"--metrics": metrics, "--winners-curse": winners_curse}
+        alone |= {"--metrics": metrics, "--certificate": certificate}
+        alone["--winners-curse"] = winners_curse
         for name, value in alone.items():
             if value:
                 raise InputError(f"{name}: for one instance only")
@@ -205,10 +213,11 @@ def solve(
     if out is not None:
         make_folder(out)
     instance = load_changed(instance_path, changes)
-    if metrics is not None:
-        if changes_front:
-            raise InputError("--metrics: of one solve, so not with --changes-front")
-        make_folder(metrics.parent, "--metrics")
+    for name, file in (("--metrics", metrics), ("--certificate", certificate)):
+        if file is not None:
+            if changes_front:
+                raise InputError(f"{name}: of one solve, so not with --changes-front")
+            make_folder(file.parent, name)
     answers = None
     if winners_curse is not None:
         from code_opt.answers import load_answers
@@ -237,6 +246,8 @@ def solve(
         from code_opt.cli.metrics import metrics_text
 
         write_atomically(metrics, metrics_text(results))
+    if certificate is not None:
+        _certify(certificate, instance, results, time_limit)
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False))
     elif results:
@@ -310,6 +321,21 @@ def _front(instance: Instance, options: dict[str, Any], files: _Files, as_json: 
         complain(why_nothing(results, status))
     number = stop()
     return status if number is None else complain_of_stop(number, [])
+
+
+def _certify(
+    file: Path, instance: Instance, results: Sequence[Result], time_limit: float | None
+) -> None:
+    """Write duals for the problem that all results are of, if one of them is an assignment."""
+    from code_opt.certificate import save_certificate
+
+    found = next((result for result in results if result.has_solution), None)
+    certificate = found and code_opt.certify(instance, found, time_limit=time_limit)
+    if certificate:
+        save_certificate(certificate, file)
+    else:
+        why = "no assignment to bound" if found is None else "the time was over before"
+        complain(f"--certificate: {file} is not written: {why}")
 
 
 def _solve_by_each(

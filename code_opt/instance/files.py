@@ -14,7 +14,14 @@ from code_opt.errors import InputError, NotTextError
 from code_opt.files import MAX_BYTES, read_text, write_atomically
 from code_opt.instance.cells import Cells, CellsError, decimal_mark, read_cells, read_number
 from code_opt.instance.model import Instance
-from code_opt.instance.problems import InstanceError, Location, Problem, hint, place_of
+from code_opt.instance.problems import (
+    InstanceError,
+    Location,
+    Problem,
+    YamlError,
+    hint,
+    place_of,
+)
 from code_opt.instance.rules import parse
 from code_opt.instance.structure import collection_paused
 from code_opt.instance.tables import (
@@ -30,7 +37,6 @@ from code_opt.instance.tables import (
     is_column,
     saved,
 )
-from code_opt.instance.yaml_text import YamlError, read_yaml, write_yaml
 
 _QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
 _WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
@@ -123,15 +129,25 @@ def load_instance(path: str | os.PathLike[str]) -> Instance:
             f"{path}: a workbook is not read; save every sheet as CSV UTF-8 into one folder "
             "(servers.csv, tasks.csv, ...) and give the folder"
         )
-    text = read_text(path)
+    return instance_of(read_text(path), str(path), path.suffix.lower() in (".yaml", ".yml"))
+
+
+def instance_of(text: str, source: str, is_yaml: bool) -> Instance:
+    """Return the instance that a JSON or YAML text holds.
+
+    Args:
+        text: the whole file.
+        source: what it came from, for messages.
+        is_yaml: whether it is YAML.
+
+    Raises:
+        InstanceError: the content is wrong; its ``problems`` lists everything at once.
+    """
     if not text.strip():
-        raise InstanceError(str(path), [Problem("file", "the file is empty")])
+        raise InstanceError(source, [Problem("file", "the file is empty")])
     try:
         with collection_paused():
-            if path.suffix.lower() in (".yaml", ".yml"):
-                data, problems = read_yaml(text)
-            else:
-                data, problems = _read_json(text)
+            data, problems = _read_yaml(text) if is_yaml else _read_json(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         problem = Problem(place, f"not JSON: {error.msg}")
@@ -142,8 +158,8 @@ def load_instance(path: str | os.PathLike[str]) -> Instance:
     except ValueError:
         problem = Problem("file", "an integer has thousands of digits")
     else:
-        return parse(Instance, data, str(path), earlier=problems)
-    raise InstanceError(str(path), [problem])
+        return parse(Instance, data, source, earlier=problems)
+    raise InstanceError(source, [problem])
 
 
 def save_instance(instance: Instance, path: str | os.PathLike[str]) -> None:
@@ -163,12 +179,20 @@ def save_instance(instance: Instance, path: str | os.PathLike[str]) -> None:
     elif suffix == ".json":
         write_atomically(path, _json_text(saved(instance.to_dict())) + "\n")
     elif suffix in (".yaml", ".yml"):
+        from code_opt.instance.yaml_text import write_yaml
+
         write_atomically(path, write_yaml(saved(instance.to_dict())))
     else:
         raise InputError(
             f"{path}: an instance is written to .json, .yaml or .yml, "
             "or without a suffix as a folder of CSV tables"
         )
+
+
+def _read_yaml(text: str) -> tuple[Any, list[Problem]]:
+    from code_opt.instance.yaml_text import read_yaml  # PyYAML is for this alone
+
+    return read_yaml(text)
 
 
 # JSON

@@ -75,13 +75,18 @@ class Analysis:
             gap=max((gap for gap in self._gaps if gap is not None), default=None),
             seconds=time.perf_counter() - self._begin,
             message=message or "\n".join(self.reasons) or None,
-            settings={**asked, **self._settings.shown()},
+            settings={**asked, **self._settings.shown(), **self._currency()},
             tables=tuple(table.table() for table in self.tables.values()),
         )
         violations = check_plan(plan.to_dict(), self._instance)
         if violations:
             raise PlanFailedCheckError(f"the plan does not pass the check: {listed(violations)}")
         return plan
+
+    def _currency(self) -> dict[str, Any]:
+        """Return the currency as a setting, where the instance names one."""
+        currency = self._instance.currency
+        return {} if currency is None else {"currency": currency}
 
 
 def timed(solve: Callable[..., ProgramOutcome], *args: Any) -> ProgramOutcome:
@@ -91,15 +96,20 @@ def timed(solve: Callable[..., ProgramOutcome], *args: Any) -> ProgramOutcome:
     return replace(outcome, seconds=time.perf_counter() - begin)
 
 
-def outcome_cells(case: Case, outcome: ProgramOutcome, demand: FloatArray) -> dict[str, Any]:
+def outcome_cells(
+    case: Case, outcome: ProgramOutcome, demand: FloatArray, *otherwise: str
+) -> dict[str, Any]:
     """Return status, figures, time and message of an outcome by the names of columns.
 
     Args:
         case: what was planned for.
         outcome: of its program.
         demand: what was to be served at the hardest [inferences/s], shape (T,).
+        otherwise: why there is no plan, where this demand by itself is no reason.
     """
-    message = why_infeasible(case, demand) if outcome.status == "infeasible" else outcome.message
+    message = outcome.message
+    if outcome.status == "infeasible":
+        message = why_infeasible(case, demand, *otherwise)
     cells = {"status": outcome.status, "seconds": outcome.seconds, "message": message}
     if outcome.decision is None:
         return cells

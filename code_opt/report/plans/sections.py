@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from code_opt.planning.columns import as_given
+from code_opt.planning.reading import number_asked, numbers_asked
 from code_opt.planning.recommendation_words import loss_limit
 from code_opt.report.blocks import (
     Block,
@@ -21,6 +22,7 @@ from code_opt.report.blocks import (
 )
 from code_opt.report.material import Material
 from code_opt.report.numbers import gap
+from code_opt.report.plans.combined import combined_blocks
 from code_opt.report.plans.failures import failures_blocks
 from code_opt.report.plans.front import front_blocks
 from code_opt.report.plans.growth import growth_blocks
@@ -40,6 +42,7 @@ HEADINGS = {
     "growth": "Growth: what to buy when",
     "scenarios": "Uncertain demand",
     "failures": "When a server fails",
+    "combined": "Growth, hours and failures together",
     "front": "Pareto front: throughput against accuracy",
     "marginal": "What a little more capacity is worth",
     "sweep": "What if a field changes",
@@ -51,6 +54,7 @@ _BUILDERS: dict[str, Callable[[PlanTables, Material, str], list[Block]]] = {
     "growth": growth_blocks,
     "scenarios": scenarios_blocks,
     "failures": failures_blocks,
+    "combined": combined_blocks,
     "front": front_blocks,
     "marginal": marginal_blocks,
     "sweep": sweep_blocks,
@@ -69,7 +73,10 @@ def plan_sections(material: Material) -> list[Section]:
         for number_of, one in enumerate(mine, start=1):
             suffix = f"-{number_of}" if len(mine) > 1 else ""
             more = f" ({one.path.stem})" if len(mine) > 1 else ""
-            blocks = [*_opening(one.plan), *_BUILDERS[kind](PlanTables(one), material, suffix)]
+            blocks = [
+                *_opening(one.plan),
+                *_BUILDERS[kind](PlanTables(one, material.instance.currency), material, suffix),
+            ]
             sections.append(
                 Section(kind + suffix, heading + more, tuple(blocks), _settings(one.plan))
             )
@@ -80,22 +87,18 @@ def _settings(plan: Plan) -> str:
     """Return what was asked of a plan: growth, limits, headroom, what may fail."""
     asked = plan.settings
     parts = []
-    growth = asked.get("growth")
-    if isinstance(growth, int | float):
-        growth = (float(growth),)
-    if isinstance(growth, tuple):
+    growth = numbers_asked(plan, "growth")
+    if growth:
         parts.append(f"growth {', '.join(map(as_given, growth))}")
     elif plan.kind in ("front", "marginal", "sweep"):
         parts.append("demand and capacities as they are")
-    loss = asked.get("max_loss_points")
-    if isinstance(loss, tuple) and len(loss) > 1:
+    loss = numbers_asked(plan, "max_loss_points")
+    if len(loss) > 1:
         parts.append(f"at most {', '.join(map(as_given, loss))} points of accuracy lost")
-    elif isinstance(loss, tuple):
-        parts.append(loss_limit(loss[0] if loss else None))
     elif "max_loss_points" in asked:
-        parts.append(loss_limit(None if loss is None else float(loss)))
-    least = asked.get("min_accuracy")
-    if isinstance(least, int | float):
+        parts.append(loss_limit(loss[0] if loss else None))
+    least = number_asked(plan, "min_accuracy")
+    if least is not None:
         parts.append(f"average accuracy at least {as_given(least)}")
     for name, text in (
         ("keep", "{} of every demand kept under a failure"),
@@ -103,9 +106,9 @@ def _settings(plan: Plan) -> str:
         ("max_utilization", "at most {} of a server in use"),
         ("discount", "money of the next period {} less"),
     ):
-        value = asked.get(name)
-        if isinstance(value, int | float) and not (name == "discount" and value == 0.0):
-            parts.append(text.format(share(float(value))))
+        value = number_asked(plan, name)
+        if value is not None and not (name == "discount" and value == 0.0):
+            parts.append(text.format(share(value)))
     if asked.get("coordination") not in (None, "full"):
         parts.append(coordination_style(str(asked["coordination"]))[0])
     if asked.get("measured_only"):
