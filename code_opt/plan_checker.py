@@ -48,7 +48,8 @@ RULES: dict[str, str] = {
     "capacity": "capacities are those of the instance, without and with the units",
     "load": "a load is the sum of rate times work or bytes over the tasks, shared once",
     "utilization": "a utilization is load over capacity",
-    "overload": "no load is above the capacity with the units",
+    "overload": "no load is above the capacity with the units, less a device that fails",
+    "devices": "no path runs on a server that has no device, even at a rate of 0",
     "memory": "the adapters in use fit the memories, shared ones once",
     "path": "a path is one of its task's graph, with all links that it needs",
     "coordination": "a path is one that the plan's coordination allows",
@@ -66,6 +67,10 @@ RULES: dict[str, str] = {
     "served": "served amounts and shares are those of the rates",
     "promised": "the share that was promised is served",
     "probability": "probabilities lie in [0, 1] and sum to 1",
+    "states": "every state is listed exactly once in each growth period, with its paths",
+    "hours": "hours of a period of the table of demands are above 0 and told alike everywhere",
+    "implied": "a state that is left out asks for no more than the one that is named, nor others",
+    "average": "averages of states weigh them by their hours and probability",
     "bound": "no bound is beyond the value that it bounds",
     "gap": "a gap is that between the value and its bound",
     "proof": "an optimal part proves its gap, and a feasible one of the exact method tells it",
@@ -123,6 +128,23 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "backups": "failed_server task path rate_per_s accuracy",
         "lost": "failed_server task",
     },
+    "combined": {
+        "summary": f"routing {_PROOF} present_value states states_left_out",
+        "periods": "routing period growth units_bought cost total_units total_cost accuracy "
+        "accuracy_loss_points throughput_per_s",
+        "states": "routing period demand_period scenario hours probability demand_per_s accuracy "
+        "accuracy_loss_points implied_by",
+        "servers": "routing period server units_bought units cost capacity_flop_per_s "
+        "load_flop_per_s utilization mean_utilization",
+        "links": "routing period source target units_bought units cost capacity_bytes_per_s "
+        "load_bytes_per_s utilization mean_utilization",
+        "paths": "routing period demand_period task path accuracy accuracy_source latency_s",
+        "demands": "demand_period scenario task demand_per_s",
+        "failures": "routing period demand_period failed_server failed tasks_hit tasks_moved "
+        "tasks_lost",
+        "backups": "routing period demand_period failed_server failed task path accuracy",
+        "lost": "failed_server failed task",
+    },
     "front": {
         "points": "point throughput_per_s accuracy accuracy_loss_points throughput_bound_per_s "
         "accuracy_bound gap status",
@@ -139,6 +161,8 @@ _RANK = {"optimal": 0, "feasible": 1, "unknown": 2, "infeasible": 3}
 Row = dict[str, Any]
 Key = tuple[str, ...]
 """``(server,)``, or ``(source, target)`` of a link."""
+State = tuple[str | None, str | None]
+"""Period of the table of demands, and scenario; None where there is no table of them."""
 
 
 def check_plan(
@@ -284,7 +308,8 @@ class _Site:
         load = _Load(defaultdict(float), defaultdict(float))
         for rate, step in paid.values():
             for server, time in step.busy.items():
-                load.rate[server,] += rate * time * self.speeds[server]
+                if time > 0.0:
+                    load.rate[server,] += rate * time * self.speeds[server]
             for ends, size in step.traffic.items():
                 load.rate[ends] += rate * size
             for server, size in step.memory.items():
@@ -353,6 +378,7 @@ class _Check:
             "growth": self.growth,
             "scenarios": self.scenarios,
             "failures": self.failures,
+            "combined": self.combined,
             "front": self.front,
             "marginal": self.marginal,
             "sweep": self.sweep,
@@ -515,15 +541,33 @@ class _Check:
         return True
 
     def at_work(
-        self, place: str, load: _Load, units: Mapping[Key, float], without: str | None = None
+        self,
+        place: str,
+        load: _Load,
+        units: Mapping[Key, float],
+        without: str | None = None,
+        device: str | None = None,
     ) -> None:
-        """Check that loads fit the capacities with units, and adapters the memories."""
+        """Check that loads fit the capacities with units, and adapters the memories.
+
+        Args:
+            place: of the row, for messages.
+            load: what is caused.
+            units: that stand.
+            without: server that is gone.
+            device: server of which one device is gone.
+        """
         for key, value in load.rate.items():
             most = self.site.capacity(key, units[key])
-            if most is not None:
-                most *= self.site.share.get(key, 1.0)
-            if most is not None and key != (without,) and self.exceeds(value, most):
-                name = " -> ".join(key)
+            if most is None or key == (without,):
+                continue
+            name = " -> ".join(key)
+            if most <= 0.0 and len(key) == 1:
+                self.say("devices", place, f"{name}: a path has work there, and there is no device")
+            if key == (device,):
+                most = max(most - self.site.speeds[key[0]], 0.0)
+            most *= self.site.share.get(key, 1.0)
+            if self.exceeds(value, most):
                 self.say("overload", place, f"{name}: load {value:.9g}, at most {most:.9g}")
         for server in self.site.instance.servers:
             filled = load.memory.get(server.id, 0.0)
@@ -657,50 +701,72 @@ class _Check:
     def growth(self) -> None:
         summary = self.tables["summary"]
         self.spoken_for(r["status"] for r in summary[:1])
-        factors = self.settings["growth"]
-        discount = self.settings["discount"]
         for row in summary:
             name = row["coordination"]
             others = ("periods", "servers", "links", "paths")
             if not self.part(row, row["cost"] is not None, others, {"coordination": name}):
                 continue
-            self.proof(row, row["present_value"])
             alone = self.rows("summary", {"coordination": "none"})
             self.compared(row, alone[0] if alone else None, "saved", 1.0)
-            periods = self.rows("periods", {"coordination": name})
-            numbers = list(range(1, len(factors) + 1))
-            if not self.listed("tables", row["#"], (r["period"] for r in periods), numbers):
-                continue
-            value, spent = 0.0, 0.0
-            before: dict[Key, float] = dict.fromkeys(self.site.offers, 0.0)
-            years = dict(before)
-            for period in periods:
-                keys = {"coordination": name, "period": period["period"]}
-                growth = float(factors[period["period"] - 1])
-                self.same("demand", period, "growth", growth)
-                paths = self.rows("paths", keys)
-                found = self.in_full(period["#"], paths, growth, name, keys, years)
-                self.served_in_full(period, growth)
-                if found is None:
-                    break
-                units = found[0]
-                bought = {key: count - before[key] for key, count in units.items()}
-                self.purchases(bought, keys)
-                self.same("kept", period, "units_bought", sum(bought.values()))
-                self.same("total-units", period, "total_units", sum(units.values()))
-                offers = self.site.offers
-                cost = math.fsum(offers[key].cost(n, units[key]) for key, n in bought.items())
-                years = {key: years[key] + n for key, n in units.items()}
-                spent += cost
-                value += cost / (1.0 + discount) ** (period["period"] - 1)
-                self.same("cost", period, "cost", cost)
-                self.same("cost", period, "total_cost", spent)
-                self.accuracy_of(period, found[1], self.settings["max_loss_points"])
-                before = units
-            else:
-                self.same("total-units", row, "units", sum(before.values()))
-                self.same("cost", row, "cost", spent)
-                self.same("present-value", row, "present_value", value)
+            self.along_growth(row, {"coordination": name}, self.in_period)
+
+    def in_period(
+        self, period: Row, keys: Row, growth: float, stood: Mapping[Key, float]
+    ) -> dict[Key, float] | None:
+        """Check what is served in one period of a growth path; return its units."""
+        paths = self.rows("paths", keys)
+        found = self.in_full(period["#"], paths, growth, keys["coordination"], keys, stood)
+        self.served_in_full(period, growth)
+        if found is None:
+            return None
+        self.accuracy_of(period, found[1], self.settings["max_loss_points"])
+        return found[0]
+
+    def along_growth(
+        self,
+        row: Row,
+        keys: Row,
+        in_period: Callable[[Row, Row, float, dict[Key, float]], dict[Key, float] | None],
+    ) -> None:
+        """Check what is bought when, and what it costs.
+
+        Args:
+            row: of the plan's summary.
+            keys: columns that name the plan.
+            in_period: checks what is served in a period and returns the units that stand then; gets
+                the years that units have stood before, too.
+        """
+        factors, discount = self.settings["growth"], self.settings["discount"]
+        self.proof(row, row["present_value"])
+        periods = self.rows("periods", keys)
+        numbers = list(range(1, len(factors) + 1))
+        if not self.listed("tables", row["#"], (r["period"] for r in periods), numbers):
+            return
+        value, spent = 0.0, 0.0
+        before: dict[Key, float] = dict.fromkeys(self.site.offers, 0.0)
+        years = dict(before)
+        for period in periods:
+            now = {**keys, "period": period["period"]}
+            growth = float(factors[period["period"] - 1])
+            self.same("demand", period, "growth", growth)
+            units = in_period(period, now, growth, years)
+            if units is None:
+                return
+            bought = {key: count - before[key] for key, count in units.items()}
+            self.purchases(bought, now)
+            self.same("kept", period, "units_bought", sum(bought.values()))
+            self.same("total-units", period, "total_units", sum(units.values()))
+            offers = self.site.offers
+            cost = math.fsum(offers[key].cost(n, units[key]) for key, n in bought.items())
+            years = {key: years[key] + n for key, n in units.items()}
+            spent += cost
+            value += cost / (1.0 + discount) ** (period["period"] - 1)
+            self.same("cost", period, "cost", cost)
+            self.same("cost", period, "total_cost", spent)
+            before = units
+        self.same("total-units", row, "units", sum(before.values()))
+        self.same("cost", row, "cost", spent)
+        self.same("present-value", row, "present_value", value)
 
     def purchases(self, bought: Mapping[Key, float], keys: Row) -> None:
         """Check what is bought in a period."""
@@ -849,15 +915,26 @@ class _Check:
         demand: Mapping[str, float],
     ) -> None:
         """Check the backups of the survivable plan under one failure."""
-        gone, keep = failure["failed_server"], self.settings["keep"]
-        kept = {
-            name: value * keep
-            if keep is not None
-            else self.site.floor(self.site.tasks[name], value)
-            for name, value in demand.items()
-        }
-        then = {name: path for name, path in paths.items() if name not in hit}
+        gone = failure["failed_server"]
+        kept = {name: self.kept_of(name, value, "server") for name, value in demand.items()}
         backups = self.rows("backups", {"failed_server": gone})
+        for row in backups:
+            if row["task"] in hit:
+                self.same("rate", row, "rate_per_s", kept[row["task"]])
+        moved = self.moved(backups, gone, hit, lost)
+        then = {name: path for name, path in paths.items() if name not in hit} | moved
+        self.listed("backup", failure["#"], [r["task"] for r in backups], sorted(moved))
+        without = sorted(name for name in hit - lost - {*then} if kept[name] > 0.0)
+        if without or failure["floors_kept"] is not True:
+            names = ", ".join(map(repr, without)) or "floors_kept"
+            self.say("survives", failure["#"], f"{names}: floors are not kept without {gone!r}")
+        self.at_work(failure["#"], self.site.load(then, kept), units, without=gone)
+
+    def moved(
+        self, backups: Sequence[Row], gone: str, hit: set[str], lost: set[str]
+    ) -> dict[str, tuple[str, ...]]:
+        """Check the backups under one failure; return the paths of those that are paths."""
+        found = {}
         for row in backups:
             task, path = self.site.tasks.get(row["task"]), _path(row)
             if task is None or task.id not in hit:
@@ -873,14 +950,220 @@ class _Check:
             if task.max_latency is not None and self.exceeds(seconds, task.max_latency):
                 message = f"{seconds:.9g} s, at most {task.max_latency:.9g}"
                 self.say("max-latency", f"{row['#']}.path", message)
-            self.same("rate", row, "rate_per_s", kept[task.id])
-            then[task.id] = path
-        self.listed("backup", failure["#"], [r["task"] for r in backups], sorted({*then} & hit))
-        without = sorted(name for name in hit - lost - {*then} if kept[name] > 0.0)
-        if without or failure["floors_kept"] is not True:
-            names = ", ".join(map(repr, without)) or "floors_kept"
-            self.say("survives", failure["#"], f"{names}: floors are not kept without {gone!r}")
-        self.at_work(failure["#"], self.site.load(then, kept), units, without=gone)
+            found[task.id] = path
+        return found
+
+    # ---- growth, hours, scenarios and failures together --------------------------------------
+
+    def combined(self) -> None:
+        summary = self.tables["summary"]
+        self.spoken_for(r["status"] for r in summary)
+        asked = self.asked()
+        if asked is None:
+            return
+        for row in summary:
+            keys = {"routing": row["routing"]}
+            others = ("periods", "states", "servers", "links", "paths", "failures", "backups")
+            if not self.part(row, row["cost"] is not None, others, keys):
+                continue
+            states = self.rows("states", keys)
+            self.same("states", row, "states", len(asked) * len(self.settings["growth"]))
+            left_out = sum(r["implied_by"] is not None for r in states)
+            self.same("states", row, "states_left_out", left_out)
+            self.along_growth(
+                row,
+                keys,
+                lambda period, now, growth, stood: self.in_states(
+                    period, now, growth, stood, asked
+                ),
+            )
+
+    def asked(self) -> dict[State, dict[str, float]] | None:
+        """Return the demands at growth 1 of all states by task, None where tasks lack."""
+        found: dict[State, dict[str, float]] = {}
+        rows: dict[State, list[Row]] = defaultdict(list)
+        for row in self.tables["demands"]:
+            rows[_state(row)].append(row)
+        for state, own in rows.items():
+            names = (row["task"] for row in own)
+            if not self.listed("tasks", own[0]["#"], names, list(self.site.tasks)):
+                return None
+            found[state] = {row["task"]: row["demand_per_s"] for row in own}
+            self.rates_of_groups(own[0]["#"], found[state])
+            for row in own:
+                if state == (None, None):
+                    demand = self.site.demand(self.site.tasks[row["task"]])
+                    self.same("demand", row, "demand_per_s", demand)
+                if row["demand_per_s"] < 0.0:
+                    self.say("demand", f"{row['#']}.demand_per_s", "it is negative")
+        return found
+
+    def in_states(
+        self,
+        period: Row,
+        keys: Row,
+        growth: float,
+        stood: Mapping[Key, float],
+        asked: Mapping[State, Mapping[str, float]],
+    ) -> dict[Key, float] | None:
+        """Check what is served in all states of a growth period; return its units."""
+        units = self.standing(period["#"], keys, stood)
+        states = self.rows("states", keys)
+        listed = self.listed("states", period["#"], map(_state, states), list(asked))
+        if units is None or not listed or not self.weights(states, keys):
+            return None
+        blocks = [block for block, _ in asked] if keys["routing"] == "by-period" else [None]
+        told = dict.fromkeys(row["demand_period"] for row in self.rows("paths", keys))
+        if not self.listed("states", period["#"], list(told), list(dict.fromkeys(blocks))):
+            return None
+        paths, loads, accuracies = {}, [], []
+        for block in told:
+            rows = self.rows("paths", {**keys, "demand_period": block})
+            own = self.routes(rows, period["#"], self.settings["coordination"])
+            if own is None:
+                return None
+            paths[block] = own
+        demands = {
+            state: {task: growth * demand for task, demand in own.items()}
+            for state, own in asked.items()
+        }
+        for row in states:
+            own, rates = paths.get(row["demand_period"], paths.get(None, {})), demands[_state(row)]
+            self.same("demand", row, "demand_per_s", math.fsum(rates.values()))
+            self.accuracy_of(row, own, self.settings["max_loss_points"])
+            accuracies.append(row["accuracy"])
+            loads.append(self.site.load(own, rates))
+            self.at_work(row["#"], loads[-1], units)
+            self.implied(row, states, demands)
+        self.loads_shown(loads, units, keys)
+        weights = [row["hours"] * row["probability"] for row in states]
+        total = math.fsum(weights)
+
+        def mean(values: Iterable[float]) -> float:
+            return math.fsum(w * v for w, v in zip(weights, values, strict=True)) / total
+
+        average, points = mean(accuracies), 100.0 * self.tolerance
+        self.same("average", period, "accuracy", average)
+        lost = 100.0 * (self.site.native - average)
+        self.same("average", period, "accuracy_loss_points", lost, points)
+        served = mean(math.fsum(demands[_state(row)].values()) for row in states)
+        self.same("average", period, "throughput_per_s", served)
+        for table, key_of in (("servers", _server), ("links", _link)):
+            for row in self.rows(table, keys):
+                most, load = self.site.capacity(key_of(row), units[key_of(row)]), None
+                if most is not None:
+                    load = mean(one.rate.get(key_of(row), 0.0) for one in loads)
+                share = None if load is None or most is None else load / most if most else 0.0
+                self.same("average", row, "mean_utilization", share)
+        self.stands_failures(period["#"], keys, paths, units, demands)
+        return units
+
+    def weights(self, states: Sequence[Row], keys: Row) -> bool:
+        """Check hours and probabilities of the states of one growth period."""
+        chances: dict[Any, list[float]] = defaultdict(list)
+        known = {_state(r): r for r in reversed(self.tables["states"])}
+        for row in states:
+            first = known[_state(row)]
+            chances[row["demand_period"]].append(row["probability"])
+            if not row["hours"] > 0.0 or row["hours"] != first["hours"]:
+                message = f"{row['hours']}, told as {first['hours']} before; above 0"
+                self.say("hours", f"{row['#']}.hours", message)
+                return False
+        for block, own in chances.items():
+            if min(own) < 0.0 or abs(math.fsum(own) - 1.0) > self.tolerance:
+                message = f"probabilities of {block!r} sum to {math.fsum(own):.9g}"
+                self.say("probability", f"period {keys['period']}", message)
+                return False
+        return True
+
+    def implied(
+        self, row: Row, states: Sequence[Row], demands: Mapping[State, Mapping[str, float]]
+    ) -> None:
+        """Check that a state which was left out asks for no more than the one that it names."""
+        if row["implied_by"] is None:
+            return
+        for other in states:
+            if _state_name(other) == row["implied_by"] and other["implied_by"] is None:
+                less, more = demands[_state(row)], demands[_state(other)]
+                over = [task for task in less if self.exceeds(less[task], more[task])]
+                for task in over:
+                    message = f"task {task!r} asks for more than in {row['implied_by']!r}"
+                    self.say("implied", row["#"], message)
+                return
+        self.say("implied", row["#"], f"{row['implied_by']!r} is no state that is planned for")
+
+    def stands_failures(
+        self,
+        place: str,
+        keys: Row,
+        paths: Mapping[str | None, Mapping[str, tuple[str, ...]]],
+        units: Mapping[Key, float],
+        demands: Mapping[State, Mapping[str, float]],
+    ) -> None:
+        """Check that all states keep their rates under every failure of a growth period."""
+        settings = self.settings
+        kinds = [
+            kind
+            for kind, name in (("server", "failures"), ("device", "device_failures"))
+            if settings[name]
+        ]
+        expected = [
+            (block, server.id, kind)
+            for block in paths
+            for kind in kinds
+            for server in self.site.instance.servers
+        ]
+        rows = self.rows("failures", keys)
+        names = ("demand_period", "failed_server", "failed")
+        told = (tuple(row[name] for name in names) for row in rows)
+        if not self.listed("servers", place, told, expected):
+            return
+        for failure in rows:
+            block, gone, kind = (failure[name] for name in names)
+            of_device = kind == "device"
+            at = {"failed_server": gone, "failed": kind}
+            own = paths[block]
+            hit = {n for n, p in own.items() if gone in self.site.visited(self.site.tasks[n], p)}
+            lost = {r["task"] for r in self.rows("lost", at)}
+            offer = self.site.offers[gone,]
+            largest = (offer.present or 0.0) + (offer.unit and offer.most * offer.unit)
+            if of_device and self.exceeds(largest, self.site.speeds[gone]):
+                for name in lost:
+                    message = f"task {name!r} needs another device of {gone!r}"
+                    self.say("lost", failure["#"], message)
+            for name in lost - hit:
+                self.say("lost", failure["#"], f"task {name!r} has a path that avoids {gone!r}")
+            backups = self.rows("backups", {**keys, "demand_period": block, **at})
+            moved = self.moved(backups, gone, hit, lost)
+            self.listed("backup", failure["#"], [r["task"] for r in backups], sorted(moved))
+            self.same("failed", failure, "tasks_hit", len(hit))
+            self.same("failed", failure, "tasks_moved", len(moved))
+            self.same("failed", failure, "tasks_lost", len(lost))
+            left = hit - lost - moved.keys()
+            then = {name: path for name, path in own.items() if name not in hit} | moved
+            if of_device:
+                then |= {name: own[name] for name in left}
+            for state, asked in demands.items():
+                if block is not None and state[0] != block:
+                    continue
+                kept = {name: self.kept_of(name, demand, kind) for name, demand in asked.items()}
+                without = sorted(name for name in left - then.keys() if kept[name] > 0.0)
+                if without:
+                    named = ", ".join(map(repr, without))
+                    message = f"{named}: nothing is kept without {gone!r}"
+                    self.say("survives", failure["#"], message)
+                load = self.site.load(then, kept)
+                if of_device:
+                    self.at_work(failure["#"], load, units, device=gone)
+                else:
+                    self.at_work(failure["#"], load, units, without=gone)
+
+    def kept_of(self, name: str, demand: float, kind: str) -> float:
+        """Return the rate of a task that is kept when a server or a device fails."""
+        share = self.settings["keep_devices" if kind == "device" else "keep"]
+        if share is None:
+            return self.site.floor(self.site.tasks[name], demand)
+        return float(share) * demand
 
     def front(self) -> None:
         points = self.tables["points"]
@@ -989,6 +1272,14 @@ def _server(row: Row) -> Key:
 
 def _link(row: Row) -> Key:
     return (row["source"], row["target"])
+
+
+def _state(row: Row) -> State:
+    return (row["demand_period"], row["scenario"])
+
+
+def _state_name(row: Row) -> str:
+    return ", ".join(name for name in _state(row) if name is not None)
 
 
 def _path(row: Row) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from formulations.plan import (
     build_rerouting_model,
     needs_units,
     prefer,
+    running_in_failure,
 )
 from formulations.rates import build_rate_program
 from formulations.waiting import exclude_loop, wait_classes
@@ -72,5 +73,6 @@ __all__ = [
     "exclude_path",
     "needs_units",
     "prefer",
+    "running_in_failure",
     "wait_classes",
 ]

@@ -3,8 +3,9 @@
 Demand is served in *situations*: the one demand of a least-cost plan, the periods of a
 growth path, the scenarios of an uncertain demand. A situation belongs to a period (which
 units stand then) and to a *choice* (which paths are set then). Where a situation adapts, only
-a share of its demand is served; elsewhere all of it. *Failures* take one server away:
-tasks whose path visits it go to a backup path, everybody else stays.
+a share of its demand is served; elsewhere all of it. *Failures* take one server away, or a part of
+its capacity: tasks whose path visits it go to a backup path (or stay, if a part is left), everybody
+else stays.
 
 Tasks of an input group have one rate, and a prefix that paths of several of them share is
 paid once. A task that does not run under a failure is out of its group.
@@ -42,14 +43,18 @@ class Situation:
 
 @dataclass(frozen=True)
 class Failure:
-    """One server is gone."""
+    """One server, or a part of it, is gone while one choice of paths is set."""
 
     server: int
     """Its index among the rate rows."""
-    keep: Sequence[float]
-    """Rate of each task that is kept while it is gone [inferences/s]."""
+    keep: Sequence[Sequence[float]]
+    """Rates of each task that are kept then [inferences/s], a row for each demand of the choice."""
     visiting: frozenset[int]
     """The paths that visit it, by work or without any."""
+    period: int = 0
+    choice: int = 0
+    lost: float | None = None
+    """Capacity that is gone, counted like C[i]; what is left serves on. None: all of it."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,6 @@ class PlanData:
     expected_share: float | None = None
     """Least share of the expected demand that is served."""
     failures: Sequence[Failure] = ()
-    """Of choice 0, in period 0."""
     given_paths: Sequence[int] = ()
     """Path of each task in choice 0, where that is decided already."""
     cost_unit: float = 1.0
@@ -115,6 +119,7 @@ def build_plan_model(data: PlanData) -> pyo.ConcreteModel:
     served_share_needs_path(model, data)
     units_are_kept(model, data)
     capacity_in_situations(model, data)
+    paths_need_a_unit(model, data)
     memory_of_choices(model, data)
     accuracy_of_choices(model, data)
     floors_are_served(model, data)
@@ -125,6 +130,7 @@ def build_plan_model(data: PlanData) -> pyo.ConcreteModel:
     share_of_expected_demand(model, data)
 
     backup_where_hit(model, data)
+    staying_needs_path(model, data)
     prefix_is_in_use_under_failure(model, data)
     capacity_under_failure(model, data)
     memory_under_failure(model, data)
@@ -184,16 +190,24 @@ def plan_variables(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 
 def backup_variables(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """y[f,p] in {0, 1}: when the server of f fails, a task that it hits goes to path p.
+    """y[f,p] in {0, 1}, b[f,p] and o[f] in [0, 1].
 
-    Only for paths that avoid the server, of tasks that also have one that visits it.
+    y: under failure f a task that it hits goes to path p, which avoids the server; for tasks that
+    also have a path that visits it. b: a task stays on path p, which visits the server, where a
+    part of it is left; binary by itself. o: whether any task stays there that keeps a rate.
     """
-    visits = [failure.visiting for failure in data.failures]
-    index = []
-    for f, visiting in enumerate(visits):
-        hit = {data.task_of[p] for p in visiting}
-        index += [(f, p) for p, t in enumerate(data.task_of) if t in hit and p not in visiting]
-    model.backup = pyo.Var(index, domain=pyo.Binary)
+    backup, stay, lasting = [], [], []
+    for f, failure in enumerate(data.failures):
+        hit = {data.task_of[p] for p in failure.visiting}
+        backup += [
+            (f, p) for p, t in enumerate(data.task_of) if t in hit and p not in failure.visiting
+        ]
+        if failure.lost is not None:
+            stay += [(f, p) for p in sorted(failure.visiting)]
+            lasting.append(f)
+    model.backup = pyo.Var(backup, domain=pyo.Binary)
+    model.stay = pyo.Var(stay, bounds=(0.0, 1.0))
+    model.in_service = pyo.Var(lasting, bounds=(0.0, 1.0))
 
 
 def shared_prefix_variables(model: pyo.ConcreteModel, data: PlanData) -> None:
@@ -285,6 +299,33 @@ def capacity_in_situations(model: pyo.ConcreteModel, data: PlanData) -> None:
     model.capacity_in_situations = pyo.Constraint(
         range(len(data.situations)), range(len(data.unit)), rule=rule
     )
+
+
+def paths_need_a_unit(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p of t that use i: x[c,p] <= n[h,i], where C[i] = 0, so also at a demand of 0.
+
+    Under a failure the sum is that of what runs then.
+    """
+    rows = model.paths_need_a_unit = pyo.ConstraintList()
+    set_in = dict.fromkeys((k.choice, k.period) for k in data.situations)
+    for i, capacity in enumerate(data.present):
+        if capacity > 0.0:
+            continue
+        of_task: dict[int, list[int]] = {}
+        for p in sorted(_users(data, i)):
+            of_task.setdefault(data.task_of[p], []).append(p)
+        for own in of_task.values():
+            running = [
+                (period, [model.choose[choice, p] for p in own]) for choice, period in set_in
+            ]
+            running += [
+                (failure.period, [x for p in own for x in running_in_failure(model, data, f, p)])
+                for f, failure in enumerate(data.failures)
+                if any((f, p) in model.backup for p in own)
+            ]
+            for period, variables in running:
+                terms = [(1.0, variable) for variable in variables]
+                rows.add((None, linear([*terms, (-1.0, model.units[period, i])]), 0.0))
 
 
 def memory_of_choices(model: pyo.ConcreteModel, data: PlanData) -> None:
@@ -384,7 +425,7 @@ def prefix_carries_share(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 
 def prefix_is_in_use_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """z[f,v] >= sum over p of t through v avoiding f: x[0,p] + y[f,p], for every t."""
+    """z[f,v] >= sum over p of t through v: what runs of p under f, for every t."""
     model.prefix_is_in_use_under_failure = _carrying(
         data, model.prefix_in_failure, lambda f, p: running_in_failure(model, data, f, p)
     )
@@ -414,50 +455,70 @@ def share_of_expected_demand(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 
 def backup_where_hit(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """sum over p of t that avoid f: y[f,p] = sum over p of t that visit f: x[0,p].
+    """sum over p of t that avoid f: y[f,p] + sum over p that visit f: b[f,p] = sum of their x[c,p].
 
-    For tasks that have a path which avoids the server; nothing can be asked for the others.
+    Without b where the whole server is gone: then only for tasks that have a path which avoids it;
+    nothing can be asked for the others.
     """
-    backups: dict[tuple[int, int], list[int]] = {}
-    for f, p in model.backup:
-        backups.setdefault((f, data.task_of[p]), []).append(p)
+    backups: dict[tuple[int, int], list[Any]] = {}
+    for variables in (model.backup, model.stay):
+        for (f, p), variable in variables.items():
+            backups.setdefault((f, data.task_of[p]), []).append(variable)
 
     def rule(m: pyo.ConcreteModel, f: int, t: int) -> Any:
-        hit = [p for p in sorted(data.failures[f].visiting) if data.task_of[p] == t]
-        moved = [(1.0, m.backup[f, p]) for p in backups[f, t]]
-        return (0.0, linear(moved + [(-1.0, m.choose[0, p]) for p in hit]), 0.0)
+        failure = data.failures[f]
+        hit = [p for p in sorted(failure.visiting) if data.task_of[p] == t]
+        moved = [(1.0, variable) for variable in backups[f, t]]
+        return (0.0, linear(moved + [(-1.0, m.choose[failure.choice, p]) for p in hit]), 0.0)
 
     model.backup_where_hit = pyo.Constraint(list(backups), rule=rule)
 
 
-def capacity_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """sum over p avoiding f: use[p,i] keep[f,t(p)] (x[0,p] + y[f,p]) <= C[i] + v[i] n[0,i].
+def staying_needs_path(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """b[f,p] <= x[c,p], and b[f,p] <= o[f] where p has work on the server and keeps a rate."""
+    rows = model.staying_needs_path = pyo.ConstraintList()
+    users = [_users(data, failure.server) for failure in data.failures]
+    for (f, p), stay in model.stay.items():
+        failure = data.failures[f]
+        rows.add((None, linear([(1.0, stay), (-1.0, model.choose[failure.choice, p])]), 0.0))
+        keeps = any(keep[data.task_of[p]] > 0.0 for keep in failure.keep)
+        if keeps and p in users[f]:
+            rows.add((None, linear([(1.0, stay), (-1.0, model.in_service[f])]), 0.0))
 
-    With shared prefixes also + sum over v: use[v,i] keep[f,t] z[f,v] on the left side. Left
+
+def capacity_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
+    """sum over p: use[p,i] keep[f,j,t(p)] (x[c,p] + y[f,p]) <= C[i] + v[i] n[h,i], p avoiding f.
+
+    With shared prefixes also + sum over v: use[v,i] keep[f,j,t] z[f,v] on the left side. Left
     out where no backup uses server or link i: the load is then part of the load without a
-    failure, since no task keeps more than its demand.
+    failure, since no task keeps more than its demand. Of a server that has lost a part of its
+    capacity: sum over p visiting f: use[p,i] keep[f,j,t(p)] b[f,p] + lost[f] o[f] on the left.
     """
 
-    def rule(m: pyo.ConcreteModel, f: int, i: int) -> Any:
-        failure, rows = data.failures[f], data.rate_rows
-        users = {p for p, _ in rows.entries[i]}
-        users.update(p for v, _ in rows.shared_of(i) for paths in data.prefixes[v] for p in paths)
-        moves = any((f, p) in m.backup and failure.keep[data.task_of[p]] > 0.0 for p in users)
-        if not moves or i == failure.server:
+    def rule(m: pyo.ConcreteModel, f: int, j: int, i: int) -> Any:
+        failure = data.failures[f]
+        if j >= len(failure.keep):
             return pyo.Constraint.Skip
-        return _within_capacity(
-            m, data, i, 0, _load_in_failure(m, data, (rows, i), f, failure.keep)
-        )
+        keep, is_hit = failure.keep[j], i == failure.server
+        moves = any((f, p) in m.backup and keep[data.task_of[p]] > 0.0 for p in users[i])
+        if (failure.lost is None) if is_hit else not moves:
+            return pyo.Constraint.Skip
+        load = _load_in_failure(m, data, (data.rate_rows, i), f, keep)
+        if is_hit and load and failure.lost is not None:
+            load.append((failure.lost, m.in_service[f]))
+        return _within_capacity(m, data, i, failure.period, load)
 
+    users = [_users(data, i) for i in range(len(data.unit))]
+    most = max((len(failure.keep) for failure in data.failures), default=0)
     model.capacity_under_failure = pyo.Constraint(
-        range(len(data.failures)), range(len(data.unit)), rule=rule
+        range(len(data.failures)), range(most), range(len(data.unit)), rule=rule
     )
 
 
 def memory_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """sum over p avoiding f: mem[p,i] (x[0,p] + y[f,p]) + sum over v: mem[v,i] z[f,v] <= 1.
+    """sum over p avoiding f: mem[p,i] (x[c,p] + y[f,p]) + sum over v: mem[v,i] z[f,v] <= 1.
 
-    These are the adapters in use then.
+    These are the adapters in use then; also those of b[f,p] where a part of the server is left.
     """
     once = [1.0] * len(data.task_names)
 
@@ -494,10 +555,12 @@ def most_served(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 
 def running_in_failure(model: pyo.ConcreteModel, data: PlanData, f: int, p: int) -> list[Any]:
-    """Return x[0,p] and y[f,p] as far as path p can run under failure f."""
-    if p in data.failures[f].visiting:
-        return []
-    return [model.choose[0, p], *([model.backup[f, p]] if (f, p) in model.backup else [])]
+    """Return x[c,p] and y[f,p], or b[f,p], as far as path p can run under failure f."""
+    failure = data.failures[f]
+    if p in failure.visiting:
+        return [] if failure.lost is None else [model.stay[f, p]]
+    backup = [model.backup[f, p]] if (f, p) in model.backup else []
+    return [model.choose[failure.choice, p], *backup]
 
 
 def needs_units(
@@ -600,6 +663,19 @@ def _paths_by_task(data: PlanData) -> list[list[int]]:
     return found
 
 
+def _users(data: PlanData, i: int) -> set[int]:
+    """Return the paths that have work on server or link i."""
+    rows = data.rate_rows
+    found = {p for p, amount in rows.entries[i] if amount > 0.0}
+    return found | {
+        p
+        for v, amount in rows.shared_of(i)
+        if amount > 0.0
+        for paths in data.prefixes[v]
+        for p in paths
+    }
+
+
 Variables = Callable[[int], list[Any]]
 """The variables whose sum says how much of a path, or of a prefix, runs; none where it cannot."""
 
@@ -640,7 +716,8 @@ def _load_in_failure(
 
     def carried(v: int) -> list[Any]:
         paths = {p for paths in data.prefixes[v] for p in paths}
-        is_gone = paths <= data.failures[f].visiting
+        failure = data.failures[f]
+        is_gone = failure.lost is None and paths <= failure.visiting
         return [] if is_gone else [model.prefix_in_failure[f, v]]
 
     return _load(data, row, rate, lambda p: running_in_failure(model, data, f, p), carried)

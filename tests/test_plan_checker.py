@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from code_opt.instance import Instance, parse_instance
+from code_opt.instance import Instance, parse_instance, parse_periods
 from code_opt.instance.digest import digest_of
 from code_opt.plan_checker import RULES, check_plan
 from code_opt.planning import (
     Plan,
     PlanSettings,
     parse_scenarios,
+    plan_combined,
     plan_failures,
     plan_front,
     plan_growth,
@@ -90,6 +91,7 @@ DATA: dict[str, Any] = {
     ],
 }
 SCENARIOS = "scenario,probability,task,demand,factor\nlow,0.5,,,0.5\nhigh,0.5,,,4\n"
+PERIODS = "task,night,day,evening\n,8,10,6\nta,5,20,10\ntb,6,12,24\ntc,6,12,24\ntd,0,0,0\n"
 SETTINGS = PlanSettings(gap=1e-6)
 
 
@@ -100,6 +102,11 @@ def instance(kind: str) -> Instance:
     if kind == "front":
         for task, demand in zip(data["tasks"], (25.0, 30.0, 30.0), strict=True):
             task["demand"] = demand
+    if kind == "combined":  # a server that is not there yet, for a task without any demand
+        data["servers"].append({"id": "c", "devices": 0, "unit_devices": 1.0, "cost": 5.0})
+        block = {"id": "C0", "flops": 1.0, "seconds": 0.1}
+        data["dnns"].append({"id": "C", "server": "c", "blocks": [block]})
+        data["tasks"].append({"id": "td", "dnn": "C", "accuracy": 0.9, "demand": 1.0})
     return parse_instance(data)
 
 
@@ -116,6 +123,19 @@ def plan(kind: str) -> Plan:
         return plan_scenarios(site, scenarios, SETTINGS, served=0.9, max_loss=5.0)
     if kind == "failures":
         return plan_failures(site, SETTINGS, growth=4.0, keep=0.5, max_loss=5.0)
+    if kind == "combined":
+        return plan_combined(
+            site,
+            SETTINGS,
+            growth=(1.0, 4.0),
+            periods=parse_periods(PERIODS),
+            failures=True,
+            device_failures=True,
+            keep=0.5,
+            keep_devices=0.8,
+            routings=("fixed", "by-period"),
+            max_loss=5.0,
+        )
     if kind == "front":
         return plan_front(site, SETTINGS, points=None)
     if kind == "marginal":
@@ -168,9 +188,10 @@ class Draft:
         return {v.rule for v in check_plan(self.data, self.instance)}
 
 
-KINDS = ("least-cost", "growth", "scenarios", "failures", "front", "marginal", "sweep")
+KINDS = ("least-cost", "growth", "scenarios", "failures", "combined", "front", "marginal", "sweep")
 MAIN = {"growth": 4.0, "max_loss_points": 2.0, "coordination": "full", "method": "exact"}
 QUICK = {**MAIN, "method": "heuristic"}
+FIXED = {"routing": "fixed", "period": 1}
 LAST = {"coordination": "full", "period": 3}
 
 
@@ -418,6 +439,61 @@ BROKEN: list[tuple[str, str, str, Callable[[Draft], Any]]] = [
     ("backup survives", "failures", "not hit", lambda d: d.set("backups", "task", "tb")),
     ("survives", "failures", "none", lambda d: d.drop("backups", failed_server="a")),
     ("lost failed", "failures", "not lost", lambda d: d.table("lost")["rows"].append(["b", "ta"])),
+    ("states", "combined", "missing", lambda d: d.drop("states", demand_period="day", **FIXED)),
+    ("states", "combined", "left out", lambda d: d.set("summary", "states_left_out", one_more)),
+    (
+        "hours",
+        "combined",
+        "another",
+        lambda d: d.set("states", "hours", 9.0, period=2, demand_period="night"),
+    ),
+    ("probability", "combined", "half", lambda d: d.set("states", "probability", 0.5)),
+    (
+        "implied",
+        "combined",
+        "by what asks for less",
+        lambda d: [
+            d.set("states", "implied_by", "day", demand_period="evening", **FIXED),
+            d.set("summary", "states_left_out", one_more),
+        ],
+    ),
+    (
+        "implied",
+        "combined",
+        "by nothing",
+        lambda d: d.set("states", "implied_by", "dusk", demand_period="night", **FIXED),
+    ),
+    (
+        "average",
+        "combined",
+        "utilization",
+        lambda d: d.set("servers", "mean_utilization", twice, server="b", **FIXED),
+    ),
+    ("average", "combined", "demand", lambda d: d.set("periods", "throughput_per_s", twice)),
+    ("average", "combined", "accuracy", lambda d: d.set("periods", "accuracy", 0.8)),
+    ("demand", "combined", "sum", lambda d: d.set("states", "demand_per_s", twice)),
+    ("devices", "combined", "none there", lambda d: nothing_there(d)),
+    (
+        "overload",
+        "combined",
+        "without a device",
+        lambda d: d.data["settings"].update(keep_devices=1.0),
+    ),
+    ("overload", "combined", "without a server", lambda d: d.data["settings"].update(keep=0.9)),
+    ("servers", "combined", "a failure", lambda d: d.drop("failures", failed="device", **FIXED)),
+    ("failed", "combined", "moved", lambda d: d.set("failures", "tasks_moved", one_more)),
+    (
+        "survives failed",
+        "combined",
+        "no backup",
+        lambda d: d.drop("backups", failed="server", failed_server="b", **FIXED),
+    ),
+    (
+        "lost failed",
+        "combined",
+        "with a device",
+        lambda d: d.table("lost")["rows"].append(["b", "device", "tb"]),
+    ),
     ("front", "front", "the wrong way", lambda d: d.table("points")["rows"].reverse()),
 ]
 
@@ -426,6 +502,24 @@ def remove_plan(draft: Draft) -> None:
     for column in ("cost", "bound", "gap", "units", "accuracy", "accuracy_loss_points"):
         draft.set("summary", column, None, **QUICK)
     draft.set("summary", "status", "unknown", **QUICK)
+
+
+def nothing_there(draft: Draft) -> None:
+    """Take away the device that is bought for a task without any demand."""
+    names = [c["name"] for c in draft.table("servers")["columns"]]
+    for row in draft.rows("servers", server="c"):
+        for column in ("units", "units_bought", "cost", "capacity_devices"):
+            row[names.index(column)] = 0
+    for table in ("summary", "periods"):
+        names = [c["name"] for c in draft.table(table)["columns"]]
+        for row in draft.table(table)["rows"]:
+            is_first = "period" not in names or row[names.index("period")] == 1
+            for column in names:
+                less = 5.0 if "cost" in column or column in ("present_value", "bound") else 1
+                if column in ("units", "total_units", "total_cost", "present_value", "bound") or (
+                    column in ("cost", "units_bought") and is_first
+                ):
+                    row[names.index(column)] -= less
 
 
 def worse_part(draft: Draft) -> None:

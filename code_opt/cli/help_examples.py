@@ -46,6 +46,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "code-opt plan data/four-sites-csv --growth 1,1.5,2 --max-loss 0,2 --out plans",
         "code-opt plan data/digits --front",
         "code-opt plan plan.xlsx --out plans --xlsx",
+        "code-opt plan data/four-sites-csv --periods data/four-sites-day.csv --failures "
+        "--keep 0.8 --max-loss 1",
     ),
 }
 """Commands as they are typed, by the name of the command that they belong to."""

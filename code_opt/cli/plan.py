@@ -6,8 +6,9 @@ import json
 import math
 import sys
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
     from code_opt.desk import PlanRequest
     from code_opt.instance import Instance
+    from code_opt.instance.periods import Periods
     from code_opt.planning import Plan, PlanSettings, Scenarios, Variation
+    from code_opt.planning.combined import Routing
 
 
 @with_groups
@@ -114,12 +117,18 @@ class _Targets:
             ("--scenarios", analyses.scenarios is not None),
             ("--failures", analyses.failures),
         ):
-            if wanted and len(self.growths) > 1:
-                raise InputError(f"{name}: takes one --growth, {len(self.growths)} are given")
-            if wanted and len(self.losses) > 1:
-                raise InputError(f"{name}: takes one --max-loss, {len(self.losses)} are given")
-        if analyses.growth_path and len(self.losses) > 1:
-            raise InputError(f"--growth-path: takes one --max-loss, {len(self.losses)} are given")
+            if wanted and len(self.growths) > 1 and not analyses.is_together:
+                raise InputError(
+                    f"{name}: takes one --growth, {len(self.growths)} are given; --together makes "
+                    "one plan for all of them"
+                )
+            self._check_loss(name, wanted)
+        self._check_loss("--growth-path", analyses.growth_path)
+        self._check_loss("--together", analyses.is_together)
+
+    def _check_loss(self, name: str, wanted: bool) -> None:
+        if wanted and len(self.losses) > 1:
+            raise InputError(f"{name}: takes one --max-loss, {len(self.losses)} are given")
 
 
 @dataclass(frozen=True)
@@ -129,11 +138,13 @@ class _Inputs:
     variations: list[Variation]
     most_points: int | None
     scenarios: Scenarios | None
+    periods: Periods | None
 
     @classmethod
     def of(cls, analyses: Analyses, how: ComputationOptions) -> _Inputs:
-        """Read the variations, the number of points and the scenarios."""
+        """Read the variations, the number of points, the scenarios and the periods."""
         from code_opt import planning
+        from code_opt.instance.periods import load_periods
 
         scenarios = None
         if analyses.scenarios is not None:
@@ -144,6 +155,7 @@ class _Inputs:
             variations=[planning.parse_variation(text) for text in analyses.vary or []],
             most_points=_points(how.points),
             scenarios=scenarios,
+            periods=None if analyses.periods is None else load_periods(analyses.periods),
         )
 
 
@@ -160,10 +172,12 @@ class _Planner:
 
     def tasks(self, analyses: Analyses) -> list[Callable[[Executor | None], Plan]]:
         """Return the analyses that are asked for; without any, the least cost."""
-        others = [
-            (analyses.growth_path, self.growth_path),
-            (analyses.scenarios is not None, self.scenarios),
-            (analyses.failures, self.failures),
+        together = analyses.is_together
+        others: list[tuple[bool, Callable[[Executor | None], Plan]]] = [
+            (analyses.growth_path and not together, self.growth_path),
+            (analyses.scenarios is not None and not together, self.scenarios),
+            (analyses.failures and not together, self.failures),
+            (together, partial(self.combined, analyses)),
             (analyses.front, self.front),
             (analyses.marginal, self.marginal),
             (bool(analyses.vary), self.sweep),
@@ -213,6 +227,25 @@ class _Planner:
             growth=self.targets.growths[-1],
             max_loss=self.targets.losses[0],
             keep=self.demand.keep,
+            coordination=self._coordination(),
+        )
+
+    def combined(self, analyses: Analyses, _: Executor | None) -> Plan:
+        """Find the cheapest units for growth, hours, scenarios and failures together."""
+        routings = [routing.value for routing in self.how.routing or []]
+        return code_opt.plan_combined(
+            self.instance,
+            self.settings,
+            growth=self.targets.growths,
+            periods=self.inputs.periods,
+            scenarios=self.inputs.scenarios,
+            failures=analyses.failures,
+            device_failures=analyses.device_failures,
+            keep=self.demand.keep,
+            keep_devices=self.demand.keep_devices,
+            routings=cast("list[Routing]", routings) or ("fixed",),
+            discount=self.how.discount,
+            max_loss=self.targets.losses[0],
             coordination=self._coordination(),
         )
 

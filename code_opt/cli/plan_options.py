@@ -27,6 +27,13 @@ class Coordination(StrEnum):
     NONE = "none"
 
 
+class PathRouting(StrEnum):
+    """Whether paths may differ between the periods of a table of demands."""
+
+    FIXED = "fixed"
+    BY_PERIOD = "by-period"
+
+
 class PlanObjective(StrEnum):
     """What marginal values and sweeps maximise."""
 
@@ -62,6 +69,28 @@ class Analyses:
             help="What each single failure of a server costs; the plan that survives all.",
         ),
     ] = False
+    device_failures: Annotated[
+        bool,
+        _analysis(
+            "--device-failures",
+            help="Survive the failure of one device of any server, too; implies --together.",
+        ),
+    ] = False
+    periods: Annotated[
+        Path | None,
+        _analysis(
+            metavar="FILE.csv",
+            help="Demand by the hour: task, and a column for each period; implies --together.",
+        ),
+    ] = None
+    together: Annotated[
+        bool,
+        _analysis(
+            "--together",
+            help="One plan for all of --growth (a path), --periods, --scenarios, --failures and "
+            "--device-failures, instead of one for each.",
+        ),
+    ] = False
     front: Annotated[
         bool,
         _analysis(
@@ -79,6 +108,11 @@ class Analyses:
             "May be repeated.",
         ),
     ] = None
+
+    @property
+    def is_together(self) -> bool:
+        """Whether growth, hours, scenarios and failures make one plan."""
+        return self.together or self.device_failures or self.periods is not None
 
 
 @dataclass(frozen=True)
@@ -120,6 +154,10 @@ class DemandOptions:
             help="Share of every demand kept under a failure. Default: the tasks' floors.",
         ),
     ] = None
+    keep_devices: Annotated[
+        float,
+        _demand(min=0.0, max=1.0, help="Share of every demand kept when a device fails."),
+    ] = 1.0
 
 
 @dataclass(frozen=True)
@@ -164,6 +202,13 @@ class ComputationOptions:
     coordination: Annotated[
         list[Coordination] | None,
         _how(help="Paths that may be used. Default: all three side by side; full for the others."),
+    ] = None
+    routing: Annotated[
+        list[PathRouting] | None,
+        _how(
+            help="Paths of a plan for --periods: the same in all of them, or by period; a plan for "
+            "each. Default: fixed."
+        ),
     ] = None
     solver: Annotated[str, _how(help="highs, or another MIP solver.")] = "highs"
     time_limit: Annotated[float | None, _how(help="Seconds for each program that is solved.")] = (

@@ -45,6 +45,9 @@ _HEADINGS = {
     "worst_served_rerouted_share": "worst case [%]\nre-routed",
     "tasks_hit": "tasks\nhit",
     "tasks_lost": "lost",
+    "tasks_moved": "moved",
+    "demand_period": "hours of",
+    "mean_utilization": "mean\n[%]",
     "supported": "on hull",
     "gain_by_dual": "by its\ndual",
     "gain_fixed_paths": "same\npaths",
@@ -320,6 +323,75 @@ def _failures(plan: Plan, console: Console) -> None:
         _capacities(console, [r for r in bought if r["plan"] == "survivable"])
 
 
+def _combined(plan: Plan, console: Console) -> None:
+    _heading(console, f"{plan.instance}: one plan for {_together(plan)}")
+    summary, periods = _rows(plan, "summary"), _rows(plan, "periods")
+    value = ["present_value"] if plan.settings.get("discount") else []
+    _print(console, summary, "routing status cost", *value, "gap units seconds")
+    if not periods:
+        return
+    for row in summary:
+        if row["states"] is not None and row["states_left_out"]:
+            console.print(
+                f"{row['routing']}: {row['states_left_out']} of {row['states']} states ask for no "
+                "more than another one, which is planned for instead."
+            )
+    console.print()
+    _print(
+        console,
+        periods,
+        "routing period growth units_bought cost total_cost",
+        _column("accuracy_loss_points", _LOST),
+        _column("throughput_per_s", "mean demand\n[1/s]"),
+    )
+    first = periods[0]["routing"]
+    states = [r for r in _rows(plan, "states") if r["routing"] == first and r["implied_by"] is None]
+    shown = ["period", *(n for n in ("demand_period", "scenario") if states[0][n] is not None)]
+    if len(states) > 1:
+        _heading(console, f"\nStates that are planned for ({first})")
+        _print(
+            console,
+            states,
+            *shown,
+            *(["hours"] if "demand_period" in shown else []),
+            *(["probability"] if "scenario" in shown else []),
+            "demand_per_s",
+            _column("accuracy_loss_points", _LOST),
+        )
+    bought = [
+        r for r in _rows(plan, "servers", "links") if r["routing"] == first and r["units_bought"]
+    ]
+    if bought:
+        _heading(console, f"\nWhere ({first})")
+        bought.sort(key=lambda r: r["period"])
+        _print(console, bought, "period", _PLACE, "units_bought units utilization mean_utilization")
+    hit = [r for r in _rows(plan, "failures") if r["routing"] == first and r["tasks_hit"]]
+    if hit:
+        _heading(console, f"\nWhat a failure moves ({first})")
+        block = ["demand_period"] if any(r["demand_period"] for r in hit) else []
+        _print(
+            console,
+            hit,
+            "period",
+            *block,
+            "failed_server failed tasks_hit tasks_moved",
+            "tasks_lost",
+        )
+
+
+def _together(plan: Plan) -> str:
+    """Return what one plan holds for."""
+    growth, states = plan.settings.get("growth"), _rows(plan, "demands")
+    kinds = (
+        ("growth", isinstance(growth, tuple) and len(growth) > 1),
+        ("hours", any(r["demand_period"] is not None for r in states)),
+        ("scenarios", any(r["scenario"] is not None for r in states)),
+        ("any failure of a server", plan.settings.get("failures")),
+        ("any failure of a device", plan.settings.get("device_failures")),
+    )
+    return ", ".join(name for name, is_there in kinds if is_there) or "all demand"
+
+
 def _front(plan: Plan, console: Console) -> None:
     _heading(console, f"{plan.instance}: throughput against average accuracy")
     if plan.settings.get("complete"):
@@ -386,6 +458,7 @@ _SHOW: dict[str, Callable[[Any, Any], None]] = {
     "growth": _growth,
     "scenarios": _scenarios,
     "failures": _failures,
+    "combined": _combined,
     "front": _front,
     "marginal": _marginal,
     "sweep": _sweep,

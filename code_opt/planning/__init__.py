@@ -1,6 +1,7 @@
 """Capacity planning: what to buy where, for which growth, and what else an operator asks."""
 
 from code_opt.planning.case import COORDINATIONS
+from code_opt.planning.combined import ROUTINGS, plan_combined
 from code_opt.planning.demands import Scenarios, load_scenarios, parse_scenarios
 from code_opt.planning.failures import plan_failures
 from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
@@ -24,6 +25,7 @@ from code_opt.planning.sweep import SWEEP_METHODS, plan_sweep
 
 __all__ = [
     "COORDINATIONS",
+    "ROUTINGS",
     "SWEEP_METHODS",
     "Column",
     "Plan",
@@ -39,6 +41,7 @@ __all__ = [
     "load_scenarios",
     "parse_scenarios",
     "parse_variation",
+    "plan_combined",
     "plan_failures",
     "plan_front",
     "plan_growth",

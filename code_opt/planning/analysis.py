@@ -91,15 +91,20 @@ def timed(solve: Callable[..., ProgramOutcome], *args: Any) -> ProgramOutcome:
     return replace(outcome, seconds=time.perf_counter() - begin)
 
 
-def outcome_cells(case: Case, outcome: ProgramOutcome, demand: FloatArray) -> dict[str, Any]:
+def outcome_cells(
+    case: Case, outcome: ProgramOutcome, demand: FloatArray, *otherwise: str
+) -> dict[str, Any]:
     """Return status, figures, time and message of an outcome by the names of columns.
 
     Args:
         case: what was planned for.
         outcome: of its program.
         demand: what was to be served at the hardest [inferences/s], shape (T,).
+        otherwise: why there is no plan, where this demand by itself is no reason.
     """
-    message = why_infeasible(case, demand) if outcome.status == "infeasible" else outcome.message
+    message = outcome.message
+    if outcome.status == "infeasible":
+        message = why_infeasible(case, demand, *otherwise)
     cells = {"status": outcome.status, "seconds": outcome.seconds, "message": message}
     if outcome.decision is None:
         return cells

@@ -40,6 +40,9 @@ _POOLS: dict[Coordination, Callable[..., PathPool]] = {
     "none": local_pool,
 }
 
+PRESENCE = 1e-300
+"""Load of a path at rate 0 on a server that has no device yet: it needs a unit, and no more."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -152,19 +155,9 @@ class Case:
     def check_demand(self, what: str, demand: FloatArray) -> None:
         """Refuse demands out of the range of numbers, shape (T,).
 
-        Beside servers without devices a demand of 0 is refused, too: it would buy nothing, and
-        put paths, whose accuracy counts, on servers that are not there.
-
         Raises:
             InputError: a demand is out of the range, or two are too far from each other.
         """
-        empty = [r.name for r, c in zip(self.resources, self.offers.present, strict=True) if not c]
-        if empty and not (demand > 0.0).all():
-            name = self.names[int(np.argmin(demand))]
-            raise InputError(
-                f"{what}: 0/s of task {name!r}: with {empty[0]}, which has no device yet, a plan "
-                "needs a demand above 0 for every task"
-            )
         names = (f"task {name!r}" for name in self.names)
         check_amounts(what, dict(zip(names, demand.tolist(), strict=True)))
 
@@ -199,13 +192,23 @@ class Case:
     def load(self, paths: IntArray, rates: FloatArray) -> FloatArray:
         """Return the load of every resource in shares of its capacity in the table, shape (I,).
 
-        That is the present one, or one device where there is none yet.
+        That is the present one, or one device where there is none yet. There a path loads it by
+        at least :data:`PRESENCE`, whatever its rate, since it runs on nothing otherwise.
 
         Args:
             paths: path of each task, -1 for a task that does not run, shape (T,).
             rates: [inferences/s], shape (T,).
         """
-        return np.where(self.is_rate, *self.prefixes.load(paths, rates))
+        load = np.where(self.is_rate, *self.prefixes.load(paths, rates))
+        if self._is_empty.any():
+            is_needed = self._is_empty & (self.use[paths[paths >= 0]] > 0.0).any(axis=0)
+            load[is_needed] = np.maximum(load[is_needed], PRESENCE)
+        return load
+
+    @cached_property
+    def _is_empty(self) -> BoolArray:
+        """Of which resources nothing is there yet, shape (I,)."""
+        return self.is_rate & (self.offers.present <= 0.0)
 
     def average_accuracy(self, paths: IntArray) -> float:
         """Return the average accuracy of an assignment."""

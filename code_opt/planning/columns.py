@@ -88,6 +88,7 @@ WORK = ColumnKind("number", si, "FLOP/s", suffix="_flop_per_s")
 DEVICES = ColumnKind("number", number, "devices", suffix="_devices")
 TRAFFIC = ColumnKind("number", si, "bytes/s", "B/s", "_bytes_per_s")
 SECONDS = ColumnKind("number", seconds, "s")
+HOURS = ColumnKind("number", as_given, "h")
 LATENCY = ColumnKind("number", duration, "s", "", "_s")
 DUAL = ColumnKind("number", number, "objective per FLOP/s, device or bytes/s")
 GAIN = ColumnKind("number", _gain, "objective")
@@ -133,7 +134,17 @@ class ColumnSchema:
 _ROW_NAMES = frozenset(
     (
         *("growth", "coordination", "method", "period", "variant", "plan", "scenario", "point"),
-        *("failed_server", "field", "value", "server", "source", "target", "status"),
+        *(
+            "routing",
+            "failed_server",
+            "failed",
+            "field",
+            "value",
+            "server",
+            "source",
+            "target",
+            "status",
+        ),
     )
 )
 """Columns that name a row."""
@@ -164,8 +175,15 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         _known(COUNT, "period", "period of the growth path, from 1"),
         _known(TEXT, "variant", "mean, expected, worst or every"),
         _known(TEXT, "plan", "normal or survivable"),
+        _known(
+            TEXT,
+            "routing",
+            "fixed (the same paths in all periods of the table of demands) or by-period",
+        ),
+        _known(TEXT, "demand_period", "period of the table of demands, empty: all of them"),
         _known(TEXT, "scenario", "scenario of the demand"),
         _known(TEXT, "failed_server", "server that is gone"),
+        _known(TEXT, "failed", "what is gone of it: server (all) or device (one of its devices)"),
         _known(COUNT, "point", "point of the front, 1 has the most throughput"),
         _known(TEXT, "field", "field of the instance that varies"),
         _known(GIVEN, "value", "its value"),
@@ -212,12 +230,17 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         _known(TRAFFIC, "capacity", "bandwidth with the units"),
         _known(TRAFFIC, "load", "bytes per second"),
         _known(UTILIZATION, "utilization", "load / capacity"),
+        _known(UTILIZATION, "mean_utilization", "average of all states, by hours"),
         # paths
         _known(PATH, "path", "ids of the blocks in order"),
         _known(RATE, "rate", "rate"),
         _known(LATENCY, "latency", "unloaded latency"),
         # scenarios and failures
         _known(PROBABILITY, "probability", "probability of the scenario"),
+        _known(HOURS, "hours", "how long the period of the table lasts"),
+        _known(TEXT, "implied_by", "state that asks for at least as much, planned for instead"),
+        _known(COUNT, "states", "demands that are served"),
+        _known(COUNT, "states_left_out", "of these, implied by others"),
         _known(RATE, "demand", "demand"),
         _known(RATE, "served", "served demand"),
         _known(SHARE, "served", "served / demand"),
@@ -231,6 +254,7 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         _known(SHARE, "worst_served_fixed", "least over all failures, paths as they are"),
         _known(SHARE, "worst_served_rerouted", "least over all failures, re-routed"),
         _known(COUNT, "tasks_hit", "tasks whose path visits the server"),
+        _known(COUNT, "tasks_moved", "tasks that go to a backup path"),
         _known(COUNT, "tasks_lost", "tasks of which no path avoids the server"),
         _known(
             FLAG,

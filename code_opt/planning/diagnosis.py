@@ -20,12 +20,16 @@ _STEP, _STEPS = 0.01, 1e5
 _SECONDS, _GAP = 20.0, 0.02
 
 
-def why_infeasible(case: Case, demand: FloatArray) -> str:
+_NO_REASON = "no single reason was found: the demand, the floors and what is sold do not fit"
+
+
+def why_infeasible(case: Case, demand: FloatArray, otherwise: str = _NO_REASON) -> str:
     """Return in words why no number of units serves a demand.
 
     Args:
         case: paths, what is sold, and the floor on the accuracy.
         demand: rates [inferences/s], shape (T,).
+        otherwise: what to say where the demand by itself is no reason.
     """
     empty = np.flatnonzero(np.diff(case.first) == 0).tolist()
     if empty:
@@ -40,7 +44,7 @@ def why_infeasible(case: Case, demand: FloatArray) -> str:
     if not lines and len(case.memories):
         lines = ["the adapters that the accuracy floors need do not fit the memories"]
     if not lines:
-        lines = ["no single reason was found: the demand, the floors and what is sold do not fit"]
+        lines = [otherwise]
     return "\n".join(lines)
 
 

@@ -57,7 +57,7 @@ from code_opt.planning.programs import (
     with_bound,
 )
 from code_opt.planning.settings import PlanSettings, check_growth, check_loss
-from code_opt.planning.tolerances import ROW
+from code_opt.planning.tolerances import NOISE, ROW
 from code_opt.result import TOLERANCE
 from code_opt.solvers import Termination
 from code_opt.stopping import is_stop_requested
@@ -145,7 +145,7 @@ def plan_failures(
     analysis = Analysis("failures", instance, settings, *tables.all)
     case = build_case(instance, settings, coordination, max_loss=loss, visits=True)
     demand = case.grown(factor)
-    failures = single_failures(case, case.floors(demand) if share is None else demand * share)
+    failures = single_failures(case, kept_rates(case, demand[None, :], share))
     outcomes = _solve_both(analysis, case, demand, failures)
     normal = outcomes["normal"]
     for name, outcome in outcomes.items():
@@ -165,22 +165,63 @@ def plan_failures(
         _add_backups(tables.backups, case, failures, outcomes["survivable"].decision.backups)
     for failure in failures:
         for t in np.flatnonzero(case.is_lost(visiting_of(case, failure))).tolist():
-            tables.lost.add(failed_server=_server(case, failure), task=case.names[t])
+            tables.lost.add(failed_server=server_of(case, failure), task=case.names[t])
     return analysis.plan(keep=keep, growth=factor, max_loss_points=loss, coordination=coordination)
 
 
-def single_failures(case: Case, keep: FloatArray) -> list[Failure]:
+def single_failures(
+    case: Case, keep: FloatArray, *, period: int = 0, choice: int = 0
+) -> list[Failure]:
     """Return the failure of every server.
 
     Args:
         case: built with ``visits``.
-        keep: rates that are kept [inferences/s], shape (T,).
+        keep: rates that are kept [inferences/s], a row for each demand, shape (J, T).
+        period: whose units are there.
+        choice: number of the choice of paths.
     """
     return [
-        Failure(i, keep.tolist(), frozenset(np.flatnonzero(case.visiting(i)).tolist()))
+        Failure(
+            server=i,
+            keep=keep.tolist(),
+            visiting=frozenset(np.flatnonzero(case.visiting(i)).tolist()),
+            period=period,
+            choice=choice,
+        )
         for i, resource in enumerate(case.resources)
         if resource.kind is SERVER_TIME
     ]
+
+
+def kept_rates(case: Case, demand: FloatArray, share: float | None) -> FloatArray:
+    """Return the rates that are kept under a failure [inferences/s], shape like ``demand``.
+
+    Args:
+        case: whose floors are kept where no share is given.
+        demand: [inferences/s], shape (..., T).
+        share: of every demand.
+    """
+    return case.floors(demand) if share is None else demand * share
+
+
+def device_failures(
+    case: Case, keep: FloatArray, *, period: int = 0, choice: int = 0
+) -> list[Failure]:
+    """Return the failure of one device of every server; of a server that has no other, of it all.
+
+    Args:
+        case: built with ``visits``.
+        keep: rates that are kept [inferences/s], a row for each demand, shape (J, T).
+        period: whose units are there.
+        choice: number of the choice of paths.
+    """
+    devices = {server.id: server.devices for server in case.instance.servers}
+    found = []
+    for failure in single_failures(case, keep, period=period, choice=choice):
+        lost = 1.0 / (devices[server_of(case, failure)] or 1.0)
+        is_all = case.offers.largest[failure.server] <= lost * (1.0 + NOISE)
+        found.append(failure if is_all else replace(failure, lost=lost))
+    return found
 
 
 def _solve_both(
@@ -231,10 +272,10 @@ def _add_backups(
 ) -> None:
     for (f, t), path in sorted(backups.items()):
         table.add(
-            failed_server=_server(case, failures[f]),
+            failed_server=server_of(case, failures[f]),
             task=case.names[t],
             path=PATH_SEPARATOR.join(case.blocks(path)),
-            rate_per_s=failures[f].keep[t],
+            rate_per_s=failures[f].keep[0][t],
             accuracy=case.accuracy[path],
             accuracy_source=case.accuracy_source(path),
         )
@@ -294,15 +335,34 @@ def solve_rerouted(case: Case, failure: Failure, units: FloatArray, demand: Floa
 def _with_backups(
     case: Case, demand: FloatArray, failures: Sequence[Failure], paths: IntArray
 ) -> Decision:
-    """Return a plan with backups: each hit task takes the path that adds the least cost."""
+    """Return a plan with backups, for paths of shape (T,)."""
     offers = case.offers
-    units = np.minimum(offers.units_for(case.load(paths, demand)), offers.sold)
+    units = np.minimum(offers.units_for(case.load(paths, demand)), offers.sold)[None, :]
+    backups = find_backups(case, failures, paths[None, :], units)
+    return Decision(paths[None, :], units, backups)
+
+
+def find_backups(
+    case: Case, failures: Sequence[Failure], paths: IntArray, units: FloatArray
+) -> Backups:
+    """Return backups: each task that loses its path takes the one that adds the least cost.
+
+    Args:
+        case: built with ``visits``.
+        failures: where a part of the server is left, all tasks stay.
+        paths: path of each task in each choice, shape (choices, T).
+        units: that carry each choice without a failure, shape (choices, I).
+    """
+    offers, units = case.offers, units.copy()
     backups: Backups = {}
     for f, failure in enumerate(failures):
-        keep, gone = np.asarray(failure.keep), visiting_of(case, failure)
-        then = np.where(gone[paths], -1, paths)
+        if failure.lost is not None:
+            continue
+        keep, gone = np.max(failure.keep, axis=0), visiting_of(case, failure)
+        own, stand = paths[failure.choice], units[failure.choice]
+        then = np.where(gone[own], -1, own)
         load = case.load(then, keep)
-        for t in np.flatnonzero(gone[paths]).tolist():
+        for t in np.flatnonzero(gone[own]).tolist():
             rows = case.columns_of(t)
             rows = rows[~gone[rows]]
             if len(rows):
@@ -311,11 +371,11 @@ def _with_backups(
                 others = np.array([then[s] for s in group if then[s] >= 0], dtype=np.int64)
                 more = case.prefixes.beside(rows, others)
                 grown = load + np.where(case.is_rate, keep[t], 1.0) * more
-                best = _least_more(case, rows, grown, units)
+                best = _least_more(case, rows, grown, stand)
                 backups[f, t] = then[t] = int(rows[best])
                 load = grown[best]
-        units = np.maximum(units, np.minimum(offers.units_for(load), offers.sold))
-    return Decision(paths[None, :], units[None, :], backups)
+        units[failure.choice] = np.maximum(stand, np.minimum(offers.units_for(load), offers.sold))
+    return backups
 
 
 def _least_more(case: Case, rows: IntArray, loads: FloatArray, units: FloatArray) -> int:
@@ -349,7 +409,7 @@ def _failure_row(
     # Leaving all paths as they are is one way to re-route.
     again = Rerouted(max(again.served, fixed), max(again.bound, fixed))
     row = {
-        "failed_server": _server(case, failure),
+        "failed_server": server_of(case, failure),
         "demand_per_s": total,
         "served_fixed_per_s": fixed,
         "served_fixed_share": fixed / total if total > 0.0 else 1.0,
@@ -370,14 +430,14 @@ def _keeps_floors(
 
     None where a limit came before the answer.
     """
-    gone, keep = visiting_of(case, failure), np.asarray(failure.keep)
+    gone, keep = visiting_of(case, failure), np.asarray(failure.keep[0])
     promised = gone[plan.paths[0]] & ~case.is_lost(gone) & (keep > 0.0)
     tasks = np.flatnonzero(promised).tolist()
     if all((number, t) in plan.backups for t in tasks):
         then = paths_under_failure(failure, plan, number)
         most = case.offers.capacity(plan.units[0]) * (1.0 + TOLERANCE)
         if tasks and (case.load(then, keep) > most).any():
-            raise PlanFailedCheckError(f"failure of server {_server(case, failure)}: overload")
+            raise PlanFailedCheckError(f"failure of server {server_of(case, failure)}: overload")
         return True
     if plan.backups:
         return False
@@ -404,6 +464,6 @@ def _can_keep(
     return None if outcome.status == "unknown" else outcome.decision is not None
 
 
-def _server(case: Case, failure: Failure) -> str:
+def server_of(case: Case, failure: Failure) -> str:
     """Return the id of the server that is gone."""
     return case.resources[failure.server].server or ""

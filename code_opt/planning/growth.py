@@ -90,9 +90,7 @@ def plan_growth(
     factors, loss = [check_growth(g) for g in growth], check_loss(max_loss)
     if not factors:
         raise InputError("a growth path needs a period")
-    if not (math.isfinite(discount) and 0.0 <= discount < 10.0):
-        raise InputError(f"discount {discount}: must lie in [0, 10)")
-    value = [(1.0 + discount) ** -h for h in range(len(factors))]
+    value = check_discount(discount, len(factors))
     tables = _Tables()
     analysis = Analysis("growth", instance, settings, *tables.all)
     names = list(dict.fromkeys(coordinations))
@@ -116,6 +114,17 @@ def plan_growth(
         if outcome.decision is not None:
             _add_periods(tables, case, name, outcome.decision, factors)
     return analysis.plan(growth=tuple(factors), max_loss_points=loss, discount=discount)
+
+
+def check_discount(discount: float, periods: int) -> list[float]:
+    """Return what money of each period counts, or refuse the discount rate.
+
+    Raises:
+        InputError: it is out of range.
+    """
+    if not (math.isfinite(discount) and 0.0 <= discount < 10.0):
+        raise InputError(f"discount {discount}: must lie in [0, 10)")
+    return [(1.0 + discount) ** -h for h in range(periods)]
 
 
 def solve_growth(case: Case, demands: FloatArray, value: Sequence[float]) -> ProgramOutcome:

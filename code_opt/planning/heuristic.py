@@ -37,7 +37,7 @@ from code_opt.core.parameters import JointPathParameters
 from code_opt.errors import InputError, SolverError
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
-from code_opt.planning.case import Case
+from code_opt.planning.case import PRESENCE, Case
 from code_opt.planning.programs import Decision, plan_data, solve_on_few
 from code_opt.planning.tolerances import NOISE, ROW
 from code_opt.solvers import LinearProgram
@@ -295,6 +295,7 @@ class _Search:
 
     def __init__(self, case: Case, demands: FloatArray) -> None:
         self.case, self.demands = case, demands
+        self._paid = np.maximum(demands, PRESENCE)
         offers = case.offers
         largest = float(offers.price[offers.unit > 0.0].max(initial=0.0))
         self._scale = largest if largest > 0.0 else 1.0
@@ -376,7 +377,7 @@ class _Search:
 
     def _values_alone(self) -> FloatArray:
         """Return the price of the units that each path needs without any other, shape (P,)."""
-        demand = self.demands.max(axis=0)[self.case.table.task]
+        demand = self._paid.max(axis=0)[self.case.table.task]
         return self._price_of(demand[:, None] * self._per_inference) / self._scale
 
     def _price_of(self, loads: FloatArray) -> FloatArray:
@@ -424,13 +425,13 @@ class _Search:
         return np.minimum(self.case.offers.units_for(loads), self.case.offers.sold)
 
     def _totals(self, paths: IntArray) -> tuple[FloatArray, float]:
-        loads = self.demands @ self._per_inference[paths] + self._once[paths].sum(axis=0)
+        loads = self._paid @ self._per_inference[paths] + self._once[paths].sum(axis=0)
         return loads, float(self._gain[paths].sum())
 
     def _load_of(self, task: int, rows: int | slice) -> FloatArray:
         """Return the loads of a path, shape (K, I), or of n paths, shape (K, n, I)."""
         paid = self._per_inference[rows]
-        demand = self.demands[:, task].reshape(-1, *[1] * paid.ndim)
+        demand = self._paid[:, task].reshape(-1, *[1] * paid.ndim)
         return np.asarray(demand * paid + self._once[rows])
 
     def _best_path(self, task: int, loads: FloatArray, accuracy: float, present: int) -> int:

@@ -176,14 +176,45 @@ class OperationTables:
                 default one year each.
             key: cells that name the plan.
         """
+        self.add_capacities(case, units, results, bought=bought, years=years, **key)
+        self.add_paths(results[0], **key)
+
+    def add_capacities(
+        self,
+        case: Case,
+        units: FloatArray,
+        results: Sequence[Result],
+        *,
+        bought: FloatArray | None = None,
+        years: FloatArray | None = None,
+        weights: FloatArray | None = None,
+        **key: Any,
+    ) -> None:
+        """Add servers and links alone, as :meth:`add` does.
+
+        Args:
+            case: what was planned for.
+            units: units that stand, shape (I,).
+            results: K results of operating the plan.
+            bought: units bought now, shape (I,); by default all.
+            years: see :meth:`add`.
+            weights: of the results in the mean utilization, shape (K,); None: alike.
+            key: cells that name the plan.
+        """
         for kind, table in self._capacities.items():
             rows = zip(
                 *(capacity_rows(kind, case, units, result, bought, years) for result in results),
                 strict=True,
             )
             load = itemgetter(f"load_{kind.measures[-1].suffix}")
-            table.add_fitting((max(row, key=load) for row in rows), **key)
-        self._paths.add_fitting(path_rows(results[0]), **key)
+            for shown in rows:
+                used = [row["utilization"] for row in shown]
+                mean = None if None in used else np.average(used, weights=weights)
+                table.add_fitting([{**max(shown, key=load), "mean_utilization": mean}], **key)
+
+    def add_paths(self, result: Result, **key: Any) -> None:
+        """Add the paths of a result, whose rows ``key`` names."""
+        self._paths.add_fitting(path_rows(result), **key)
 
 
 def columns_of(columns: str, kind: ResourceKind) -> str:

@@ -19,7 +19,9 @@ from code_opt.text import html_table, percent
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["least-cost", "growth", "scenarios", "failures", "front", "marginal", "sweep"]
+Kind = Literal[
+    "least-cost", "growth", "scenarios", "failures", "combined", "front", "marginal", "sweep"
+]
 Status = Literal["optimal", "feasible", "unknown", "infeasible"]
 ColumnType = Literal["number", "integer", "text", "boolean"]
 Number = Annotated[float, Field(allow_inf_nan=False)]

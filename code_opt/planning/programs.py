@@ -30,7 +30,7 @@ from code_opt.core.settings import SMALLEST_GAP, Clock
 from code_opt.errors import InputError, SolverError
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
-from code_opt.planning.case import Case
+from code_opt.planning.case import PRESENCE, Case
 from code_opt.planning.offers import Offers
 from code_opt.planning.plan import Status
 from code_opt.planning.settings import PlanSettings
@@ -44,6 +44,7 @@ from formulations import (
     build_plan_model,
     needs_units,
     prefer,
+    running_in_failure,
 )
 from formulations.plan import SMALLEST_UNIT
 
@@ -77,6 +78,19 @@ class Decision:
     """Served share of each task in each situation, shape (K, T); None: all."""
     cost: float = math.inf
     """As the objective counts it (discounted)."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Paths at rates that a plan has to carry: in a situation, or under a failure."""
+
+    period: int
+    """Whose units carry it."""
+    paths: IntArray
+    """Path of each task, -1 for a task that does not run, shape (T,)."""
+    rates: FloatArray
+    """[inferences/s], shape (T,)."""
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True)
@@ -129,10 +143,13 @@ def plan_data(
     """
     adapts = any(situation.adapts for situation in situations)
     # Under a failure a task runs on one path only, so what is needed is bounded as without.
-    demand = np.max([s.demand for s in situations] + [f.keep for f in failures], axis=0)
+    kept = [keep for failure in failures for keep in failure.keep]
+    demand = np.max([s.demand for s in situations] + kept, axis=0)
     offers, rate = case.offers, case.rate_resources
-    load, scale = case.largest_load(demand), _scale(offers)[rate]
-    most = np.minimum(offers.units_for(load), offers.sold)[rate]
+    load, scale = case.largest_load(demand) + _largest_loss(case, failures), _scale(offers)[rate]
+    # Paths at a rate of 0 need a device where there is none.
+    least_load = np.maximum(load, case.largest_load(np.full(len(demand), PRESENCE)))
+    most = np.minimum(offers.units_for(least_load), offers.sold)[rate]
     present = np.where(offers.present[rate] > 0.0, 1.0, 0.0)
     unit, largest = offers.unit[rate] / scale, np.maximum(load[rate] / scale, present)
     largest = np.where(largest > 0.0, largest, 1.0)
@@ -160,13 +177,23 @@ def plan_data(
         min_accuracy=[case.min_accuracy] * (1 + max(s.choice for s in situations)),
         situations=situations,
         expected_share=expected_share,
-        failures=failures,
+        failures=[
+            f if f.lost is None else replace(f, lost=f.lost / scale[f.server]) for f in failures
+        ],
         cost_unit=_cost_unit(offers.price[rate], most),
         load_unit=np.maximum(largest / _WIDEST, 1.0).tolist() if adapts else largest.tolist(),
         rounding=NOISE,
         present=present.tolist(),
         **_of_columns(case),
     )
+
+
+def _largest_loss(case: Case, failures: Sequence[Failure]) -> FloatArray:
+    """Return the most capacity that a failure takes away and leaves a part, shape (I,)."""
+    loss = np.zeros(len(case.resources))
+    for failure in failures:
+        loss[failure.server] = max(loss[failure.server], failure.lost or 0.0)
+    return loss
 
 
 def _of_columns(case: Case) -> dict[str, Any]:
@@ -247,8 +274,9 @@ def known_plan(case: Case, data: PlanData, start: Decision) -> Decision | None:
         if least is not None and case.average_accuracy(paths) < least - NOISE:
             return None
     once = ~case.is_rate
-    for _, paths, rates in operations(data, start):
-        if (case.load(paths, rates) > case.offers.present * (1.0 + NOISE))[once].any():
+    for work in operations(data, start):
+        load = case.load(work.paths, work.rates)
+        if (load > case.offers.present * (1.0 + NOISE))[once].any():
             return None
     for f, failure in enumerate(data.failures):
         then = paths_under_failure(failure, start, f)
@@ -257,29 +285,42 @@ def known_plan(case: Case, data: PlanData, start: Decision) -> Decision | None:
     return _counted(case, data, start)
 
 
-def operations(data: PlanData, plan: Decision) -> Iterator[tuple[int, IntArray, FloatArray]]:
-    """Yield period, path (-1: none) and rate of each task, for situations, then failures."""
+def operations(data: PlanData, plan: Decision) -> Iterator[Operation]:
+    """Yield what has to be carried: the situations, then the failures."""
     for situation in data.situations:
-        yield situation.period, plan.paths[situation.choice], np.asarray(situation.demand)
+        rates = np.asarray(situation.demand)
+        yield Operation(situation.period, plan.paths[situation.choice], rates)
     for f, failure in enumerate(data.failures):
-        yield 0, paths_under_failure(failure, plan, f), np.asarray(failure.keep)
+        then = paths_under_failure(failure, plan, f)
+        for keep in failure.keep:
+            yield Operation(failure.period, then, np.asarray(keep), failure)
+
+
+def units_of_operation(case: Case, work: Operation) -> FloatArray:
+    """Return the least units that carry an operation (inf where none are sold), shape (I,)."""
+    load, failure = case.load(work.paths, work.rates), work.failure
+    if failure is not None and failure.lost is not None and load[failure.server] > PRESENCE:
+        load[failure.server] += failure.lost * _scale(case.offers)[failure.server]
+    return np.where(case.is_rate, case.offers.units_for(load), 0.0)
 
 
 def needed_units(case: Case, data: PlanData, plan: Decision) -> FloatArray:
     """Return the least units of each period that carry all demand, kept once bought; (H, I)."""
     units = np.zeros((len(data.factor), len(case.resources)))
-    for period, paths, rates in operations(data, plan):
-        needed = case.offers.units_for(case.load(paths, rates))
-        units[period] = np.maximum(units[period], np.where(case.is_rate, needed, 0.0))
+    for work in operations(data, plan):
+        units[work.period] = np.maximum(units[work.period], units_of_operation(case, work))
     return np.maximum.accumulate(units, axis=0)
 
 
 def paths_under_failure(failure: Failure, plan: Decision, number: int) -> IntArray:
-    """Return the path of each task while a server is gone, -1 where it has none, shape (T,)."""
+    """Return the path of each task under a failure, -1 where it has none, shape (T,)."""
+    paths = plan.paths[failure.choice].tolist()
     return np.array(
         [
-            plan.backups.get((number, t), -1) if path in failure.visiting else path
-            for t, path in enumerate(plan.paths[0].tolist())
+            plan.backups.get((number, t), -1 if failure.lost is None else path)
+            if path in failure.visiting
+            else path
+            for t, path in enumerate(paths)
         ],
         dtype=np.int64,
     )
@@ -397,52 +438,37 @@ class _Search:
         if _adapts(data):
             return []
         setters = [self._of_choice(situation.choice) for situation in data.situations]
-        setters += [self._of_failure(f) for f in range(len(data.failures))]
+        setters += [self._of_failure(f) for f, x in enumerate(data.failures) for _ in x.keep]
         cuts = []
-        for operation, binaries in zip(operations(data, solved), setters, strict=True):
-            cuts += self._cuts(*operation, solved.units, binaries)
+        for work, binaries in zip(operations(data, solved), setters, strict=True):
+            cuts += self._cuts(work, solved.units, binaries)
         return cuts
 
     def _of_choice(self, choice: int) -> Callable[[int], list[Any]]:
         return lambda path: [self._model.choose[choice, path]]
 
     def _of_failure(self, f: int) -> Callable[[int], list[Any]]:
-        model, visiting = self._model, self._data.failures[f].visiting
-
-        def binaries(path: int) -> list[Any]:
-            if path in visiting:
-                return []
-            backup = [model.backup[f, path]] if (f, path) in model.backup else []
-            return [model.choose[0, path], *backup]
-
-        return binaries
+        return lambda path: running_in_failure(self._model, self._data, f, path)
 
     def _cuts(
-        self,
-        period: int,
-        paths: IntArray,
-        rates: FloatArray,
-        units: FloatArray,
-        binaries: Callable[[int], list[Any]],
+        self, work: Operation, units: FloatArray, binaries: Callable[[int], list[Any]]
     ) -> list[Any]:
         """Return a cut for every server and link whose load needs more units than it has.
 
         Args:
-            period: whose units carry the load.
-            paths: path of each task, -1 for a task that does not run, shape (T,).
-            rates: [inferences/s], shape (T,).
+            work: what has to be carried.
             units: of every period, shape (H, I).
             binaries: returns the variables that set a path.
         """
-        case = self._case
-        needed = case.offers.units_for(case.load(paths, rates))
+        case, period, rates = self._case, work.period, work.rates
+        needed = units_of_operation(case, work)
         shared = {t for group in case.prefixes.groups for t in group}
         cuts = []
         for row, i in enumerate(case.rate_resources.tolist()):
             if needed[i] <= units[period, i]:
                 continue
             running = []
-            for t, path in enumerate(paths.tolist()):
+            for t, path in enumerate(work.paths.tolist()):
                 if path < 0 or rates[t] <= 0.0 or case.use[path, i] <= 0.0:
                     continue
                 rivals = [path]
@@ -616,6 +642,12 @@ def _start_at(model: pyo.ConcreteModel, case: Case, data: PlanData, start: Decis
                 model.serve[k, p].set_value(share, skip_validation=True)
     for (f, _), p in start.backups.items():
         model.backup[f, p].set_value(1, skip_validation=True)
+    for (f, p), stay in model.stay.items():
+        failure, task = data.failures[f], data.task_of[p]
+        if start.paths[failure.choice, task] == p and (f, task) not in start.backups:
+            stay.set_value(1, skip_validation=True)
+            if any(keep[task] > 0.0 for keep in failure.keep):
+                model.in_service[f].set_value(1, skip_validation=True)
     # A prefix carries what each of its rows asks for (:func:`formulations.parts.carries`).
     for rows in (
         model.prefix_is_in_use,

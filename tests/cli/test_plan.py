@@ -215,6 +215,21 @@ def test_all_analyses_in_one_run(path: str, tmp_path: Path, capsys) -> None:
             assert (out_dir / f"plenty.plan-{kind}.{name}.csv").is_file()
 
 
+def test_one_plan_for_all(path: str, tmp_path: Path, capsys) -> None:
+    """Growth, hours and failures make one plan where they are asked for together."""
+    table = tmp_path / "day.csv"
+    table.write_text("task,night,day\n,14,10\nta,4,12\n", encoding="utf-8")
+    command = f"plan {path} --unit-flops 20 --periods {table} --growth 1,2 --device-failures"
+    status = main([*command.split(), "--failures", "--keep", "0.5", "--routing", "by-period"])
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    assert "one plan for growth, hours, any failure of a server, any failure of a device" in out
+    assert "2 of 4 states ask for no more than another one" in out
+    assert "What a failure moves (by-period)" in out
+    assert "growth path" not in out
+    assert "failure of any one server\n" not in out
+
+
 def test_json_is_all_there_is_on_stdout(path: str, capsys) -> None:
     assert main(["plan", path, "--marginal", "--json"]) == 0
     (plan,) = json.loads(capsys.readouterr().out)
@@ -260,6 +275,9 @@ def test_part_of_a_grid_may_be_infeasible(path: str, capsys) -> None:
         (["--max-loss", "101"], "max loss 101"),
         (["--failures", "--growth", "1,2"], "--failures: takes one --growth, 2 are given"),
         (["--growth-path", "--max-loss", "1,2"], "--growth-path: takes one --max-loss"),
+        (["--together", "--max-loss", "1,2"], "--together: takes one --max-loss"),
+        (["--device-failures", "--keep-devices", "2"], "keep-devices"),
+        (["--periods", "missing.csv"], "missing.csv: no such file"),
         (["--front", "--points", "1"], "--points '1': expected all, or a number from 2"),
         (["--vary", "servers[c].flops=1"], "there is no 'c'"),
         (["--vary", "servers.a.flops=1"], "did you mean [a]?"),

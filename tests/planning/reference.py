@@ -89,8 +89,6 @@ def planning_instance(seed: int, **options: Any) -> Instance:
     for server in data["servers"] if empty else ():
         if server["flops"] is None and rng.random() < 0.6:
             share = float(rng.choice([1.0, 2.0]))
-            for task in data["tasks"]:  # without one nothing would be bought for it
-                task["demand"] = task["demand"] or 1.0
             server |= {"devices": 0, "unit_devices": share if server["unit_devices"] else None}
     if options.get("groups"):
         for group in groups_of(parse_instance(data)):
@@ -296,7 +294,9 @@ class Tables:
             next((rates[t] for t in group if chosen[t] is not None), 0.0)
             for group in groups_of(self.instance)
         ]
-        return np.asarray(np.array(first) @ use)
+        load = np.asarray(np.array(first) @ use)
+        # A path on a server that is not there needs a device, even at a rate of 0.
+        return np.where((self.capacity <= 0.0) & (use > 0.0).any(axis=0), load + 1e-300, load)
 
     def units(self, load: Array) -> Array | None:
         """Least units that carry a load, None where they are not sold.
@@ -343,11 +343,9 @@ def cheapest(
     """Return the least cost that serves every one of some demands, inf where there is none."""
     tables = Tables(instance)
     best = math.inf
-    first = [group[0] for group in groups_of(instance)]
     options = {} if allowed is None else {"allowed": allowed}
     for chosen, _ in assignments(instance, min_accuracy, **options):
-        use, _ = tables.use_of_groups(chosen)
-        units = tables.units(np.max([d[first] @ use for d in demands], axis=0))
+        units = tables.units(np.max([tables.load(chosen, d) for d in demands], axis=0))
         if units is not None:
             best = min(best, float(units @ tables.price))
     return best
@@ -378,8 +376,25 @@ def cheapest_growth(
     instance: Instance, demands: Sequence[Array], min_accuracy: float | None, value: Sequence[float]
 ) -> float:
     """Return the least present value of a growth path, inf where there is none."""
-    tables = Tables(instance)
     options = [unit_vectors(instance, d, min_accuracy) for d in demands]
+    return cheapest_chain(Tables(instance), options, value)
+
+
+def paid_by_year(instance: Instance, seed: int) -> Instance:
+    """Return an instance whose units cost something in each year that they stand, too."""
+    return instance.with_(
+        {
+            f"{kind}[{i}].yearly_cost": 0.5 * record.cost * ((i + seed) % 3)
+            for kind in ("servers", "links")
+            for i, record in enumerate(getattr(instance, kind))
+        }
+    )
+
+
+def cheapest_chain(
+    tables: Tables, options: Sequence[Sequence[tuple[float, ...]]], value: Sequence[float]
+) -> float:
+    """Return the least present value of units, of which each period has one of some vectors."""
     best = math.inf
     for chain in itertools.product(*options):
         standing = np.maximum.accumulate(np.array(chain), axis=0)
@@ -464,49 +479,108 @@ def visited(instance: Instance, task: Any, path: ReferencePath) -> set[str]:
     return servers if task.origin is None else servers | {task.origin}
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What one state asks for [inferences/s], and what of it is kept under failures."""
+
+    demand: Array
+    kept: Array | None = None
+    """When a server fails; None: nothing is asked."""
+    kept_by_devices: Array | None = None
+    """When one device of a server fails."""
+
+
+def surviving_units(
+    instance: Instance, states: Sequence[Asked], min_accuracy: float | None, below: float = math.inf
+) -> list[tuple[float, ...]]:
+    """Return the undominated vectors of units that serve states by one choice of paths and backups.
+
+    Args:
+        instance: what is planned for.
+        states: that all have the same paths, and the same backups under each failure.
+        min_accuracy: floor on the average accuracy.
+        below: choices of paths that cost as much by themselves are left out.
+    """
+    tables = Tables(instance)
+    pool = list(reference_pool(with_first_devices(instance)).values())
+    tasks = range(len(pool))
+    places = [{p.blocks: visited(instance, instance.tasks[t], p) for p in pool[t]} for t in tasks]
+    device = {
+        s.id: (1.0 if s.flops is None else s.flops / s.devices) * (s.max_utilization or 1.0)
+        for s in instance.servers
+    }
+    largest = tables.capacity + np.where(tables.unit > 0.0, tables.unit * tables.sold, 0.0)
+    events = []
+    for number, server in enumerate(device):
+        if states[0].kept is not None:
+            events.append((number, server, 0.0, [s.kept for s in states]))
+        if states[0].kept_by_devices is not None:
+            has_more = largest[number] > device[server] * (1.0 + 1e-9)
+            lost = device[server] if has_more else 0.0
+            events.append((number, server, lost, [s.kept_by_devices for s in states]))
+    total: set[tuple[float, ...]] = set()
+    for chosen, _ in assignments(instance, min_accuracy):
+        units = tables.units(np.max([tables.load(chosen, s.demand) for s in states], axis=0))
+        if units is None or float(units @ tables.price) >= below:
+            continue
+        vectors = {tuple(units.tolist())}
+        for number, server, lost, kept in events:
+            hit = [t for t in tasks if server in places[t][chosen[t].blocks]]
+            options = []
+            for t in hit:
+                other = [p for p in pool[t] if server not in places[t][p.blocks]]
+                options.append([chosen[t], *other] if lost else other or [None])
+            found = set()
+            for backups in itertools.product(*options):
+                then = [chosen[t] if t not in hit else backups[hit.index(t)] for t in tasks]
+                if (tables.use_of_groups(then)[1] > tables.memory * (1 + 1e-9)).any():
+                    continue
+                loads = np.array([tables.load(then, rates) for rates in kept])
+                loads[:, number] += np.where(loads[:, number] > 1e-200, lost, 0.0)
+                needed = tables.units(loads.max(axis=0))
+                if needed is not None:
+                    found.add(tuple(needed.tolist()))
+            vectors = merged(vectors, found)
+        total |= vectors
+    return undominated(total)
+
+
+def merged(some: set[tuple[float, ...]], others: set[tuple[float, ...]]) -> set[tuple[float, ...]]:
+    """Return the undominated vectors of units that are enough for one of each of two sets."""
+    both = {tuple(np.maximum(v, w).tolist()) for v in some for w in undominated(others)}
+    return set(undominated(both))
+
+
 def cheapest_survivable(
     instance: Instance, demand: Array, keep: Array, min_accuracy: float | None
 ) -> float:
     """Return the least cost of a plan that keeps rates under every failure of one server."""
-    tables = Tables(instance)
-    pool = list(reference_pool(instance).values())
-    tasks = range(len(pool))
-    places = [[visited(instance, instance.tasks[t], p) for p in pool[t]] for t in tasks]
-    best = math.inf
-    index = [{id(p): n for n, p in enumerate(paths)} for paths in pool]
-    servers = {s.id for s in instance.servers}
-    for chosen, _ in assignments(instance, min_accuracy):
-        numbers = [index[t].get(id(p)) for t, p in enumerate(chosen)]
-        if None in numbers:  # another pool object: compare by blocks
-            numbers = [
-                next(n for n, q in enumerate(pool[t]) if q.blocks == p.blocks)
-                for t, p in enumerate(chosen)
-            ]
-        units = tables.units(tables.load(chosen, demand))
-        if units is None or float(units @ tables.price) >= best:
-            continue
-        vectors = {tuple(units.tolist())}
-        for server in servers:
-            hit = [t for t in tasks if server in places[t][numbers[t]]]
-            options = []
-            for t in hit:
-                other = [p for n, p in enumerate(pool[t]) if server not in places[t][n]]
-                options.append(other or [None])
-            found = set()
-            for backups in itertools.product(*options):
-                then = [chosen[t] if t not in hit else backups[hit.index(t)] for t in tasks]
-                needed = tables.units(tables.load(then, keep))
-                _, memory = tables.use_of_groups(then)
-                if needed is not None and (memory <= tables.memory * (1 + 1e-9)).all():
-                    found.add(tuple(needed.tolist()))
-            vectors = set(
-                undominated(
-                    {tuple(np.maximum(v, w).tolist()) for v in vectors for w in undominated(found)}
-                )
-            )
-        for vector in vectors:
-            best = min(best, float(np.asarray(vector) @ tables.price))
-    return best
+    price = Tables(instance).price
+    vectors = surviving_units(instance, [Asked(demand, keep)], min_accuracy)
+    return min((float(np.asarray(v) @ price) for v in vectors), default=math.inf)
+
+
+def cheapest_combined(
+    instance: Instance,
+    periods: Sequence[Sequence[Sequence[Asked]]],
+    min_accuracy: float | None,
+    value: Sequence[float],
+) -> float:
+    """Return the least present value of a combined plan, inf where there is none.
+
+    Args:
+        instance: what is planned for.
+        periods: of the growth path; of each the choices of paths, of each of these the states.
+        min_accuracy: floor on the average accuracy.
+        value: what money of each period counts.
+    """
+    options = []
+    for choices in periods:
+        vectors = set(surviving_units(instance, choices[0], min_accuracy))
+        for states in choices[1:]:
+            vectors = merged(vectors, set(surviving_units(instance, states, min_accuracy)))
+        options.append(undominated(vectors))
+    return cheapest_chain(Tables(instance), options, value)
 
 
 def exhaustive_front(instance: Instance) -> list[tuple[float, float]]:

@@ -20,7 +20,16 @@ PAGE = (ROOT / "docs" / "planning.md").read_text(encoding="utf-8")
 
 def test_there_is_an_example_of_every_analysis() -> None:
     text = "".join(blocks("docs/planning.md", "python"))
-    for name in ("least_cost", "growth", "scenarios", "failures", "front", "marginal", "sweep"):
+    for name in (
+        "least_cost",
+        "growth",
+        "scenarios",
+        "failures",
+        "combined",
+        "front",
+        "marginal",
+        "sweep",
+    ):
         assert f"plan_{name}(" in text
 
 

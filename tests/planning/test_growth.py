@@ -16,6 +16,7 @@ from tests.planning.reference import (
     fits,
     loads,
     native_average,
+    paid_by_year,
     planning_instance,
     seeds,
     with_units,
@@ -77,12 +78,7 @@ def test_the_present_value_is_that_of_brute_force(seed: int) -> None:
 
 def compare(instance: Instance, seed: int) -> None:
     """Compare the growth path of an instance with brute force; two of three pay by the year."""
-    yearly = {
-        f"{kind}[{i}].yearly_cost": 0.5 * record.cost * ((i + seed) % 3)
-        for kind in ("servers", "links")
-        for i, record in enumerate(getattr(instance, kind))
-    }
-    instance = instance.with_(yearly if seed % 3 else {})
+    instance = paid_by_year(instance, seed) if seed % 3 else instance
     growth = ((1.0, 2.0), (1.0, 3.0, 1.5), (0.5, 1.2, 2.5))[seed % 3]
     discount = (0.0, 0.1, 0.5)[seed % 3 if seed % 2 else 1]
     loss = None if seed % 2 else 4.0

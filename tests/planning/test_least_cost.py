@@ -13,7 +13,13 @@ from code_opt.errors import InputError
 from code_opt.generate import generate
 from code_opt.instance import Instance, parse_instance
 from code_opt.plan_checker import check_plan
-from code_opt.planning import Plan, PlanSettings, plan_least_cost
+from code_opt.planning import (
+    Plan,
+    PlanSettings,
+    parse_scenarios,
+    plan_least_cost,
+    plan_scenarios,
+)
 from tests.planning.reference import (
     average,
     cheapest,
@@ -136,6 +142,18 @@ def test_a_server_without_devices_gets_its_first_ones() -> None:
     assert [row["latency_s"] for row in plan.table("paths").records()] == [0.25] * 6
 
 
+def test_a_path_without_any_demand_needs_a_device_all_the_same() -> None:
+    instance = nothing_yet(unit_devices=2.0)
+    plan = plan_least_cost(instance, EXACT, growth=(0.0,))
+    assert check_plan(plan.to_dict(), instance) == []
+    assert [row["units"] for row in plan.table("servers").records()] == [1] * 6
+    scenarios = parse_scenarios("scenario,probability,demand\nidle,0.9,0\nbusy,0.1,9\n")
+    plan = plan_scenarios(instance, scenarios, EXACT, served=0.0)
+    assert check_plan(plan.to_dict(), instance) == []
+    units = {row["variant"]: row["units"] for row in plan.table("servers").records()}
+    assert units == {"mean": 1, "expected": 1, "worst": 1, "every": 2}
+
+
 def test_what_no_units_are_sold_for_is_told() -> None:
     plan = plan_least_cost(nothing_yet(unit_devices=2.0, max_units=1.0), EXACT)
     message = plan.table("summary").records()[0]["message"]
@@ -144,8 +162,6 @@ def test_what_no_units_are_sold_for_is_told() -> None:
     )
     with pytest.raises(InputError, match=r"'new' has 0 devices and units of 0.5: .* at least 1"):
         plan_least_cost(nothing_yet(unit_devices=0.5), EXACT)
-    with pytest.raises(InputError, match=r"growth 0: 0/s of task 't': with server new, which has"):
-        plan_least_cost(nothing_yet(unit_devices=2.0), EXACT, growth=(0.0,))
 
 
 def test_units_stand_beside_what_is_there() -> None:

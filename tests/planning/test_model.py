@@ -50,7 +50,7 @@ def data(**changes: object) -> PlanData:
             Situation(1, 1, [8.0, 0.0], True, [0.0, 0.0], None, 0.75),
         ],
         "expected_share": 0.95,
-        "failures": [Failure(0, [5.0, 0.0], frozenset({0, 2, 3}))],
+        "failures": [Failure(0, [[5.0, 0.0]], frozenset({0, 2, 3}))],
         "cost_unit": 4.0,
     }
     return PlanData(**{**parts, **changes})  # type: ignore[arg-type]
@@ -71,8 +71,8 @@ def grouped() -> PlanData:
         ],
         # Without s everything that shares is gone; without r task t goes to what u may walk, too.
         failures=[
-            Failure(0, [5.0, 5.0], frozenset({0, 2, 3})),
-            Failure(1, [3.0, 3.0], frozenset({1})),
+            Failure(0, [[5.0, 5.0]], frozenset({0, 2, 3})),
+            Failure(1, [[3.0, 3.0]], frozenset({1})),
         ],
         groups=[[0, 1]],
         prefixes=[[[0], [2]], [[0], [2]]],
@@ -87,6 +87,16 @@ def models() -> dict[str, pyo.ConcreteModel]:
     choose = cut.choose
     needs_units(cut, scaled, [[choose[0, 0], choose[0, 1]], [choose[0, 2]]], (0, 0), 4.0)
     needs_units(cut, scaled, [[choose[1, 0]], [choose[1, 3]]], (1, 1), 9.0)
+    # A part of s is gone in the first period, all of r in the second; nothing of r is there yet.
+    parts = data(
+        situations=[Situation(0, 0, [5.0, 10.0]), Situation(1, 1, [10.0, 0.0])],
+        expected_share=None,
+        failures=[
+            Failure(0, [[5.0, 0.0], [2.0, 1.0]], frozenset({0, 2, 3}), lost=0.5),
+            Failure(1, [[3.0, 3.0]], frozenset({1}), period=1, choice=1),
+        ],
+        present=[1.0, 0.0, 1.0],
+    )
     alone = data(situations=[Situation(0, 0, [10.0, 20.0], True)], min_accuracy=[None], failures=[])
     one = {"situations": [Situation(0, 0, [10.0, 10.0], True)], "min_accuracy": [None]}
     return {
@@ -94,6 +104,7 @@ def models() -> dict[str, pyo.ConcreteModel]:
         "rerouting-groups": build_rerouting_model(replace(grouped(), **one, failures=[]), {1}),
         "plan": build_plan_model(data()),
         "yearly": build_plan_model(data(yearly=[1.0, 0.5, 0.0])),
+        "combined": build_plan_model(parts),
         "preferred": preferred,
         "scaled": cut,
         "rerouting": build_rerouting_model(alone, {0, 2, 3}),
@@ -101,7 +112,8 @@ def models() -> dict[str, pyo.ConcreteModel]:
 
 
 @pytest.mark.parametrize(
-    "name", ["plan", "plan-groups", "preferred", "rerouting", "rerouting-groups", "scaled"]
+    "name",
+    ["combined", "plan", "plan-groups", "preferred", "rerouting", "rerouting-groups", "scaled"],
 )
 def test_every_constraint_is_as_written_down(name: str, tmp_path: Path) -> None:
     write_model(models()[name], tmp_path / "model.lp")

@@ -73,6 +73,14 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["--least-cost", "--growth", "1,2", "--max-loss", "0,2"],
         ["--growth-path", "--growth", "1,2", "--max-loss", "2"],
         ["--scenarios", str(folder / "scenarios.csv"), "--failures", "--max-loss", "5"],
+        [
+            "--together",
+            "--growth",
+            "1,2",
+            "--scenarios",
+            str(folder / "scenarios.csv"),
+            "--failures",
+        ],
         ["--front", "--marginal", "--vary", "servers[edge-a].flops=2e9:6e9:3"],
     ]
     for run in runs:

@@ -59,6 +59,7 @@ def test_every_kind_has_its_section_and_figure(planned: Path, page: str) -> None
         "growth",
         "scenarios",
         "failures",
+        "combined-fixed",
         "front",
         "marginal",
         "sweep-1-reward",
@@ -92,6 +93,9 @@ def test_growth_scenarios_and_failures_show_their_files(planned: Path, page: str
     told = section(page, "scenarios")
     for row in tables_of(planned, "scenarios")["summary"]:
         assert f" {100 * row['worst_served_share']:.1f} " in told
+    told = section(page, "combined")
+    for row in tables_of(planned, "combined")["periods"]:
+        assert f" {money(row['total_cost'])} " in told
     told = section(page, "failures")
     for row in tables_of(planned, "failures")["failures"]:
         assert f" {100 * row['served_rerouted_share']:.1f} " in told

@@ -22,6 +22,7 @@ from code_opt.report.blocks import (
 )
 from code_opt.report.material import Material
 from code_opt.report.numbers import gap
+from code_opt.report.plans.combined import combined_blocks
 from code_opt.report.plans.failures import failures_blocks
 from code_opt.report.plans.front import front_blocks
 from code_opt.report.plans.growth import growth_blocks
@@ -41,6 +42,7 @@ HEADINGS = {
     "growth": "Growth: what to buy when",
     "scenarios": "Uncertain demand",
     "failures": "When a server fails",
+    "combined": "Growth, hours and failures together",
     "front": "Pareto front: throughput against accuracy",
     "marginal": "What a little more capacity is worth",
     "sweep": "What if a field changes",
@@ -52,6 +54,7 @@ _BUILDERS: dict[str, Callable[[PlanTables, Material, str], list[Block]]] = {
     "growth": growth_blocks,
     "scenarios": scenarios_blocks,
     "failures": failures_blocks,
+    "combined": combined_blocks,
     "front": front_blocks,
     "marginal": marginal_blocks,
     "sweep": sweep_blocks,
