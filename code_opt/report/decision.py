@@ -221,10 +221,11 @@ def _failures(found: Recommendation) -> list[Block]:
     if not found.failures:
         return []
     asked = any(one.served_rerouted is not None for one in found.failures)
+    backed = any(one.floors_kept for one in found.failures) and not asked
     columns = (
         Column("Server that fails"),
         Column("Lost at any size"),
-        Column("Stop until re-routed"),
+        Column("Move to backup paths" if backed else "Stop until re-routed"),
         Column("Served at once", figures=True),
         *([Column("Served re-routed", figures=True)] if asked else []),
     )
@@ -245,6 +246,8 @@ def _failures(found: Recommendation) -> list[Block]:
     text = "Served at once: all paths stay as they are."
     if asked:
         text += " Served re-routed: every service may take any path that is left."
+    elif backed:
+        text += f" On backup paths {words.kept(found)} is kept."
     elif known:
         growth = as_given(found.failures_growth or 1.0)
         text += (
@@ -296,9 +299,9 @@ def _measure(material: Material, found: Recommendation) -> list[Block]:
         Paragraph(text),
         _folded(Table("Predicted accuracies in use", columns, rows)),
         Paragraph(
-            "Money that rests on it: what the capacity costs that the service needs less than on "
-            "its own network alone, in parts of units. May be lower by: until the path, or the "
-            "average, misses its limit.",
+            "Money that rests on it: the price, at purchase, of the capacity that the service "
+            "needs less than on its own network alone, in parts of units. May be lower by: "
+            "until the path, or the average, misses its limit.",
             note=True,
         ),
     ]

@@ -9,9 +9,11 @@ import pytest
 
 from code_opt import load_instance
 from code_opt.instance import Instance
+from code_opt.instance.periods import parse_periods
 from code_opt.planning import (
     Plan,
     PlanSettings,
+    plan_combined,
     plan_failures,
     plan_front,
     plan_growth,
@@ -124,6 +126,40 @@ def test_failures_follow_from_the_paths_as_the_plan_says(
     assert words.failure(found, north).startswith(
         "cars stops, whatever is bought: no path avoids it."
     )
+
+
+def test_growth_and_failures_together_are_recommended_first(
+    sites: Instance, plans: dict[str, Plan]
+) -> None:
+    periods = parse_periods("task,night,day\n,16,8\n" + "".join(
+        f"{task.id},{0.5 * task.demand},{task.demand}\n" for task in sites.tasks
+    ))  # fmt: skip
+    both = {"failures": True, "keep": 0.5, "max_loss": 1.0, "growth": (1.0, 1.5)}
+    settings = PlanSettings(max_utilization=0.9, period_names=("2027", "2028"))
+    plan = plan_combined(sites, settings, periods=periods, **both)
+    found = recommend(sites, [*plans.values(), plan])
+    assert found is not None
+    assert found.plan is plan
+    assert found.survives
+    assert found.cost == summary(plan, routing="fixed")["cost"]
+    assert found.demand_periods == 2
+    # The busiest hour is the day, and the instance's demand: so is that of the growth path.
+    growth = {r["coordination"]: r["cost"] for r in plans["growth"].table("summary").records()}
+    assert (found.alone, found.normal) == (growth["none"], growth["full"])
+    assert found.alone_ignores_failures
+    for service, task in zip(found.services, sites.tasks, strict=True):
+        assert service.rate == pytest.approx(1.5 * task.demand)
+    moved = {r["failed_server"]: r for r in plan.table("failures").records() if r["period"] == 2}
+    for one in found.failures:
+        assert len(one.hit) == moved[one.server]["tasks_hit"]
+        assert one.lost == (("cars",) if one.server == "north" else ())
+    # What is lost at any size is the main risk, even where more move to backup paths.
+    assert words.risk(found) == (
+        "if north fails", "cars stops, whatever is bought: no path avoids it."
+    )  # fmt: skip
+    hub = next(f for f in found.failures if f.server == "hub")
+    assert words.failure(found, hub).endswith("to backup paths; 50 % of every demand is kept.")
+    assert "in 2028" in words.where(found)
 
 
 def test_what_is_measured_first_is_what_most_money_rests_on(
