@@ -59,6 +59,8 @@ __all__ = [
 
 ROUNDING = 1e-12
 """Rounding allowed in a predicted accuracy, relative to the sum of the sizes of its terms."""
+_PREDICTED = ("predicted", "guessed")
+"""Sources of accuracies that nobody measured or gave."""
 GAP_ROUNDING = 1e-9
 """Rounding allowed in a gap, absolute: ``bound / value - 1`` loses digits."""
 DEFAULT_GAP = 1e-4
@@ -124,6 +126,7 @@ RULES: dict[str, str] = {
     "asked-throughput": "the throughput is at least the floor asked for",
     "bound-and-gap": "bound and gap are both given or both null (value 0 has no gap to a bound)",
     "bound": "the bound is at least the value of the objective, of a latency at most",
+    "root-bound": "what duals and cuts prove is no tighter than the bound, and never without one",
     "gap": "the gap is bound / value - 1, of a latency 1 - bound / value, never negative",
     "optimal-bound": "an optimal result proves it with a bound",
     "optimal-gap": "an optimal result's gap is within the one asked for",
@@ -133,7 +136,7 @@ RULES: dict[str, str] = {
 CHANGED = "instance-changed"
 """The rule that an edited instance breaks. Everything that is recomputed is so from the instance
 as it is now; a bound, and what follows from it, cannot be."""
-_FIGURES = ("reward", "bound", "gap", "throughput", "accuracy", "latency", "own_work")
+_FIGURES = ("reward", "bound", "gap", "root_bound", "throughput", "accuracy", "latency", "own_work")
 
 
 @dataclass(frozen=True)
@@ -505,14 +508,15 @@ class InstanceIndex:
         for measured in task.measured_paths:
             if measured.blocks == tuple(path):
                 return _Accuracy(measured.accuracy, "measured", 0.0, True)
-        drops = [connection.drop for connection in self.used(task, path)]
+        used = self.used(task, path)
+        drops = [connection.drop for connection in used]
         if not drops:
             return _Accuracy(task.accuracy, "given", 0.0, True)
         predicted = task.accuracy - sum(drops)
         size = task.accuracy + sum(map(abs, drops))
         return _Accuracy(
             value=min(1.0, max(0.0, predicted)),
-            source="predicted",
+            source="guessed" if any(c.drop_low is not None for c in used) else "predicted",
             slack=ROUNDING * size,
             admissible=math.isfinite(size) and predicted >= -tolerance * size,
         )
@@ -915,7 +919,7 @@ class _Check:
             if row.accuracy_source not in self.network.sources(task, line.path, accuracy.source):
                 message = f"called {row.accuracy_source!r}, but it is {accuracy.source!r}"
                 yield Violation("accuracy-source", f"{line.place}.accuracy_source", message)
-            if self.result.measured_only and accuracy.source == "predicted":
+            if self.result.measured_only and accuracy.source in _PREDICTED:
                 message = f"task {task.id!r}: the accuracy of its path is predicted"
                 yield Violation("measured-only", f"{line.place}.path", message)
             interval = _wilson(accuracy.value, self.network.samples(task, line.path))
@@ -1228,7 +1232,7 @@ class _Check:
         figures, accuracy = network.figures(task, path), network.accuracy(task, path, abs(slack))
         if figures.missing or figures.deviceless or not accuracy.admissible:
             return False
-        if self.result.measured_only and accuracy.source == "predicted":
+        if self.result.measured_only and accuracy.source in _PREDICTED:
             return False
         limit = math.inf if task.max_latency is None else task.max_latency
         is_accurate = accuracy.value + accuracy.slack >= task.min_accuracy * (1.0 - slack)
@@ -1359,6 +1363,14 @@ class _Check:
         if (bound is None) != (gap is None) and not (no_gap and gap is None):
             message = f"bound {bound} and gap {gap}: expected both or neither"
             yield Violation("bound-and-gap", "gap", message)
+        root = result.root_bound
+        if root is not None:
+            if bound is None:
+                message = f"{root:.9g} is proven by duals and cuts, and there is no bound"
+                yield Violation("root-bound", "root_bound", message)
+            elif not (_at_most if is_least else _at_least)(root, bound, self.tolerance):
+                message = f"{root:.9g} is tighter than the bound {bound:.9g} that it is part of"
+                yield Violation("root-bound", "root_bound", message)
         if bound is not None and value is not None:
             if is_least:
                 if not _at_most(bound, value, self.tolerance):

@@ -77,6 +77,7 @@ def solve(
     solver_options: Mapping[str, Any] | None = None,
     threads: int = 1,
     solver_log: bool = False,
+    second_opinion: bool = False,
     progress: Callable[[Progress], None] | None = None,
     parameters: Parameters | None = None,
 ) -> Result:
@@ -113,6 +114,9 @@ def solve(
         solver_options: passed to that solver by name.
         threads: of that solver.
         solver_log: show that solver's log on stderr.
+        second_opinion: of ``exact``: prove the last program again by SCIP, where PySCIPOpt is
+            installed, else by HiGHS with other settings; the result says what came of it. It may
+            take ``time_limit`` once more.
         progress: called with the state of a running ``exact`` now and then.
         parameters: of the algorithms; None for the defaults, which are meant for everybody.
 
@@ -139,6 +143,7 @@ def solve(
         solver_options={} if solver_options is None else solver_options,
         threads=threads,
         solver_log=solver_log,
+        second_opinion=second_opinion,
         progress=progress,
         parameters=parameters or Parameters(),
     )

@@ -45,7 +45,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "reward": ({"instance"}, {"numpy"}),
     "solvers": (
         {"errors", "files", "formulations", "stopping"},
-        {"highspy", "numpy", "pyomo", "scipy"},
+        {"highspy", "numpy", "pyomo", "pyscipopt", "scipy"},
     ),
     "core": (
         {
@@ -96,6 +96,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
+    "scheduling": ({"errors", "instance", "result", "solving", "stopping"}, set()),
     "transition": (
         {"core", "errors", "instance", "paths", "result", "solving", "stopping"},
         {"pydantic"},
@@ -202,6 +203,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "registry",
             "report",
             "result",
+            "scheduling",
             "solvers",
             "stopping",
             "text",
@@ -224,6 +226,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "planning",
             "registry",
             "result",
+            "scheduling",
             "transition",
         },
         set(),

@@ -20,6 +20,7 @@ from code_opt.registry import role_of
 from code_opt.result import (
     LinkResult,
     Result,
+    SecondOpinion,
     ServerResult,
     Status,
     TaskResult,
@@ -38,6 +39,8 @@ def make_result(
     solution: Solution | None,
     *,
     bound: float | None = None,
+    root_bound: float | None = None,
+    second_opinion: SecondOpinion | None = None,
     formulation: str | None = None,
     message: str | None = None,
     details: dict[str, Any] | None = None,
@@ -51,6 +54,8 @@ def make_result(
         seconds: wall time.
         solution: the assignment, or None.
         bound: proven upper bound in the units of ``Solution.value``.
+        root_bound: what duals and cuts prove of it without a solver's tree, in the same units.
+        second_opinion: on the last program.
         formulation: name of the exact formulation.
         message: for the user.
         details: counts of the search.
@@ -78,12 +83,14 @@ def make_result(
     refuse_huge_reward(log_f)
     if objective.is_log:
         refuse_tiny_reward(log_f)
-    gap = shown = None
+    gap = shown = root = None
     if bound is not None:
         gap = objective.gap(solution.value, bound)
         shown = objective.shown(max(bound, solution.value))
         if shown is None or not np.isfinite(gap):
             shown = gap = None
+        elif root_bound is not None:
+            root = objective.shown(max(root_bound, bound, solution.value))
     rates = solution.allocation.rates
     promises: list[Promise] = []
     scales: dict[tuple[str, ...], float | None] = {}
@@ -119,6 +126,8 @@ def make_result(
         reward=float(np.exp(log_f)),
         bound=shown,
         gap=gap,
+        root_bound=root,
+        second_opinion=second_opinion,
         throughput=solution.throughput,
         accuracy=solution.accuracy,
         latency=average_time(evaluator.pool.weights, tasks),

@@ -70,7 +70,7 @@ def search(
     work, master, point = relax(evaluator, clock)
     if point is None:
         return work.outcome(None)
-    learnt = LearntColumns(work.table, np.flatnonzero(master.inside))
+    learnt = LearntColumns(work.table, np.flatnonzero(master.inside), point.duals)
     bound, tasks = point.bound.value, len(work.table.joint_tasks)
     # The dive runs to its end whatever the clock says: without it there is no assignment.
     best = work.evaluate(master.dive(Clock(None, to_its_end=True), parameters.dive))
