@@ -17,7 +17,7 @@ from typing import Any, Literal
 from code_opt.instance.model import INPUT, OUTPUT, Connection, GivenPath, Instance, Server, Task
 from code_opt.planning.operation import PATH_SEPARATOR
 from code_opt.planning.plan import Kind, Plan, Status
-from code_opt.planning.reading import number_asked, numbers_asked, rows_of
+from code_opt.planning.reading import number_asked, numbers_asked, rows_of, table_of
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import TOLERANCE
 
@@ -116,11 +116,25 @@ class UnmeasuredPath:
     task: str
     path: tuple[str, ...]
     accuracy: float
+    source: str
+    """predicted or guessed."""
     saved: float | None
     """Price of the capacity that the path needs less than the native one, counted in parts of
     units; None: nothing that it needs less is for sale."""
     slack_points: float | None
     """How much lower the accuracy may be before a limit is broken [points]; None: no limit."""
+
+
+@dataclass(frozen=True)
+class CostAtDrops:
+    """What the recommended case costs where guessed drops are at one end of their ranges."""
+
+    drops: str
+    """low, middle or high."""
+    cost: float | None
+    """None: it has no plan."""
+    saved: float | None
+    """Less than without coordination; None: not known."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +177,8 @@ class Recommendation:
     follows from the paths."""
     measure_first: tuple[UnmeasuredPath, ...]
     """The one that most money rests on first."""
+    by_drops: tuple[CostAtDrops, ...]
+    """For low, middle and high drops; empty where no drop is guessed."""
 
     @property
     def units(self) -> int:
@@ -230,8 +246,13 @@ class Recommendation:
 
     @property
     def predicted(self) -> tuple[PlannedService, ...]:
-        """Services whose accuracy is predicted, not measured."""
-        return tuple(s for s in self.services if s.accuracy_source == "predicted")
+        """Services whose accuracy is predicted, or guessed, not measured."""
+        return tuple(s for s in self.services if s.accuracy_source not in ("measured", "given"))
+
+    @property
+    def guessed(self) -> tuple[PlannedService, ...]:
+        """Services whose accuracy rests on guessed drops."""
+        return tuple(s for s in self.services if s.accuracy_source == "guessed")
 
 
 def recommend(
@@ -322,6 +343,7 @@ class _Reader:
             failures=(),
             failures_growth=None,
             measure_first=(),
+            by_drops=(),
         )
         if cost is None:
             return found
@@ -332,6 +354,7 @@ class _Reader:
             utilizations=tuple(self._utilizations(key)),
             failures=tuple(_failures_of(paths, services)),
             measure_first=tuple(_unmeasured(found, paths)),
+            by_drops=tuple(self._by_drops(key)),
         )
 
     def _case(self, rows: list[Record]) -> Record | None:
@@ -346,6 +369,15 @@ class _Reader:
             order = {name: place for place, name in enumerate(_VARIANTS)}
             rows = sorted(rows, key=lambda r: order.get(r["variant"], len(order)))
         return next((r for r in rows if r["cost"] is not None), rows[0] if rows else None)
+
+    def _by_drops(self, key: Record) -> Iterable[CostAtDrops]:
+        table = table_of(self.plan, "drops")
+        if table is None:
+            return
+        names = {column.name for column in table.columns}
+        only = {name: value for name, value in key.items() if name in names}
+        for row in self.rows("drops", "drops", "cost", only=only):
+            yield CostAtDrops(row["drops"], row["cost"], row.get("saved_cost"))
 
     def _asked(self, key: Record) -> tuple[tuple[float, ...], float | None]:
         """Return the growth of each period and the limit of loss."""
@@ -553,8 +585,15 @@ def _with_failures(found: Recommendation, plan: Plan, where: object) -> Recommen
 def _with_comparison(found: Recommendation, plans: Sequence[Plan], at: Any) -> Recommendation:
     """Add what the same costs without coordination, and without thought of failures."""
     asked = {**found.plan.settings, "coordination": "none"}
+    demand = {task.id: task.demand for task in found.instance.tasks}
+    # The table of demands, or scenarios, may ask for another demand than the instance.
+    is_same = found.plan.kind != "combined" or all(
+        service.rate is not None
+        and math.isclose(service.rate, found.growth[-1] * (demand[service.task] or 0.0))
+        for service in found.services
+    )
     for plan in plans:
-        if plan.kind in ("least-cost", "growth"):
+        if plan.kind in ("least-cost", "growth") and is_same:
             rows = _same_case(found, plan, at(plan))
             full, alone = rows.get("full"), rows.get("none")
             if found.survives and found.normal is None and full is not None:
@@ -611,6 +650,7 @@ def _unmeasured(found: Recommendation, paths: _Paths) -> list[UnmeasuredPath]:
                 task=service.task,
                 path=service.path,
                 accuracy=service.accuracy,
+                source=service.accuracy_source,
                 saved=paths.saved(service),
                 slack_points=max(0.0, min(slack)) if slack else None,
             )

@@ -164,16 +164,32 @@ def risk(found: Recommendation) -> Statement:
     covered = worst is None or (not worst.lost and (_served(worst) >= 1.0 or worst.floors_kept))
     if worst is not None and not covered:
         return Statement(f"if {worst.server} fails", failure(found, worst))
-    unmeasured = found.measure_first
-    if unmeasured:
-        names = some([one.task for one in unmeasured])
+    if found.measure_first:
+        names = some([one.task for one in found.measure_first])
         return Statement(
             "accuracies that nobody measured",
-            f"{names}: the accuracy is predicted. Measure before buying.",
+            f"{names}: the accuracy is {unmeasured(found)}. Measure before buying.",
         )
     return Statement(
         NO_RISK, "No failure of one server stops a service, and every accuracy is measured."
     )
+
+
+def unmeasured(found: Recommendation) -> str:
+    """Return what accuracies are that nobody measured."""
+    return "predicted or guessed" if found.guessed else "predicted"
+
+
+def by_drops(found: Recommendation) -> str:
+    """Return what guessed drops decide: the cost, and what is saved, for low to high ones."""
+    parts = []
+    for one in found.by_drops:
+        if one.cost is None:
+            parts.append(f"no plan where drops are {one.drops}")
+            continue
+        saved = "" if one.saved is None else f" ({price(found, one.saved)} saved)"
+        parts.append(f"{price(found, one.cost)}{saved} where drops are {one.drops}")
+    return f"What the guessed drops decide: {'; '.join(parts)}." if parts else ""
 
 
 def _served(one: ServerFailure) -> float:
@@ -202,7 +218,7 @@ def failure(found: Recommendation, one: ServerFailure) -> str:
             parts.append("Whether others can take over was not planned for.")
         else:
             growth = as_given(found.failures_growth)
-            parts.append(f"That others take over was planned for at growth {growth} alone.")
+            parts.append(f"Re-routing was planned for at growth {growth} alone.")
     return " ".join(parts)
 
 
@@ -227,7 +243,7 @@ def accuracy(found: Recommendation) -> list[str]:
     if number:
         texts.append(
             f"{number} of {counted(len(found.services), 'accuracy', 'accuracies')} in use "
-            f"{'is' if number == 1 else 'are'} predicted, not measured."
+            f"{'is' if number == 1 else 'are'} {unmeasured(found)}, not measured."
         )
     return texts
 
@@ -287,6 +303,8 @@ def assumptions(found: Recommendation) -> list[Statement]:
             "Predicted accuracies",
             f"{predicted} of {len(found.services)} in use" if predicted else "none in use",
         ),
+        Statement("Guessed drops", "none" if not instance.has_guesses else
+                  f"typical ones where nobody knows, for {counted(len(found.guessed), 'service')}"),
         Statement("Headroom", f"{spare} of the servers' time stays unsold on purpose"
                   if headroom else f"{spare}: servers may be used in full"
                   if headroom is not None else spare),

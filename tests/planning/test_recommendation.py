@@ -19,6 +19,7 @@ from code_opt.planning import (
     plan_growth,
     plan_least_cost,
     plan_scenarios,
+    with_drop_range,
 )
 from code_opt.planning import recommendation_words as words
 from code_opt.planning.demands import parse_scenarios
@@ -208,6 +209,28 @@ def test_of_an_uncertain_demand_the_share_in_every_scenario_is_recommended(
     assert found.alone_status is None
     assert "nothing says what is saved" in words.comparison(found)
     assert ("Hours", "by scenario, each with its probability") in words.assumptions(found)
+
+
+def test_guessed_drops_give_a_range(sites: Instance) -> None:
+    connections = [
+        c.model_dump() | {"drop_low": 0.5 * c.drop, "drop_high": 3.0 * c.drop}
+        for c in sites.tasks[0].connections
+    ]
+    guessed = sites.with_({"tasks[cars].connections": connections, "tasks[cars].min_accuracy": 0.8})
+    plan = with_drop_range(
+        guessed, lambda instance: plan_least_cost(instance, growth=(2.0,), max_loss=(2.0,))
+    )
+    found = recommend(guessed, [plan])
+    assert found is not None
+    low, middle, high = found.by_drops
+    assert [one.drops for one in found.by_drops] == ["low", "middle", "high"]
+    assert (middle.cost, middle.saved) == (found.cost, found.saved)
+    assert low.cost <= middle.cost < high.cost
+    assert [one.source for one in found.measure_first if one.task == "cars"] == ["guessed"]
+    assert words.by_drops(found).startswith(f"What the guessed drops decide: {low.cost:,.0f} (")
+    assert ("Guessed drops", "typical ones where nobody knows, for 1 service") in (
+        words.assumptions(found)
+    )
 
 
 @pytest.mark.parametrize(
