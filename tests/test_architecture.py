@@ -96,6 +96,10 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
+    "observations": (
+        {"core", "errors", "instance", "measurements", "paths", "result"},
+        set(),
+    ),
     "scheduling": ({"errors", "instance", "result", "solving", "stopping"}, set()),
     "transition": (
         {"core", "errors", "instance", "paths", "result", "solving", "stopping"},
@@ -197,6 +201,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "measurements",
             "core",
             "exact",
+            "observations",
             "paths",
             "planning",
             "profiling",
@@ -222,6 +227,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "instance",
             "core",
             "solving",
+            "observations",
             "plan_checker",
             "planning",
             "registry",

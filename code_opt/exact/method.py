@@ -12,7 +12,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from code_opt.core.bounds import bound_of_graphs, competitive, simple_bound
 from code_opt.core.columns import ColumnTable, Relaxation

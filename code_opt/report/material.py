@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from code_opt import load_instance
+import code_opt
 from code_opt.checker import CHANGED, Violation, check
 from code_opt.desk import is_workbook
 from code_opt.errors import InputError
@@ -136,7 +136,7 @@ def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> M
     if len(instances) > 1:
         names = ", ".join(map(str, instances))
         raise InputError(f"several instances ({names}): a report is about one")
-    instance = load_instance(instances[0])
+    instance = code_opt.load_instance(instances[0])
     results = [(f.path, load_result(f.path)) for f in found if f.kind == "result"]
     evaluations = tuple(read_evaluation(f.path) for f in found if f.kind == "evaluation")
     plans = tuple(_load_plan(f.path, instance) for f in found if f.kind == "plan")
