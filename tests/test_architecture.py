@@ -137,6 +137,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {
             "checker",
             "code_opt",
+            "desk",
             "errors",
             "files",
             "instance",
