@@ -142,6 +142,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {
             "checker",
             "code_opt",
+            "desk",
             "errors",
             "files",
             "instance",
