@@ -125,10 +125,8 @@ def _upgraded(
     instance: Instance, servers: list[Row], links: list[Row], rates: Mapping[str, float]
 ) -> Instance:
     """Return the instance with what stands in a row, and the demands of its rates."""
-    stands = {
-        **{(row["server"],): row for row in servers},
-        **{(row["source"], row["target"]): row for row in links},
-    }
+    stands: dict[tuple[str, ...], Row] = {(row["server"],): row for row in servers}
+    stands |= {(row["source"], row["target"]): row for row in links}
     data = instance.to_dict()
     for records, ends in (("servers", ("id",)), ("links", ("source", "target"))):
         for record in data[records]:
