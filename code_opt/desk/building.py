@@ -418,7 +418,9 @@ class _Builder:
                 continue
             drop = {"drop": row.number("drop")}
             if "drop" not in row.values:
-                drop = guessed_drop(network, source or "", target or "", self._blocks_of)
+                drop = guessed_drop(
+                    network, source or "", target or "", self._blocks_of, self._network_of
+                )
             for tail, head in self._pairs(source or "", target or ""):
                 copy = tail or head
                 assert copy is not None
