@@ -126,6 +126,7 @@ RULES: dict[str, str] = {
     "asked-throughput": "the throughput is at least the floor asked for",
     "bound-and-gap": "bound and gap are both given or both null (value 0 has no gap to a bound)",
     "bound": "the bound is at least the value of the objective, of a latency at most",
+    "root-bound": "what duals and cuts prove is no tighter than the bound, and never without one",
     "gap": "the gap is bound / value - 1, of a latency 1 - bound / value, never negative",
     "optimal-bound": "an optimal result proves it with a bound",
     "optimal-gap": "an optimal result's gap is within the one asked for",
@@ -135,7 +136,7 @@ RULES: dict[str, str] = {
 CHANGED = "instance-changed"
 """The rule that an edited instance breaks. Everything that is recomputed is so from the instance
 as it is now; a bound, and what follows from it, cannot be."""
-_FIGURES = ("reward", "bound", "gap", "throughput", "accuracy", "latency", "own_work")
+_FIGURES = ("reward", "bound", "gap", "root_bound", "throughput", "accuracy", "latency", "own_work")
 
 
 @dataclass(frozen=True)
@@ -1366,6 +1367,14 @@ class _Check:
         if (bound is None) != (gap is None) and not (no_gap and gap is None):
             message = f"bound {bound} and gap {gap}: expected both or neither"
             yield Violation("bound-and-gap", "gap", message)
+        root = result.root_bound
+        if root is not None:
+            if bound is None:
+                message = f"{root:.9g} is proven by duals and cuts, and there is no bound"
+                yield Violation("root-bound", "root_bound", message)
+            elif not (_at_most if is_least else _at_least)(root, bound, self.tolerance):
+                message = f"{root:.9g} is tighter than the bound {bound:.9g} that it is part of"
+                yield Violation("root-bound", "root_bound", message)
         if bound is not None and value is not None:
             if is_least:
                 if not _at_most(bound, value, self.tolerance):

@@ -23,6 +23,7 @@ __all__ = [
     "LinkResult",
     "Objective",
     "Result",
+    "SecondOpinion",
     "ServerResult",
     "Status",
     "TaskResult",
@@ -125,6 +126,15 @@ class AdapterChange(_Record):
     bytes: Number = Field(description="size of its parameters")
 
 
+class SecondOpinion(_Record):
+    """What another solver, or other settings of the same one, proves of the last program."""
+
+    solver: str = Field(description="its name, and what is set otherwise")
+    bound: Number | None = Field(description="proven bound of the objective; null: none")
+    agrees: bool = Field(description="whether its gap is within the one asked for, too")
+    seconds: Number = Field(description="wall time")
+
+
 class Result(_Record):
     """Outcome of one method on one instance.
 
@@ -148,6 +158,10 @@ class Result(_Record):
     reward: Number | None = None
     bound: Number | None = None
     gap: Number | None = None
+    root_bound: Number | None = Field(
+        None, description="bound by duals and cuts alone, without the solver's tree"
+    )
+    second_opinion: SecondOpinion | None = Field(None, description="null: none was asked for")
     throughput: Number | None = None
     accuracy: Number | None = None
     latency: Number | None = Field(

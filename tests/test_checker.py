@@ -643,6 +643,16 @@ def bound_below_the_value(instance: Data, result: Data) -> None:
     result.update(bound=44.0, gap=0.0)
 
 
+@breaks("root-bound")
+def duals_prove_more_than_the_bound(instance: Data, result: Data) -> None:
+    result.update(root_bound=result["bound"] * (1.0 - 1e-5))
+
+
+@breaks("root-bound")
+def duals_prove_something_without_a_bound(instance: Data, result: Data) -> None:
+    result.update(bound=None, gap=None, root_bound=45.0, status="feasible")
+
+
 @breaks("optimal-bound")
 def optimal_without_a_proof(instance: Data, result: Data) -> None:
     result.update(bound=None, gap=None)

@@ -47,6 +47,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "--out day",
         "code-opt schedule edge.yaml --periods demands.csv --previous results/edge.exact.json",
     ),
+    "observe": (
+        "code-opt observe edge.yaml observations.csv --result results/edge.exact.json "
+        "--out edge-observed.yaml",
+    ),
     "plan": (
         "code-opt plan data/four-sites-csv --growth 1,1.5,2 --max-loss 0,2 --out plans",
         "code-opt plan data/digits --front",

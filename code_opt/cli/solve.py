@@ -105,6 +105,14 @@ def solve(
     solver_log: Annotated[
         bool, typer.Option("--solver-log", help="Show the solver's log on stderr.")
     ] = False,
+    second_opinion: Annotated[
+        bool,
+        typer.Option(
+            "--second-opinion",
+            help="Prove the last program of exact again: by SCIP if installed, else by HiGHS with "
+            "other settings.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write one result file per method into DIR."),
@@ -162,6 +170,8 @@ def solve(
     }
     if measured_only:
         options["measured_only"] = True
+    if second_opinion:
+        options["second_opinion"] = True
     if (max_changes is not None or changes_front) and previous is None:
         name = "--changes-front" if changes_front else "--max-changes"
         raise InputError(f"{name}: needs --previous, the result to count changes from")
