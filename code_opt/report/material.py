@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import code_opt
 from code_opt.checker import CHANGED, Violation, check
+from code_opt.desk import is_workbook
 from code_opt.errors import InputError
 from code_opt.instance import Instance
 from code_opt.instance.digest import changed_parts
@@ -188,7 +189,7 @@ def _find(paths: Sequence[Path]) -> list[_Found]:
                 for p in sorted(path.glob("*.json"))
                 if (kind := _kind(p)) is not None and kind != "instance"
             ]
-            if is_instance_folder(path):
+            if is_instance_folder(path) or is_workbook(path):
                 inside.append(_Found(path, "instance folder"))
             if not inside:
                 raise InputError(f"{path}: holds no result, evaluation or plan")
@@ -211,7 +212,7 @@ def _kind(path: Path) -> str | None:
     Raises:
         InputError: it cannot be read, or is no JSON.
     """
-    if path.suffix.lower() in {".yaml", ".yml"}:
+    if path.suffix.lower() in {".yaml", ".yml"} or is_workbook(path):
         return "instance"
     data = read_json(path)
     if path.name == EVALUATION_FILE:
