@@ -280,9 +280,9 @@ def build_view(instance: Instance, settings: Settings) -> ExchangeView:
         served_at_demand(instance) if weighs_time else instance,
         PoolOptions(measured_only=settings.measured_only, weighs_time=weighs_time),
     )
-    for task in pool.tasks:
-        if len(task) == 0:
-            raise InputError(f"task {task.task.id!r} has no admissible path: nothing to export")
+    for paths in pool.tasks:
+        if len(paths) == 0:
+            raise InputError(f"task {paths.task.id!r} has no admissible path: nothing to export")
     view = _view(pool, settings)
     TangentLoop(Evaluator(pool, settings), view, Clock(None))  # gives it tangents
     return view
