@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from code_opt.registry import method_names, register_method
     from code_opt.result import Result, load_result, save_result
+    from code_opt.scheduling import schedule
     from code_opt.solving import certify, evaluate_paths, solve
     from code_opt.transition import changes_front, diff, rerate
 
@@ -102,6 +103,7 @@ __all__ = [
     "save_instance",
     "save_plan",
     "save_result",
+    "schedule",
     "solve",
     "without_sharing",
 ]
@@ -152,6 +154,7 @@ _HOME = {
     "save_instance": "code_opt.instance",
     "save_plan": "code_opt.planning",
     "save_result": "code_opt.result",
+    "schedule": "code_opt.scheduling",
     "solve": "code_opt.solving",
     "without_sharing": "code_opt.instance",
 }

@@ -59,6 +59,8 @@ __all__ = [
 
 ROUNDING = 1e-12
 """Rounding allowed in a predicted accuracy, relative to the sum of the sizes of its terms."""
+_PREDICTED = ("predicted", "guessed")
+"""Sources of accuracies that nobody measured or gave."""
 GAP_ROUNDING = 1e-9
 """Rounding allowed in a gap, absolute: ``bound / value - 1`` loses digits."""
 DEFAULT_GAP = 1e-4
@@ -506,14 +508,15 @@ class InstanceIndex:
         for measured in task.measured_paths:
             if measured.blocks == tuple(path):
                 return _Accuracy(measured.accuracy, "measured", 0.0, True)
-        drops = [connection.drop for connection in self.used(task, path)]
+        used = self.used(task, path)
+        drops = [connection.drop for connection in used]
         if not drops:
             return _Accuracy(task.accuracy, "given", 0.0, True)
         predicted = task.accuracy - sum(drops)
         size = task.accuracy + sum(map(abs, drops))
         return _Accuracy(
             value=min(1.0, max(0.0, predicted)),
-            source="predicted",
+            source="guessed" if any(c.drop_low is not None for c in used) else "predicted",
             slack=ROUNDING * size,
             admissible=math.isfinite(size) and predicted >= -tolerance * size,
         )
@@ -916,7 +919,7 @@ class _Check:
             if row.accuracy_source not in self.network.sources(task, line.path, accuracy.source):
                 message = f"called {row.accuracy_source!r}, but it is {accuracy.source!r}"
                 yield Violation("accuracy-source", f"{line.place}.accuracy_source", message)
-            if self.result.measured_only and accuracy.source == "predicted":
+            if self.result.measured_only and accuracy.source in _PREDICTED:
                 message = f"task {task.id!r}: the accuracy of its path is predicted"
                 yield Violation("measured-only", f"{line.place}.path", message)
             interval = _wilson(accuracy.value, self.network.samples(task, line.path))
@@ -1229,7 +1232,7 @@ class _Check:
         figures, accuracy = network.figures(task, path), network.accuracy(task, path, abs(slack))
         if figures.missing or figures.deviceless or not accuracy.admissible:
             return False
-        if self.result.measured_only and accuracy.source == "predicted":
+        if self.result.measured_only and accuracy.source in _PREDICTED:
             return False
         limit = math.inf if task.max_latency is None else task.max_latency
         is_accurate = accuracy.value + accuracy.slack >= task.min_accuracy * (1.0 - slack)

@@ -44,6 +44,8 @@ RULES: dict[str, str] = {
     "total-units": "the units of a plan are the sum over servers and links",
     "cost": "the cost of a plan is the sum over servers and links",
     "present-value": "the present value is the sum of the periods' costs, discounted",
+    "drop-range": "costs for low, middle and high drops do not contradict each other, and the "
+    "middle ones are those of the plan",
     "saved": "what is saved, or extra, is the difference between two plans",
     "capacity": "capacities are those of the instance, without and with the units",
     "load": "a load is the sum of rate times work or bytes over the tasks, shared once",
@@ -384,6 +386,8 @@ class _Check:
             "sweep": self.sweep,
         }
         checks[kind]()
+        if "drops" in self.tables:
+            self.drop_range()
         return self.found
 
     # ---- what every kind of plan has ---------------------------------------------------------
@@ -529,7 +533,7 @@ class _Check:
             self.say("coordination", place, f"not a path of coordination {coordination!r}")
         accuracy = network.accuracy(task, path, self.tolerance)
         self.same("accuracy", row, "accuracy", accuracy.value, accuracy.slack)
-        if self.settings.get("measured_only") and accuracy.source == "predicted":
+        if self.settings.get("measured_only") and accuracy.source in ("predicted", "guessed"):
             self.say("measured-only", place, f"task {task.id!r}: its accuracy is predicted")
         named = row.get("accuracy_source", accuracy.source)
         if named not in network.sources(task, path, accuracy.source):
@@ -697,6 +701,34 @@ class _Check:
             if found is not None:
                 self.totals(row, found[0])
                 self.accuracy_of(row, found[1], row["max_loss_points"])
+
+    def drop_range(self) -> None:
+        """Check what a plan tells of the ranges of guessed drops."""
+        rows = self.tables["drops"]
+        columns = [n for n in rows[0] if n not in ("#", "drops")] if rows else []
+        summary = [
+            {name: row.get(name) for name in columns}
+            for row in self.tables.get("summary", [])
+            if row.get("method", "exact") == "exact"
+        ]
+        middle = [{name: r[name] for name in columns} for r in rows if r["drops"] == "middle"]
+        if middle != summary or [r["drops"] for r in rows] != ["low", "middle", "high"] * len(
+            summary
+        ):
+            message = "three rows for each exact row of the summary, the middle one like it"
+            self.say("drop-range", "drops", message)
+            return
+        for less, more in zip(rows, rows[1:], strict=False):
+            if more["drops"] == "low":
+                continue
+            bound = less["bound"] or 0.0
+            cost = more.get("present_value", more["cost"])
+            if cost is None:
+                continue
+            # Every plan for larger drops is one for smaller ones.
+            if less["status"] == "infeasible" or self.exceeds(bound, cost):
+                message = f"{bound:.9g} is proven for {less['drops']} drops, {more['drops']} ones "
+                self.say("drop-range", f"{more['#']}.cost", f"{message}cost {cost:.9g}")
 
     def growth(self) -> None:
         summary = self.tables["summary"]

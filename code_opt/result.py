@@ -59,7 +59,7 @@ class TaskResult(_Record):
     path: tuple[str, ...] = Field(description="block ids in order", strict=False)
     rate: Number = Field(description="[inferences/s]")
     accuracy: Number
-    accuracy_source: Literal["measured", "given", "predicted"] = Field(
+    accuracy_source: Literal["measured", "given", "predicted", "guessed"] = Field(
         description="given: of the native path, or of an alternative"
     )
     latency: Number = Field(description="unloaded [s]")

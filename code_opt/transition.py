@@ -64,9 +64,9 @@ class Difference(_Record):
 def rerate(result: Result, instance: Instance) -> Result:
     """Return the paths of a result at the best rates for an instance, checked.
 
-    Objective, floors, percentile and headroom are those of the result. Where its paths cannot be
-    taken any more the returned result is ``unknown``, with a message that names every limit that
-    no longer holds.
+    What was asked for (objective, floors, percentile, headroom, known accuracies alone) is that of
+    the result. Where its paths cannot be taken any more the returned result is ``unknown``, with a
+    message that names every limit that no longer holds.
 
     Args:
         result: has an assignment.
@@ -83,6 +83,7 @@ def rerate(result: Result, instance: Instance) -> Result:
         "min_throughput": result.min_throughput,
         "latency_percentile": result.latency_percentile,
         "max_utilization": result.max_utilization,
+        "measured_only": result.measured_only,
     }
     if broken:
         return Result(
@@ -109,7 +110,7 @@ def broken_limits(result: Result, instance: Instance) -> list[str]:
     """
     rows = {row.task: row for row in result.tasks}
     lines = []
-    for graph in PathProblem(instance).topology.graphs:
+    for graph in PathProblem(instance, result.measured_only).topology.graphs:
         name, row = graph.task.id, rows.get(graph.task.id)
         if row is None:
             lines.append(f"task {name!r}: the result has no such task")

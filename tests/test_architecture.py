@@ -96,6 +96,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
+    "scheduling": ({"errors", "instance", "result", "solving", "stopping"}, set()),
     "transition": (
         {"core", "errors", "instance", "paths", "result", "solving", "stopping"},
         {"pydantic"},
@@ -201,6 +202,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "registry",
             "report",
             "result",
+            "scheduling",
             "solvers",
             "stopping",
             "text",
@@ -223,6 +225,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "planning",
             "registry",
             "result",
+            "scheduling",
             "transition",
         },
         set(),

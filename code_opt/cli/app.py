@@ -29,6 +29,7 @@ from code_opt.cli.plan import plan
 from code_opt.cli.profile import profile
 from code_opt.cli.report import report
 from code_opt.cli.rerate import rerate
+from code_opt.cli.schedule import schedule
 from code_opt.cli.solve import solve
 from code_opt.cli.template import template
 from code_opt.cli.terminal import PROGRAM, guarded, leave, prepared_shell, wants_no_style
@@ -57,6 +58,7 @@ COMMANDS = (
     plan,
     rerate,
     diff,
+    schedule,
 )
 """In the order of the help."""
 

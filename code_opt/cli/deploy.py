@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
-from code_opt.cli.loading import load_result
+from code_opt.cli.loading import load_changed, load_result
 from code_opt.cli.options import AllowCode, InstanceArgument
 from code_opt.cli.tables import plain_table
 from code_opt.cli.terminal import Console
@@ -38,7 +37,7 @@ def deploy(
     bad input.
     """
     result = load_result(result_path, "deploy INSTANCE RESULT")
-    instance = code_opt.load_instance(instance_path)
+    instance = load_changed(instance_path)
     make_folder(out)
     # torch takes seconds to load: wrong files are told before.
     from code_opt.evaluation.deploying import deploy as write

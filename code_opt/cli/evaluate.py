@@ -8,10 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
-from code_opt.cli.loading import load_result
+from code_opt.cli.loading import load_changed, load_result
 from code_opt.cli.options import (
     MAX_SEED,
     MAX_THREADS,
@@ -154,7 +153,7 @@ def evaluate(
     # Results first: where the order is wrong, the first of them is the instance.
     order = "evaluate INSTANCE RESULT..."
     loaded = [(path, load_result(path, order)) for path in result_paths]
-    instance = code_opt.load_instance(instance_path)
+    instance = load_changed(instance_path)
     results = {}
     for path, result in loaded:
         name = path.stem.removeprefix(f"{file_stem(instance.name)}.") or path.stem

@@ -42,6 +42,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "diff": (
         "code-opt diff results/edge.exact.json results/edge.exact.2026-11-28.json edge-today.yaml",
     ),
+    "schedule": (
+        "code-opt schedule data/four-sites-csv --periods data/four-sites-day.csv --max-changes 1 "
+        "--out day",
+        "code-opt schedule edge.yaml --periods demands.csv --previous results/edge.exact.json",
+    ),
     "plan": (
         "code-opt plan data/four-sites-csv --growth 1,1.5,2 --max-loss 0,2 --out plans",
         "code-opt plan data/digits --front",

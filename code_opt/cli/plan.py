@@ -16,6 +16,7 @@ import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.groups import with_groups
+from code_opt.cli.loading import load_changed
 from code_opt.cli.plan_options import Analyses, ComputationOptions, DemandOptions, OutputOptions
 from code_opt.cli.progress import Steps
 from code_opt.cli.terminal import STOPPING, Console, complain_of_stop
@@ -76,11 +77,13 @@ def plan(
         settings = _settings(demand, how, tell, () if request is None else request.years)
         planner = _Planner(instance, settings, targets, inputs, demand, how)
         tasks = planner.tasks(analyses)
+        if instance.has_guesses:
+            _tell_guesses(instance, stderr)
         with stop_on_signal(STOPPING) as stopped_by, executor_of(how.executor) as pool:
-            for task in tasks:
+            for place in range(len(tasks)):
                 if stopped_by() is not None:
                     break
-                plans.append(task(pool))
+                plans.append(planner.plan(analyses, place, pool))
     if output.out is not None:
         _write(plans, output.out, instance, instance_path, output.xlsx, stderr)
     if output.as_json:
@@ -184,6 +187,15 @@ class _Planner:
         ]
         tasks = [task for is_wanted, task in others if is_wanted]
         return [self.least_cost, *tasks] if analyses.least_cost or not tasks else tasks
+
+    def plan(self, analyses: Analyses, place: int, pool: Executor | None) -> Plan:
+        """Return the plan of one of the analyses, with the range of guessed drops if there are."""
+        from code_opt.planning import with_drop_range
+
+        return with_drop_range(
+            self.instance,
+            lambda instance: replace(self, instance=instance).tasks(analyses)[place](pool),
+        )
 
     def least_cost(self, _: Executor | None) -> Plan:
         """Find the cheapest units for each growth and limit of loss."""
@@ -324,7 +336,7 @@ def _instance(path: Path, variations: Sequence[Variation]) -> tuple[Instance, Pl
     from code_opt.planning import check_field
 
     request = load_request(path) if is_workbook(path) else None
-    instance = code_opt.load_instance(path) if request is None else request.instance
+    instance = load_changed(path) if request is None else request.instance
     for variation in variations:
         check_field(instance, variation.field)
     return instance, request
@@ -353,6 +365,18 @@ def _as_requested(
     if demand.keep is None:
         demand = replace(demand, keep=request.keep)
     return analyses, demand, replace(how, discount=how.discount or request.discount)
+
+
+def _tell_guesses(instance: Instance, stderr: Console) -> None:
+    """Say how many drops are guesses, before anything rests on them."""
+    flags = [c.is_guessed for task in instance.tasks for c in task.connections]
+    stderr.print(
+        f"{sum(flags)} of {len(flags)} connections have guessed drops: what is saved is a range, "
+        "planned for low, middle and high ones",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _status(plans: Sequence[Plan], stderr: Console) -> ExitStatus:

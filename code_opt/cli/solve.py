@@ -21,25 +21,27 @@ from code_opt.cli.methods import (
     methods_to_run,
 )
 from code_opt.cli.options import (
-    MAX_SEED,
-    MAX_THREADS,
     AccuracyFloor,
     Changes,
     ChangesFront,
     Formulation,
+    Gap,
     LatencyPercentile,
     MaxChanges,
     MaxUtilization,
     MeasuredOnly,
     Objective,
+    Overwrite,
     PreviousResult,
+    Seed,
+    Threads,
     ThroughputFloor,
+    TimeLimit,
 )
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.reasons import message_of, why_nothing
 from code_opt.cli.terminal import STOPPING, Console, complain, complain_of_stop, print_line
 from code_opt.cli.text import percent, plain, plain_lines
-from code_opt.cli.values import below_1, positive
 from code_opt.errors import InputError
 from code_opt.files import file_stem, write_atomically
 from code_opt.stopping import is_stop_requested, stop_on_signal
@@ -56,8 +58,8 @@ def solve(
         list[Path],
         typer.Argument(
             metavar="INSTANCE...",
-            help="JSON or YAML file, or folder of CSV tables or with instance.json; several, or a "
-            "folder of instances.",
+            help="JSON or YAML file, folder (CSV tables or instance.json), or - for standard "
+            "input; several, or a folder of instances.",
         ),
     ],
     method: Annotated[
@@ -96,15 +98,10 @@ def solve(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Option passed to the solver; may be repeated."),
     ] = None,
-    time_limit: Annotated[
-        float | None, typer.Option(callback=positive, help="Seconds for each method.")
-    ] = None,
-    gap: Annotated[
-        float,
-        typer.Option(callback=below_1, help="Relative gap that ends exact, from 0 to below 1."),
-    ] = 1e-4,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of lns and random.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Solver threads.")] = 1,
+    time_limit: TimeLimit = None,
+    gap: Gap = 1e-4,
+    seed: Seed = 0,
+    threads: Threads = 1,
     solver_log: Annotated[
         bool, typer.Option("--solver-log", help="Show the solver's log on stderr.")
     ] = False,
@@ -124,13 +121,7 @@ def solve(
         str | None,
         typer.Option(metavar="TEXT", help="Part of the names of the files in --out."),
     ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Replace results in --out that belong to another state of the instance.",
-        ),
-    ] = False,
+    overwrite: Overwrite = False,
     metrics: Annotated[
         Path | None,
         typer.Option(

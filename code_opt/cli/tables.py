@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from code_opt.batch import Outcome
     from code_opt.instance.model import Instance
     from code_opt.result import AdapterChange, Result
+    from code_opt.scheduling import ScheduledPeriod
     from code_opt.transition import Difference
 
 STATUS_STYLE = {"optimal": "green", "feasible": "", "infeasible": "red", "unknown": "yellow"}
 NARROW = 94
 """Below this width columns stand closer."""
+_SOURCE_STYLE = {"predicted": "yellow", "guessed": "bold yellow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
             Text(number(row.rate)),
             Text(f"{row.accuracy:.4f}"),
             *([Text(interval_text(row.accuracy_interval))] if has_intervals else []),
-            Text(row.accuracy_source, style="yellow" if row.accuracy_source == "predicted" else ""),
+            Text(row.accuracy_source, style=_SOURCE_STYLE.get(row.accuracy_source, "")),
             Text(duration(row.latency)),
             *([Text(*_dashes([_share(row.own_work)], console))] if has_work else []),
             *([Text(row.change or "")] if result.changes is not None else []),
@@ -146,6 +148,34 @@ def changes_table(results: Sequence[Result], console: Console) -> Table:
         ]
         table.add_row(
             Text(str(result.max_changes)),
+            Text(result.status, style=STATUS_STYLE[result.status]),
+            *(Text(cell) for cell in _dashes(cells, console)),
+        )
+    return table
+
+
+def schedule_table(found: Sequence[ScheduledPeriod], console: Console) -> Table:
+    """Return one row for each period."""
+    table = plain_table(console)
+    is_time = any(period.result.objective == "latency" for period in found)
+    _words(table, "period", wrap=True)
+    _words(table, "status")
+    _figures(table, "latency" if is_time else "reward", "gap\n[%]", "through-\nput [1/s]")
+    _figures(table, "demand\n[1/s]", "accu-\nracy", "changed", "forced", "to load\n[bytes]")
+    for period in found:
+        row, result = period.row, period.result
+        counts = [row["changes"], row["forced"]]
+        cells = [
+            _duration(result.latency) if is_time else _figure(result.reward),
+            _gap(result.gap),
+            _figure(result.throughput),
+            _figure(row["demand"]),
+            "–" if result.accuracy is None else f"{result.accuracy:.4f}",
+            *("–" if count is None else str(count) for count in counts),
+            "–" if row["bytes_to_load"] is None else si(row["bytes_to_load"]),
+        ]
+        table.add_row(
+            Text(plain(period.name)),
             Text(result.status, style=STATUS_STYLE[result.status]),
             *(Text(cell) for cell in _dashes(cells, console)),
         )

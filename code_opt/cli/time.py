@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
+from code_opt.cli.loading import load_changed
 from code_opt.cli.options import MAX_THREADS, AllowCode, Device, InstanceArgument
 from code_opt.cli.terminal import Console
 from code_opt.errors import InputError
@@ -43,7 +43,7 @@ def time(
 
     Accuracies, servers and demands stay as they are. Exit status: 0 done, 2 bad input.
     """
-    instance = code_opt.load_instance(instance_path)
+    instance = load_changed(instance_path)
     make_folder(out)
     # torch takes seconds to load: a wrong file is told before.
     from code_opt.cli.profile_report import StageReport, show_times

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from code_opt.desk.grids import SUFFIX, read_folder, read_workbook
+from code_opt.desk.guesses import guessed_drop
 from code_opt.desk.reading import (
     SheetRow,
     SheetTable,
@@ -124,6 +125,8 @@ class _Builder:
         self._copies: dict[str, list[_Copy]] = {}
         self._network_of: dict[str, str] = {}
         """Network of each block."""
+        self._blocks_of: dict[str, list[str]] = {}
+        """Blocks of each network, in order."""
 
     def build(self, name: str) -> None:
         """Make the data of the instance; report what does not fit together."""
@@ -268,8 +271,8 @@ class _Builder:
                     f"{network!r}: fill in {names} in the sheet 'Blocks'",
                 )
             self._copies[network] = copies
-            for block in own:
-                self._network_of[block.text("block") or ""] = network
+            self._blocks_of[network] = [block.text("block") or "" for block in own]
+            self._network_of |= dict.fromkeys(self._blocks_of[network], network)
             for copy in copies:
                 self._place(("dnns", number), row, id="network", server="site")
                 yield {
@@ -348,7 +351,7 @@ class _Builder:
             if site is not None:
                 task["origin"] = self._servers[site][0][1]
             others = self._copies[network][1:]
-            found = list(self._each_connection(place, connections.get(service, [])))
+            found = list(self._each_connection(place, connections.get(service, []), network))
             ends = {(c["source"], c["target"]) for c in found}
             found += [
                 c
@@ -382,7 +385,9 @@ class _Builder:
                 found[row.text("service")] = max(row.times.values(), default=0.0)
         return found
 
-    def _each_connection(self, task: Location, rows: list[SheetRow]) -> Iterator[dict[str, Any]]:
+    def _each_connection(
+        self, task: Location, rows: list[SheetRow], network: str
+    ) -> Iterator[dict[str, Any]]:
         """Yield the connections of a service between all copies that they can join."""
         number = 0
         for row in rows:
@@ -393,6 +398,9 @@ class _Builder:
             if source == INPUT and target == OUTPUT:
                 self._report(row, "target", "a connection from input to output skips everything")
                 continue
+            drop = {"drop": row.number("drop")}
+            if "drop" not in row.values:
+                drop = guessed_drop(network, source or "", target or "", self._blocks_of)
             for tail, head in self._pairs(source or "", target or ""):
                 copy = tail or head
                 assert copy is not None
@@ -411,7 +419,7 @@ class _Builder:
                 yield {
                     "source": source if tail is None else f"{source}{tail.suffix}",
                     "target": target if head is None else f"{target}{head.suffix}",
-                    "drop": row.number("drop"),
+                    **drop,
                     "bytes": row.values.get("bytes"),
                     "params": row.number("params"),
                     "seconds": None if time is None else {self._batch(copy.type): time},
@@ -445,7 +453,7 @@ class _Builder:
         self, network: str, copies: list[_Copy], connections: list[dict[str, Any]]
     ) -> Iterator[dict[str, Any]]:
         """Yield the ways into and out of copies of the own network, where connections use them."""
-        blocks = [b for b, own in self._network_of.items() if own == network]
+        blocks = self._blocks_of[network]
         for copy in copies:
             own = {f"{block}{copy.suffix}" for block in blocks}
             if any(c["source"] in own for c in connections):

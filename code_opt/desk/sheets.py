@@ -303,8 +303,8 @@ SHEETS: tuple[Sheet, ...] = (
                 "Drop",
                 "drop",
                 "share",
-                "Accuracy that it costs: 1.5 % or 0.015.",
-                is_required=True,
+                "Accuracy that it costs: 1.5 % or 0.015. Empty: nobody knows; a typical drop is "
+                "guessed by the sort of connection and its depth.",
                 least=-1.0,
                 most=1.0,
             ),

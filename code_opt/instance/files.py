@@ -104,15 +104,25 @@ def load_instance(path: str | os.PathLike[str]) -> Instance:
             f"{path}: a workbook is not read; save every sheet as CSV UTF-8 into one folder "
             "(servers.csv, tasks.csv, ...) and give the folder"
         )
-    text = read_text(path)
+    return instance_of(read_text(path), str(path), path.suffix.lower() in (".yaml", ".yml"))
+
+
+def instance_of(text: str, source: str, is_yaml: bool) -> Instance:
+    """Return the instance that a JSON or YAML text holds.
+
+    Args:
+        text: the whole file.
+        source: what it came from, for messages.
+        is_yaml: whether it is YAML.
+
+    Raises:
+        InstanceError: the content is wrong; its ``problems`` lists everything at once.
+    """
     if not text.strip():
-        raise InstanceError(str(path), [Problem("file", "the file is empty")])
+        raise InstanceError(source, [Problem("file", "the file is empty")])
     try:
         with collection_paused():
-            if path.suffix.lower() in (".yaml", ".yml"):
-                data, problems = read_yaml(text)
-            else:
-                data, problems = _read_json(text)
+            data, problems = read_yaml(text) if is_yaml else _read_json(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         problem = Problem(place, f"not JSON: {error.msg}")
@@ -123,8 +133,8 @@ def load_instance(path: str | os.PathLike[str]) -> Instance:
     except ValueError:
         problem = Problem("file", "an integer has thousands of digits")
     else:
-        return parse(Instance, data, str(path), earlier=problems)
-    raise InstanceError(str(path), [problem])
+        return parse(Instance, data, source, earlier=problems)
+    raise InstanceError(source, [problem])
 
 
 def save_instance(instance: Instance, path: str | os.PathLike[str]) -> None:

@@ -426,6 +426,7 @@ class _Rules:
                 self._refer((*location, j, "server"), server, "server", servers)
             if connection.get("share") is not None:
                 self._check_share((*location, j), connection)
+            self._check_guess((*location, j), connection)
             if source not in known:
                 if source == OUTPUT:
                     self._report((*location, j, "source"), "'output' can only be a target", source)
@@ -448,6 +449,16 @@ class _Rules:
             else:
                 by_ends[source, target] = j
         return by_ends
+
+    def _check_guess(self, location: Location, connection: Data) -> None:
+        low, drop, high = (connection.get(k) for k in ("drop_low", "drop", "drop_high"))
+        for key, value, other in (("drop_low", low, high), ("drop_high", high, low)):
+            if value is None and other is not None and (*location, key) not in self.broken:
+                self._report((*location, key), "is required where the other end of the range is")
+        if drop is not None and low is not None and low > drop:
+            self._report((*location, "drop_low"), f"must be at most the drop, {drop:g}", low)
+        if drop is not None and high is not None and high < drop:
+            self._report((*location, "drop_high"), f"must be at least the drop, {drop:g}", high)
 
     def _check_share(self, location: Location, connection: Data) -> None:
         self._check_text((*location, "share"), connection["share"])

@@ -108,7 +108,7 @@ SAVED_WHERE_USED: dict[str, tuple[str, ...]] = {
     ),
     "links": ("yearly_cost",),
     "blocks": ("seconds",),
-    "connections": ("seconds",),
+    "connections": ("drop_low", "drop_high", "seconds"),
 }
 """Keys that files hold only where some record has another value than the default: most
 instances need none of them."""

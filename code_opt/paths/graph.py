@@ -34,6 +34,7 @@ from code_opt.instance.model import (
     Server,
     Task,
 )
+from code_opt.instance.records import AccuracySource
 from code_opt.paths import resources
 from code_opt.paths.previous import PATH_CHANGES, Previous
 from code_opt.paths.resources import (
@@ -231,18 +232,26 @@ class TaskGraph:
         source, blocks = self.accuracy_source(arcs), self.blocks(arcs)
         if source == "measured":
             return next(m.samples for m in self.task.measured_paths if m.blocks == blocks)
-        if source == "predicted":
+        if source in ("predicted", "guessed"):
             return None
         for alternative in self.task.alternatives:
             if arcs == self.chains.get(("alternative", alternative.dnn)):
                 return alternative.samples
         return self.task.samples
 
-    def accuracy_source(self, arcs: tuple[int, ...]) -> Literal["measured", "given", "predicted"]:
+    def accuracy_source(self, arcs: tuple[int, ...]) -> AccuracySource:
         """Return where the accuracy of a path comes from; a native one's is the task's own."""
         if arcs in self.measured:
             return "measured"
-        return "predicted" if any(self.arcs[a].is_connection for a in arcs) else "given"
+        if not any(self.arcs[a].is_connection for a in arcs):
+            return "given"
+        return "guessed" if any(self.arcs[a].ends in self._guessed for a in arcs) else "predicted"
+
+    @cached_property
+    def _guessed(self) -> frozenset[Ends]:
+        """Ends of the connections whose drop is a guess."""
+        connections = self.task.connections
+        return frozenset((c.source, c.target) for c in connections if c.is_guessed)
 
     def step_arcs(self, tail: str, head: str) -> tuple[int, ...] | None:
         """Return the arcs of a step between input, blocks and output, None where there is none."""

@@ -75,13 +75,18 @@ class Analysis:
             gap=max((gap for gap in self._gaps if gap is not None), default=None),
             seconds=time.perf_counter() - self._begin,
             message=message or "\n".join(self.reasons) or None,
-            settings={**asked, **self._settings.shown()},
+            settings={**asked, **self._settings.shown(), **self._currency()},
             tables=tuple(table.table() for table in self.tables.values()),
         )
         violations = check_plan(plan.to_dict(), self._instance)
         if violations:
             raise PlanFailedCheckError(f"the plan does not pass the check: {listed(violations)}")
         return plan
+
+    def _currency(self) -> dict[str, Any]:
+        """Return the currency as a setting, where the instance names one."""
+        currency = self._instance.currency
+        return {} if currency is None else {"currency": currency}
 
 
 def timed(solve: Callable[..., ProgramOutcome], *args: Any) -> ProgramOutcome:

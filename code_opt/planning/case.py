@@ -22,6 +22,7 @@ from code_opt.errors import InputError
 from code_opt.heuristics.baselines import edge_early_pool, local_pool
 from code_opt.instance.model import Instance, Server
 from code_opt.instance.ranges import SMALLEST
+from code_opt.instance.records import AccuracySource
 from code_opt.paths import PathPool, TaskPaths, build_pool
 from code_opt.paths.graph import FloatArray, IntArray, Topology, rate_groups
 from code_opt.paths.labels import BoolArray
@@ -233,7 +234,7 @@ class Case:
         task, number = self.path_of(path)
         return task.graph.samples(task.paths.arcs_of(number))
 
-    def accuracy_source(self, path: int) -> Literal["measured", "given", "predicted"]:
+    def accuracy_source(self, path: int) -> AccuracySource:
         """Return where the accuracy of a path comes from."""
         task, number = self.path_of(path)
         return task.graph.accuracy_source(task.paths.arcs_of(number))

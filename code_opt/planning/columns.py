@@ -192,6 +192,7 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         _known(TEXT, "target", "server where the link ends"),
         _known(TEXT, "task", "id of the task"),
         # outcome
+        _known(TEXT, "drops", "end of the ranges of guessed drops: low, middle or high"),
         _known(TEXT, "status", "optimal, feasible, unknown or infeasible"),
         _known(MONEY, "cost", "price of the units, and of the years that they stand"),
         _known(MONEY, "present_value", "cost with later purchases discounted"),
@@ -210,7 +211,8 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         _known(
             TEXT,
             "accuracy_source",
-            "measured, given (of the native path or an alternative) or predicted",
+            "measured, given (of the native path or an alternative), predicted, or guessed (from "
+            "drops of which some are guesses)",
         ),
         _known(ACCURACY, "accuracy_bound", "proven upper bound of the accuracy at this throughput"),
         _known(RATE, "throughput", "sum of the rates"),

@@ -63,3 +63,16 @@ def rows_of(
     wanted = only or {}
     rows = checked_table(plan, where, name, *used, *wanted).records()
     return [row for row in rows if all(row[column] == value for column, value in wanted.items())]
+
+
+def number_asked(plan: Plan, name: str) -> float | None:
+    """Return a number of the settings of a plan, None where it is none."""
+    found = numbers_asked(plan, name)
+    return found[0] if len(found) == 1 else None
+
+
+def numbers_asked(plan: Plan, name: str) -> tuple[float, ...]:
+    """Return a list of numbers, or one, of the settings of a plan."""
+    value = plan.settings.get(name)
+    found = value if isinstance(value, tuple) else (value,)
+    return tuple(float(v) for v in found if isinstance(v, int | float) and not isinstance(v, bool))

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from code_opt.instance.model import INPUT, OUTPUT, Connection, GivenPath, Instance, Task
+from code_opt.instance.model import INPUT, OUTPUT, Connection, GivenPath, Instance, Server, Task
 from code_opt.planning.operation import PATH_SEPARATOR
 from code_opt.planning.plan import Kind, Plan, Status
-from code_opt.planning.reading import rows_of
+from code_opt.planning.reading import number_asked, numbers_asked, rows_of
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import TOLERANCE
 
@@ -324,12 +324,7 @@ class _Reader:
         if self.plan.kind == "least-cost":
             growth = key.get("growth")
             return () if growth is None else (growth,), key.get("max_loss_points")
-        growths = self.plan.settings.get("growth")
-        found = growths if isinstance(growths, tuple) else (growths,)
-        return (
-            tuple(float(g) for g in found if isinstance(g, int | float)),
-            _asked(self.plan, "max_loss_points"),
-        )
+        return numbers_asked(self.plan, "growth"), number_asked(self.plan, "max_loss_points")
 
     def _accuracy(self, row: Record | None, key: Record) -> tuple[float | None, float | None]:
         if row is not None and self.plan.kind == "growth":
@@ -420,7 +415,7 @@ class _Reader:
 
 def _sold(instance: Instance, plan: Plan) -> dict[str, float]:
     """Return the share of its time that each server sells."""
-    asked = instance.with_max_utilization(_asked(plan, "max_utilization"))
+    asked = instance.with_max_utilization(number_asked(plan, "max_utilization"))
     return {server.id: server.max_utilization or 1.0 for server in asked.servers}
 
 
@@ -430,22 +425,16 @@ def _unit_of(
     """Return what one unit of a server or link adds."""
     if "source" in row:
         size = None if record is None else record.unit_bandwidth
-        return size or _asked(plan, "unit_bandwidth"), "bytes/s"
+        return size or number_asked(plan, "unit_bandwidth"), "bytes/s"
     if record is None:
         return None, "devices"
     sizes = PlanSettings(
-        unit_flops=_asked(plan, "unit_flops"), unit_devices=_asked(plan, "unit_devices")
+        unit_flops=number_asked(plan, "unit_flops"), unit_devices=number_asked(plan, "unit_devices")
     )
     server = sizes.with_unit(record)
     if server.unit_flops is not None:
         return server.unit_flops, "FLOP/s"
     return server.unit_devices, "devices"
-
-
-def _asked(plan: Plan, name: str) -> float | None:
-    """Return a number of the settings of a plan."""
-    value = plan.settings.get(name)
-    return float(value) if isinstance(value, int | float) else None
 
 
 # ---- failures --------------------------------------------------------------------------------
@@ -491,7 +480,7 @@ def _with_failures(found: Recommendation, plan: Plan, where: object) -> Recommen
     return replace(
         found,
         failures=tuple(sorted(failures, key=_harm)),
-        failures_growth=_asked(plan, "growth"),
+        failures_growth=number_asked(plan, "growth"),
     )
 
 
@@ -552,7 +541,7 @@ def _average_room(found: Recommendation) -> float | None:
     rooms = []
     if found.max_loss is not None and found.lost_points is not None:
         rooms.append(found.max_loss - found.lost_points)
-    least = _asked(found.plan, "min_accuracy")
+    least = number_asked(found.plan, "min_accuracy")
     if least is not None and found.accuracy is not None:
         rooms.append(100.0 * (found.accuracy - least))
     return min(rooms, default=None)
@@ -568,6 +557,10 @@ class _Paths:
     @cached_property
     def _tasks(self) -> dict[str, Task]:
         return {task.id: task for task in self.instance.tasks}
+
+    @cached_property
+    def _servers(self) -> dict[str, Server]:
+        return {server.id: server for server in self.instance.servers}
 
     @cached_property
     def _home(self) -> dict[str, tuple[str, Any]]:
@@ -629,7 +622,6 @@ class _Paths:
     def _price(self, task: Task, path: Sequence[str]) -> float:
         """Return the price of what one inference/s needs along a path."""
         of_server, of_link = self._prices
-        records = {server.id: server for server in self.instance.servers}
         price, at = 0.0, ""
         if task.sends_inputs:
             at = task.origin or self._home[self._native[task.dnn][0]][0]
@@ -637,7 +629,7 @@ class _Paths:
         def work(server: str, item: Any) -> None:
             nonlocal price
             if server in of_server:
-                price += of_server[server] * records[server].device_time(item)
+                price += of_server[server] * self._servers[server].device_time(item)
 
         def cross(source: str, target: str, size: float) -> None:
             nonlocal price

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from code_opt.planning.columns import as_given, money
+from code_opt.planning.plan import Plan
 from code_opt.planning.recommendation import Recommendation, ServerFailure
 from code_opt.result import TOLERANCE
 from code_opt.text import percent, share
@@ -25,14 +26,21 @@ class Statement(NamedTuple):
 
 def price(found: Recommendation, value: float) -> str:
     """Return money with the currency of the instance, where it names one."""
-    currency = getattr(found.instance, "currency", None)
+    currency = found.instance.currency
     return f"{money(value)} {currency}" if currency else money(value)
 
 
 def period_name(found: Recommendation, number: int) -> str:
     """Return the name of a period of the plan, by its number from 1."""
-    names: Sequence[str] = getattr(found.instance, "periods", None) or ()
-    return names[number - 1] if number <= len(names) else f"period {number}"
+    return name_of_period(found.plan, number)
+
+
+def name_of_period(plan: Plan, number: int) -> str:
+    """Return the name of a growth period of a plan, by its number from 1."""
+    names = plan.settings.get("period_names")
+    if isinstance(names, tuple) and number <= len(names):
+        return str(names[number - 1])
+    return f"period {number}"
 
 
 def some(names: Sequence[str], most: int = MOST_NAMES) -> str:
@@ -244,7 +252,6 @@ def limits(found: Recommendation) -> list[str]:
 def assumptions(found: Recommendation) -> list[Statement]:
     """Return what the recommendation takes for granted."""
     instance, settings = found.instance, found.plan.settings
-    date = getattr(instance, "date", None)
     known = sum(task.demand is not None for task in instance.tasks)
     demand = f"{known} of {counted(len(instance.tasks), 'service')} state one"
     filled = settings.get("demand")
@@ -255,10 +262,9 @@ def assumptions(found: Recommendation) -> list[Statement]:
         hours = "by scenario, each with its probability"
     headroom = found.headroom
     kept = "differs by server" if headroom is None else share(headroom) if headroom else "none"
-    currency = getattr(instance, "currency", None)
     predicted = len(found.predicted)
     return [
-        Statement("Date of the data", str(date) if date else "not stated"),
+        Statement("Date of the data", "not stated"),
         Statement("Demand", demand),
         Statement("Hours", hours),
         Statement("Growth", ", ".join(map(as_given, found.growth)) or "not stated"),
@@ -272,7 +278,7 @@ def assumptions(found: Recommendation) -> list[Statement]:
                   if headroom is not None else kept),
         Statement("Failures", "any one server may fail" if found.case.get("plan") == "survivable"
                   else "not planned for"),
-        Statement("Currency", currency or "not stated: amounts are in that of the prices"),
+        Statement("Currency", instance.currency or "not stated: amounts are in that of the prices"),
         Statement("Proof", proof(found)),
     ]  # fmt: skip
 

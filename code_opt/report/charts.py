@@ -140,7 +140,9 @@ def xy_chart(
     for value in x_ticks:
         place = px(value)
         shapes.append(segment((place, top + h), (place, top + h + 4), Style(stroke="edge")))
-        text = _tick(value, x_ticks, x.percent) if not x.names else x.names[int(value)]
+        text = _tick(value, x_ticks, x.percent)
+        if x.names:
+            text = x.names[int(value)] if 0 <= value < len(x.names) else ""
         shapes.append(Label(place, top + h + 16, text, 10, "middle", fill="muted"))
     shapes.append(segment((left, top + h), (left + w, top + h), Style(stroke="edge")))
     shapes.append(Label(left + w / 2, height - 8, x.name, SIZE, "middle", fill="muted"))

@@ -34,12 +34,11 @@ def first_screen(found: Recommendation) -> list[Block]:
     """Return the recommendation's money and main risk."""
     tiles = []
     if found.cost is not None:
-        stated = getattr(found.instance, "currency", None)
         tiles.append(
             Tile(
                 words.price(found, found.cost),
                 "to spend",
-                "" if stated else "currency not stated",
+                "" if found.instance.currency else "currency not stated",
             )
         )
         if found.alone is not None:
@@ -105,8 +104,8 @@ def _purchases(found: Recommendation) -> list[Block]:
         *([Column("When")] if has_periods else []),
         Column("Server or link"),
         Column("Units", figures=True),
-        Column("Adds", figures=True),
         Column("Money", figures=True),
+        Column("Adds", figures=True),
         Column("Then in use", figures=True),
     )
     rows = [
@@ -115,22 +114,22 @@ def _purchases(found: Recommendation) -> list[Block]:
                 *([Cell(words.period_name(found, p.period or 1))] if has_periods else []),
                 Cell(p.place),
                 Cell(f"{p.units:,}"),
-                Cell(_added(p)),
                 Cell(words.price(found, p.cost)),
+                Cell(_added(p)),
                 _use(p.utilization, p.sold),
             )
         )
         for p in found.purchases
     ]
-    empty = [Cell("")] if has_periods else []
+    every = [Cell("all periods")] if has_periods else []
+
+    def total(name: str, units: str, money: float, strong: bool) -> Row:
+        cells = text_cells(name, units, words.price(found, money), "", "")
+        return Row((*every, *cells), strong=strong)
+
     if found.running:
-        money = Cell(words.price(found, found.running))
-        rows.append(
-            Row((*empty, Cell("Each year that units stand"), *text_cells("", ""), money, Cell("")))
-        )
-    money = Cell(words.price(found, found.cost or 0.0))
-    all_units = text_cells("All", f"{found.units:,}", "")
-    rows.append(Row((*empty, *all_units, money, Cell("")), strong=True))
+        rows.append(total("years that units stand", "", found.running, strong=False))
+    rows.append(total("all", f"{found.units:,}", found.cost or 0.0, strong=True))
     blocks: list[Block] = [
         _folded(Table("What to buy", columns, tuple(rows), keys=2 if has_periods else 1))
     ]

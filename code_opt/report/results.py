@@ -47,7 +47,9 @@ MOST_DRAWN = 24
 MOST_OWN_DRAWINGS = 120
 """Most tasks that get pictures of their own; beyond, paths are written."""
 MOST_LISTED = 2000
-"""Most tasks that have a row each; beyond, rows are sites."""
+"""Most tasks, servers or links that have a row each; beyond, tasks are shown by site."""
+MOST_SITES = 200
+"""Sites, servers or links that are shown where there are too many for a row each."""
 MAIN = ("exact", "lns", "local")
 """Methods whose assignments are drawn, where they are there."""
 
@@ -330,7 +332,7 @@ def _edge(material: Material) -> list[Block]:
     chooser = Chooser(
         tuple(
             Choice(i, task.id, tuple(_line(s, task.id, material) for s in shown))
-            for i, task in enumerate(instance.tasks)
+            for i, task in enumerate(instance.tasks if small else ())
         ),
         summary=tuple(use_of_connections(s, material) for s in shown),
         filters=not small,
@@ -356,9 +358,11 @@ def _edge(material: Material) -> list[Block]:
         return blocks
     if not shown:
         return []
+    if len(instance.tasks) > MOST_LISTED:
+        return [Items(chooser.summary)]
     blocks.append(
         Paragraph(
-            f"{len(instance.tasks)} tasks are too many for one picture: search for a task and "
+            f"{len(instance.tasks):,} tasks are too many for one picture: search for a task and "
             "open it to see its path. Load per server stands below.",
             note=True,
         )
@@ -619,7 +623,7 @@ def _gains(material: Material) -> list[Block]:
     shown = main_results(material)
     local = next((s for s in shown if s.result.method == "local"), None)
     other = next((s for s in shown if s is not local), None)
-    if local is None or other is None:
+    if local is None or other is None or len(material.instance.tasks) > MOST_LISTED:
         return []
     alone = {row.task: row.rate for row in local.result.tasks}
     dots = tuple(
@@ -749,12 +753,18 @@ def _path_table(material: Material, shown: Shown, caption: str, local: Shown | N
 
 
 def _site_table(material: Material, shown: Shown) -> Table:
-    """Return a row per server, of the services whose own network runs there."""
-    site = {dnn.id: dnn.server for dnn in material.instance.dnns}
+    """Return a row per site, of the services whose own network runs there; small sites in one."""
+    stands = {server.id: server.site or server.id for server in material.instance.servers}
+    site = {dnn.id: stands[dnn.server] for dnn in material.instance.dnns}
     home = {task.id: site[task.dnn] for task in material.instance.tasks}
     by_site: dict[str, list[TaskResult]] = {}
     for row in shown.result.tasks:
         by_site.setdefault(home.get(row.task, "?"), []).append(row)
+    ordered = sorted(by_site, key=lambda name: (-len(by_site[name]), name))
+    if len(ordered) > MOST_SITES:
+        rest = [row for name in ordered[MOST_SITES:] for row in by_site.pop(name)]
+        by_site[f"{len(ordered) - MOST_SITES:,} other sites"] = rest
+        ordered = [*ordered[:MOST_SITES], list(by_site)[-1]]
     columns = (
         Column("Site"),
         Column("Services", figures=True),
@@ -776,7 +786,8 @@ def _site_table(material: Material, shown: Shown) -> Table:
                 duration(max(row.latency for row in mine)),
             )
         )
-        for name, mine in sorted(by_site.items())
+        for name in ordered
+        for mine in (by_site[name],)
     )
     caption = f"Paths of {shown.name} by site: {len(home):,} services are too many to list"
     return Table(caption, columns, rows)
@@ -790,8 +801,10 @@ def _load(material: Material) -> list[Block]:
     if not shown:
         return []
     blocks: list[Block] = []
-    rows = [s.id for s in material.instance.servers]
+    rows = every = [s.id for s in material.instance.servers]
     full = {s.label: full_shares(s.result, material.instance) for s in shown}
+    if len(rows) > MOST_DRAWN:
+        rows = _fullest(rows, shown[0].result, MOST_DRAWN)
     series = []
     for s in shown:
         found = {r.server: r for r in s.result.servers}
@@ -820,8 +833,11 @@ def _load(material: Material) -> list[Block]:
         limits=[max(most[name] for most in full.values()) for name in rows],
         description="Utilisation of every server by method; the table below holds the values.",
     )
-    chart = Figure("servers", drawing, "Utilisation of servers; the dashed line is full.")
-    blocks.append(Pair((chart, _server_table(shown, rows, full))))
+    caption = "Utilisation of servers; nothing is sold beyond the dashed line."
+    if len(rows) < len(every):
+        caption = f"The {len(rows)} fullest of {len(every):,} servers; the dashed line is full."
+    chart = Figure("servers", drawing, caption)
+    blocks.append(Pair((chart, _server_table(shown, every, full))))
     links = [(k.source, k.target) for k in material.instance.links]
     if links:
         blocks += _links(shown, links)
@@ -842,6 +858,10 @@ def _server_table(
     columns += [Column("Capacity", "FLOP/s", figures=True)] if has_flops else []
     columns += [Column(s.name) for s in shown]
     lines = []
+    caption = "Utilisation of servers by method"
+    if len(rows) > MOST_LISTED:
+        caption += f": the {MOST_SITES} fullest of {len(rows):,}"
+        rows = _fullest(rows, shown[0].result, MOST_SITES)
     for name in rows:
         known = [f[name] for f in found if name in f]
         capacity, devices = (known[0].capacity, known[0].devices) if known else (None, None)
@@ -853,8 +873,14 @@ def _server_table(
             for s, f in zip(shown, found, strict=True)
         ]
         lines.append(Row(tuple(cells)))
-    table = Table("Utilisation of servers by method", tuple(columns), tuple(lines))
-    return table if len(rows) <= MOST_DRAWN else More(f"Load of all {len(rows)} servers", (table,))
+    table = Table(caption, tuple(columns), tuple(lines))
+    return table if len(rows) <= MOST_DRAWN else More(f"Load of {len(rows):,} servers", (table,))
+
+
+def _fullest(servers: Sequence[str], result: Result, most: int) -> list[str]:
+    """Return the servers that a result loads most."""
+    use = {row.server: row.utilization for row in result.servers}
+    return sorted(servers, key=lambda name: -use.get(name, 0.0))[:most]
 
 
 def _links(shown: Sequence[Shown], links: Sequence[tuple[str, str]]) -> list[Block]:
@@ -862,6 +888,12 @@ def _links(shown: Sequence[Shown], links: Sequence[tuple[str, str]]) -> list[Blo
     used = [k for k in links if any(k in f and f[k].load > 0 for f in found)]
     if not used:
         return [Paragraph("No path crosses a link.")]
+    which = f"the {len(used):,} {'link' if len(used) == 1 else 'links'}"
+    caption = f"Utilisation of {which} in use, of {len(links):,}"
+    if len(used) > MOST_LISTED:
+        load = {k: max(f[k].utilization or 0.0 for f in found if k in f) for k in used}
+        used = sorted(used, key=lambda k: -load[k])[:MOST_SITES]
+        caption += f": the {MOST_SITES} fullest"
     columns = [Column("Link"), Column("Capacity", "B/s", figures=True)]
     columns += [Column(s.name) for s in shown]
     lines = []
@@ -881,7 +913,6 @@ def _links(shown: Sequence[Shown], links: Sequence[tuple[str, str]]) -> list[Blo
             else:
                 cells.append(_share(row.utilization))
         lines.append(Row(tuple(cells)))
-    caption = f"Utilisation of the {len(used)} links in use, of {len(links)}"
     table = Table(caption, tuple(columns), tuple(lines))
     return [table if len(used) <= MOST_DRAWN else More(caption, (table,))]
 

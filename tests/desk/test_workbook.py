@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -134,6 +136,16 @@ def test_answers_are_those_of_the_same_problem_as_json(tmp_path: Path) -> None:
         for out in ("a", "b")
     ]
     assert found[0].equals(found[1])
+
+
+def test_the_example_is_what_its_script_makes() -> None:
+    data = Path(__file__).resolve().parents[2] / "data"
+    made = subprocess.run([sys.executable, data / "make_city_plan.py", "--check"], check=False)
+    assert made.returncode == 0
+    request = load_request(data / "city-plan.xlsx")
+    assert request == load_request(data / "city-plan")
+    assert (len(request.instance.tasks), len(request.years)) == (12, 3)
+    assert request.instance.has_guesses
 
 
 def test_the_command_fills_nothing_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,3 +200,21 @@ def test_a_sentence_says_how_many_tasks_use_connections(metro_page: str, many: P
     pairs = zip(results["lns"].tasks, results["local"].tasks, strict=True)
     more = sum(a.rate > b.rate * (1 + 1e-6) for a, b in pairs)
     assert f"{more} of 40 get more with lns" in chart.caption
+
+
+def test_too_many_services_are_shown_by_site(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("code_opt.report.results.MOST_LISTED", 30)
+    monkeypatch.setattr("code_opt.report.results.MOST_SITES", 4)
+    page = assemble(read_material([many, many / "instance.json"]))
+    assert not [figure for figure in figures(page) if figure.name.startswith("edge")]
+    (paths,) = [section for section in page.sections if section.id == "paths"]
+    (table,) = paths.blocks
+    instance = load_instance(many / "instance.json")
+    sites = len({dnn.server for dnn in instance.dnns})
+    assert len(table.rows) == 5
+    assert table.rows[-1].cells[0].text == f"{sites - 4} other sites"
+    assert sum(int(row.cells[1].text) for row in table.rows) == 40
+    result = load_result(many / "lns.json")
+    rates = [float(row.cells[3].text) for row in table.rows]
+    assert sum(rates) == pytest.approx(sum(row.rate for row in result.tasks), rel=1e-4)
+    assert 'data-task="' not in render(page)

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from code_opt.planning.recommendation_words import some
-from code_opt.report.blocks import Block, Cell, Column, Figure, Pair, Paragraph, Row, Table
+from code_opt.report.blocks import Block, Cell, Column, Figure, More, Pair, Paragraph, Row, Table
 from code_opt.report.charts import Axis, RowSeries, Value, row_chart
 from code_opt.report.material import Material
-from code_opt.report.plans.reading import PlanTable, PlanTables, Record, in_full, unique
+from code_opt.report.plans.reading import (
+    MOST_ROWS,
+    PlanTable,
+    PlanTables,
+    Record,
+    in_full,
+    unique,
+)
 from code_opt.text import percent, share
 
 
@@ -35,8 +42,16 @@ def failures_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]
         "status": "Status",
     }
     blocks: list[Block] = [summary.shown("Plans with and without thought of failures", headings)]
-    servers = unique(r["failed_server"] for r in failures)
+    every = unique(r["failed_server"] for r in failures)
     found = {(r["plan"], r["failed_server"]): r for r in failures}
+
+    def served_at_worst(server: str) -> float:
+        row = found.get(("normal", server)) or {}
+        return float(row.get("served_fixed_share") or 0.0)
+
+    servers = every
+    if len(every) > MOST_ROWS:
+        servers = sorted(every, key=served_at_worst)[:MOST_ROWS]
     kinds = [
         ("normal plan, paths fixed", "normal", "served_fixed_share", 2),
         ("normal plan, re-routed", "normal", "served_rerouted_share", 4),
@@ -61,11 +76,16 @@ def failures_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]
             description="Share of the demand served after each failure; the table holds it.",
             width=470.0,
         )
-        figure = Figure(f"failures{suffix}", drawing, "Demand served when this server fails.")
+        caption = "Demand served when this server fails"
+        more = "" if servers is every else f"; the worst {len(servers)} of {len(every):,}"
+        figure = Figure(f"failures{suffix}", drawing, f"{caption}{more}.")
         lost: dict[str, list[str]] = {}
         for row in tables("lost", "failed_server", "task"):
             lost.setdefault(row["failed_server"], []).append(row["task"])
-        blocks.append(Pair((figure, _failure_table(failures, servers, found, lost))))
+        table: Block = _failure_table(failures, every, found, lost)
+        if len(every) > MOST_ROWS:
+            table = More(f"All {len(every):,} failures", (table,))
+        blocks.append(Pair((figure, table)))
         keep = tables.plan.settings.get("keep")
         floors = (
             f"{percent(keep)} of its demand" if isinstance(keep, int | float) else "its own floor"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from code_opt.planning import columns
@@ -41,6 +41,8 @@ class PlanTable:
     title: str
     rows: list[Record]
     columns: dict[str, ColumnSchema]
+    currency: str | None = None
+    """Of the instance; None: it names none."""
 
     def __iter__(self) -> Iterator[Record]:
         """Return the rows one by one."""
@@ -57,7 +59,11 @@ class PlanTable:
     def head(self, name: str, heading: str | None = None) -> Column:
         """Return the head of a column, under its own heading or another one."""
         schema = self.columns[name]
-        return Column(heading or schema.heading, schema.unit, figures=schema.is_number)
+        return Column(heading or schema.heading, self._unit(name), figures=schema.is_number)
+
+    def _unit(self, name: str) -> str:
+        schema = self.columns[name]
+        return (self.currency or "") if schema.kind is columns.MONEY else schema.unit
 
     def quantity(self, name: str, text: str) -> str:
         """Return the text of a value with the unit of its column."""
@@ -67,8 +73,7 @@ class PlanTable:
     def measured(self, name: str, what: str) -> str:
         """Return what an axis of a column says: what it shows, and the unit of the file."""
         column = self.columns[name]
-        # No file says which currency; the page says so once.
-        unit = column.unit if column.kind is columns.MONEY else column.column.unit
+        unit = self._unit(name) if column.kind is columns.MONEY else column.column.unit
         return f"{what} [{unit}]" if unit else what
 
     def shown(self, caption: str, headings: Mapping[str, str | None], keys: int = 1) -> Table:
@@ -87,9 +92,9 @@ class PlanTable:
 class PlanTables:
     """The tables of one plan as records, checked for the columns that are used."""
 
-    def __init__(self, one: PlanFile) -> None:
+    def __init__(self, one: PlanFile, currency: str | None) -> None:
         self.plan = one.plan
-        self._path = one.path
+        self._path, self._currency = one.path, currency
 
     def __call__(self, name: str, *used: str) -> PlanTable:
         """Return a table, checked for the columns that are used.
@@ -98,25 +103,24 @@ class PlanTables:
             InputError: the plan has no such table, the table lacks a column or holds something
                 else in it, or a row lacks its name.
         """
-        return _shown_table(checked_table(self.plan, self._path, name, *used))
+        return self._shown(checked_table(self.plan, self._path, name, *used))
 
     def whole(self, name: str, keys: int = 1, **only: Any) -> list[Block]:
         """Return a table with all its columns; nothing where it has no rows."""
         table = table_of(self.plan, name)
         if table is None:
             return []
-        found = _shown_table(table)
+        found = self._shown(table)
         rows = [r for r in found if all(r.get(column) == v for column, v in only.items())]
         if not rows:
             return []
         kept = [c for c in found.columns if c not in only and any(r[c] is not None for r in rows)]
-        part = PlanTable(found.title, rows, found.columns)
+        part = replace(found, rows=rows)
         return [part.shown(found.title, dict.fromkeys(kept), keys)]
 
-
-def _shown_table(table: PlanFileTable) -> PlanTable:
-    schemas = {column.name: schema_of(column) for column in table.columns}
-    return PlanTable(table.title, table.records(), schemas)
+    def _shown(self, table: PlanFileTable) -> PlanTable:
+        schemas = {column.name: schema_of(column) for column in table.columns}
+        return PlanTable(table.title, table.records(), schemas, self._currency)
 
 
 def in_full(summary: str, blocks: Sequence[Block]) -> More:

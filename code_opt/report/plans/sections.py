@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from code_opt.planning.columns import as_given
+from code_opt.planning.reading import number_asked, numbers_asked
 from code_opt.planning.recommendation_words import loss_limit
 from code_opt.report.blocks import (
     Block,
@@ -72,7 +73,10 @@ def plan_sections(material: Material) -> list[Section]:
         for number_of, one in enumerate(mine, start=1):
             suffix = f"-{number_of}" if len(mine) > 1 else ""
             more = f" ({one.path.stem})" if len(mine) > 1 else ""
-            blocks = [*_opening(one.plan), *_BUILDERS[kind](PlanTables(one), material, suffix)]
+            blocks = [
+                *_opening(one.plan),
+                *_BUILDERS[kind](PlanTables(one, material.instance.currency), material, suffix),
+            ]
             sections.append(
                 Section(kind + suffix, heading + more, tuple(blocks), _settings(one.plan))
             )
@@ -83,18 +87,18 @@ def _settings(plan: Plan) -> str:
     """Return what was asked of a plan: growth, limits, headroom, what may fail."""
     asked = plan.settings
     parts = []
-    growth = _numbers(asked.get("growth"))
+    growth = numbers_asked(plan, "growth")
     if growth:
         parts.append(f"growth {', '.join(map(as_given, growth))}")
     elif plan.kind in ("front", "marginal", "sweep"):
         parts.append("demand and capacities as they are")
-    loss = _numbers(asked.get("max_loss_points"))
+    loss = numbers_asked(plan, "max_loss_points")
     if len(loss) > 1:
         parts.append(f"at most {', '.join(map(as_given, loss))} points of accuracy lost")
     elif "max_loss_points" in asked:
         parts.append(loss_limit(loss[0] if loss else None))
-    least = asked.get("min_accuracy")
-    if isinstance(least, int | float):
+    least = number_asked(plan, "min_accuracy")
+    if least is not None:
         parts.append(f"average accuracy at least {as_given(least)}")
     for name, text in (
         ("keep", "{} of every demand kept under a failure"),
@@ -102,21 +106,15 @@ def _settings(plan: Plan) -> str:
         ("max_utilization", "at most {} of a server in use"),
         ("discount", "money of the next period {} less"),
     ):
-        value = asked.get(name)
-        if isinstance(value, int | float) and not (name == "discount" and value == 0.0):
-            parts.append(text.format(share(float(value))))
+        value = number_asked(plan, name)
+        if value is not None and not (name == "discount" and value == 0.0):
+            parts.append(text.format(share(value)))
     if asked.get("coordination") not in (None, "full"):
         parts.append(coordination_style(str(asked["coordination"]))[0])
     if asked.get("measured_only"):
         parts.append("measured accuracies only")
     parts.append("no server fails" if plan.kind != "failures" else "any one server fails")
     return ", ".join(parts)
-
-
-def _numbers(setting: object) -> list[float]:
-    """Return the numbers of a setting, which holds one or several, or none."""
-    several = setting if isinstance(setting, tuple) else (setting,)
-    return [float(one) for one in several if isinstance(one, int | float)]
 
 
 def certificates(material: Material) -> Section:

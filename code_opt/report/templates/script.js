@@ -71,16 +71,19 @@
   if (search) {
     search.closest("[hidden]").hidden = false;
     const count = document.querySelector(".count");
-    const tasks = all("details.task");
+    // Those with a picture of their own, and the rows of all.
+    const tasks = all("details.task, #paths tr[data-task]").map((part) => ({
+      part, name: part.querySelector("summary, th").textContent.toLowerCase(),
+    }));
+    const number = new Set(tasks.map(({ part }) => part.dataset.task)).size;
     search.addEventListener("input", () => {
       const wanted = search.value.trim().toLowerCase();
-      let found = 0;
-      for (const task of tasks) {
-        const name = task.querySelector("summary").textContent.toLowerCase();
-        task.hidden = wanted !== "" && !name.includes(wanted);
-        if (!task.hidden) found += 1;
+      const found = new Set();
+      for (const { part, name } of tasks) {
+        part.hidden = wanted !== "" && !name.includes(wanted);
+        if (!part.hidden) found.add(part.dataset.task);
       }
-      count.textContent = wanted === "" ? "" : `${found} of ${tasks.length} tasks`;
+      count.textContent = wanted === "" ? "" : `${found.size} of ${number} tasks`;
     });
   }
 
