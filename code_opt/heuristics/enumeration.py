@@ -12,14 +12,18 @@ from code_opt.core.settings import Clock
 from code_opt.heuristics.search import AssignmentSearch, State
 from code_opt.paths.graph import FloatArray
 
+MOST_TASKS = 64
+"""Tasks, or groups, of an assignment that is one of few; each takes memory for all of them."""
 _ROUNDING = 1e-9
 """Relative room for the rounding of a bound."""
 
 
 def has_few_assignments(table: ColumnTable, most: int) -> bool:
-    """Tell whether a table holds all assignments there are, and at most so many."""
+    """Tell whether a table holds all assignments there are, and at most so many of few tasks."""
     tasks = table.joint_tasks
-    return all(task.is_complete for task in tasks) and math.prod(map(len, tasks)) <= most
+    if len(tasks) > MOST_TASKS or math.prod(map(len, tasks)) > most:
+        return False
+    return all(task.is_complete for task in tasks)
 
 
 def best_of_all(work: AssignmentSearch, clock: Clock) -> State | None:
@@ -35,8 +39,10 @@ def best_of_all(work: AssignmentSearch, clock: Clock) -> State | None:
     """
     table, objective = work.table, work.objective
     work.estimates.measure(np.arange(len(table)))
-    choices = np.indices([len(task) for task in table.joint_tasks])
-    choices = choices.reshape(len(table.joint_tasks), -1).T + table.first[:-1]
+    sizes = np.diff(table.first)
+    # The digits of the numbers of all assignments, the base of each being its task's columns.
+    place = np.cumprod(sizes) // sizes
+    choices = np.arange(int(sizes.prod()))[:, None] // place % sizes + table.first[:-1]
     need, spare = table.need.toarray(), table.spare.toarray()
     load = sum(need[column] for column in choices.T)
     choices = choices[(load <= 1.0 + FIT_TOLERANCE).all(axis=1)]

@@ -15,7 +15,7 @@ from code_opt.generate import generate
 from code_opt.heuristics import lns
 from code_opt.heuristics.enumeration import best_of_all, has_few_assignments
 from code_opt.heuristics.search import AssignmentSearch
-from code_opt.paths import build_pool
+from code_opt.paths import PathPool, build_pool
 from code_opt.solving import solve
 from tests.reference import solve_reference
 from tests.strategies import random_instance
@@ -54,6 +54,22 @@ def test_bounds_leave_most_programs_out() -> None:
     every = np.indices([len(task) for task in table.joint_tasks])
     choices = every.reshape(len(every), -1).T + table.first[:-1]
     assert best.merit == pytest.approx(max(work.evaluate(c).merit for c in choices), abs=1e-9)
+
+
+def test_tasks_without_a_choice_are_no_burden() -> None:
+    """One assignment of many tasks, as of restricted pools, has nothing to be listed for."""
+    table = ColumnTable(few_paths(70))
+    assert not has_few_assignments(table, len(table) ** 70)
+    some = ColumnTable(few_paths(60))
+    assert has_few_assignments(some, 1)
+    best = best_of_all(AssignmentSearch(Evaluator(some.pool, Settings()), some), Clock(None))
+    assert best is not None
+
+
+def few_paths(services: int) -> PathPool:
+    """Return a pool in which every task has its first path only."""
+    pool = build_pool(generate(services, seed=0, hosts=0, blocks=2))
+    return PathPool(pool.topology, tuple(task.subset([0]) for task in pool.tasks))
 
 
 def test_many_assignments_are_searched() -> None:
