@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         save_instance,
         without_sharing,
     )
+    from code_opt.observations import load_observations, observe
     from code_opt.plan_checker import check_plan
     from code_opt.planning import (
         Plan,
@@ -82,11 +83,13 @@ __all__ = [
     "evaluate_paths",
     "export_tables",
     "load_instance",
+    "load_observations",
     "load_periods",
     "load_plan",
     "load_result",
     "load_scenarios",
     "method_names",
+    "observe",
     "parse_instance",
     "parse_periods",
     "parse_scenarios",
@@ -133,11 +136,13 @@ _HOME = {
     "evaluate_paths": "code_opt.solving",
     "export_tables": "code_opt.planning",
     "load_instance": "code_opt.desk",
+    "load_observations": "code_opt.observations",
     "load_periods": "code_opt.instance",
     "load_plan": "code_opt.planning",
     "load_result": "code_opt.result",
     "load_scenarios": "code_opt.planning",
     "method_names": "code_opt.registry",
+    "observe": "code_opt.observations",
     "parse_instance": "code_opt.instance",
     "parse_periods": "code_opt.instance",
     "parse_scenarios": "code_opt.planning",

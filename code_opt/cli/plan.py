@@ -16,7 +16,8 @@ import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.groups import with_groups
-from code_opt.cli.loading import load_changed
+from code_opt.cli.loading import load_changed, values_of
+from code_opt.cli.options import Changes
 from code_opt.cli.plan_options import Analyses, ComputationOptions, DemandOptions, OutputOptions
 from code_opt.cli.progress import Steps
 from code_opt.cli.terminal import STOPPING, Console, complain_of_stop
@@ -49,6 +50,7 @@ def plan(
     demand: DemandOptions,
     how: ComputationOptions,
     output: OutputOptions,
+    changes: Changes = None,
 ) -> ExitStatus:
     """Plan capacity: what to buy for which demand, when, and what coordination saves.
 
@@ -70,20 +72,24 @@ def plan(
         inputs = _Inputs.of(analyses, how)
         if output.out is not None:
             make_folder(output.out)
-        instance, request = _instance(instance_path, inputs.variations)
+        instance, request = _instance(instance_path, changes, inputs.variations)
+        asked, has_growth = [analyses], demand.growth is not None
         if request is not None:
-            analyses, demand, how = _as_requested(request, analyses, demand, how)
+            asked = _questions(request, analyses)
+            demand, how = _as_requested(request, demand, how)
+            inputs = replace(inputs, periods=inputs.periods or request.periods)
         targets = _Targets.of(demand)
-        settings = _settings(demand, how, tell, () if request is None else request.years)
+        names = () if request is None or has_growth else request.years
+        settings = _settings(demand, how, tell, names)
         planner = _Planner(instance, settings, targets, inputs, demand, how)
-        tasks = planner.tasks(analyses)
+        tasks = [(one, place) for one in asked for place in range(len(planner.tasks(one)))]
         if instance.has_guesses:
             _tell_guesses(instance, stderr)
         with stop_on_signal(STOPPING) as stopped_by, executor_of(how.executor) as pool:
-            for place in range(len(tasks)):
+            for one, place in tasks:
                 if stopped_by() is not None:
                     break
-                plans.append(planner.plan(analyses, place, pool))
+                plans.append(planner.plan(one, place, pool))
     if output.out is not None:
         _write(plans, output.out, instance, instance_path, output.xlsx, stderr)
     if output.as_json:
@@ -330,41 +336,51 @@ def _settings(
     )
 
 
-def _instance(path: Path, variations: Sequence[Variation]) -> tuple[Instance, PlanRequest | None]:
+def _instance(
+    path: Path, changes: Sequence[str] | None, variations: Sequence[Variation]
+) -> tuple[Instance, PlanRequest | None]:
     """Read an instance that has all fields that are to vary, and what a workbook asks for."""
     from code_opt.desk import is_workbook, load_request
     from code_opt.planning import check_field
 
     request = load_request(path) if is_workbook(path) else None
-    instance = load_changed(path) if request is None else request.instance
+    if request is None:
+        instance = load_changed(path, changes)
+    elif changes:
+        instance = request.instance.with_(values_of(changes), source=f"{path} with --set")
+    else:
+        instance = request.instance
     for variation in variations:
         check_field(instance, variation.field)
     return instance, request
 
 
-def _as_requested(
-    request: PlanRequest, analyses: Analyses, demand: DemandOptions, how: ComputationOptions
-) -> tuple[Analyses, DemandOptions, ComputationOptions]:
-    """Return the options with what a workbook asks for, where the command line says nothing.
+def _questions(request: PlanRequest, analyses: Analyses) -> list[Analyses]:
+    """Return what to answer: what is asked for, else what a workbook holds numbers for.
 
-    Without an analysis asked for, several years are planned as a growth path, and what has to be
-    kept under failures is planned for the last of them.
+    That is what coordination saves over the years, at the largest demand of each service; and, if
+    there are demands by the hour or something has to be kept under failures, one plan for all.
     """
-    asked = {field.name: getattr(analyses, field.name) for field in fields(analyses)}
-    if not any(asked.values()):
-        analyses = replace(
-            analyses,
-            least_cost=len(request.years) == 1,
-            growth_path=len(request.years) > 1,
-            failures=request.keep is not None,
-        )
+    if any(getattr(analyses, field.name) for field in fields(analyses)):
+        return [analyses]
+    several = len(request.years) > 1
+    found = [replace(analyses, growth_path=several, least_cost=not several)]
+    if request.periods is not None or request.keep is not None:
+        found.append(replace(analyses, together=True, failures=request.keep is not None))
+    return found
+
+
+def _as_requested(
+    request: PlanRequest, demand: DemandOptions, how: ComputationOptions
+) -> tuple[DemandOptions, ComputationOptions]:
+    """Return the options with what a workbook asks for, where the command line says nothing."""
     if demand.growth is None:
         demand = replace(demand, growth=",".join(map(repr, request.growth)))
     if demand.max_loss is None and request.max_loss is not None:
         demand = replace(demand, max_loss=repr(request.max_loss))
     if demand.keep is None:
         demand = replace(demand, keep=request.keep)
-    return analyses, demand, replace(how, discount=how.discount or request.discount)
+    return demand, replace(how, discount=how.discount or request.discount)
 
 
 def _tell_guesses(instance: Instance, stderr: Console) -> None:

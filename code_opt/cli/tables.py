@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from code_opt.batch import Outcome
     from code_opt.instance.model import Instance
+    from code_opt.observations import Observation
     from code_opt.result import AdapterChange, Result
     from code_opt.scheduling import ScheduledPeriod
     from code_opt.transition import Difference
@@ -94,6 +95,30 @@ def methods_table(results: Sequence[Result], console: Console) -> Table:
             *(Text(cell) for cell in _dashes(cells, console)),
             style="bold" if is_best else None,
         )
+    return table
+
+
+def curse_table(results: Sequence[Result], console: Console) -> Table:
+    """Return accuracy and reward of each method as found, their excess, and without it."""
+    table = plain_table(console)
+    _words(table, "method")
+    _figures(table, "accu-\nracy", "excess\n[points]", "+/-", "cor-\nrected")
+    _figures(table, "reward", "excess", "+/-", "corrected")
+    for result in results:
+        curse = result.winners_curse
+        if curse is None or result.accuracy is None:
+            continue
+        cells = [
+            f"{result.accuracy:.4f}",
+            f"{100.0 * curse.accuracy:.2f}",
+            f"{100.0 * curse.accuracy_spread:.2f}",
+            f"{curse.accuracy_corrected:.4f}",
+            _figure(result.reward),
+            _figure(curse.reward),
+            _figure(curse.reward_spread),
+            _figure(curse.reward_corrected),
+        ]
+        table.add_row(Text(plain(result.method)), *(Text(c) for c in _dashes(cells, console)))
     return table
 
 
@@ -178,6 +203,37 @@ def schedule_table(found: Sequence[ScheduledPeriod], console: Console) -> Table:
             Text(plain(period.name)),
             Text(result.status, style=STATUS_STYLE[result.status]),
             *(Text(cell) for cell in _dashes(cells, console)),
+        )
+    return table
+
+
+def observation_table(found: Sequence[Observation], console: Console) -> Table:
+    """Return predicted and observed figures, a row for each."""
+    table = plain_table(console)
+    _words(table, "figure")
+    _words(table, "of", wrap=True)
+    _words(table, "path or batch", wrap=True)
+    _figures(table, "predicted", "observed", "difference", "95 %")
+    _words(table, "source")
+    shown = {"accuracy": "{:.4f}".format, "demand": number, "time": duration}
+    for row in found:
+        text = shown[row.kind]
+        cells = ["–", text(row.observed), "–", interval_text(row.interval)]
+        if row.predicted is not None:
+            cells[0] = text(row.predicted)
+            is_share = row.kind == "accuracy"
+            cells[2] = (
+                _points(row.observed, row.predicted)
+                if is_share
+                else _relative(row.observed, row.predicted)
+            )
+            cells[2] += "" if cells[2] == "–" else " points" if is_share else " %"
+        table.add_row(
+            Text(row.kind),
+            Text(plain(row.what)),
+            Text(plain(row.detail)),
+            *(Text(cell) for cell in _dashes(cells, console)),
+            Text(row.source),
         )
     return table
 

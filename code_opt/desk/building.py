@@ -25,7 +25,7 @@ from code_opt.desk.reading import (
 )
 from code_opt.desk.sheets import SHEETS, by_name
 from code_opt.errors import InputError
-from code_opt.instance import Instance, InstanceError, Problem, files
+from code_opt.instance import Instance, InstanceError, Periods, Problem, files
 from code_opt.instance.problems import Location, hint, shown
 from code_opt.instance.records import IDENTITY, INPUT, OUTPUT, SCHEMA
 from code_opt.instance.rules import parse
@@ -40,6 +40,8 @@ class PlanRequest:
     """Names of the periods of growth, at least one."""
     growth: tuple[float, ...]
     """Factor on all demands in each of them."""
+    periods: Periods | None = None
+    """Demands by the hour; the instance has the largest of each service."""
     max_loss: float | None = None
     """Most points of average accuracy lost."""
     keep: float | None = None
@@ -156,6 +158,7 @@ class _Builder:
             instance=instance,
             years=tuple(row.text("year") or "" for row in years) or ("now",),
             growth=tuple(row.number("factor") for row in years) or (1.0,),
+            periods=self._periods(),
             max_loss=settings.number("max_loss") if "max_loss" in settings.values else None,
             keep=settings.number("keep") if "keep" in settings.values else None,
             discount=settings.number("discount"),
@@ -384,6 +387,21 @@ class _Builder:
             if "service" in row.values:
                 found[row.text("service")] = max(row.times.values(), default=0.0)
         return found
+
+    def _periods(self) -> Periods | None:
+        """Return the demands by the hour, None where there are none."""
+        names = tuple(self._tables["Demand"].headings)
+        rows = self._rows("Demand")
+        own = {row.text("service") or "": row for row in rows}
+        hours = own.pop("", None)
+        if not own:
+            return None
+        return Periods(
+            names=names,
+            hours=(1.0,) * len(names) if hours is None else tuple(hours.times[n] for n in names),
+            demands={s: tuple(row.times[name] for name in names) for s, row in own.items()},
+            places={s: row.places["service"] for s, row in own.items()},
+        )
 
     def _each_connection(
         self, task: Location, rows: list[SheetRow], network: str

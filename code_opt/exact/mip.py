@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from code_opt.core.evaluator import Evaluator, Solution
 from code_opt.core.objective import refuse_tiny_reward

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from code_opt.core.settings import SMALLEST_GAP, Clock
 from code_opt.errors import InputError, SolverError

@@ -34,6 +34,7 @@ _SHEETS = {
     "sweep": "What if",
     "lost": "Lost tasks",
     "drops": "Guessed drops",
+    "states": "Hours",
 }
 """Names of sheets that are not those of their tables."""
 _FORMATS: dict[ColumnKind, str] = {
@@ -75,6 +76,10 @@ _VIEWS: dict[str, tuple[_View, ...]] = {
     "failures": (
         _View("failures", "Share served, re-routed", ("failed_server",), "plan",
               "served_rerouted_share"),
+    ),
+    "combined": (
+        _View("periods", "Spent so far", ("period",), "routing", "total_cost"),
+        _View("states", "Demand", ("demand_period", "scenario"), "period", "demand_per_s", "line"),
     ),
     "front": (_View("points", "Front", ("throughput_per_s",), "", "accuracy", "scatter"),),
 }  # fmt: skip
@@ -191,6 +196,15 @@ class _Writer:
         return None
 
     @staticmethod
+    def _series_name(
+        view: _View, record: Mapping[str, Cell], named: Mapping[Cell, str] | None
+    ) -> str:
+        """Return what a line or bar is called: periods of growth by their names."""
+        value = record.get(view.series, view.title)
+        name = (named or {}).get(value) if view.series == "period" else None
+        return name or str(value)
+
+    @staticmethod
     def _key(table: Table) -> int:
         """Return the number of the column that periods are called by."""
         names = [column.name for column in table.columns]
@@ -229,10 +243,11 @@ class _Writer:
         """Write figures side by side below a row, with their chart; return the row behind."""
         records = [r for r in table.records() if r.get("method", "exact") == "exact"]
         keys = [name for name in view.rows if any(r.get(name) is not None for r in records)]
+        named = self._names(table)
         cells: dict[tuple[Cell, ...], dict[str, Cell]] = {}
         for record in records:
             row = cells.setdefault(tuple(record[key] for key in keys), {})
-            row[str(record.get(view.series, view.title))] = record[view.value]
+            row[self._series_name(view, record, named)] = record[view.value]
         series = list(dict.fromkeys(name for row in cells.values() for name in row))
         if not cells:
             return top
@@ -240,7 +255,6 @@ class _Writer:
         sheet.write_string(top, 0, f"{view.title}: {self._heading(column)}", self._bold)
         for i, name in enumerate(series, start=1):
             sheet.write_string(top, i, name, self._bold)
-        named = self._names(table)
         for r, (key, row) in enumerate(cells.items(), start=top + 1):
             if view.chart == "scatter":
                 self._put(sheet, r, 0, None, key[0])

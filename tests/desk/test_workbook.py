@@ -148,6 +148,43 @@ def test_the_example_is_what_its_script_makes() -> None:
     assert request.instance.has_guesses
 
 
+def test_a_planner_gets_from_the_template_to_plans_that_are_confirmed(tmp_path: Path) -> None:
+    sheets = {name: [list(row) for row in rows] for name, rows in template().items()}
+    sheets["Settings"][5][1] = 0.5
+    book, out = tmp_path / "plan.xlsx", tmp_path / "out"
+    write_sheets(sheets, book)
+    request = load_request(book)
+    assert request.periods is not None
+    assert request.periods.names == ("night", "morning", "noon", "evening")
+    assert request.periods.hours == (8.0, 4.0, 4.0, 8.0)
+    assert request.periods.demands == {"cars": (12.0, 120.0, 95.0, 70.0)}
+    assert main(["plan", str(book), "--out", str(out), "--xlsx"]) == 0
+    for kind in ("growth", "combined"):
+        file = out / f"two-sites.plan-{kind}.json"
+        assert main(["check", str(file), str(book)]) == 0
+        plan = code_opt.load_plan(file)
+        assert plan.settings["period_names"] == ("2027", "2028", "2029")
+        assert plan.settings["currency"] == "EUR"
+        assert plan.settings["growth"] == (1.0, 1.4, 1.9)
+        assert file.with_suffix(".xlsx").is_file()
+    settings = plan.settings
+    assert (settings["failures"], settings["keep"], settings["discount"]) == (True, 0.5, 0.05)
+    assert settings["max_loss_points"] == 1.0
+    demands = {
+        (r["demand_period"], r["task"]): r["demand_per_s"] for r in plan.table("demands").records()
+    }
+    assert demands["noon", "cars"] == 95.0
+    assert demands["noon", "crowd"] == 80.0
+    # What the command line says goes before what the workbook says.
+    asked = ["--growth", "1,2", "--max-loss", "0", "--growth-path", "--out", str(tmp_path / "b")]
+    assert main(["plan", str(book), *asked]) == 0
+    plan = code_opt.load_plan(tmp_path / "b" / "two-sites.plan-growth.json")
+    assert plan.settings["growth"] == (1.0, 2.0)
+    assert plan.settings["max_loss_points"] == 0.0
+    assert "period_names" not in plan.settings
+    assert not (tmp_path / "b" / "two-sites.plan-combined.json").exists()
+
+
 def test_the_command_fills_nothing_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     book = tmp_path / "plan.xlsx"
     assert main(["template", "--out", str(book)]) == 0
