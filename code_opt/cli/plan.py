@@ -454,7 +454,13 @@ def _write(
     xlsx: bool,
     stderr: Console,
 ) -> None:
-    from code_opt.planning import can_write_parquet, cut_cells, export_tables, save_plan
+    from code_opt.planning import (
+        can_write_parquet,
+        cut_cells,
+        export_tables,
+        save_plan,
+        save_states,
+    )
 
     parquet = can_write_parquet()
     if not parquet:
@@ -468,6 +474,7 @@ def _write(
         name = f"{stem}.plan-{found.kind}"
         save_plan(found, out / f"{name}.json")
         export_tables(found, out, name, parquet=parquet, xlsx=xlsx)
+        save_states(found, instance, out / f"{name}.states")
         cut = cut_cells(found) if xlsx else 0
         if cut:
             stderr.print(
