@@ -34,7 +34,7 @@ from code_opt.heuristics.lns import search
 from code_opt.heuristics.search import SearchOutcome
 from code_opt.instance.changes import served_at_demand
 from code_opt.instance.model import Instance
-from code_opt.paths import PathPool, PathProblem, build_pool
+from code_opt.paths import PathPool, PathProblem, PoolOptions, build_pool
 from code_opt.paths.pool import limits_percentiles
 from code_opt.result import Result, SecondOpinion, Status
 
@@ -205,7 +205,7 @@ def needs_pricing(problem: PathProblem, settings: Settings) -> bool:
     """Tell whether listing the nondominated paths would take too long."""
     tasks = problem.instance.tasks
     groups = [task.input_group for task in tasks if task.input_group is not None]
-    if limits_percentiles(problem.instance) or problem.weighs_time:
+    if limits_percentiles(problem.instance) or problem.options.weighs_time:
         return False  # label-setting at duals knows no visits, and no duals of times
     if settings.formulation not in ("auto", "colgen") or len(set(groups)) < len(groups):
         return False
@@ -267,8 +267,7 @@ def build_view(instance: Instance, settings: Settings) -> ExchangeView:
     weighs_time = settings.objective == "latency"
     pool = build_pool(
         served_at_demand(instance) if weighs_time else instance,
-        measured_only=settings.measured_only,
-        weighs_time=weighs_time,
+        PoolOptions(measured_only=settings.measured_only, weighs_time=weighs_time),
     )
     for task in pool.tasks:
         if len(task) == 0:

@@ -325,6 +325,7 @@ def test_a_process_measures_the_same(done, config, tmp_path: Path) -> None:
     assert_measures_the_same(done, config, tmp_path, "processes:1")
 
 
+@pytest.mark.long
 def test_a_dask_worker_measures_the_same(done, config, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
