@@ -36,6 +36,11 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "result": ({"errors", "files", "text"}, {"pandas", "pydantic"}),
     "queueing": (set(), {"numpy"}),
     "measurements": ({"errors", "files", "instance"}, set()),
+    "answers": ({"errors", "files", "instance"}, {"numpy", "pydantic"}),
+    "optimism": (
+        {"answers", "checker", "errors", "instance", "result", "reward", "solving"},
+        {"numpy"},
+    ),
     "promise_checker": (set(), set()),
     "checker": ({"errors", "instance", "promise_checker", "result"}, set()),
     "certificate": (
@@ -154,11 +159,21 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "PIL", "pydantic", "pyarrow", "safetensors", "sklearn", "torch", "torchvision"},
     ),
     "evaluation": (
-        {"checker", "errors", "files", "instance", "networks", "result", "reward"},
+        {
+            "answers",
+            "checker",
+            "errors",
+            "files",
+            "instance",
+            "networks",
+            "result",
+            "reward",
+        },
         {"numpy", "pandas", "safetensors"},
     ),
     "profiling": (
         {
+            "answers",
             "code_opt",
             "errors",
             "files",
@@ -190,6 +205,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "cli": (
         {
+            "answers",
             "batch",
             "certificate",
             "code_opt",
@@ -204,6 +220,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "measurements",
             "core",
             "exact",
+            "optimism",
             "observations",
             "paths",
             "planning",

@@ -15,6 +15,7 @@ from code_opt.cli.options import (
     MAX_SEED,
     MAX_THREADS,
     AllowCode,
+    Changes,
     DataFolder,
     Device,
     InstanceArgument,
@@ -148,12 +149,13 @@ def evaluate(
         int, typer.Option(min=1, max=MAX_THREADS, help="Threads of torch per process.")
     ] = 1,
     allow_code: AllowCode = None,
+    changes: Changes = None,
 ) -> ExitStatus:
     """Run results for real and check what they promise: throughput, latency, accuracy.
 
     Exit status: 0 all confirmed, 1 not all confirmed, 2 bad input.
     """
-    instance, results = _read(instance_path, result_paths)
+    instance, results = _read(instance_path, changes, result_paths)
     for folder in (out, write_back):
         if folder is not None:
             make_folder(folder)
@@ -195,12 +197,14 @@ def evaluate(
     return _shown(found, options)
 
 
-def _read(instance_path: Path, result_paths: Sequence[Path]) -> tuple[Instance, dict[str, Result]]:
+def _read(
+    instance_path: Path, changes: Sequence[str] | None, result_paths: Sequence[Path]
+) -> tuple[Instance, dict[str, Result]]:
     """Return the instance, and the results by the names of their files."""
     # Results first: where the order is wrong, the first of them is the instance.
     order = "evaluate INSTANCE RESULT..."
     loaded = [(path, load_result(path, order)) for path in result_paths]
-    instance = load_changed(instance_path)
+    instance = load_changed(instance_path, changes)
     results: dict[str, Result] = {}
     for path, result in loaded:
         name = path.stem.removeprefix(f"{file_stem(instance.name)}.") or path.stem
