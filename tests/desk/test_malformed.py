@@ -285,6 +285,17 @@ def repacked(path: Path, part: str, content: bytes) -> Path:
     return path
 
 
+def test_a_formula_counts_with_its_saved_value(tmp_path: Path) -> None:
+    path = tmp_path / "plan.xlsx"
+    write_sheets(template(), path)
+    part = "xl/worksheets/sheet4.xml"
+    with zipfile.ZipFile(path) as archive:
+        sheet = archive.read(part).decode()
+    assert sheet.count("<v>2200</v>") == 1
+    book = repacked(path, part, sheet.replace("<v>2200</v>", "<f>2*1100</f><v>2200</v>").encode())
+    assert load_request(book).instance.servers[0].cost == 2200.0
+
+
 BOMB = b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><x>&b;</x>'
 
 
