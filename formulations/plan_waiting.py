@@ -77,7 +77,7 @@ def waiting_of_plan(model: pyo.ConcreteModel, data: PlanData, levels: PlanLevels
             block.choose = paths_in_failure(block, model, data, f)
         level_variables(block, levels.waiting)
         one_level_per_station(block, levels.waiting)
-        level_suits_paths(block, data, levels.waiting)
+        level_suits_paths(block, data.task_of, levels.waiting)
         waits_fit_limit(block, levels.waiting)
         level_suits_later_jobs(block, levels.waiting)
         load_at_planned_level(block, model, data, levels, running)
@@ -90,7 +90,7 @@ def paths_in_failure(block: Any, model: pyo.ConcreteModel, data: PlanData, f: in
     for p, variable in block.running.items():
         parts = [(1.0, part) for part in running_in_failure(model, data, f, p)]
         block.running_is.add((0.0, linear([*parts, (-1.0, variable)]), 0.0))
-    return block.running
+    return dict(block.running.items())
 
 
 def load_at_planned_level(
@@ -113,6 +113,8 @@ def load_at_planned_level(
         present = (data.present[i] if data.present else 1.0) * levels.share[s]
         unit = levels.unit[s] * levels.share[s]
         most = present + unit * data.most_units[i]
+        lost = None if running.lost is None or running.lost[0] != i else running.lost[1:]
+        gone = 0.0 if lost is None else lost[0] * levels.share[s]
         last = len(station.lower) - 1
         z = [block.level[s, k] for k in range(last + 1)]
         for k, upto in upper_ends(station):
@@ -144,15 +146,15 @@ def load_at_planned_level(
             if not pairs:
                 continue
             for j in range(upto + 1, last + 1):
-                beyond = max(sum(largest[j]) - present, 0.0)
+                beyond = max(sum(largest[j]) - (present - gone), 0.0)
                 if ratio[j] < math.inf:
                     beyond = min(beyond, (ratio[j] - 1.0) * most)
                 if beyond > 0.0:
                     pairs.append((-beyond, z[j]))
             if unit > 0.0:
                 pairs.append((-unit, model.units[running.period, i]))
-            if running.lost is not None and running.lost[0] == i:
-                pairs.append((running.lost[1] * levels.share[s], running.lost[2]))
+            if lost is not None:
+                pairs.append((gone, lost[1]))
             block.load_at_level.add(at_most(pairs, present))
 
 
@@ -194,9 +196,7 @@ def more_units_needed(
     return chosen
 
 
-def _lost(
-    model: pyo.ConcreteModel, data: PlanData, f: int
-) -> tuple[int, float, Any] | None:
+def _lost(model: pyo.ConcreteModel, data: PlanData, f: int) -> tuple[int, float, Any] | None:
     failure = data.failures[f]
     if failure.lost is None:
         return None

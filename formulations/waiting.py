@@ -32,7 +32,7 @@ def waiting(model: pyo.ConcreteModel, data: PathData, levels: WaitingData, rate:
     level_variables(model, levels)
     one_level_per_station(model, levels)
     load_at_level(model, data, levels, rate)
-    level_suits_paths(model, data, levels)
+    level_suits_paths(model, data.task_of, levels)
     waits_fit_limit(model, levels)
     level_suits_later_jobs(model, levels)
     bursts_at_level(model, levels, rate)
@@ -123,7 +123,9 @@ def _largest_count(data: PathData, path: int, time: float) -> float:
     return max(MOST_TIMES * time, 1.0 / floor if is_given else 0.0)
 
 
-def level_suits_paths(model: pyo.ConcreteModel, data: PathData, levels: WaitingData) -> None:
+def level_suits_paths(
+    model: pyo.ConcreteModel, task_of: Sequence[int], levels: WaitingData
+) -> None:
     """sum over p of t whose levels at s are all among K: x[p] <= sum over k in K: z[s,k].
 
     For every set K of levels that the limit of a path of t allows.
@@ -132,7 +134,7 @@ def level_suits_paths(model: pyo.ConcreteModel, data: PathData, levels: WaitingD
     of_task: dict[tuple[int, int], dict[frozenset[int], list[int]]] = {}
     for (s, path), some in allowed_levels(levels).items():
         if len(some) < len(levels.stations[s].lower):
-            sets = of_task.setdefault((s, data.task_of[path]), {})
+            sets = of_task.setdefault((s, task_of[path]), {})
             sets.setdefault(frozenset(some), []).append(path)
     for (s, _), sets in sorted(of_task.items(), key=lambda item: item[0]):
         for those in sets:
@@ -343,5 +345,6 @@ def allowed_levels(levels: WaitingData) -> dict[tuple[int, int], list[int]]:
 
 
 def at_most(pairs: list[tuple[float, Any]], most: float) -> tuple[None, Any, float]:
+    """Return sum of coefficient * variable <= most, divided by the largest coefficient above 1."""
     unit = max(1.0, *(abs(c) for c, _ in pairs))
     return (None, weighted([c / unit for c, _ in pairs], [v for _, v in pairs]), most / unit)

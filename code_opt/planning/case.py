@@ -2,7 +2,8 @@
 
 Unlike in ``solve``, capacities are not fixed: no path is too slow, since units can be added,
 so rate floors and largest rates exclude nothing. Latency limits are judged at the present
-capacities: units that are bought can only make paths faster, so the limits hold afterwards.
+speeds: units that are bought stand beside what is there. Those of percentiles are kept by the units
+that are bought (:mod:`code_opt.planning.promises`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from code_opt.core.joint_tasks import JointTask, single_tasks
 from code_opt.core.shared_prefixes import SharedPrefixes
 from code_opt.errors import InputError
 from code_opt.heuristics.baselines import edge_early_pool, local_pool
+from code_opt.instance.changes import with_percentile
 from code_opt.instance.model import Instance, Server
 from code_opt.instance.ranges import SMALLEST
 from code_opt.paths import PathPool, TaskPaths, build_pool
@@ -280,18 +282,20 @@ class Case:
         )
 
 
-def refuse_percentiles(instance: Instance, why: str) -> None:
+def refuse_percentiles(instance: Instance, settings: PlanSettings, why: str) -> None:
     """Refuse limits of percentiles where an analysis cannot have them.
 
     Args:
         instance: what is asked about.
+        settings: may ask for a percentile, too.
         why: what the analysis does that cannot have them, and what to do instead.
 
     Raises:
         InputError: a task has one.
     """
-    if limits_percentiles(instance):
-        task = next(t for t in instance.tasks if t.latency_percentile and t.max_latency)
+    asked = with_percentile(instance, settings.latency_percentile)
+    if limits_percentiles(asked):
+        task = next(t for t in asked.tasks if t.latency_percentile and t.max_latency)
         raise InputError(f"task {task.id!r} limits a percentile of its latency: {why}")
 
 
@@ -325,15 +329,14 @@ def prepared(instance: Instance, settings: PlanSettings) -> Instance:
         else link
         for link in instance.links
     )
-    ready = with_demands(instance, settings).model_copy(
-        update={"servers": servers, "links": links}
-    )
+    ready = with_demands(instance, settings).model_copy(update={"servers": servers, "links": links})
     refuse_groups(ready)
     return ready
 
 
 def with_demands(instance: Instance, settings: PlanSettings) -> Instance:
-    """Return the instance with the demand of the settings, if any, where there is none."""
+    """Return the instance with demand and percentile of the settings where there are none."""
+    instance = with_percentile(instance, settings.latency_percentile)
     if settings.demand is None:
         return instance
     missing = set(_without_demand(instance))

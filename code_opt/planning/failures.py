@@ -145,6 +145,7 @@ def plan_failures(
     analysis = Analysis("failures", instance, settings, *tables.all)
     refuse_percentiles(
         instance,
+        settings,
         "what re-routing serves at most under such limits is not known; --together --failures "
         "plans for failures with them",
     )

@@ -73,14 +73,15 @@ def plan_marginal(
         )
         for kind in SOLD_KINDS
     }
-    analysis = Analysis("marginal", instance, settings, *tables.values())
-    options = {**settings.solve_options(), "objective": objective}
-    analysis.tell("marginal values: the best assignment")
     refuse_percentiles(
         instance,
+        settings,
         "its duals are those of rates at fixed wait scales, no prices of capacity; compare plans "
         "of --vary or least cost instead",
     )
+    analysis = Analysis("marginal", instance, settings, *tables.values())
+    options = {**settings.solve_options(), "objective": objective}
+    analysis.tell("marginal values: the best assignment")
     ready = with_demands(instance, settings)
     base = solve(ready, **options)
     analysis.prove(base.status, base.gap)

@@ -121,8 +121,7 @@ def _promises(
     if not there.promises.are_asked:
         return [{} for _ in paths], {}
     share = {
-        (r.kind, r.key): c
-        for r, c in zip(case.resources, case.offers.capacity(units), strict=True)
+        (r.kind, r.key): c for r, c in zip(case.resources, case.offers.capacity(units), strict=True)
     }
     each, devices = there.promises.stations.each, {s.id: s.devices for s in case.paced.servers}
     for number, resource in enumerate(there.pool.resources):
@@ -175,7 +174,7 @@ SOLD_KINDS = tuple(kind for kind in KINDS if kind.is_sold)
 PLACE_COLUMNS = {"servers": ("server",), "links": ("source", "target")}
 """Columns that name a record of an instance."""
 _AMOUNTS = "units cost present_{0} capacity_{0} load_{0} utilization"
-_PATHS = "task path rate_per_s accuracy accuracy_source latency_s"
+_PATHS = "task path rate_per_s accuracy accuracy_source latency_s promised_s"
 
 
 class OperationTables:
@@ -266,9 +265,15 @@ class OperationTables:
                 mean = None if None in used else np.average(used, weights=weights)
                 table.add_fitting([{**max(shown, key=load), "mean_utilization": mean}], **key)
 
-    def add_paths(self, result: Result, **key: Any) -> None:
-        """Add the paths of a result, whose rows ``key`` names."""
-        self._paths.add_fitting(path_rows(result), **key)
+    def add_paths(self, *results: Result, **key: Any) -> None:
+        """Add the paths of results that share them, whose rows ``key`` names.
+
+        Of promised times the largest is shown, none where one is missing.
+        """
+        for rows in zip(*map(path_rows, results), strict=True):
+            promised = [row["promised_s"] for row in rows]
+            longest = None if None in promised else max(promised)
+            self._paths.add_fitting([{**rows[0], "promised_s": longest}], **key)
 
 
 def columns_of(columns: str, kind: ResourceKind) -> str:
@@ -322,6 +327,7 @@ def path_rows(result: Result) -> list[dict[str, Any]]:
             "accuracy": row.accuracy,
             "accuracy_source": row.accuracy_source,
             "latency_s": row.latency,
+            "promised_s": row.latency_promised,
         }
         for row in result.tasks
     ]

@@ -356,14 +356,15 @@ def _counted(case: Case, data: PlanData, plan: Decision) -> Decision | None:
     Under limits of percentiles these are the plan's own where they are enough, or what a search
     finds, if that costs less.
     """
-    least = needed_units(case, data, plan)
+    least, most = needed_units(case, data, plan), np.asarray(data.most_units)
+    if (least[:, case.rate_resources] > most).any():
+        return None
     found = [least]
     if case.promises is not None:
         own = np.maximum.accumulate(np.maximum(least, plan.units), axis=0)
         found = [own] if not _missed(case, data, plan, own) else []
         raised = _raised(case, data, plan, least)
         found += [] if raised is None else [raised]
-    most = np.asarray(data.most_units)
     plans = [
         replace(plan, units=units, cost=_cost(case, data, units))
         for units in found
@@ -375,9 +376,10 @@ def _counted(case: Case, data: PlanData, plan: Decision) -> Decision | None:
 def _lost_capacity(case: Case, work: Operation) -> FloatArray:
     """Return what of each capacity is gone in an operation while a part of it is left; (I,)."""
     lost, failure = np.zeros(len(case.resources)), work.failure
-    if failure is not None and failure.lost is not None:
-        if case.load(work.paths, work.rates)[failure.server] > PRESENCE:
-            lost[failure.server] = failure.lost * _scale(case.offers)[failure.server]
+    if failure is None or failure.lost is None:
+        return lost
+    if case.load(work.paths, work.rates)[failure.server] > PRESENCE:
+        lost[failure.server] = failure.lost * _scale(case.offers)[failure.server]
     return lost
 
 
@@ -479,7 +481,10 @@ class _Waiting:
             variable.set_value(int(plan.units[period, i] >= count), skip_validation=True)
 
     def learn(
-        self, data: PlanData, solved: Decision, missed: Sequence[tuple[int, Operation, list[Broken]]]
+        self,
+        data: PlanData,
+        solved: Decision,
+        missed: Sequence[tuple[int, Operation, list[Broken]]],
     ) -> None:
         """Divide levels and cut off a solution where it breaks promises."""
         for number, work, broken in missed:
@@ -531,9 +536,7 @@ class _Waiting:
         )
 
 
-def setters_of(
-    model: pyo.ConcreteModel, data: PlanData
-) -> list[Callable[[int], list[Any]]]:
+def setters_of(model: pyo.ConcreteModel, data: PlanData) -> list[Callable[[int], list[Any]]]:
     """Return for each operation what returns the binaries whose sum sets a path."""
     found = [partial(_chosen, model, situation.choice) for situation in data.situations]
     return [

@@ -5,8 +5,8 @@ any number of units (:mod:`code_opt.queueing`). A unit stands beside what is the
 grows with it, and nothing else changes; of a link the right side of (1) does. So more units never
 break a promise, and units that keep all of them can be given back one by one.
 
-The program (:mod:`formulations.plan_waiting`) gets levels: intervals of wait scales, with (1) at the
-upper and (2) at the lower end, which bounds the cost for every scale. It knows neither (3), nor
+The program (:mod:`formulations.plan_waiting`) gets levels: intervals of wait scales, with (1) at
+the upper and (2) at the lower end, which bounds the cost for every scale. It knows neither (3), nor
 utilisations so near to 1 that nothing is promised, nor loops of later jobs: what is wrong in a
 solution because of these is cut off by itself (:func:`formulations.more_units_needed`).
 """
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -49,6 +48,8 @@ _TIGHTER = (1.0, 0.25, 0.05, 0.01)
 """Scales that are tried for units to start from, as shares of those of equal waits."""
 _MOST = 1e6
 """Units of one station that are looked at, at most."""
+_BISECTIONS = 24
+"""Times that all units are halved, at most."""
 _NOTHING = 1e-12
 """Share of a station that is left where all of it is gone: nothing is promised there."""
 _WIDEST_CUT = 0.3
@@ -92,8 +93,8 @@ def refuse_groups(instance: Instance) -> None:
     task = next(t for t in instance.tasks if t.latency_percentile and t.max_latency)
     if any(len(group) > 1 for group in rate_groups(instance)):
         raise InputError(
-            f"task {task.id!r} limits a percentile: plans do not know it beside input groups, whose "
-            "tasks wait together; plan without latency_percentile, or without input_group"
+            f"task {task.id!r} limits a percentile: plans do not know it beside input groups, "
+            "whose tasks wait together; plan without latency_percentile, or without input_group"
         )
     refuse_partial_devices(instance)
     for server in instance.servers:
@@ -227,18 +228,22 @@ class PlannedPromises:
             return None
         found = None
         for share in _TIGHTER:
-            units = np.maximum(
-                self._units_at(offers, numbers, rates, target * share, lost), least
-            )
+            units = np.maximum(self._units_at(offers, numbers, rates, target * share, lost), least)
             if keeps(units):
                 found = units
                 break
         if found is None:
-            found = np.where(
-                np.isfinite(target), np.maximum(np.minimum(offers.sold, _MOST), least), least
-            )
+            plenty = np.maximum(np.minimum(offers.sold, _MOST), least)
+            found = np.where(np.isfinite(target) & (offers.unit > 0.0), plenty, least)
             if not keeps(found):
                 return None
+        # All at once first, then one after the other: else the first would leave the last no room.
+        more, share = found - least, 1.0
+        for _ in range(_BISECTIONS):
+            trial = least + np.ceil(more * (share / 2.0))
+            if not keeps(trial):
+                break
+            found, share = trial, share / 2.0
         for i in np.argsort(-offers.price, kind="stable").tolist():
             low, high = float(least[i]), float(found[i])
             while low < high:
@@ -295,10 +300,6 @@ class PlannedPromises:
         need = np.maximum(need, 2.0 * burst * late) / devices / FULL + lost * (need > 0.0)
         units = offers.units_for(np.where(np.isfinite(target), need, 0.0))
         return np.minimum(np.minimum(units, _MOST), offers.sold)
-
-    def capacity_of(self, offers: Offers, units: FloatArray, lost: FloatArray) -> FloatArray:
-        """Return what is there with units, less what is gone, shape (I,)."""
-        return np.asarray(offers.capacity(units) - lost)
 
 
 def keeping_limits(pool: PathPool) -> PathPool:

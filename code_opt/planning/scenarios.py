@@ -139,6 +139,7 @@ def plan_scenarios(
     analysis = Analysis("scenarios", instance, settings, *tables.all)
     refuse_percentiles(
         instance,
+        settings,
         "rates that adapt to scenarios are not known under such limits; --together --scenarios "
         "serves all demand in every scenario with them",
     )
