@@ -46,6 +46,9 @@ class PlanLevels:
     """One unit of each, in the unit of its rate row, however large it is."""
     share: Sequence[float]
     """What is 1 in its rate row, in the unit of the counts."""
+    own: Sequence[Sequence[Mapping[int, float]]]
+    """For each station and limited task there: what an inference on its paths counts at the
+    largest scale that their own limits allow."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,9 @@ def waiting_of_plan(model: pyo.ConcreteModel, data: PlanData, levels: PlanLevels
         level_suits_paths(block, data.task_of, levels.waiting)
         waits_fit_limit(block, levels.waiting)
         level_suits_later_jobs(block, levels.waiting)
+        load_at_own_scale(block, model, data, levels, running)
         load_at_planned_level(block, model, data, levels, running)
+        block.loops = pyo.ConstraintList()
 
 
 def paths_in_failure(block: Any, model: pyo.ConcreteModel, data: PlanData, f: int) -> Any:
@@ -91,6 +96,48 @@ def paths_in_failure(block: Any, model: pyo.ConcreteModel, data: PlanData, f: in
         parts = [(1.0, part) for part in running_in_failure(model, data, f, p)]
         block.running_is.add((0.0, linear([*parts, (-1.0, variable)]), 0.0))
     return dict(block.running.items())
+
+
+def load_at_own_scale(
+    block: Any, model: pyo.ConcreteModel, data: PlanData, levels: PlanLevels, running: _Running
+) -> None:
+    """sum over p of t: e[p] d[t] x[p] + sum over other p: tau[p] d[t(p)] x[p] <= C + v n.
+
+    For every limited task t at a station, e being its effective times at the largest scales that
+    its own limits allow. The levels imply it, but not their relaxation.
+    """
+    block.load_at_own_scale = pyo.ConstraintList()
+    for s, station in enumerate(levels.waiting.stations):
+        last = len(station.lower) - 1
+        for own in levels.own[s]:
+            pairs = []
+            for path, counts in station.loads:
+                load = own.get(path, counts[last]) * running.rate[data.task_of[path]]
+                if load > 0.0:
+                    pairs.append((load, block.choose[path]))
+            if pairs:
+                block.load_at_own_scale.add(
+                    at_most(*_beside_units(model, data, levels, running, s, pairs))
+                )
+
+
+def _beside_units(
+    model: pyo.ConcreteModel,
+    data: PlanData,
+    levels: PlanLevels,
+    running: _Running,
+    s: int,
+    pairs: list[tuple[float, Any]],
+) -> tuple[list[tuple[float, Any]], float]:
+    """Return both sides of pairs <= C + v n - lost o of a station."""
+    i, share = levels.rows[s], levels.share[s]
+    present = (data.present[i] if data.present else 1.0) * share
+    pairs = list(pairs)
+    if levels.unit[s] > 0.0:
+        pairs.append((-levels.unit[s] * share, model.units[running.period, i]))
+    if running.lost is not None and running.lost[0] == i:
+        pairs.append((running.lost[1] * share, running.lost[2]))
+    return pairs, present
 
 
 def load_at_planned_level(
@@ -113,8 +160,8 @@ def load_at_planned_level(
         present = (data.present[i] if data.present else 1.0) * levels.share[s]
         unit = levels.unit[s] * levels.share[s]
         most = present + unit * data.most_units[i]
-        lost = None if running.lost is None or running.lost[0] != i else running.lost[1:]
-        gone = 0.0 if lost is None else lost[0] * levels.share[s]
+        is_hit = running.lost is not None and running.lost[0] == i
+        gone = running.lost[1] * levels.share[s] if running.lost is not None and is_hit else 0.0
         last = len(station.lower) - 1
         z = [block.level[s, k] for k in range(last + 1)]
         for k, upto in upper_ends(station):
@@ -151,11 +198,7 @@ def load_at_planned_level(
                     beyond = min(beyond, (ratio[j] - 1.0) * most)
                 if beyond > 0.0:
                     pairs.append((-beyond, z[j]))
-            if unit > 0.0:
-                pairs.append((-unit, model.units[running.period, i]))
-            if lost is not None:
-                pairs.append((gone, lost[1]))
-            block.load_at_level.add(at_most(pairs, present))
+            block.load_at_level.add(at_most(*_beside_units(model, data, levels, running, s, pairs)))
 
 
 def more_units_needed(

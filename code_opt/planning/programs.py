@@ -44,6 +44,7 @@ from formulations import (
     PlanData,
     Situation,
     build_plan_model,
+    exclude_loop,
     more_units_needed,
     needs_units,
     prefer,
@@ -443,6 +444,8 @@ class _Waiting:
         self._case, self._promises = case, promises
         self.menu = LevelMenu(promises, np.max(rates, axis=0))
         self._cuts: list[MoreUnits] = []
+        self._loops: list[tuple[int, int, list[list[int]]]] = []
+        """Number of an operation, station, and columns that close a loop before it."""
         self._place = {int(i): row for row, i in enumerate(case.rate_resources)}
 
     def add(self, model: pyo.ConcreteModel, data: PlanData) -> None:
@@ -450,6 +453,10 @@ class _Waiting:
         case = self._case
         levels = self.menu.levels(case.offers, case.rate_resources, _scale(case.offers))
         waiting_of_plan(model, data, levels)
+        for number, station, groups in self._loops:
+            s = self.menu.stations.index(station)
+            last = len(levels.waiting.stations[s].lower) - 1
+            exclude_loop(model.waits[number], groups, s, last)
         model.units_of_cuts = []
         setters = setters_of(model, data)
         for cut in self._cuts:
@@ -488,9 +495,25 @@ class _Waiting:
     ) -> None:
         """Divide levels and cut off a solution where it breaks promises."""
         for number, work, broken in missed:
+            loops = self._loops_before(number, work, broken)
+            if loops:
+                self._loops += loops
+                continue
             for one in broken:
                 self.menu.divide(one)
-            self._cuts.append(self._cut(data, number, work, broken[0], solved.units[work.period]))
+                units = solved.units[work.period]
+                self._cuts.append(self._cut(data, number, work, one, units))
+
+    def _loops_before(
+        self, number: int, work: Operation, broken: Sequence[Broken]
+    ) -> list[tuple[int, int, list[list[int]]]]:
+        """Return the loops of dependencies because of which nothing is promised, in all states."""
+        numbers, found = _numbers(self._case, work.paths), []
+        for station in sorted({s for one in broken for s in one.own if s in self.menu.stations}):
+            loop = self._promises.loop(numbers, station)
+            if loop is not None:
+                found.append((number, station, loop))
+        return found
 
     def _cut(
         self, data: PlanData, number: int, work: Operation, one: Broken, units: FloatArray

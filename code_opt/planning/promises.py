@@ -28,6 +28,7 @@ from code_opt.exact.waiting import JointCandidates, Menu, levels_of
 from code_opt.instance.model import Instance
 from code_opt.paths import PathPool, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray, rate_groups
+from code_opt.paths.labels import BoolArray
 from code_opt.paths.pool import limits_percentiles
 from code_opt.paths.stations import JobsOfPaths, refuse_partial_devices
 from code_opt.planning.offers import Offers
@@ -76,6 +77,8 @@ class Broken:
     task: int
     stations: frozenset[int]
     """Whose units could mend it: those of its jobs, and those before later jobs there."""
+    own: frozenset[int]
+    """Those of its jobs."""
     excess: float
     """Share of the room by which the waits are too long; infinite where nothing is promised."""
     scale: FloatArray
@@ -127,6 +130,47 @@ class PlannedPromises:
     def listing(self) -> JointCandidates:
         """The columns as the levels take them; number and order are those of the columns."""
         return JointCandidates(self._evaluator)
+
+    @cached_property
+    def has_first_jobs_alone(self) -> BoolArray:
+        """Which columns bring no later jobs to any station, shape (P,)."""
+        return np.array([not joint.edges for joint in self.listing.joint], dtype=bool)
+
+    def loop(self, numbers: IntArray, station: int) -> list[list[int]] | None:
+        """Return the columns that close a loop of dependencies as paths of an assignment do.
+
+        Args:
+            numbers: path of each task among its own, -1 for a task that does not run, shape (T,).
+            station: that has no finite scale because of it.
+
+        Returns:
+            For each task on the loop its columns with the same dependencies; None: no loop.
+        """
+        first = self.listing.first
+        running = [
+            self.listing.joint[first[t] + number]
+            for t, number in enumerate(numbers.tolist())
+            if number >= 0
+        ]
+        _, log_c = prefactors(self._jobs(numbers, np.zeros(len(numbers))), len(self._each))
+        if math.isfinite(log_c[station]):
+            return None
+        before: dict[int, tuple[int, int]] = {}
+        for joint in running:
+            for u, s in sorted(joint.edges):
+                if not math.isfinite(log_c[u]):
+                    before.setdefault(s, (u, joint.group))
+        edges: dict[int, set[tuple[int, int]]] = {}
+        at, seen = station, set()
+        while at not in seen:
+            seen.add(at)
+            u, group = before[at]
+            edges.setdefault(group, set()).add((u, at))
+            at = u
+        return [
+            [k for k in range(first[g], first[g + 1]) if some <= self.listing.joint[k].edges]
+            for g, some in edges.items()
+        ]
 
     def jobs(self, task: int, number: int) -> JobsOfPaths:
         """Return the jobs of a path of a task."""
@@ -197,7 +241,8 @@ class PlannedPromises:
                     concerned.add(station)
                     frontier += before.get(station, ())
             excess = wait / limit.room - 1.0 if limit.room > 0.0 else math.inf
-            found.append(Broken(limit.task, frozenset(concerned), excess, there.scale))
+            own = frozenset(limit.stations)
+            found.append(Broken(limit.task, frozenset(concerned), own, excess, there.scale))
         return found
 
     def raised(
@@ -352,7 +397,25 @@ class LevelMenu:
             rows=[place[s] for s in self.stations],
             unit=[float(offers.unit[s] / scale[s]) for s in self.stations],
             share=[float(scale[s]) for s in self.stations],
+            own=[list(self._own.get(s, {}).values()) for s in self.stations],
         )
+
+    @cached_property
+    def _own(self) -> dict[int, dict[int, dict[int, float]]]:
+        """What columns count at the largest scale of their own limits, by station and task."""
+        found: dict[int, dict[int, dict[int, float]]] = {}
+        for number, joint in enumerate(self.listing.joint):
+            for limit in joint.limits:
+                for station, log_c in limit.stations:
+                    scale = np.array(limit.room / (limit.share + log_c))
+                    count = sum(
+                        float(self.listing.count(joint, job, scale))
+                        for job in joint.jobs.jobs
+                        if job.station == station
+                    )
+                    of_task = found.setdefault(station, {}).setdefault(joint.group, {})
+                    of_task[number] = max(of_task.get(number, 0.0), count)
+        return found
 
     def divide(self, broken: Broken) -> bool:
         """Divide levels so that scales of a broken promise are no longer allowed.

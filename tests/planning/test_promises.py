@@ -275,7 +275,7 @@ def test_limits_hold_under_failures(seed: int) -> None:
 
 
 def by_hand() -> Instance:
-    """Return the example of docs/waiting.md with demands, devices for sale and a limit of 0.05 s."""
+    """Return the example of docs/waiting.md with demands, devices for sale, a limit of 0.05 s."""
     work = {"small": 1e7, "large": 4e7}
     tasks: list[dict[str, Any]] = [
         {"id": name, "dnn": name, "accuracy": 0.9, "demand": rate}
@@ -298,7 +298,7 @@ def by_hand() -> Instance:
 def test_effective_times_are_what_is_bought_for() -> None:
     """A scale of 0.04 / ln 20 s counts 0.014883 and 0.2537 s: 90 and 5 of them need 2.61 devices.
 
-    At a load of 1.1 devices. At 2.5 times the demand it is 6.52 devices.
+    At a load of 1.1 devices. At 2.5 times these rates, 6.52.
     """
     asked = PlanSettings(gap=1e-6, latency_percentile=0.95)
     plan = plan_growth(by_hand(), asked, growth=(1.0, 2.5), coordinations=("full",))
