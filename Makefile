@@ -87,6 +87,8 @@ bench: $(VENV)/.bench  ## compare the exact solver, its peers and the heuristics
 data: $(VENV)/.networks  ## rebuild the instances in data/, and what generate draws from
 	$(BIN)/python data/make_instances.py
 	$(BIN)/python data/make_catalogue.py
+	$(BIN)/python data/make_typical_drops.py
+	$(BIN)/python data/make_city_plan.py
 
 clean:  ## remove the environment, caches and outputs
 	rm -rf $(VENV) .venv-gpu build out .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
@@ -101,7 +103,7 @@ $(VENV)/.package: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.package
-	$(PIP) -e '.[dev,dask,report,tables]'
+	$(PIP) -e '.[dev,dask,desk,report,tables]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.package

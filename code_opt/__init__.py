@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING, Any
 from code_opt.docstrings import keep_docstrings
 
 if TYPE_CHECKING:
+    from code_opt.certificate import Certificate, CertifiedBound, certified_bound
     from code_opt.checker import Violation, check
     from code_opt.core.parameters import CodeParameters, Parameters
     from code_opt.core.settings import Progress, Settings
+    from code_opt.desk import load_instance
     from code_opt.errors import CodeOptError, InputError
     from code_opt.instance import (
         Instance,
         InstanceError,
         Periods,
-        load_instance,
         load_periods,
         parse_instance,
         parse_periods,
         save_instance,
         without_sharing,
     )
+    from code_opt.observations import load_observations, observe
     from code_opt.plan_checker import check_plan
     from code_opt.planning import (
         Plan,
@@ -47,7 +49,8 @@ if TYPE_CHECKING:
     )
     from code_opt.registry import method_names, register_method
     from code_opt.result import Result, load_result, save_result
-    from code_opt.solving import evaluate_paths, solve
+    from code_opt.scheduling import schedule
+    from code_opt.solving import certify, evaluate_paths, solve
     from code_opt.transition import changes_front, diff, rerate
 
 __version__ = "0.1.0"
@@ -55,6 +58,8 @@ __version__ = "0.1.0"
 keep_docstrings()
 
 __all__ = [
+    "Certificate",
+    "CertifiedBound",
     "CodeOptError",
     "CodeParameters",
     "InputError",
@@ -69,6 +74,8 @@ __all__ = [
     "Settings",
     "Violation",
     "__version__",
+    "certified_bound",
+    "certify",
     "changes_front",
     "check",
     "check_plan",
@@ -76,11 +83,13 @@ __all__ = [
     "evaluate_paths",
     "export_tables",
     "load_instance",
+    "load_observations",
     "load_periods",
     "load_plan",
     "load_result",
     "load_scenarios",
     "method_names",
+    "observe",
     "parse_instance",
     "parse_periods",
     "parse_scenarios",
@@ -97,11 +106,14 @@ __all__ = [
     "save_instance",
     "save_plan",
     "save_result",
+    "schedule",
     "solve",
     "without_sharing",
 ]
 
 _HOME = {
+    "Certificate": "code_opt.certificate",
+    "CertifiedBound": "code_opt.certificate",
     "CodeOptError": "code_opt.errors",
     "CodeParameters": "code_opt.core.parameters",
     "Parameters": "code_opt.core.parameters",
@@ -115,18 +127,22 @@ _HOME = {
     "Result": "code_opt.result",
     "Settings": "code_opt.core.settings",
     "Violation": "code_opt.checker",
+    "certified_bound": "code_opt.certificate",
+    "certify": "code_opt.solving",
     "changes_front": "code_opt.transition",
     "check": "code_opt.checker",
     "check_plan": "code_opt.plan_checker",
     "diff": "code_opt.transition",
     "evaluate_paths": "code_opt.solving",
     "export_tables": "code_opt.planning",
-    "load_instance": "code_opt.instance",
+    "load_instance": "code_opt.desk",
+    "load_observations": "code_opt.observations",
     "load_periods": "code_opt.instance",
     "load_plan": "code_opt.planning",
     "load_result": "code_opt.result",
     "load_scenarios": "code_opt.planning",
     "method_names": "code_opt.registry",
+    "observe": "code_opt.observations",
     "parse_instance": "code_opt.instance",
     "parse_periods": "code_opt.instance",
     "parse_scenarios": "code_opt.planning",
@@ -143,6 +159,7 @@ _HOME = {
     "save_instance": "code_opt.instance",
     "save_plan": "code_opt.planning",
     "save_result": "code_opt.result",
+    "schedule": "code_opt.scheduling",
     "solve": "code_opt.solving",
     "without_sharing": "code_opt.instance",
 }

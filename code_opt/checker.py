@@ -59,6 +59,8 @@ __all__ = [
 
 ROUNDING = 1e-12
 """Rounding allowed in a predicted accuracy, relative to the sum of the sizes of its terms."""
+_PREDICTED = ("predicted", "guessed")
+"""Sources of accuracies that nobody measured or gave."""
 GAP_ROUNDING = 1e-9
 """Rounding allowed in a gap, absolute: ``bound / value - 1`` loses digits."""
 DEFAULT_GAP = 1e-4
@@ -119,11 +121,13 @@ RULES: dict[str, str] = {
     "average-latency": "the latency is the weighted mean of promised, else unloaded times",
     "all-own-work": "the share of all work on own servers is that of the paths at their rates",
     "reward": "the reward is xi(average accuracy) * zeta(throughput)",
+    "winners-curse": "corrected figures are accuracy less its excess, and the reward at that",
     "asked-utilization": "the share of their time that servers sell is above 0 and at most 1",
     "asked-accuracy": "the average accuracy is at least the floor asked for",
     "asked-throughput": "the throughput is at least the floor asked for",
     "bound-and-gap": "bound and gap are both given or both null (value 0 has no gap to a bound)",
     "bound": "the bound is at least the value of the objective, of a latency at most",
+    "root-bound": "what duals and cuts prove is no tighter than the bound, and never without one",
     "gap": "the gap is bound / value - 1, of a latency 1 - bound / value, never negative",
     "optimal-bound": "an optimal result proves it with a bound",
     "optimal-gap": "an optimal result's gap is within the one asked for",
@@ -133,7 +137,7 @@ RULES: dict[str, str] = {
 CHANGED = "instance-changed"
 """The rule that an edited instance breaks. Everything that is recomputed is so from the instance
 as it is now; a bound, and what follows from it, cannot be."""
-_FIGURES = ("reward", "bound", "gap", "throughput", "accuracy", "latency", "own_work")
+_FIGURES = ("reward", "bound", "gap", "root_bound", "throughput", "accuracy", "latency", "own_work")
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,7 @@ def _at_least(a: float, b: float, tolerance: float) -> bool:
 
 
 @dataclass
-class _Figures:
+class Figures:
     """Figures of one inference along one path, or of one step of it."""
 
     latency: float = 0.0
@@ -209,7 +213,7 @@ class _Figures:
     deviceless: list[str] = field(default_factory=list)
     """Servers without a device that have work to do."""
 
-    def add(self, other: _Figures) -> None:
+    def add(self, other: Figures) -> None:
         self.latency += other.latency
         for server, time in other.busy.items():
             self.busy[server] += time
@@ -305,7 +309,7 @@ class InstanceIndex:
                 return one
         return None
 
-    def work(self, task: Task, figures: _Figures) -> tuple[float, float]:
+    def work(self, task: Task, figures: Figures) -> tuple[float, float]:
         """Work of a path on the server of the task's own DNN, and all of it.
 
         In FLOP where all servers have FLOP/s, else in device seconds.
@@ -351,14 +355,14 @@ class InstanceIndex:
         steps = zip(chain, chain[1:], strict=False)
         return [connections[step] for step in steps if step in connections]
 
-    def figures(self, task: Task, path: Sequence[str]) -> _Figures:
+    def figures(self, task: Task, path: Sequence[str]) -> Figures:
         """Device time [s], memory [bytes], traffic [bytes] and unloaded latency [s] of a path."""
-        total = _Figures()
+        total = Figures()
         for _, step in self.steps(task, path):
             total.add(step)
         return total
 
-    def steps(self, task: Task, path: Sequence[str]) -> Iterator[tuple[tuple[str, ...], _Figures]]:
+    def steps(self, task: Task, path: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Figures]]:
         """Yield each step of a path: from which on it is the same as which others, its figures.
 
         A step is the way into a block (or to the output), with its adapter, and the block; before
@@ -372,27 +376,52 @@ class InstanceIndex:
         connections = {} if is_alternative else self.connections(task)
         prefix: tuple[str, ...] = ()
         chain = [INPUT, *path, OUTPUT]
-        origin = self.origin(task)
-        if origin is not None:
-            entry = connections.get((INPUT, path[0]))
-            first = self.host[path[0]] if entry is None else self.place(entry)
-            size = self._size(task, entry)
-            if first != origin:
-                sent = _Figures()
-                self._transfer(sent, origin, first, size)
-                prefix = (repr(size), origin, first)
-                yield prefix, sent
+        sent = self.sent(task, path[0], connections.get((INPUT, path[0])))
+        if sent is not None:
+            prefix = sent[0]
+            yield sent
         for source, target in zip(chain, chain[1:], strict=False):
-            figures = _Figures()
             connection = connections.get((source, target))
             adapter = IDENTITY if connection is None else connection.share
             own = f"of {task.id}" if adapter is None else f"shared {adapter}"
             prefix = (*prefix, source, target, own)
-            if connection is not None:
-                self._adapt(task, figures, connection)
-            if target != OUTPUT:
-                self._run(figures, self.host[target], self.blocks[target])
-            yield prefix, figures
+            yield prefix, self.step(task, target, connection)
+
+    def sent(
+        self, task: Task, first: str, entry: Connection | None
+    ) -> tuple[tuple[str, ...], Figures] | None:
+        """Return the way of an input to the server that takes it, None where it is not sent.
+
+        Args:
+            task: whose input.
+            first: id of the first block.
+            entry: connection by which it enters, None for the native way in.
+        """
+        origin = self.origin(task)
+        if origin is None:
+            return None
+        to = self.host[first] if entry is None else self.place(entry)
+        if to == origin:
+            return None
+        size = self._size(task, entry)
+        figures = Figures()
+        self._transfer(figures, origin, to, size)
+        return (repr(size), origin, to), figures
+
+    def step(self, task: Task, target: str, connection: Connection | None) -> Figures:
+        """Return the figures of the way into a block (or to the output), and of the block.
+
+        Args:
+            task: whose path.
+            target: id of the block entered, or ``output``.
+            connection: that leads there, None for a native arc.
+        """
+        figures = Figures()
+        if connection is not None:
+            self._adapt(task, figures, connection)
+        if target != OUTPUT:
+            self._run(figures, self.host[target], self.blocks[target])
+        return figures
 
     @staticmethod
     def is_sent(task: Task) -> bool:
@@ -419,7 +448,7 @@ class InstanceIndex:
             return task.input_bytes
         return self.blocks[connection.source].output_bytes
 
-    def _adapt(self, task: Task, figures: _Figures, connection: Connection) -> None:
+    def _adapt(self, task: Task, figures: Figures, connection: Connection) -> None:
         """Add the adapter of a connection and what it receives from a block and hands on."""
         adapter, size = self.place(connection), self._size(task, connection)
         if connection.source != INPUT:
@@ -429,7 +458,7 @@ class InstanceIndex:
         if connection.target != OUTPUT:
             self._transfer(figures, adapter, self.host[connection.target], size)
 
-    def _run(self, figures: _Figures, name: str, work: Block | Connection) -> None:
+    def _run(self, figures: Figures, name: str, work: Block | Connection) -> None:
         """Add a block or an adapter: one of a batch, whose whole time the inference waits for."""
         server = self._pace[name]
         size = int(server.batch)
@@ -448,7 +477,7 @@ class InstanceIndex:
         figures.stays.append((("server", name), part / speed, whole / speed))
         figures.latency += whole / speed
 
-    def _transfer(self, figures: _Figures, source: str, target: str, size: float) -> None:
+    def _transfer(self, figures: Figures, source: str, target: str, size: float) -> None:
         if source == target or not self.links:
             return
         link = self.links.get((source, target))
@@ -484,14 +513,15 @@ class InstanceIndex:
         for measured in task.measured_paths:
             if measured.blocks == tuple(path):
                 return _Accuracy(measured.accuracy, "measured", 0.0, True)
-        drops = [connection.drop for connection in self.used(task, path)]
+        used = self.used(task, path)
+        drops = [connection.drop for connection in used]
         if not drops:
             return _Accuracy(task.accuracy, "given", 0.0, True)
         predicted = task.accuracy - sum(drops)
         size = task.accuracy + sum(map(abs, drops))
         return _Accuracy(
             value=min(1.0, max(0.0, predicted)),
-            source="predicted",
+            source="guessed" if any(c.drop_low is not None for c in used) else "predicted",
             slack=ROUNDING * size,
             admissible=math.isfinite(size) and predicted >= -tolerance * size,
         )
@@ -544,11 +574,11 @@ class InstanceIndex:
         members = self._members[self.group(task)]
         rates = [t.demand for t in members if t.demand is not None]
         for dnn in {t.dnn for t in members}:
-            together: dict[tuple[str, ...], _Figures] = {}
+            together: dict[tuple[str, ...], Figures] = {}
             for member in members:
                 if member.dnn == dnn:
                     together.update(self.steps(member, self.native_blocks(member)))
-            figures = _Figures()
+            figures = Figures()
             for step in together.values():
                 figures.add(step)
             if figures.missing or figures.deviceless:
@@ -738,7 +768,7 @@ class _Line:
     row: TaskResult
     task: Task
     path: tuple[str, ...]
-    figures: _Figures | None
+    figures: Figures | None
     """None where the path is not one of the task graph."""
     accuracy: _Accuracy | None
     """None where the path is not one of the task graph or not admissible."""
@@ -840,7 +870,7 @@ class _Check:
             if getattr(result, name):
                 message = f"status {result.status!r} must come with no {name}"
                 yield Violation("no-assignment", name, message)
-        for name in _FIGURES:
+        for name in (*_FIGURES, "winners_curse"):
             value = getattr(result, name)
             if value is not None:
                 message = f"status {result.status!r} must come with null, found {value}"
@@ -894,7 +924,7 @@ class _Check:
             if row.accuracy_source not in self.network.sources(task, line.path, accuracy.source):
                 message = f"called {row.accuracy_source!r}, but it is {accuracy.source!r}"
                 yield Violation("accuracy-source", f"{line.place}.accuracy_source", message)
-            if self.result.measured_only and accuracy.source == "predicted":
+            if self.result.measured_only and accuracy.source in _PREDICTED:
                 message = f"task {task.id!r}: the accuracy of its path is predicted"
                 yield Violation("measured-only", f"{line.place}.path", message)
             interval = _wilson(accuracy.value, self.network.samples(task, line.path))
@@ -1042,13 +1072,13 @@ class _Check:
             )
             yield Violation("promised-limit", place, message)
 
-    def paid(self, lines: list[_Line]) -> list[tuple[float, _Figures]]:
+    def paid(self, lines: list[_Line]) -> list[tuple[float, Figures]]:
         """Rate and figures of everything that is computed.
 
         What tasks of an input group share is computed once, at their rate (if these differ, at
         the largest of them).
         """
-        paid: dict[tuple[Any, ...], tuple[float, _Figures]] = {}
+        paid: dict[tuple[Any, ...], tuple[float, Figures]] = {}
         for line in lines:
             group = self.network.group(line.task)
             for prefix, figures in self.network.steps(line.task, line.path):
@@ -1058,7 +1088,7 @@ class _Check:
 
     # -- servers and links --
 
-    def servers(self, paid: list[tuple[float, _Figures]] | None) -> Iterator[Violation]:
+    def servers(self, paid: list[tuple[float, Figures]] | None) -> Iterator[Violation]:
         """Check the server list; loads only where every task's path is known (``paid``)."""
         result, known = self.result, self.network.servers
         names = [row.server for row in result.servers]
@@ -1102,7 +1132,7 @@ class _Check:
                 "server-utilization", f"{place}.utilization", row.utilization, share
             )
 
-    def links(self, paid: list[tuple[float, _Figures]] | None) -> Iterator[Violation]:
+    def links(self, paid: list[tuple[float, Figures]] | None) -> Iterator[Violation]:
         """Check the link list; loads only where every task's path is known (``paid``)."""
         result, links = self.result, self.network.links
         yield from self._listed("links", [(row.source, row.target) for row in result.links], links)
@@ -1207,7 +1237,7 @@ class _Check:
         figures, accuracy = network.figures(task, path), network.accuracy(task, path, abs(slack))
         if figures.missing or figures.deviceless or not accuracy.admissible:
             return False
-        if self.result.measured_only and accuracy.source == "predicted":
+        if self.result.measured_only and accuracy.source in _PREDICTED:
             return False
         limit = math.inf if task.max_latency is None else task.max_latency
         is_accurate = accuracy.value + accuracy.slack >= task.min_accuracy * (1.0 - slack)
@@ -1227,7 +1257,7 @@ class _Check:
                 found[place, c.source, c.target, owner, group] = BYTES_PER_PARAMETER * c.params
         return found
 
-    def memory(self, paid: list[tuple[float, _Figures]]) -> Iterator[Violation]:
+    def memory(self, paid: list[tuple[float, Figures]]) -> Iterator[Violation]:
         used: dict[str, float] = defaultdict(float)
         for _, figures in paid:
             for name, size in figures.memory.items():
@@ -1283,7 +1313,28 @@ class _Check:
                     confirmed["reward"] = _exp(log_reward)
                     yield self._differs("reward", "reward", result.reward, _exp(log_reward))
             yield from self.times_and_work(lines, confirmed)
+        yield from self.winners_curse(confirmed["accuracy"], confirmed["throughput"])
         yield from self.proof(confirmed[result.objective])
+
+    def winners_curse(
+        self, accuracy: float | None, throughput: float | None
+    ) -> Iterator[Violation]:
+        """Check the corrected figures; only the validation images could tell the excess itself."""
+        curse, place = self.result.winners_curse, "winners_curse"
+        if curse is None or accuracy is None or throughput is None:
+            return
+        expected = max(accuracy - max(curse.accuracy, 0.0), 0.0)
+        if not _close(curse.accuracy_corrected, expected, self.tolerance, self.tolerance):
+            place = f"{place}.accuracy_corrected"
+            yield self._differs("winners-curse", place, curse.accuracy_corrected, expected)
+            return
+        reward = self.instance.reward
+        log_reward = _log_shape(reward.accuracy, expected) + _log_shape(
+            reward.throughput, throughput
+        )
+        if not _same_reward(curse.reward_corrected, log_reward, 100.0 * self.tolerance):
+            place = f"{place}.reward_corrected"
+            yield self._differs("winners-curse", place, curse.reward_corrected, _exp(log_reward))
 
     def times_and_work(
         self, lines: list[_Line], confirmed: dict[str, float | None]
@@ -1338,6 +1389,14 @@ class _Check:
         if (bound is None) != (gap is None) and not (no_gap and gap is None):
             message = f"bound {bound} and gap {gap}: expected both or neither"
             yield Violation("bound-and-gap", "gap", message)
+        root = result.root_bound
+        if root is not None:
+            if bound is None:
+                message = f"{root:.9g} is proven by duals and cuts, and there is no bound"
+                yield Violation("root-bound", "root_bound", message)
+            elif not (_at_most if is_least else _at_least)(root, bound, self.tolerance):
+                message = f"{root:.9g} is tighter than the bound {bound:.9g} that it is part of"
+                yield Violation("root-bound", "root_bound", message)
         if bound is not None and value is not None:
             if is_least:
                 if not _at_most(bound, value, self.tolerance):

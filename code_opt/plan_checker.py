@@ -24,7 +24,7 @@ from typing import Any
 
 from code_opt.checker import CHANGED, InstanceIndex, Violation
 from code_opt.instance.digest import changed_parts
-from code_opt.instance.model import GivenPath, Instance, Server, Task
+from code_opt.instance.model import GivenPath, Instance, Link, Server, Task
 from code_opt.promise_checker import Place, PlaceOfWork, Walk, recompute
 from code_opt.result import TOLERANCE
 
@@ -45,6 +45,8 @@ RULES: dict[str, str] = {
     "total-units": "the units of a plan are the sum over servers and links",
     "cost": "the cost of a plan is the sum over servers and links",
     "present-value": "the present value is the sum of the periods' costs, discounted",
+    "drop-range": "costs for low, middle and high drops do not contradict each other, and the "
+    "middle ones are those of the plan",
     "saved": "what is saved, or extra, is the difference between two plans",
     "capacity": "capacities are those of the instance, without and with the units",
     "load": "a load is the sum of rate times work or bytes over the tasks, shared once",
@@ -195,7 +197,14 @@ class _Offer:
     unit: float
     """Size of a unit, 0 where none is sold."""
     price: float
+    """Of one unit when it is bought."""
     most: float
+    yearly: float = 0.0
+    """Of one unit in each year that it stands."""
+
+    def cost(self, bought: float, years: float) -> float:
+        """Return the price of units that are bought, and of the years that units stand."""
+        return bought * self.price + years * self.yearly
 
 
 @dataclass
@@ -232,7 +241,7 @@ class _Site:
             key = (link.source, link.target)
             if link.bandwidth is None:
                 size = None
-            self.offers[key] = _offer(link.bandwidth, size, link.cost, link.max_units)
+            self.offers[key] = _offer(link.bandwidth, size, link)
         self.servers = [(server.id,) for server in instance.servers]
         self.links = [(link.source, link.target) for link in instance.links]
         weights = {task.id: task.weight for task in instance.tasks}
@@ -282,7 +291,7 @@ class _Site:
         if flops is None and devices is not None:
             size = devices * self.speeds[server.id]
         present = server.devices if server.flops is None else server.flops
-        return _offer(present, size, server.cost, server.max_units)
+        return _offer(present, size, server)
 
     def measures(self, key: Key) -> list[tuple[str, float | None]]:
         """Return the units that capacities are told in, each with its number per own unit."""
@@ -369,10 +378,11 @@ class _Site:
         return servers if task.origin is None else servers | {task.origin}
 
 
-def _offer(present: float | None, unit: float | None, price: float, most: float | None) -> _Offer:
+def _offer(present: float | None, unit: float | None, record: Server | Link) -> _Offer:
     if unit is None or present is None:
-        return _Offer(present, 0.0, price, 0.0)
-    return _Offer(present, float(unit), price, math.inf if most is None else most)
+        return _Offer(present, 0.0, record.cost, 0.0, record.yearly_cost)
+    most = math.inf if record.max_units is None else record.max_units
+    return _Offer(present, float(unit), record.cost, most, record.yearly_cost)
 
 
 class _Check:
@@ -426,6 +436,8 @@ class _Check:
             "sweep": self.sweep,
         }
         checks[kind]()
+        if "drops" in self.tables:
+            self.drop_range()
         return self.found
 
     # ---- what every kind of plan has ---------------------------------------------------------
@@ -499,8 +511,16 @@ class _Check:
             message = f"'optimal' with a gap of {expected:.3g}, asked for {asked:.3g}"
             self.say("proof", f"{place}.status", message)
 
-    def standing(self, place: str, keys: Row) -> dict[Key, float] | None:
-        """Check the lists of servers and links and their units; return these, or None."""
+    def standing(
+        self, place: str, keys: Row, stood: Mapping[Key, float] | None = None
+    ) -> dict[Key, float] | None:
+        """Check the lists of servers and links and their units; return these, or None.
+
+        Args:
+            place: of the plan, for messages.
+            keys: cells that its rows have.
+            stood: years that units of each have stood before; None: none.
+        """
         servers, links = self.rows("servers", keys), self.rows("links", keys)
         complete = self.listed("servers", place, map(_server, servers), self.site.servers)
         complete &= self.listed("links", place, map(_link, links), self.site.links)
@@ -514,7 +534,8 @@ class _Check:
                 return None
             if count > offer.most:
                 self.say("sold", f"{row['#']}.units", f"{count} units, {offer.most:g} are sold")
-            self.same("unit-cost", row, "cost", count * offer.price)
+            years = count + (0.0 if stood is None else stood[key])
+            self.same("unit-cost", row, "cost", offer.cost(count, years))
             self.told("capacity", row, "present", key, offer.present)
             self.told("capacity", row, "capacity", key, self.site.capacity(key, count))
         return {key: float(count) for key, count in units.items()}
@@ -554,13 +575,15 @@ class _Check:
         alternative = network.alternative(task, path)
         is_own = path == native
         if alternative is not None:
-            is_own = network.dnns[alternative.dnn].server == network.dnns[task.dnn].server
+            places = (network.dnns[task.dnn].server, network.dnns[alternative.dnn].server)
+            own, other = (network.servers[place] for place in places)
+            is_own = own.id == other.id or (own.site is not None and own.site == other.site)
         is_allowed = {"none": is_own, "exits": is_own or path == native[: len(path)]}
         if not is_allowed.get(coordination, True):
             self.say("coordination", place, f"not a path of coordination {coordination!r}")
         accuracy = network.accuracy(task, path, self.tolerance)
         self.same("accuracy", row, "accuracy", accuracy.value, accuracy.slack)
-        if self.settings.get("measured_only") and accuracy.source == "predicted":
+        if self.settings.get("measured_only") and accuracy.source in ("predicted", "guessed"):
             self.say("measured-only", place, f"task {task.id!r}: its accuracy is predicted")
         named = row.get("accuracy_source", accuracy.source)
         if named not in network.sources(task, path, accuracy.source):
@@ -654,7 +677,7 @@ class _Check:
     def totals(self, row: Row, units: Mapping[Key, float]) -> float:
         """Check cost and number of units of a plan; return the cost."""
         self.same("total-units", row, "units", sum(units.values()))
-        cost = math.fsum(n * self.site.offers[key].price for key, n in units.items())
+        cost = math.fsum(self.site.offers[key].cost(n, n) for key, n in units.items())
         self.same("cost", row, "cost", cost)
         return cost
 
@@ -668,10 +691,16 @@ class _Check:
             self.same("saved", row, f"{what}_{column}", expected, self.tolerance * scale)
 
     def in_full(
-        self, place: str, rows: Sequence[Row], growth: float, coordination: str, keys: Row
+        self,
+        place: str,
+        rows: Sequence[Row],
+        growth: float,
+        coordination: str,
+        keys: Row,
+        stood: Mapping[Key, float] | None = None,
     ) -> tuple[dict[Key, float], dict[str, tuple[str, ...]]] | None:
         """Check a plan that serves all demand; return its units and paths, None without."""
-        units = self.standing(place, keys)
+        units = self.standing(place, keys, stood)
         if units is None:
             return None
         paths = self.routes(rows, place, coordination)
@@ -750,6 +779,34 @@ class _Check:
                 self.totals(row, found[0])
                 self.accuracy_of(row, found[1], row["max_loss_points"])
 
+    def drop_range(self) -> None:
+        """Check what a plan tells of the ranges of guessed drops."""
+        rows = self.tables["drops"]
+        columns = [n for n in rows[0] if n not in ("#", "drops")] if rows else []
+        summary = [
+            {name: row.get(name) for name in columns}
+            for row in self.tables.get("summary", [])
+            if row.get("method", "exact") == "exact"
+        ]
+        middle = [{name: r[name] for name in columns} for r in rows if r["drops"] == "middle"]
+        if middle != summary or [r["drops"] for r in rows] != ["low", "middle", "high"] * len(
+            summary
+        ):
+            message = "three rows for each exact row of the summary, the middle one like it"
+            self.say("drop-range", "drops", message)
+            return
+        for less, more in zip(rows, rows[1:], strict=False):
+            if more["drops"] == "low":
+                continue
+            bound = less["bound"] or 0.0
+            cost = more.get("present_value", more["cost"])
+            if cost is None:
+                continue
+            # Every plan for larger drops is one for smaller ones.
+            if less["status"] == "infeasible" or self.exceeds(bound, cost):
+                message = f"{bound:.9g} is proven for {less['drops']} drops, {more['drops']} ones "
+                self.say("drop-range", f"{more['#']}.cost", f"{message}cost {cost:.9g}")
+
     def growth(self) -> None:
         summary = self.tables["summary"]
         self.spoken_for(r["status"] for r in summary[:1])
@@ -762,10 +819,12 @@ class _Check:
             self.compared(row, alone[0] if alone else None, "saved", 1.0)
             self.along_growth(row, {"coordination": name}, self.in_period)
 
-    def in_period(self, period: Row, keys: Row, growth: float) -> dict[Key, float] | None:
+    def in_period(
+        self, period: Row, keys: Row, growth: float, stood: Mapping[Key, float]
+    ) -> dict[Key, float] | None:
         """Check what is served in one period of a growth path; return its units."""
         paths = self.rows("paths", keys)
-        found = self.in_full(period["#"], paths, growth, keys["coordination"], keys)
+        found = self.in_full(period["#"], paths, growth, keys["coordination"], keys, stood)
         self.served_in_full(period, growth)
         if found is None:
             return None
@@ -776,14 +835,15 @@ class _Check:
         self,
         row: Row,
         keys: Row,
-        in_period: Callable[[Row, Row, float], dict[Key, float] | None],
+        in_period: Callable[[Row, Row, float, dict[Key, float]], dict[Key, float] | None],
     ) -> None:
         """Check what is bought when, and what it costs.
 
         Args:
             row: of the plan's summary.
             keys: columns that name the plan.
-            in_period: checks what is served in a period and returns the units that stand then.
+            in_period: checks what is served in a period and returns the units that stand then; gets
+                the years that units have stood before, too.
         """
         factors, discount = self.settings["growth"], self.settings["discount"]
         self.proof(row, row["present_value"])
@@ -793,24 +853,28 @@ class _Check:
             return
         value, spent = 0.0, 0.0
         before: dict[Key, float] = dict.fromkeys(self.site.offers, 0.0)
+        years = dict(before)
         for period in periods:
             now = {**keys, "period": period["period"]}
             growth = float(factors[period["period"] - 1])
             self.same("demand", period, "growth", growth)
-            units = in_period(period, now, growth)
+            units = in_period(period, now, growth, years)
             if units is None:
                 return
             bought = {key: count - before[key] for key, count in units.items()}
             self.purchases(bought, now)
             self.same("kept", period, "units_bought", sum(bought.values()))
             self.same("total-units", period, "total_units", sum(units.values()))
-            cost = math.fsum(n * self.site.offers[key].price for key, n in bought.items())
+            offers = self.site.offers
+            cost = math.fsum(offers[key].cost(n, units[key]) for key, n in bought.items())
+            years = {key: years[key] + n for key, n in units.items()}
             spent += cost
             value += cost / (1.0 + discount) ** (period["period"] - 1)
             self.same("cost", period, "cost", cost)
             self.same("cost", period, "total_cost", spent)
             before = units
-        self.totals(row, before)
+        self.same("total-units", row, "units", sum(before.values()))
+        self.same("cost", row, "cost", spent)
         self.same("present-value", row, "present_value", value)
 
     def purchases(self, bought: Mapping[Key, float], keys: Row) -> None:
@@ -1016,7 +1080,11 @@ class _Check:
             left_out = sum(r["implied_by"] is not None for r in states)
             self.same("states", row, "states_left_out", left_out)
             self.along_growth(
-                row, keys, lambda period, now, growth: self.in_states(period, now, growth, asked)
+                row,
+                keys,
+                lambda period, now, growth, stood: self.in_states(
+                    period, now, growth, stood, asked
+                ),
             )
 
     def asked(self) -> dict[State, dict[str, float]] | None:
@@ -1040,10 +1108,15 @@ class _Check:
         return found
 
     def in_states(
-        self, period: Row, keys: Row, growth: float, asked: Mapping[State, Mapping[str, float]]
+        self,
+        period: Row,
+        keys: Row,
+        growth: float,
+        stood: Mapping[Key, float],
+        asked: Mapping[State, Mapping[str, float]],
     ) -> dict[Key, float] | None:
         """Check what is served in all states of a growth period; return its units."""
-        units = self.standing(period["#"], keys)
+        units = self.standing(period["#"], keys, stood)
         states = self.rows("states", keys)
         listed = self.listed("states", period["#"], map(_state, states), list(asked))
         if units is None or not listed or not self.weights(states, keys):

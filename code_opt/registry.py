@@ -78,6 +78,7 @@ BUILT_IN = (
             "threads",
             "solver_options",
             "solver_log",
+            "second_opinion",
             "progress",
             "parameters",
         ),

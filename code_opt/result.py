@@ -23,9 +23,11 @@ __all__ = [
     "LinkResult",
     "Objective",
     "Result",
+    "SecondOpinion",
     "ServerResult",
     "Status",
     "TaskResult",
+    "WinnersCurse",
     "load_result",
     "refuse_results_of_another_state",
     "result_name",
@@ -58,7 +60,7 @@ class TaskResult(_Record):
     path: tuple[str, ...] = Field(description="block ids in order", strict=False)
     rate: Number = Field(description="[inferences/s]")
     accuracy: Number
-    accuracy_source: Literal["measured", "given", "predicted"] = Field(
+    accuracy_source: Literal["measured", "given", "predicted", "guessed"] = Field(
         description="given: of the native path, or of an alternative"
     )
     latency: Number = Field(description="unloaded [s]")
@@ -125,6 +127,34 @@ class AdapterChange(_Record):
     bytes: Number = Field(description="size of its parameters")
 
 
+class WinnersCurse(_Record):
+    """By how much accuracy and reward promise too much, being those of the paths that did best.
+
+    Estimated by choosing on one half of the validation images and judging on the other (Efron,
+    Journal of the American Statistical Association 99, 2004, calls it optimism), for as many
+    images as the accuracies rest on.
+    """
+
+    splits: int = Field(description="splits of the validation images; each is used both ways")
+    solved: int = Field(description="halves, of two for each split, on which paths were found")
+    seed: int = Field(description="of the splits")
+    accuracy: Number = Field(description="estimated excess of the average accuracy")
+    accuracy_spread: Number = Field(description="standard deviation over the splits")
+    reward: Number = Field(description="estimated excess of the reward")
+    reward_spread: Number = Field(description="standard deviation over the splits")
+    accuracy_corrected: Number = Field(description="average accuracy less the excess, if positive")
+    reward_corrected: Number = Field(description="reward at accuracy_corrected")
+
+
+class SecondOpinion(_Record):
+    """What another solver, or other settings of the same one, proves of the last program."""
+
+    solver: str = Field(description="its name, and what is set otherwise")
+    bound: Number | None = Field(description="proven bound of the objective; null: none")
+    agrees: bool = Field(description="whether its gap is within the one asked for, too")
+    seconds: Number = Field(description="wall time")
+
+
 class Result(_Record):
     """Outcome of one method on one instance.
 
@@ -148,6 +178,10 @@ class Result(_Record):
     reward: Number | None = None
     bound: Number | None = None
     gap: Number | None = None
+    root_bound: Number | None = Field(
+        None, description="bound by duals and cuts alone, without the solver's tree"
+    )
+    second_opinion: SecondOpinion | None = Field(None, description="null: none was asked for")
     throughput: Number | None = None
     accuracy: Number | None = None
     latency: Number | None = Field(
@@ -181,6 +215,9 @@ class Result(_Record):
     )
     adapters: Annotated[tuple[AdapterChange, ...], Field(strict=False)] | None = Field(
         None, description="adapters to load and to drop; null: no previous result"
+    )
+    winners_curse: WinnersCurse | None = Field(
+        None, description="what choosing by the validation images adds; null: not estimated"
     )
     message: str | None = Field(None, description="why there is no solution, or why it stopped")
     details: dict[str, int | Number | str | None] = Field(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from code_opt.certificate import Certificate, LinkDual, ServerDual
 from code_opt.checker import check
 from code_opt.core.changes import previous_of, with_changes
 from code_opt.core.evaluator import Evaluator
@@ -13,9 +15,9 @@ from code_opt.core.parameters import CodeParameters, Parameters
 from code_opt.core.results import make_result
 from code_opt.core.settings import Clock, Formulation, Progress, Settings
 from code_opt.errors import CodeOptError, InputError
+from code_opt.exact.certifying import relaxation_duals
 from code_opt.exact.method import build_model, solve_exact
 from code_opt.heuristics.baselines import (
-    PoolOptions,
     edge_early_pool,
     host_pool,
     local_pool,
@@ -28,7 +30,7 @@ from code_opt.heuristics.search import SearchOutcome
 from code_opt.heuristics.staged_search import solve_code
 from code_opt.instance.changes import served_at_demand, with_percentile
 from code_opt.instance.digest import digest_of
-from code_opt.instance.model import Instance
+from code_opt.instance.model import Instance, Link, Server
 from code_opt.paths import PathProblem
 from code_opt.registry import BUILT_IN, Method, Paths, get_method
 from code_opt.result import Objective, Result
@@ -45,6 +47,7 @@ __all__ = [
     "Progress",
     "Settings",
     "build_model",
+    "certify",
     "evaluate_paths",
     "solve",
 ]
@@ -74,6 +77,7 @@ def solve(
     solver_options: Mapping[str, Any] | None = None,
     threads: int = 1,
     solver_log: bool = False,
+    second_opinion: bool = False,
     progress: Callable[[Progress], None] | None = None,
     parameters: Parameters | None = None,
 ) -> Result:
@@ -110,6 +114,9 @@ def solve(
         solver_options: passed to that solver by name.
         threads: of that solver.
         solver_log: show that solver's log on stderr.
+        second_opinion: of ``exact``: prove the last program again by SCIP, where PySCIPOpt is
+            installed, else by HiGHS with other settings; the result says what came of it. It may
+            take ``time_limit`` once more.
         progress: called with the state of a running ``exact`` now and then.
         parameters: of the algorithms; None for the defaults, which are meant for everybody.
 
@@ -136,6 +143,7 @@ def solve(
         solver_options={} if solver_options is None else solver_options,
         threads=threads,
         solver_log=solver_log,
+        second_opinion=second_opinion,
         progress=progress,
         parameters=parameters or Parameters(),
     )
@@ -223,27 +231,92 @@ def evaluate_paths(
     return _checked(paths_result(problem, paths, settings, method), instance, settings)
 
 
+def certify(
+    problem: Instance | PathProblem, result: Result, *, time_limit: float | None = None
+) -> Certificate | None:
+    """Return duals that bound the objective of a result, whatever method it is of.
+
+    :func:`code_opt.certificate.certified_bound` tells what they prove, without any solver. It is
+    the bound of the relaxation over all paths, without cuts and branching, so it is wider
+    than that of ``exact``.
+
+    Args:
+        problem: what the result is of.
+        result: tells objective, floors and what else was asked.
+        time_limit: seconds; None for none.
+
+    Returns:
+        None where a task has no path, or the time was over before.
+
+    Raises:
+        InputError: the instance cannot be used.
+        SolverError: the solver failed.
+    """
+    settings = Settings(
+        objective=result.objective,
+        min_accuracy=result.min_accuracy,
+        min_throughput=result.min_throughput,
+        max_utilization=result.max_utilization,
+        measured_only=result.measured_only,
+        time_limit=time_limit,
+    )
+    instance, problem = prepare(problem, settings)
+    duals = relaxation_duals(problem, settings)
+    if duals is None:
+        return None
+    time: dict[str, float] = {}
+    memory: dict[str, float] = {}
+    links = []
+    for resource, dual in zip(problem.topology.resources, duals.resource.tolist(), strict=True):
+        record = resource.record
+        if dual <= 0.0:
+            continue
+        if isinstance(record, Link):
+            links.append(
+                LinkDual(
+                    source=record.source, target=record.target, bandwidth=dual / resource.capacity
+                )
+            )
+        elif isinstance(record, Server) and resource.is_rate and record.usable_devices > 0.0:
+            time[record.id] = dual / record.usable_devices
+        elif isinstance(record, Server) and not resource.is_rate and resource.capacity > 0.0:
+            memory[record.id] = dual / resource.capacity
+    return Certificate(
+        schema="code-opt/certificate/1",
+        instance=instance.name,
+        objective=result.objective,
+        accuracy=duals.accuracy,
+        throughput=duals.throughput,
+        servers=tuple(
+            ServerDual(server=s.id, time=time.get(s.id, 0.0), memory=memory.get(s.id, 0.0))
+            for s in instance.servers
+            if s.id in time or s.id in memory
+        ),
+        links=tuple(links),
+    )
+
+
 def prepare(source: Instance | PathProblem, settings: Settings) -> tuple[Instance, PathProblem]:
     """Return the instance as it was given, and the problem as the settings narrow it."""
     problem = PathProblem(source) if isinstance(source, Instance) else source
     instance = problem.instance
-    measured_only = settings.measured_only or problem.measured_only
     weighs_time = settings.objective == "latency"
+    measured_only = settings.measured_only or problem.options.measured_only
+    options = replace(problem.options, measured_only=measured_only, weighs_time=weighs_time)
     asked = with_percentile(instance, settings.latency_percentile)
     if settings.max_utilization is not None:
         asked = asked.with_max_utilization(settings.max_utilization)
     if weighs_time:
         asked = served_at_demand(asked)
-    is_narrowed = (measured_only, weighs_time) != (problem.measured_only, problem.weighs_time)
-    if asked is not instance or is_narrowed:
-        problem = PathProblem(asked, measured_only, weighs_time)
+    if asked is not instance or options != problem.options:
+        problem = PathProblem(asked, options)
     previous = previous_of(problem, settings)
     if previous is not None:
         tasks = {task.id for task in instance.tasks}
         if not tasks.intersection(settings.previous or ()):
             raise InputError("previous result: the instance has none of its tasks")
         # The graphs differ from those without it only where changes are limited.
-        earlier, problem = problem, PathProblem(asked, measured_only, weighs_time, previous)
+        earlier, problem = problem, PathProblem(asked, replace(options, previous=previous))
         if not previous.is_limiting:
             problem.topology.graphs = earlier.topology.graphs
     return instance, problem
@@ -274,31 +347,22 @@ def _run_registered(problem: PathProblem, method: Method, settings: Settings) ->
         raise InputError(f"method {method.name!r}: {error}") from None
 
 
-def _kept(problem: PathProblem) -> PoolOptions:
-    """Return what restricted pools keep of a problem."""
-    return {
-        "measured_only": problem.measured_only,
-        "weighs_time": problem.weighs_time,
-        "previous": problem.previous,
-    }
-
-
 def _local(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
-    pools = [local_pool(problem.instance, **_kept(problem))]
+    pools = [local_pool(problem.instance, problem.options)]
     return _result("local", *solve_restricted(pools, settings, clock), clock)
 
 
 def _edge_early(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
-    pools = [edge_early_pool(problem.instance, **_kept(problem))]
+    pools = [edge_early_pool(problem.instance, problem.options)]
     return _result("edge-early", *solve_restricted(pools, settings, clock), clock)
 
 
 def _host(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
     pools = [
-        host_pool(problem.instance, native_allowed=allowed, **_kept(problem))
+        host_pool(problem.instance, problem.options, native_allowed=allowed)
         for allowed in (False, True)
     ]
     return _result("host", *solve_restricted(pools, settings, clock), clock)

@@ -67,6 +67,16 @@ def percent(fraction: float, up: bool = False) -> str:
     return f"{shown.rstrip('0').rstrip('.') if '.' in shown else shown} %"
 
 
+def share(value: float) -> str:
+    """Return a share in percent to one decimal; only all of it is 100 %, only nothing 0 %."""
+    if 0.0 < value < 0.0005:
+        return "below 0.1 %"
+    text = f"{100.0 * value:.1f}"
+    if value < 1.0 and text == "100.0":
+        return "99.9 %"
+    return f"{text.removesuffix('.0')} %"
+
+
 def seconds(value: float) -> str:
     """Return a duration in seconds, to about three digits."""
     return f"{value:.2f}" if value < 10.0 else f"{value:.1f}" if value < 100.0 else f"{value:.0f}"

@@ -13,7 +13,7 @@ from code_opt.core.fixed_paths import limit_missed, path_fault
 from code_opt.core.settings import Settings
 from code_opt.errors import InputError
 from code_opt.instance.model import GivenPath, Instance
-from code_opt.paths import PathProblem, with_max_changes
+from code_opt.paths import PathProblem, PoolOptions, with_max_changes
 from code_opt.result import AdapterChange, Change, Number, Result
 from code_opt.solving import evaluate_paths, prepare, solve_prepared
 from code_opt.stopping import is_stop_requested
@@ -64,9 +64,9 @@ class Difference(_Record):
 def rerate(result: Result, instance: Instance) -> Result:
     """Return the paths of a result at the best rates for an instance, checked.
 
-    Objective, floors, percentile and headroom are those of the result. Where its paths cannot be
-    taken any more the returned result is ``unknown``, with a message that names every limit that
-    no longer holds.
+    What was asked for (objective, floors, percentile, headroom, known accuracies alone) is that of
+    the result. Where its paths cannot be taken any more the returned result is ``unknown``, with a
+    message that names every limit that no longer holds.
 
     Args:
         result: has an assignment.
@@ -83,6 +83,7 @@ def rerate(result: Result, instance: Instance) -> Result:
         "min_throughput": result.min_throughput,
         "latency_percentile": result.latency_percentile,
         "max_utilization": result.max_utilization,
+        "measured_only": result.measured_only,
     }
     if broken:
         return Result(
@@ -109,7 +110,8 @@ def broken_limits(result: Result, instance: Instance) -> list[str]:
     """
     rows = {row.task: row for row in result.tasks}
     lines = []
-    for graph in PathProblem(instance).topology.graphs:
+    options = PoolOptions(measured_only=result.measured_only)
+    for graph in PathProblem(instance, options).topology.graphs:
         name, row = graph.task.id, rows.get(graph.task.id)
         if row is None:
             lines.append(f"task {name!r}: the result has no such task")
@@ -162,8 +164,8 @@ def changes_front(
     free = settings(None)
     aim = solve_prepared(*prepare(instance, free), "exact", free)
     _, narrowed = prepare(instance, settings(1))
-    assert narrowed.previous is not None
-    keepable = len(narrowed.previous.paths)
+    assert narrowed.options.previous is not None
+    keepable = len(narrowed.options.previous.paths)
     found: list[Result] = []
     for count in range(min(keepable, keepable if most is None else most) + 1):
         asked = settings(count)

@@ -134,6 +134,10 @@ def _proof(results: Sequence[Result]) -> str:
         return "exact proves that no assignment meets all requirements."
     if not exact.has_solution:
         return "exact stopped with nothing found; that proves nothing."
+    return _of_exact(exact) + _means(exact)
+
+
+def _of_exact(exact: Result) -> str:
     if exact.status == "optimal":
         if exact.gap is None or exact.gap <= TOLERANCE:
             side = "lower" if exact.objective == "latency" else "higher"
@@ -145,6 +149,23 @@ def _proof(results: Sequence[Result]) -> str:
     if exact.gap is None:
         return "exact stopped before anything was proven; its assignment may not be the best."
     return _within(exact, "exact was stopped before its proof was complete")
+
+
+def _means(exact: Result) -> str:
+    """Say what the proof of an assignment rests on, where the result tells it."""
+    text, value, root = "", exact.value, exact.root_bound
+    if root is not None and exact.bound is not None and value:
+        gap = abs(root / value - 1.0) if exact.objective != "latency" else 1.0 - root / value
+        if abs(root - exact.bound) <= TOLERANCE * abs(root):
+            text += " Duals and cuts prove all of it."
+        else:
+            shown = percent(gap, up=True)
+            text += f" Duals and cuts prove a gap of {shown}, the solver's tree the rest."
+    opinion = exact.second_opinion
+    if opinion is not None:
+        word = "agrees" if opinion.agrees else "did not get as far"
+        text += f" Second opinion: {opinion.solver} {word}."
+    return text
 
 
 def _within(result: Result, opening: str) -> str:

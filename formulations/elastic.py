@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from formulations.data import ElasticData, Rows
 from formulations.parts import Terms, equal_rates, linear, load_of

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from formulations.data import Rows
 from formulations.parts import carries, linear, weighted
@@ -75,7 +75,9 @@ class PlanData:
     unit: Sequence[float]
     """v[i]: one unit of server or link i, counted like its uses; 0: none sold."""
     price: Sequence[float]
-    """c[i]: price of one unit."""
+    """c[i]: price of one unit when it is bought."""
+    yearly: Sequence[float]
+    """e[i]: price of one unit in each period that it stands."""
     most_units: Sequence[int]
     """N[i]: most units that can be bought, or could ever be needed."""
     factor: Sequence[float]
@@ -530,12 +532,16 @@ def memory_under_failure(model: pyo.ConcreteModel, data: PlanData) -> None:
 
 
 def least_cost(model: pyo.ConcreteModel, data: PlanData) -> None:
-    """Maximise -(sum over h, i: f[h] c[i] (n[h,i] - n[h-1,i])), in units of ``cost_unit``."""
+    """Maximise -(sum over h, i: f[h] (c[i] (n[h,i] - n[h-1,i]) + e[i] n[h,i])) / ``cost_unit``."""
     # n[h,i] is bought at f[h] and stands against what f[h+1] would have paid for it.
     later = [*data.factor[1:], 0.0]
     model.goal = pyo.Objective(
         expr=linear(
-            ((later[h] - data.factor[h]) * data.price[i] / data.cost_unit, units)
+            (
+                ((later[h] - data.factor[h]) * data.price[i] - data.factor[h] * data.yearly[i])
+                / data.cost_unit,
+                units,
+            )
             for (h, i), units in model.units.items()
         ),
         sense=pyo.maximize,
@@ -594,9 +600,9 @@ def needs_units(
 def prefer(model: pyo.ConcreteModel, data: PlanData, most_cost: float) -> None:
     """Of all plans that cost at most ``most_cost``: those that buy latest, the most accurate.
 
-    Maximise -(sum over h, i: c[i] n[h,i]) + e (sum over c, p: w[t(p)] A[p] x[c,p]), e being
-    small. Money that is spent later stands for less in the first sum; with one period it is
-    the cost itself, which is least already.
+    Maximise -(sum over h, i: (c[i] + e[i]) n[h,i]) + eps (sum over c, p: w[t(p)] A[p] x[c,p]),
+    eps being small. Money that is spent later stands for less in the first sum; with one period
+    it is the cost itself, which is least already.
 
     Args:
         model: a planning model; its goal is replaced.
@@ -608,7 +614,9 @@ def prefer(model: pyo.ConcreteModel, data: PlanData, most_cost: float) -> None:
     kept = weighted([c / scale for c in goal.linear_coefs], list(goal.linear_vars))
     model.cost_is_kept = pyo.Constraint(expr=(-most_cost / data.cost_unit / scale, kept, None))
     model.goal.deactivate()
-    bought = [(-data.price[i] / data.cost_unit, n) for (_, i), n in model.units.items()]
+    bought = [
+        (-(data.price[i] + data.yearly[i]) / data.cost_unit, n) for (_, i), n in model.units.items()
+    ]
     accurate = [
         (_TIE * data.weight[data.task_of[p]] * data.accuracy[p], x)
         for (_, p), x in model.choose.items()

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from formulations.data import LimitedPath, PathData, StationLevels, WaitingData
 from formulations.parts import weighted

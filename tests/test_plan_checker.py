@@ -24,6 +24,7 @@ from code_opt.planning import (
     plan_marginal,
     plan_scenarios,
     plan_sweep,
+    with_drop_range,
 )
 from tests.instances import dnn
 
@@ -113,6 +114,10 @@ def instance(kind: str) -> Instance:
     if kind == "promised":
         return parse_instance(PROMISED)
     data = copy.deepcopy(DATA)
+    if kind == "guesses":
+        for connection in data["tasks"][0]["connections"]:
+            drop = connection["drop"]
+            connection |= {"drop_low": drop - 0.01, "drop_high": drop + 0.02}
     if kind == "front":
         for task, demand in zip(data["tasks"], (25.0, 30.0, 30.0), strict=True):
             task["demand"] = demand
@@ -130,6 +135,10 @@ def plan(kind: str) -> Plan:
     site = instance(kind)
     if kind == "least-cost":
         return plan_least_cost(site, SETTINGS, growth=(1.0, 4.0), max_loss=(None, 2.0))
+    if kind == "guesses":
+        return with_drop_range(
+            site, lambda one: plan_least_cost(one, SETTINGS, growth=(4.0,), max_loss=(2.0,))
+        )
     if kind == "growth":
         return plan_growth(site, SETTINGS, growth=(1.0, 4.0, 6.0), max_loss=5.0, discount=0.1)
     if kind == "scenarios":
@@ -205,15 +214,8 @@ class Draft:
 
 
 KINDS = (
-    "promised",
-    "least-cost",
-    "growth",
-    "scenarios",
-    "failures",
-    "combined",
-    "front",
-    "marginal",
-    "sweep",
+    *("promised", "least-cost", "guesses", "growth", "scenarios", "failures", "combined"),
+    *("front", "marginal", "sweep"),
 )
 MAIN = {"growth": 4.0, "max_loss_points": 2.0, "coordination": "full", "method": "exact"}
 QUICK = {**MAIN, "method": "heuristic"}
@@ -277,6 +279,19 @@ BROKEN: list[tuple[str, str, str, Callable[[Draft], Any]]] = [
     ("total-units", "growth", "units", lambda d: d.set("periods", "total_units", one_more, **LAST)),
     ("cost", "growth", "so far", lambda d: d.set("periods", "total_cost", twice, **LAST)),
     ("cost", "growth", "of a period", lambda d: d.set("periods", "cost", twice, **LAST)),
+    (
+        "drop-range",
+        "guesses",
+        "middle",
+        lambda d: d.set("drops", "units", one_more, drops="middle"),
+    ),
+    ("drop-range", "guesses", "missing", lambda d: d.drop("drops", drops="high")),
+    (
+        "drop-range",
+        "guesses",
+        "contradiction",
+        lambda d: d.set("drops", "bound", lambda b: 10.0 * b + 1.0, drops="low"),
+    ),
     ("kept", "growth", "bought", lambda d: d.set("servers", "units_bought", one_more, **LAST)),
     ("kept", "growth", "sum", lambda d: d.set("periods", "units_bought", one_more, **LAST)),
     ("saved", "least-cost", "cost", lambda d: d.set("summary", "saved_cost", twice, **MAIN)),

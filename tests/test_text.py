@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from code_opt.text import count, duration, number, percent, plain, plain_lines, product, si
+from code_opt.text import count, duration, number, percent, plain, plain_lines, product, share, si
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,21 @@ def test_duration(value: float, shown: str) -> None:
 )
 def test_percent(fraction: float, shown: str) -> None:
     assert percent(fraction) == shown
+
+
+@pytest.mark.parametrize(
+    ("part", "shown"),
+    [
+        (1.0, "100 %"),
+        (0.9996, "99.9 %"),
+        (0.998, "99.8 %"),
+        (0.62, "62 %"),
+        (2e-4, "below 0.1 %"),
+        (0.0, "0 %"),
+    ],
+)
+def test_only_all_is_100_percent(part: float, shown: str) -> None:
+    assert share(part) == shown
 
 
 @pytest.mark.parametrize("fraction", [1e-7, 9.8123e-5, 0.0123401, 0.5551, 3.0])

@@ -10,29 +10,15 @@ from __future__ import annotations
 import functools
 import re
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 import code_opt
-from code_opt.cli.check import check
-from code_opt.cli.deploy import deploy
-from code_opt.cli.diff import diff
-from code_opt.cli.evaluate import evaluate
 from code_opt.cli.exits import ExitStatus
-from code_opt.cli.export import export
-from code_opt.cli.generate import generate
 from code_opt.cli.help_examples import epilog_of
-from code_opt.cli.import_measurements import import_measurements
-from code_opt.cli.import_solution import import_solution
-from code_opt.cli.plan import plan
-from code_opt.cli.profile import profile
-from code_opt.cli.report import report
-from code_opt.cli.rerate import rerate
-from code_opt.cli.solve import solve
 from code_opt.cli.terminal import PROGRAM, guarded, leave, prepared_shell, wants_no_style
-from code_opt.cli.time import time
-from code_opt.cli.validate import validate
 from code_opt.errors import InputError
 from code_opt.stopping import sigterm_raises
 
@@ -40,34 +26,49 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 COMMANDS = (
-    solve,
-    validate,
-    check,
-    profile,
-    time,
-    evaluate,
-    deploy,
-    report,
-    export,
-    import_solution,
-    import_measurements,
-    generate,
-    plan,
-    rerate,
-    diff,
+    "solve",
+    "validate",
+    "check",
+    "profile",
+    "time",
+    "evaluate",
+    "deploy",
+    "report",
+    "export",
+    "import-solution",
+    "import-measurements",
+    "generate",
+    "template",
+    "plan",
+    "rerate",
+    "diff",
+    "schedule",
+    "observe",
 )
-"""In the order of the help."""
-
-app = typer.Typer(
-    name=PROGRAM,
-    help="Provably best inference paths for coordinated deep neural networks at the edge.",
-    epilog=epilog_of("solve"),
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+"""In the order of the help; each is a module of this folder, and a function in it."""
 
 
-@app.callback(invoke_without_command=True)
+def application(names: Sequence[str] = COMMANDS) -> typer.Typer:
+    """Return the program with some of its commands, whose modules are loaded.
+
+    Args:
+        names: of :data:`COMMANDS`.
+    """
+    app = typer.Typer(
+        name=PROGRAM,
+        help="Provably best inference paths for coordinated deep neural networks at the edge.",
+        epilog=epilog_of("solve"),
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_program)
+    for name in names:
+        attribute = name.replace("-", "_")
+        function = getattr(import_module(f"code_opt.cli.{attribute}"), attribute)
+        app.command(name, epilog=epilog_of(name))(_command(function))
+    return app
+
+
 def _program(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -88,11 +89,6 @@ def _command(function: Callable[..., ExitStatus]) -> Callable[..., None]:
         raise typer.Exit(guarded(lambda: function(*args, **kwargs)))
 
     return command
-
-
-for _function in COMMANDS:
-    _name = _function.__name__.replace("_", "-")
-    app.command(_name, epilog=epilog_of(_name))(_command(_function))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,6 +113,9 @@ def _run(arguments: list[str]) -> int:
         if re.fullmatch(r"(--[a-z-]+=)?\s*", argument):
             what = "" if not argument.strip() else f" ({argument.strip()})"
             raise InputError(f"argument {place} is empty{what}: is a variable of the shell unset?")
+    # The one command that is asked for is all that has to load; other words need all, to be told.
+    is_command = bool(arguments) and arguments[0] in COMMANDS
+    app = application(arguments[:1] if is_command else COMMANDS)
     try:
         status = app(args=arguments, prog_name=PROGRAM, standalone_mode=False)
     except typer.TyperException as error:  # usage errors, found before a command runs

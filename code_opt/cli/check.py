@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,12 @@ from code_opt.cli.exits import ExitStatus
 from code_opt.cli.loading import load_changed, load_result, plan_in
 from code_opt.cli.options import Changes, InstanceArgument
 from code_opt.cli.terminal import Console, print_line
-from code_opt.cli.text import plain
+from code_opt.cli.text import percent, plain
+from code_opt.errors import InputError
+
+if TYPE_CHECKING:
+    from code_opt.instance import Instance
+    from code_opt.result import Result
 
 
 def check(
@@ -20,6 +25,13 @@ def check(
         Path, typer.Argument(metavar="RESULT", help="Result file, or file of a plan.")
     ],
     instance_path: InstanceArgument,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Certificate of solve: say which bound and gap it proves, without any solver.",
+        ),
+    ] = None,
     changes: Changes = None,
 ) -> ExitStatus:
     """Recompute everything in a result, or a plan, from the instance alone.
@@ -35,6 +47,8 @@ def check(
     is_plan = found is not None
     found = found if is_plan else load_result(result_path, "check RESULT INSTANCE")
     instance = load_changed(instance_path, changes)
+    if is_plan and certificate is not None:
+        raise InputError("--certificate: is of a result, not of a plan")
     if is_plan:
         violations = code_opt.check_plan(found.to_dict(), instance)
         kind, has_any, bound = f"plan {found.kind}", found.has_any, None
@@ -53,6 +67,8 @@ def check(
         )
         if changed_parts(found.instance_digest, instance) is None:
             print_line(console, f"  {UNKNOWN_CHANGE}")
+        if certificate is not None:
+            return _certified(console, certificate, found, instance)
         return ExitStatus.DONE
     for violation in violations:
         print_line(
@@ -70,6 +86,31 @@ def check(
         )
         print_line(console, f"  still holds: {holds}\n  not confirmed: {lost}")
     return ExitStatus.NOT_CONFIRMED
+
+
+def _certified(console: Console, file: Path, result: Result, instance: Instance) -> ExitStatus:
+    """Say what a certificate proves of a confirmed result."""
+    from code_opt.certificate import certified_bound, load_certificate
+
+    proven = certified_bound(load_certificate(file), result, instance)
+    claimed = "no bound" if result.bound is None else _bound(result.bound, result.gap)
+    if proven.bound is None:
+        print_line(console, f"{plain(file)}: certifies no bound (claimed: {claimed})")
+        return ExitStatus.DONE
+    certified = _bound(proven.bound, proven.gap)
+    print_line(console, f"{plain(file)}: certifies {certified} (claimed: {claimed})")
+    print_line(console, f"  it rests on {', '.join(proven.heeded)}")
+    without = ", ".join((*proven.left_out, "cuts and branching"))
+    print_line(console, f"  it does without {without}")
+    if not proven.is_contradicted:
+        return ExitStatus.DONE
+    print_line(console, f"  the value {result.value:.9g} lies beyond it: not confirmed")
+    return ExitStatus.NOT_CONFIRMED
+
+
+def _bound(bound: float, gap: float | None) -> str:
+    told = "" if gap is None else f", a gap of {percent(gap, up=True)}"
+    return f"the bound {bound:.9g}{told}"
 
 
 def _violations(number: int) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from code_opt.cli.values import finite, positive, share
+from code_opt.cli.methods import OWN, known_methods, methods_that_begin
+from code_opt.cli.values import below_1, finite, positive, share
 
 if TYPE_CHECKING:
     from code_opt.core.settings import Settings
@@ -49,7 +50,7 @@ InstanceArgument = Annotated[
     Path,
     typer.Argument(
         metavar="INSTANCE",
-        help="JSON or YAML file, or folder of CSV tables or with instance.json.",
+        help="JSON or YAML file, folder (CSV tables or instance.json), or - for standard input.",
     ),
 ]
 AccuracyFloor = Annotated[
@@ -119,6 +120,22 @@ ChangesFront = Annotated[
         "--max-changes, or until more bring nothing.",
     ),
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace results in --out that belong to another state of the instance.",
+    ),
+]
+TimeLimit = Annotated[
+    float | None, typer.Option(callback=positive, help="Seconds for each method.")
+]
+Gap = Annotated[
+    float,
+    typer.Option(callback=below_1, help="Relative gap that ends exact, from 0 to below 1."),
+]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of lns and random.")]
+Threads = Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Solver threads.")]
 DataFolder = Annotated[
     Path,
     typer.Option(metavar="FOLDER", envvar="CODE_OPT_DATA", help="Folder that holds the data sets."),
@@ -167,3 +184,47 @@ class ModelOptions:
         from code_opt.core.settings import Settings
 
         return Settings(formulation=self.formulation.value, **self.asked)
+
+
+def _one_method(name: str) -> str:
+    known_methods()([name])
+    return name
+
+
+@dataclass(frozen=True)
+class SolveOptions:
+    """How one method solves an instance, again and again."""
+
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="NAME",
+            callback=_one_method,
+            autocompletion=methods_that_begin,
+            help=f"Method to run: {OWN}, or an installed one.",
+        ),
+    ] = "exact"
+    objective: Annotated[
+        Objective,
+        typer.Option(help="What to maximise; latency: to minimise, every task at its demand."),
+    ] = Objective.REWARD
+    min_accuracy: AccuracyFloor = None
+    min_throughput: ThroughputFloor = None
+    latency_percentile: LatencyPercentile = None
+    max_utilization: MaxUtilization = None
+    measured_only: MeasuredOnly = False
+    time_limit: Annotated[
+        float | None, typer.Option(callback=positive, help="Seconds for each period.")
+    ] = None
+    gap: Gap = 1e-4
+    seed: Seed = 0
+    threads: Threads = 1
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keywords of :func:`code_opt.solve`, the method's name apart."""
+        asked = {field.name: getattr(self, field.name) for field in fields(self)}
+        del asked["method"]
+        return {**asked, "objective": self.objective.value}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -16,6 +16,8 @@ import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.groups import with_groups
+from code_opt.cli.loading import load_changed, values_of
+from code_opt.cli.options import Changes
 from code_opt.cli.plan_options import Analyses, ComputationOptions, DemandOptions, OutputOptions
 from code_opt.cli.progress import Steps
 from code_opt.cli.terminal import STOPPING, Console, complain_of_stop
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
+    from code_opt.desk import PlanRequest
     from code_opt.instance import Instance
     from code_opt.instance.periods import Periods
     from code_opt.planning import Plan, PlanSettings, Scenarios, Variation
@@ -37,12 +40,17 @@ if TYPE_CHECKING:
 @with_groups
 def plan(
     instance_path: Annotated[
-        Path, typer.Argument(metavar="INSTANCE", help="JSON or YAML file, or folder of CSV tables.")
+        Path,
+        typer.Argument(
+            metavar="INSTANCE",
+            help="JSON or YAML file, folder of CSV tables, or a workbook of `template`.",
+        ),
     ],
     analyses: Analyses,
     demand: DemandOptions,
     how: ComputationOptions,
     output: OutputOptions,
+    changes: Changes = None,
 ) -> ExitStatus:
     """Plan capacity: what to buy for which demand, when, and what coordination saves.
 
@@ -50,7 +58,6 @@ def plan(
     kept; the second ends at once. Exit status: 0 done, 2 bad input, 3 infeasible at any size,
     4 stopped with nothing found, 130 interrupted, 143 terminated.
     """
-    targets = _Targets.of(demand)
     if output.xlsx and output.out is None:
         raise InputError("--xlsx: names no folder: add --out DIR")
     if how.time_limit is not None and not (math.isfinite(how.time_limit) and how.time_limit > 0.0):
@@ -59,20 +66,30 @@ def plan(
 
     stderr = Console(stderr=True)
     plans: list[Plan] = []
+    _Targets.of(demand).check_single(analyses)
     with Steps(stderr) as tell:
-        settings = _settings(demand, how, tell)
-        targets.check_single(analyses)
+        _settings(demand, how, tell)
         inputs = _Inputs.of(analyses, how)
         if output.out is not None:
             make_folder(output.out)
-        instance = _instance(instance_path, inputs.variations)
+        instance, request = _instance(instance_path, changes, inputs.variations)
+        asked, has_growth = [analyses], demand.growth is not None
+        if request is not None:
+            asked = _questions(request, analyses)
+            demand, how = _as_requested(request, demand, how)
+            inputs = replace(inputs, periods=inputs.periods or request.periods)
+        targets = _Targets.of(demand)
+        names = () if request is None or has_growth else request.years
+        settings = _settings(demand, how, tell, names)
         planner = _Planner(instance, settings, targets, inputs, demand, how)
-        tasks = planner.tasks(analyses)
+        tasks = [(one, place) for one in asked for place in range(len(planner.tasks(one)))]
+        if instance.has_guesses:
+            _tell_guesses(instance, stderr)
         with stop_on_signal(STOPPING) as stopped_by, executor_of(how.executor) as pool:
-            for task in tasks:
+            for one, place in tasks:
                 if stopped_by() is not None:
                     break
-                plans.append(task(pool))
+                plans.append(planner.plan(one, place, pool))
     if output.out is not None:
         _write(plans, output.out, instance, instance_path, output.xlsx, stderr)
     if output.as_json:
@@ -98,7 +115,7 @@ class _Targets:
     @classmethod
     def of(cls, demand: DemandOptions) -> _Targets:
         """Read the lists of numbers."""
-        growths = _numbers("--growth", demand.growth)
+        growths = _numbers("--growth", demand.growth or "1")
         if demand.max_loss is None:
             return cls(growths, [None])
         return cls(growths, _numbers("--max-loss", demand.max_loss))
@@ -177,6 +194,15 @@ class _Planner:
         tasks = [task for is_wanted, task in others if is_wanted]
         return [self.least_cost, *tasks] if analyses.least_cost or not tasks else tasks
 
+    def plan(self, analyses: Analyses, place: int, pool: Executor | None) -> Plan:
+        """Return the plan of one of the analyses, with the range of guessed drops if there are."""
+        from code_opt.planning import with_drop_range
+
+        return with_drop_range(
+            self.instance,
+            lambda instance: replace(self, instance=instance).tasks(analyses)[place](pool),
+        )
+
     def least_cost(self, _: Executor | None) -> Plan:
         """Find the cheapest units for each growth and limit of loss."""
         return code_opt.plan_least_cost(
@@ -205,7 +231,7 @@ class _Planner:
             self.instance,
             self.inputs.scenarios,
             self.settings,
-            growth=self.targets.growths[0],
+            growth=self.targets.growths[-1],
             max_loss=self.targets.losses[0],
             served=self.demand.served,
             coordination=self._coordination(),
@@ -216,7 +242,7 @@ class _Planner:
         return code_opt.plan_failures(
             self.instance,
             self.settings,
-            growth=self.targets.growths[0],
+            growth=self.targets.growths[-1],
             max_loss=self.targets.losses[0],
             keep=self.demand.keep,
             coordination=self._coordination(),
@@ -284,7 +310,10 @@ class _Planner:
 
 
 def _settings(
-    demand: DemandOptions, how: ComputationOptions, tell: Callable[[str], None]
+    demand: DemandOptions,
+    how: ComputationOptions,
+    tell: Callable[[str], None],
+    period_names: tuple[str, ...] = (),
 ) -> PlanSettings:
     """Return the settings that all analyses share."""
     from code_opt.planning import PlanSettings
@@ -303,18 +332,68 @@ def _settings(
         solver=how.solver,
         threads=how.threads,
         seed=how.seed,
+        period_names=period_names,
         progress=tell,
     )
 
 
-def _instance(path: Path, variations: Sequence[Variation]) -> Instance:
-    """Read an instance that has all fields that are to vary."""
+def _instance(
+    path: Path, changes: Sequence[str] | None, variations: Sequence[Variation]
+) -> tuple[Instance, PlanRequest | None]:
+    """Read an instance that has all fields that are to vary, and what a workbook asks for."""
+    from code_opt.desk import is_workbook, load_request
     from code_opt.planning import check_field
 
-    instance = code_opt.load_instance(path)
+    request = load_request(path) if is_workbook(path) else None
+    if request is None:
+        instance = load_changed(path, changes)
+    elif changes:
+        instance = request.instance.with_(values_of(changes), source=f"{path} with --set")
+    else:
+        instance = request.instance
     for variation in variations:
         check_field(instance, variation.field)
-    return instance
+    return instance, request
+
+
+def _questions(request: PlanRequest, analyses: Analyses) -> list[Analyses]:
+    """Return what to answer: what is asked for, else what a workbook holds numbers for.
+
+    That is what coordination saves over the years, at the largest demand of each service; and, if
+    there are demands by the hour or something has to be kept under failures, one plan for all.
+    """
+    if any(getattr(analyses, field.name) for field in fields(analyses)):
+        return [analyses]
+    several = len(request.years) > 1
+    found = [replace(analyses, growth_path=several, least_cost=not several)]
+    if request.periods is not None or request.keep is not None:
+        found.append(replace(analyses, together=True, failures=request.keep is not None))
+    return found
+
+
+def _as_requested(
+    request: PlanRequest, demand: DemandOptions, how: ComputationOptions
+) -> tuple[DemandOptions, ComputationOptions]:
+    """Return the options with what a workbook asks for, where the command line says nothing."""
+    if demand.growth is None:
+        demand = replace(demand, growth=",".join(map(repr, request.growth)))
+    if demand.max_loss is None and request.max_loss is not None:
+        demand = replace(demand, max_loss=repr(request.max_loss))
+    if demand.keep is None:
+        demand = replace(demand, keep=request.keep)
+    return demand, replace(how, discount=how.discount or request.discount)
+
+
+def _tell_guesses(instance: Instance, stderr: Console) -> None:
+    """Say how many drops are guesses, before anything rests on them."""
+    flags = [c.is_guessed for task in instance.tasks for c in task.connections]
+    stderr.print(
+        f"{sum(flags)} of {len(flags)} connections have guessed drops: what is saved is a range, "
+        "planned for low, middle and high ones",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _status(plans: Sequence[Plan], stderr: Console) -> ExitStatus:

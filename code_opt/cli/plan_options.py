@@ -119,7 +119,10 @@ class Analyses:
 class DemandOptions:
     """The demand that is planned for, and what must be kept of it."""
 
-    growth: Annotated[str, _demand(metavar="G,G,...", help="Factors on all demands.")] = "1"
+    growth: Annotated[
+        str | None,
+        _demand(metavar="G,G,...", help="Factors on all demands.", show_default="1"),
+    ] = None
     max_loss: Annotated[
         str | None,
         _demand(

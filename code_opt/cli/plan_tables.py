@@ -82,6 +82,42 @@ def show_plans(plans: Sequence[Plan], console: Console, *, sold: bool) -> None:
             _least_cost(plan, console, sold)
         else:
             _SHOW[plan.kind](plan, console)
+        _drops(plan, console)
+
+
+def _drops(plan: Plan, console: Console) -> None:
+    """Show what guessed drops make of the costs of coordination, side by side."""
+    rows = _rows(plan, "drops") if any(t.name == "drops" for t in plan.tables_) else []
+    rows = [row for row in rows if row.get("coordination") != "none"]
+    if not rows:
+        return
+    keys = [name for name in rows[0] if name in _RANGE_KEYS]
+    by_end = {(row["drops"], *(row[k] for k in keys)): row for row in rows}
+    ends = ("low", "middle", "high")
+
+    def column(figure: str, heading: str, end: str) -> ShownColumn:
+        def text(row: Row) -> str:
+            found = by_end[(end, *(row[k] for k in keys))]
+            return _outcome(found) if figure == "cost" else _money(found[figure])
+
+        return ShownColumn(f"{heading}:\n{end}", text)
+
+    saved = next((name for name in ("saved_cost", "extra_cost") if name in rows[0]), None)
+    _heading(console, "\nBy guessed drops: low, middle and high ones")
+    _print(
+        console,
+        [row for row in rows if row["drops"] == "middle"],
+        *keys,
+        *(column("cost", "cost", end) for end in ends),
+        *(column(saved, saved.partition("_")[0], end) for end in ends if saved is not None),
+    )
+
+
+_RANGE_KEYS = ("growth", "max_loss_points", "coordination", "variant", "plan", "routing")
+
+
+def _money(value: float | None) -> str:
+    return NOTHING if value is None else money(value)
 
 
 def _least_cost(plan: Plan, console: Console, sold: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,25 +22,27 @@ from code_opt.cli.methods import (
     methods_to_run,
 )
 from code_opt.cli.options import (
-    MAX_SEED,
-    MAX_THREADS,
     AccuracyFloor,
     Changes,
     ChangesFront,
     Formulation,
+    Gap,
     LatencyPercentile,
     MaxChanges,
     MaxUtilization,
     MeasuredOnly,
     Objective,
+    Overwrite,
     PreviousResult,
+    Seed,
+    Threads,
     ThroughputFloor,
+    TimeLimit,
 )
 from code_opt.cli.progress import ProgressReport
 from code_opt.cli.reasons import message_of, why_nothing
 from code_opt.cli.terminal import STOPPING, Console, complain, complain_of_stop, print_line
 from code_opt.cli.text import percent, plain, plain_lines
-from code_opt.cli.values import below_1, positive
 from code_opt.errors import InputError
 from code_opt.files import file_stem, write_atomically
 from code_opt.stopping import is_stop_requested, stop_on_signal
@@ -47,6 +50,7 @@ from code_opt.stopping import is_stop_requested, stop_on_signal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from code_opt.answers import Answers
     from code_opt.instance import Instance
     from code_opt.result import Result
 
@@ -56,8 +60,8 @@ def solve(
         list[Path],
         typer.Argument(
             metavar="INSTANCE...",
-            help="JSON or YAML file, or folder of CSV tables or with instance.json; several, or a "
-            "folder of instances.",
+            help="JSON or YAML file, folder (CSV tables or instance.json), or - for standard "
+            "input; several, or a folder of instances.",
         ),
     ],
     method: Annotated[
@@ -89,6 +93,16 @@ def solve(
     max_changes: MaxChanges = None,
     changes_front: ChangesFront = False,
     changes: Changes = None,
+    winners_curse: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000,
+            metavar="N",
+            help="Estimate by N splits of the validation images by how much accuracy and reward "
+            "are too high, the best having been chosen, and correct them; solves 2 N times more.",
+        ),
+    ] = None,
     solver: Annotated[
         str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
     ] = "highs",
@@ -96,17 +110,20 @@ def solve(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Option passed to the solver; may be repeated."),
     ] = None,
-    time_limit: Annotated[
-        float | None, typer.Option(callback=positive, help="Seconds for each method.")
-    ] = None,
-    gap: Annotated[
-        float,
-        typer.Option(callback=below_1, help="Relative gap that ends exact, from 0 to below 1."),
-    ] = 1e-4,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of lns and random.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Solver threads.")] = 1,
+    time_limit: TimeLimit = None,
+    gap: Gap = 1e-4,
+    seed: Seed = 0,
+    threads: Threads = 1,
     solver_log: Annotated[
         bool, typer.Option("--solver-log", help="Show the solver's log on stderr.")
+    ] = False,
+    second_opinion: Annotated[
+        bool,
+        typer.Option(
+            "--second-opinion",
+            help="Prove the last program of exact again: by SCIP if installed, else by HiGHS with "
+            "other settings.",
+        ),
     ] = False,
     out: Annotated[
         Path | None,
@@ -116,17 +133,19 @@ def solve(
         str | None,
         typer.Option(metavar="TEXT", help="Part of the names of the files in --out."),
     ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Replace results in --out that belong to another state of the instance.",
-        ),
-    ] = False,
+    overwrite: Overwrite = False,
     metrics: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE", help="Write status, figures and utilization in Prometheus' text format."
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write duals that bound the objective, for check --certificate: valid without "
+            "any solver.",
         ),
     ] = None,
     as_json: Annotated[
@@ -163,17 +182,26 @@ def solve(
     }
     if measured_only:
         options["measured_only"] = True
+    if second_opinion:
+        options["second_opinion"] = True
     if (max_changes is not None or changes_front) and previous is None:
         name = "--changes-front" if changes_front else "--max-changes"
         raise InputError(f"{name}: needs --previous, the result to count changes from")
     if changes_front and any(name != "exact" for name in method or []):
         raise InputError("--changes-front: is proven, so for --method exact only")
+    if changes_front and winners_curse is not None:
+        raise InputError("--winners-curse: of one solve, so not with --changes-front")
     if out is None and (tag or overwrite):
         name = "--tag" if tag else "--overwrite"
         raise InputError(f"{name}: needs --out, the folder of the results")
     if executor is not None or is_batch(instance_paths):
-        alone = {"--solver-log": solver_log, "--set": changes, "--previous": previous}
-        alone["--metrics"] = metrics
+        alone: dict[str, object] = {
+            "--solver-log": solver_log,
+            "--set": changes,
+            "--previous": previous,
+        }
+        alone |= {"--metrics": metrics, "--certificate": certificate}
+        alone["--winners-curse"] = winners_curse
         for name, value in alone.items():
             if value:
                 raise InputError(f"{name}: for one instance only")
@@ -185,10 +213,18 @@ def solve(
     if out is not None:
         make_folder(out)
     instance = load_changed(instance_path, changes)
-    if metrics is not None:
-        if changes_front:
-            raise InputError("--metrics: of one solve, so not with --changes-front")
-        make_folder(metrics.parent, "--metrics")
+    for name, file in (("--metrics", metrics), ("--certificate", certificate)):
+        if file is not None:
+            if changes_front:
+                raise InputError(f"{name}: of one solve, so not with --changes-front")
+            make_folder(file.parent, name)
+    answers = None
+    if winners_curse is not None:
+        from code_opt.answers import load_answers
+
+        if changes:
+            raise InputError("--winners-curse: for the instance as it was measured, without --set")
+        answers = load_answers(instance, instance_path)
     files = _Files(out, instance, instance_path, tag)
     tell_left_out(instance_path)
     if previous is not None:
@@ -202,12 +238,16 @@ def solve(
     files.check(methods, overwrite)
     with stop_on_signal(STOPPING) as stopped_by:
         results = _solve_by_each(instance, methods, options, solver_log)
+    if answers is not None and stopped_by() is None:
+        results = _with_curse(results, instance, answers, options, winners_curse or 1)
     for result in results:
         files.save(result, result.method)
     if metrics is not None and results:
         from code_opt.cli.metrics import metrics_text
 
         write_atomically(metrics, metrics_text(results))
+    if certificate is not None:
+        _certify(certificate, instance, results, time_limit)
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False))
     elif results:
@@ -283,6 +323,21 @@ def _front(instance: Instance, options: dict[str, Any], files: _Files, as_json: 
     return status if number is None else complain_of_stop(number, [])
 
 
+def _certify(
+    file: Path, instance: Instance, results: Sequence[Result], time_limit: float | None
+) -> None:
+    """Write duals for the problem that all results are of, if one of them is an assignment."""
+    from code_opt.certificate import save_certificate
+
+    found = next((result for result in results if result.has_solution), None)
+    certificate = found and code_opt.certify(instance, found, time_limit=time_limit)
+    if certificate:
+        save_certificate(certificate, file)
+    else:
+        why = "no assignment to bound" if found is None else "the time was over before"
+        complain(f"--certificate: {file} is not written: {why}")
+
+
 def _solve_by_each(
     instance: Instance,
     methods: Sequence[str],
@@ -304,6 +359,38 @@ def _solve_by_each(
     return results
 
 
+def _with_curse(
+    results: Sequence[Result],
+    instance: Instance,
+    answers: Answers,
+    options: dict[str, Any],
+    splits: int,
+) -> list[Result]:
+    """Return the results with the winner's curse of those that hold an assignment."""
+    from code_opt.cli.progress import Steps
+    from code_opt.optimism import with_winners_curse
+
+    found = []
+    with Steps(Console(stderr=True)) as tell:
+        for result in results:
+            if result.has_solution:
+
+                def told(number: int, name: str = result.method) -> None:
+                    tell(f"winner's curse of {name}: half {number} of {2 * splits}")
+
+                result = with_winners_curse(
+                    result,
+                    instance,
+                    answers,
+                    partial(code_opt.solve, method=result.method, **options),
+                    splits=splits,
+                    seed=options["seed"],
+                    tell=told,
+                )
+            found.append(result)
+    return found
+
+
 def _solver_options(texts: Sequence[str]) -> dict[str, str]:
     """Return options as text: only the solver knows the type of each."""
     options: dict[str, str] = {}
@@ -320,6 +407,7 @@ def _solver_options(texts: Sequence[str]) -> dict[str, str]:
 def _show(results: Sequence[Result], instance: Instance) -> None:
     from code_opt.cli.tables import (
         adapter_table,
+        curse_table,
         link_table,
         methods_table,
         promise_table,
@@ -348,6 +436,11 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
     console.print()
     for line in reading(results):
         print_line(console, line)
+    cursed = [result for result in results if result.winners_curse is not None]
+    if cursed:
+        console.print()
+        print_line(console, "The winner's curse: what choosing by the validation images adds\n")
+        console.print(curse_table(cursed, console))
     detailed = chosen(results)
     if detailed is None:  # the messages follow on stderr
         return

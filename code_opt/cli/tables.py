@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
     from code_opt.batch import Outcome
     from code_opt.instance.model import Instance
+    from code_opt.observations import Observation
     from code_opt.result import AdapterChange, Result
+    from code_opt.scheduling import ScheduledPeriod
     from code_opt.transition import Difference
 
 STATUS_STYLE = {"optimal": "green", "feasible": "", "infeasible": "red", "unknown": "yellow"}
 NARROW = 94
 """Below this width columns stand closer."""
+_SOURCE_STYLE = {"predicted": "yellow", "guessed": "bold yellow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,30 @@ def methods_table(results: Sequence[Result], console: Console) -> Table:
     return table
 
 
+def curse_table(results: Sequence[Result], console: Console) -> Table:
+    """Return accuracy and reward of each method as found, their excess, and without it."""
+    table = plain_table(console)
+    _words(table, "method")
+    _figures(table, "accu-\nracy", "excess\n[points]", "+/-", "cor-\nrected")
+    _figures(table, "reward", "excess", "+/-", "corrected")
+    for result in results:
+        curse = result.winners_curse
+        if curse is None or result.accuracy is None:
+            continue
+        cells = [
+            f"{result.accuracy:.4f}",
+            f"{100.0 * curse.accuracy:.2f}",
+            f"{100.0 * curse.accuracy_spread:.2f}",
+            f"{curse.accuracy_corrected:.4f}",
+            _figure(result.reward),
+            _figure(curse.reward),
+            _figure(curse.reward_spread),
+            _figure(curse.reward_corrected),
+        ]
+        table.add_row(Text(plain(result.method)), *(Text(c) for c in _dashes(cells, console)))
+    return table
+
+
 def task_table(result: Result, instance: Instance, console: Console) -> Table:
     """Return path, rate, accuracy, latency and work on the own server of every task."""
     glyphs = Glyphs.of(console)
@@ -116,7 +143,7 @@ def task_table(result: Result, instance: Instance, console: Console) -> Table:
             Text(number(row.rate)),
             Text(f"{row.accuracy:.4f}"),
             *([Text(interval_text(row.accuracy_interval))] if has_intervals else []),
-            Text(row.accuracy_source, style="yellow" if row.accuracy_source == "predicted" else ""),
+            Text(row.accuracy_source, style=_SOURCE_STYLE.get(row.accuracy_source, "")),
             Text(duration(row.latency)),
             *([Text(*_dashes([_share(row.own_work)], console))] if has_work else []),
             *([Text(row.change or "")] if result.changes is not None else []),
@@ -148,6 +175,65 @@ def changes_table(results: Sequence[Result], console: Console) -> Table:
             Text(str(result.max_changes)),
             Text(result.status, style=STATUS_STYLE[result.status]),
             *(Text(cell) for cell in _dashes(cells, console)),
+        )
+    return table
+
+
+def schedule_table(found: Sequence[ScheduledPeriod], console: Console) -> Table:
+    """Return one row for each period."""
+    table = plain_table(console)
+    is_time = any(period.result.objective == "latency" for period in found)
+    _words(table, "period", wrap=True)
+    _words(table, "status")
+    _figures(table, "latency" if is_time else "reward", "gap\n[%]", "through-\nput [1/s]")
+    _figures(table, "demand\n[1/s]", "accu-\nracy", "changed", "forced", "to load\n[bytes]")
+    for period in found:
+        row, result = period.row, period.result
+        counts = [row["changes"], row["forced"]]
+        cells = [
+            _duration(result.latency) if is_time else _figure(result.reward),
+            _gap(result.gap),
+            _figure(result.throughput),
+            _figure(row["demand"]),
+            "–" if result.accuracy is None else f"{result.accuracy:.4f}",
+            *("–" if count is None else str(count) for count in counts),
+            "–" if row["bytes_to_load"] is None else si(row["bytes_to_load"]),
+        ]
+        table.add_row(
+            Text(plain(period.name)),
+            Text(result.status, style=STATUS_STYLE[result.status]),
+            *(Text(cell) for cell in _dashes(cells, console)),
+        )
+    return table
+
+
+def observation_table(found: Sequence[Observation], console: Console) -> Table:
+    """Return predicted and observed figures, a row for each."""
+    table = plain_table(console)
+    _words(table, "figure")
+    _words(table, "of", wrap=True)
+    _words(table, "path or batch", wrap=True)
+    _figures(table, "predicted", "observed", "difference", "95 %")
+    _words(table, "source")
+    shown = {"accuracy": "{:.4f}".format, "demand": number, "time": duration}
+    for row in found:
+        text = shown[row.kind]
+        cells = ["–", text(row.observed), "–", interval_text(row.interval)]
+        if row.predicted is not None:
+            cells[0] = text(row.predicted)
+            is_share = row.kind == "accuracy"
+            cells[2] = (
+                _points(row.observed, row.predicted)
+                if is_share
+                else _relative(row.observed, row.predicted)
+            )
+            cells[2] += "" if cells[2] == "–" else " points" if is_share else " %"
+        table.add_row(
+            Text(row.kind),
+            Text(plain(row.what)),
+            Text(plain(row.detail)),
+            *(Text(cell) for cell in _dashes(cells, console)),
+            Text(row.source),
         )
     return table
 

@@ -62,6 +62,8 @@ class Settings:
     threads: int = 1
     solver_options: Mapping[str, Any] = field(default_factory=dict)
     solver_log: bool = False
+    second_opinion: bool = False
+    """Whether another solver, or other settings of the same one, proves the last program again."""
     progress: Callable[[Progress], None] | None = None
     parameters: Parameters = field(default_factory=Parameters)
     """Of the algorithms; the defaults are meant for everybody."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from code_opt.core.evaluator import Solution
 from code_opt.instance.model import Reward, Shape

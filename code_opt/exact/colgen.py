@@ -65,7 +65,10 @@ class ColumnGeneration:
         self.settings, self.objective = evaluator.settings, evaluator.objective
         self.parameters = self.settings.parameters.column_generation
         self.gap = max(self.settings.gap, SMALLEST_GAP)
-        self.bound = bound
+        self.bound = self.root_bound = bound
+        """Proven bounds of the objective: of all that is done, and by duals and cuts alone."""
+        self.loop: TangentLoop | None = None
+        """The last program, where one was solved."""
         self.message: str | None = None
         self.details: dict[str, Any] = {}
         self.table = table
@@ -265,16 +268,20 @@ class ColumnGeneration:
             if self.best is None:
                 self.message += " before any assignment was found"
             return "unknown" if self.best is None else "feasible"
-        loop = self._program(
-            self.relaxation.alive, self.gap, self.clock, self.settings.progress, bound=self.bound
-        )
+        loop = self.last_program()
         status = loop.solve()
-        self.best, self.message = loop.best, loop.message
+        self.loop, self.best, self.message = loop, loop.best, loop.message
         self.bound = max(loop.bound, -math.inf if self.best is None else self.best.value)
         self.details["paths_left"] = int(self.relaxation.alive.sum())
         for name in ("nodes", "lp_iterations", "tangents"):
             self.details[name] = loop.details.get(name)
         return status
+
+    def last_program(self) -> TangentLoop:
+        """Return the program over the columns that are left."""
+        return self._program(
+            self.relaxation.alive, self.gap, self.clock, self.settings.progress, bound=self.bound
+        )
 
     def _program(
         self,
@@ -324,7 +331,7 @@ class ColumnGeneration:
         if best is None:
             return
         bound = max(best.value, self.value) * self.objective.unit
-        self.bound = min(self.bound, bound)
+        self.bound = self.root_bound = min(self.bound, bound)
         if self.best is not None and math.isfinite(self.value):
             margin = 1e-9 * (1.0 + abs(self.value))
             gone = self.relaxation.alive & (best.value - best.reduced_cost < self.value - margin)

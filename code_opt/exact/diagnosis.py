@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from code_opt.core.evaluator import ChosenPath, Evaluator
 from code_opt.core.settings import Clock, Settings
@@ -107,8 +107,7 @@ def _why_not_under_load(topology: Topology, settings: Settings) -> str | None:
         )
         pool = build_pool(
             topology.instance.model_copy(update={"tasks": tasks}),
-            measured_only=topology.measured_only,
-            previous=topology.previous,
+            topology.options,
         )
         if any(len(task) == 0 for task in pool.tasks):
             return False

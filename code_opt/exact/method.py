@@ -7,14 +7,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import replace
 from typing import Any
 
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from code_opt.core.bounds import bound_of_graphs, competitive, simple_bound
-from code_opt.core.columns import ColumnTable
+from code_opt.core.columns import ColumnTable, Relaxation
 from code_opt.core.evaluator import Evaluator
 from code_opt.core.joint_tasks import build_joint_tasks, has_few_joint_paths
 from code_opt.core.objective import refuse_tiny_reward
@@ -33,9 +34,9 @@ from code_opt.heuristics.lns import search
 from code_opt.heuristics.search import SearchOutcome
 from code_opt.instance.changes import served_at_demand
 from code_opt.instance.model import Instance
-from code_opt.paths import PathPool, PathProblem, build_pool
+from code_opt.paths import PathPool, PathProblem, PoolOptions, build_pool
 from code_opt.paths.pool import limits_percentiles
-from code_opt.result import Result, Status
+from code_opt.result import Result, SecondOpinion, Status
 
 __all__ = ["build_model", "choose_formulation", "solve_exact", "tangent_points"]
 
@@ -79,7 +80,7 @@ def solve_exact(problem: PathProblem, settings: Settings) -> Result:
         SolverError: the solver failed.
     """
     clock = Clock(settings.time_limit)
-    if _needs_pricing(problem, settings):
+    if needs_pricing(problem, settings):
         priced = priced_pool(problem.topology, settings, clock)
         if priced is not None:
             return _solve_priced(priced, replace(settings, formulation="colgen"), clock)
@@ -111,6 +112,7 @@ def solve_exact(problem: PathProblem, settings: Settings) -> Result:
     bound = simple_bound(pool, settings)
     if evaluator.objective.is_log:
         refuse_tiny_reward(bound)
+    bound = min(bound, _bound_of_start(evaluator, start))
     run: TangentLoop | ColumnGeneration | WaitingSearch
     if evaluator.limits_promises:
         run = WaitingSearch(evaluator, clock, start.solution, bound)
@@ -133,10 +135,43 @@ def solve_exact(problem: PathProblem, settings: Settings) -> Result:
         clock.seconds,
         run.best,
         bound=run.bound,
+        root_bound=bound if isinstance(run, WaitingSearch) else run.root_bound,
+        second_opinion=_second_opinion(run) if settings.second_opinion else None,
         formulation=formulation,
         message=run.message or note,
         details=counts,
     )
+
+
+def _bound_of_start(evaluator: Evaluator, start: SearchOutcome) -> float:
+    """Return what the duals of the start's master prove; infinite where that is nothing."""
+    learnt, objective = start.learnt, evaluator.objective
+    if learnt is None or evaluator.limits_promises:
+        return math.inf
+    if not all(task.is_complete for task in learnt.table.joint_tasks):
+        return math.inf
+    duals, unit = learnt.duals, objective.unit
+    total = {"throughput": duals.throughput, "accuracy": duals.accuracy}.get(objective.kind, 1.0)
+    if total <= 0.0:
+        return math.inf
+    # The search maximises a logarithm, whose slope is 1 / value: the total itself counts 1.
+    scale = 1.0 if objective.is_log or objective.is_time else 1.0 / (total * unit)
+    scaled = replace(
+        duals,
+        resource=duals.resource * scale,
+        accuracy=max(duals.accuracy, 0.0) * scale,
+        throughput=max(duals.throughput, 0.0) * scale,
+    )
+    return Relaxation(learnt.table, objective).bound(scaled).value * unit
+
+
+def _second_opinion(run: TangentLoop | ColumnGeneration | WaitingSearch) -> SecondOpinion | None:
+    """Return what another solver proves of the last program; None where nobody can be asked."""
+    if isinstance(run, WaitingSearch):
+        return None
+    if isinstance(run, TangentLoop):
+        return run.second_opinion()
+    return (run.loop or run.last_program()).second_opinion()
 
 
 def _complete_table(evaluator: Evaluator, clock: Clock, start: SearchOutcome) -> ColumnTable:
@@ -166,11 +201,11 @@ def _complete_table(evaluator: Evaluator, clock: Clock, start: SearchOutcome) ->
     return ColumnTable(evaluator.pool, joint_tasks)
 
 
-def _needs_pricing(problem: PathProblem, settings: Settings) -> bool:
+def needs_pricing(problem: PathProblem, settings: Settings) -> bool:
     """Tell whether listing the nondominated paths would take too long."""
     tasks = problem.instance.tasks
     groups = [task.input_group for task in tasks if task.input_group is not None]
-    if limits_percentiles(problem.instance) or problem.weighs_time:
+    if limits_percentiles(problem.instance) or problem.options.weighs_time:
         return False  # label-setting at duals knows no visits, and no duals of times
     if settings.formulation not in ("auto", "colgen") or len(set(groups)) < len(groups):
         return False
@@ -187,13 +222,15 @@ def _solve_priced(priced: PricedPool, settings: Settings, clock: Clock) -> Resul
         "labels": priced.pool.labels,
         "pricing_rounds": priced.rounds,
     }
-    best, message = priced.best, None
-    bound = min(priced.bound, bound_of_graphs(priced.pool, settings))
+    best, message, opinion = priced.best, None, None
+    root = bound = min(priced.bound, bound_of_graphs(priced.pool, settings))
     if priced.is_complete:
         run = ColumnGeneration(evaluator, clock, best, ColumnTable(priced.pool))
         run.solve()
-        best, bound, message = run.best or best, min(bound, run.bound), run.message
+        best, message = run.best or best, run.message
+        root, bound = min(bound, run.root_bound), min(bound, run.bound)
         details |= run.details
+        opinion = _second_opinion(run) if settings.second_opinion else None
     gap = evaluator.objective.gap(best.value, bound)
     is_proven = gap <= max(settings.gap, SMALLEST_GAP)
     if not is_proven and message is None:
@@ -205,6 +242,8 @@ def _solve_priced(priced: PricedPool, settings: Settings, clock: Clock) -> Resul
         clock.seconds,
         best,
         bound=bound,
+        root_bound=root,
+        second_opinion=opinion,
         formulation="colgen",
         message=message,
         details=details,
@@ -228,8 +267,7 @@ def build_view(instance: Instance, settings: Settings) -> ExchangeView:
     weighs_time = settings.objective == "latency"
     pool = build_pool(
         served_at_demand(instance) if weighs_time else instance,
-        measured_only=settings.measured_only,
-        weighs_time=weighs_time,
+        PoolOptions(measured_only=settings.measured_only, weighs_time=weighs_time),
     )
     for task in pool.tasks:
         if len(task) == 0:

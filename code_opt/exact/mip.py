@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from code_opt.core.evaluator import Evaluator, Solution
 from code_opt.core.objective import refuse_tiny_reward
@@ -18,13 +18,16 @@ from code_opt.core.settings import SMALLEST_GAP, Clock, Progress
 from code_opt.core.tangents import ModelTangents, Tangents, ranges_of
 from code_opt.errors import SolverError
 from code_opt.exact.models import ModelView
-from code_opt.result import Status
+from code_opt.result import SecondOpinion, Status
 from code_opt.solvers import (
     MipSession,
+    ScipSession,
     SolverProgress,
     Termination,
     contradicts,
+    is_scip_installed,
     open_session,
+    scip_name,
 )
 
 _NEAR_OPTIMAL = 0.05
@@ -63,7 +66,8 @@ class TangentLoop:
         self.unit = self.objective.unit_in_model
         self.best = best
         self._left_out = left_out
-        self.bound = bound
+        self.bound = self.root_bound = bound
+        """Proven bounds of the objective: of all that is done, and without this program."""
         self._view = view
         program = ModelTangents(view.model, view.goal)
         self._tangents = Tangents(self.objective.reward, program, self.gap)
@@ -97,6 +101,51 @@ class TangentLoop:
                 self.details["tangents"] = len(self._tangents)
                 return status
             precision = max(precision / 2, 0.2)
+
+    def second_opinion(self) -> SecondOpinion:
+        """Return what another solver proves of the program as it is now.
+
+        SCIP where it is installed and was not asked first, else HiGHS with another seed and
+        without presolve. Nothing that reduced costs have fixed in a session counts.
+
+        Raises:
+            SolverError: its bound is below the value of the best assignment, or it finds a
+                solution beyond the bound of this loop; the model is kept then.
+        """
+        settings, model = self.settings, self._view.model
+        session: MipSession
+        if settings.solver != "scip" and is_scip_installed():
+            name, session = scip_name(), ScipSession(model, seed=settings.seed)
+        else:
+            seed = settings.seed + 1 if settings.seed < 2**31 - 1 else 0
+            name = f"HiGHS without presolve, seed {seed}"
+            session = open_session(
+                model, threads=settings.threads, seed=seed, options={"presolve": "off"}
+            )
+        clock = Clock(settings.time_limit)
+        if self.best is not None:
+            self._view.start_at(self.best)
+        gap = max(self.gap, self.objective.gap(self.best_value, self.bound))
+        outcome = session.solve(
+            time_limit=clock.left,
+            absolute_gap=0.5 * gap if self.is_log else 0.0,
+            relative_gap=0.0 if self.is_log else 0.5 * gap,
+            start=self.best is not None,
+            known=self._known,
+        )
+        proven = self.bound / self.unit
+        if outcome.value is not None and contradicts(proven, outcome.value):
+            raise session.contradiction(
+                f"it finds a solution of the value {outcome.value:.9g}, and {proven:.9g} was "
+                f"proven to bound them all by {settings.solver}"
+            )
+        bound = max(outcome.bound * self.unit, self.best_value)
+        return SecondOpinion(
+            solver=name,
+            bound=self.objective.shown(bound),
+            agrees=self.objective.gap(self.best_value, bound) <= gap * (1.0 + 1e-6) + 1e-9,
+            seconds=clock.seconds,
+        )
 
     def _after(self, session: MipSession) -> None:
         """Look at a program that is not solved again."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from code_opt.core.bounds import most_accurate
 from code_opt.core.columns import ColumnTable

@@ -41,6 +41,8 @@ class PricedPool:
     bound: float
     is_complete: bool
     rounds: int
+    duals: Duals | None
+    """Behind the bound; None where time was over before there was any."""
 
 
 def priced_pool(topology: Topology, settings: Settings, clock: Clock) -> PricedPool | None:
@@ -108,7 +110,8 @@ def priced_pool(topology: Topology, settings: Settings, clock: Clock) -> PricedP
         pool = unite([pool, near])
         if not is_complete:
             best = _solve_over(pool, settings, clock, best) or best
-    return PricedPool(pool, best, bound, is_complete, rounds)
+    behind = None if found is None else found[1]
+    return PricedPool(pool, best, bound, is_complete, rounds, behind)
 
 
 def _solve_over(

@@ -70,7 +70,7 @@ def search(
     work, master, point = relax(evaluator, clock)
     if point is None:
         return work.outcome(None)
-    learnt = LearntColumns(work.table, np.flatnonzero(master.inside))
+    learnt = LearntColumns(work.table, np.flatnonzero(master.inside), point.duals)
     bound, tasks = point.bound.value, len(work.table.joint_tasks)
     # The dive runs to its end whatever the clock says: without it there is no assignment.
     best = work.evaluate(master.dive(Clock(None, to_its_end=True), parameters.dive))
@@ -171,7 +171,7 @@ def _known_paths(pool: PathPool) -> Iterator[_Arcs]:
 
     These are the previous one, and another one with few enough changes, where one is known.
     """
-    previous = pool.topology.previous
+    previous = pool.topology.options.previous
     for paths in () if previous is None else (previous.paths, previous.start or {}):
         found = {}
         for t, task in enumerate(pool.tasks):

@@ -9,6 +9,7 @@ import numpy as np
 from code_opt.core.columns import ColumnTable
 from code_opt.core.evaluator import LEAST_GAIN, VIOLATION_WEIGHT, Evaluator, Solution
 from code_opt.heuristics.estimates import AccuracyEstimates
+from code_opt.paths import Duals
 from code_opt.paths.graph import FloatArray, IntArray
 
 
@@ -19,6 +20,8 @@ class LearntColumns:
     table: ColumnTable
     columns: IntArray
     """Columns of the table that the master held at its optimum."""
+    duals: Duals
+    """At its optimum, in the search's own objective."""
 
 
 @dataclass(frozen=True)

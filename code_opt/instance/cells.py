@@ -10,7 +10,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,19 +118,63 @@ def read_cells(text: str, longest: int) -> Cells:
     return Cells(rows, separator)
 
 
-def read_number(cell: str, separator: str) -> float | str:
+def decimal_mark(cells: Iterable[str]) -> str | None:
+    """Return what parts decimals in a column: ``,`` or ``.``, None where its cells do not tell.
+
+    A cell tells where it can be one number alone, such as ``2,5``, ``1234,567`` or ``1.234,5``.
+    Cells that contradict each other tell nothing.
+    """
+    found = set()
+    for cell in cells:
+        text = cell.strip()
+        if len(text) > _LONGEST or _EITHER.fullmatch(text):
+            continue
+        grouped = _GROUPED.fullmatch(text)
+        if _COMMA.fullmatch(text):
+            found.add(",")
+        elif _NUMBER.fullmatch(text) and "." in text:
+            found.add(".")
+        elif grouped is not None:
+            rest = text.rpartition(grouped[1])[2]
+            found |= {mark for mark in ",." if mark in rest}
+            found |= {",.".replace(grouped[1], "")} if grouped[1] in ",." else set()
+    return found.pop() if len(found) == 1 else None
+
+
+def read_number(cell: str, separator: str, mark: str | None = None) -> float | str:
     """Return a cell's number; anything else stays text, which the reader then refuses.
 
     Where semicolons or tabs stand between the cells, a comma is a decimal comma, as in the
     countries whose spreadsheets write such files. There ``1.250`` and ``1,250`` can be 1250 as
-    well, and stay text.
+    well, and stay text, unless the other cells of the column tell.
+
+    Args:
+        cell: its text.
+        separator: what stands between cells.
+        mark: what parts decimals in the column (:func:`decimal_mark`); None: that is not known.
     """
     if separator != ",":
         if _EITHER.fullmatch(cell):
-            return cell
+            return float(cell.replace(",", ".")) if mark is not None and mark in cell else cell
         if _COMMA.fullmatch(cell):
             return float(cell.replace(",", "."))
     return float(cell) if _NUMBER.fullmatch(cell) else cell
+
+
+def read_written_number(cell: str, mark: str | None = None) -> float | str:
+    """Return a number as people write it, thousands parted or not; what can be two stays text.
+
+    Args:
+        cell: its text.
+        mark: what parts decimals in the column (:func:`decimal_mark`); None: that is not known.
+    """
+    text = cell.strip()
+    found = read_number(text, ";", mark)
+    grouped = _GROUPED.fullmatch(text) if len(text) <= _LONGEST else None
+    is_open = mark is None and _EITHER.fullmatch(text) is not None
+    if grouped is None or is_open or isinstance(found, float):
+        return found
+    return float(text.replace(grouped[1], "").replace(",", "."))
 
 
 def number_hint(cell: str) -> str:

@@ -12,9 +12,16 @@ from typing import Any
 
 from code_opt.errors import InputError, NotTextError
 from code_opt.files import MAX_BYTES, read_text, write_atomically
-from code_opt.instance.cells import Cells, CellsError, read_cells, read_number
+from code_opt.instance.cells import Cells, CellsError, decimal_mark, read_cells, read_number
 from code_opt.instance.model import Instance
-from code_opt.instance.problems import InstanceError, Location, Problem, hint, place_of
+from code_opt.instance.problems import (
+    InstanceError,
+    Location,
+    Problem,
+    YamlError,
+    hint,
+    place_of,
+)
 from code_opt.instance.rules import parse
 from code_opt.instance.structure import collection_paused
 from code_opt.instance.tables import (
@@ -30,7 +37,6 @@ from code_opt.instance.tables import (
     is_column,
     saved,
 )
-from code_opt.instance.yaml_text import YamlError, read_yaml, write_yaml
 
 _QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
 _WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
@@ -48,6 +54,25 @@ def instance_file(path: Path) -> Path:
     """
     file = path / INSTANCE_FILE
     return path if _has_tables(path) or not file.is_file() else file
+
+
+def bundle_folder(instance: Instance, path: Path) -> Path | None:
+    """Return the folder of the bundle that an instance names, None where it names none.
+
+    Args:
+        instance: the instance.
+        path: its file (or folder), which the bundle lies beside.
+
+    Raises:
+        InputError: it leads out of the instance's folder.
+    """
+    if instance.bundle is None:
+        return None
+    home = (path if path.is_dir() else path.parent).resolve()
+    folder = (home / instance.bundle).resolve()
+    if not folder.is_relative_to(home):
+        raise InputError(f"{path}: bundle {instance.bundle!r} leads out of the instance's folder")
+    return folder
 
 
 def is_instance_folder(path: Path) -> bool:
@@ -104,15 +129,25 @@ def load_instance(path: str | os.PathLike[str]) -> Instance:
             f"{path}: a workbook is not read; save every sheet as CSV UTF-8 into one folder "
             "(servers.csv, tasks.csv, ...) and give the folder"
         )
-    text = read_text(path)
+    return instance_of(read_text(path), str(path), path.suffix.lower() in (".yaml", ".yml"))
+
+
+def instance_of(text: str, source: str, is_yaml: bool) -> Instance:
+    """Return the instance that a JSON or YAML text holds.
+
+    Args:
+        text: the whole file.
+        source: what it came from, for messages.
+        is_yaml: whether it is YAML.
+
+    Raises:
+        InstanceError: the content is wrong; its ``problems`` lists everything at once.
+    """
     if not text.strip():
-        raise InstanceError(str(path), [Problem("file", "the file is empty")])
+        raise InstanceError(source, [Problem("file", "the file is empty")])
     try:
         with collection_paused():
-            if path.suffix.lower() in (".yaml", ".yml"):
-                data, problems = read_yaml(text)
-            else:
-                data, problems = _read_json(text)
+            data, problems = _read_yaml(text) if is_yaml else _read_json(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         problem = Problem(place, f"not JSON: {error.msg}")
@@ -123,8 +158,8 @@ def load_instance(path: str | os.PathLike[str]) -> Instance:
     except ValueError:
         problem = Problem("file", "an integer has thousands of digits")
     else:
-        return parse(Instance, data, str(path), earlier=problems)
-    raise InstanceError(str(path), [problem])
+        return parse(Instance, data, source, earlier=problems)
+    raise InstanceError(source, [problem])
 
 
 def save_instance(instance: Instance, path: str | os.PathLike[str]) -> None:
@@ -144,12 +179,20 @@ def save_instance(instance: Instance, path: str | os.PathLike[str]) -> None:
     elif suffix == ".json":
         write_atomically(path, _json_text(saved(instance.to_dict())) + "\n")
     elif suffix in (".yaml", ".yml"):
+        from code_opt.instance.yaml_text import write_yaml
+
         write_atomically(path, write_yaml(saved(instance.to_dict())))
     else:
         raise InputError(
             f"{path}: an instance is written to .json, .yaml or .yml, "
             "or without a suffix as a folder of CSV tables"
         )
+
+
+def _read_yaml(text: str) -> tuple[Any, list[Problem]]:
+    from code_opt.instance.yaml_text import read_yaml  # PyYAML is for this alone
+
+    return read_yaml(text)
 
 
 # JSON
@@ -304,12 +347,19 @@ def _read_table(
     place = f"{table}.csv:{first}"
     problems += header_problems(table, place, header, missing)
     rows = []
+    marks = {
+        column: decimal_mark(row[i] for _, row in body if i < len(row))
+        for i, column in enumerate(header)
+        if cells.separator != "," and column not in TEXTS
+    }
     for line, row in body:
         wrong = cells.width_problem(row, len(header))
         if wrong is not None:
             problems.append(Problem(f"{table}.csv:{line}", wrong))
         record = {
-            column: cell if column in TEXTS else read_number(cell, cells.separator)
+            column: cell
+            if column in TEXTS
+            else read_number(cell, cells.separator, marks.get(column))
             # backwards, so that of a column that stands there twice the first one counts
             for column, cell in reversed(list(zip(header, row, strict=False)))
             if cell and is_column(table, column)

@@ -83,6 +83,9 @@ class Instance(Record):
     bundle: str | None = Field(
         None, description="folder of networks and adapters, relative to the file"
     )
+    currency: str | None = Field(
+        None, max_length=20, description="currency of all prices, shown beside them"
+    )
     servers: tuple[Server, ...] = Field(min_length=1, strict=False)
     links: tuple[Link, ...] = Field((), strict=False)
     dnns: tuple[Dnn, ...] = Field(min_length=1, strict=False)
@@ -112,6 +115,27 @@ class Instance(Record):
             for server in self.servers
         )
         return self.model_copy(update={"servers": servers})
+
+    @property
+    def has_guesses(self) -> bool:
+        """Whether any drop is a guess."""
+        return any(c.is_guessed for task in self.tasks for c in task.connections)
+
+    def with_drops(self, end: Literal["low", "high"]) -> Instance:
+        """Return a copy in which every guessed drop is at one end of its range."""
+        key = f"drop_{end}"
+        tasks = tuple(
+            task.model_copy(
+                update={
+                    "connections": tuple(
+                        c.model_copy(update={"drop": getattr(c, key)}) if c.is_guessed else c
+                        for c in task.connections
+                    )
+                }
+            )
+            for task in self.tasks
+        )
+        return self.model_copy(update={"tasks": tasks})
 
     def with_(self, changes: Mapping[str, Any], source: str = "instance") -> Instance:
         """Return a checked copy with values changed at any depth.

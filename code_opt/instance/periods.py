@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from code_opt.errors import InputError
@@ -31,7 +31,7 @@ class Periods:
     """How long each lasts [h], above 0."""
     demands: Mapping[str, tuple[float, ...]]
     """Demand of each period [inferences/s], by task id."""
-    places: Mapping[str, str]
+    places: Mapping[str, str] = field(compare=False)
     """File and line of each task, for messages."""
 
     def at(self, instance: Instance, k: int) -> Instance:
@@ -48,24 +48,7 @@ class Periods:
             InputError: the table names a task that the instance does not have; all are told.
         """
         self.check(instance)
-        demand_of = {
-            task.id: self.demands[task.id][k] if task.id in self.demands else task.demand
-            for task in instance.tasks
-        }
-        least: dict[str, float] = {}
-        for task in instance.tasks:
-            demand = demand_of[task.id]
-            if demand is not None:
-                key = _rate_key(task)
-                least[key] = min(demand, least.get(key, demand))
-
-        def changed(task: Task) -> Task:
-            floor, most = task.floor, least.get(_rate_key(task))
-            if most is not None and not isinstance(floor, str):
-                floor = min(floor, most)
-            return task.model_copy(update={"demand": demand_of[task.id], "floor": floor})
-
-        return instance.model_copy(update={"tasks": tuple(map(changed, instance.tasks))})
+        return with_demands(instance, {name: row[k] for name, row in self.demands.items()})
 
     def to_csv(self) -> str:
         """Return the table as CSV text, which reads back as the same periods."""
@@ -90,6 +73,30 @@ class Periods:
                 if name not in known
             ]
         )
+
+
+def with_demands(instance: Instance, demands: Mapping[str, float]) -> Instance:
+    """Return an instance with other demands; floors that are above them are lowered to them.
+
+    Args:
+        instance: whose other tasks keep their demands.
+        demands: [inferences/s], by task id.
+    """
+    demand_of = {task.id: demands.get(task.id, task.demand) for task in instance.tasks}
+    least: dict[str, float] = {}
+    for task in instance.tasks:
+        demand = demand_of[task.id]
+        if demand is not None:
+            key = _rate_key(task)
+            least[key] = min(demand, least.get(key, demand))
+
+    def changed(task: Task) -> Task:
+        floor, most = task.floor, least.get(_rate_key(task))
+        if most is not None and not isinstance(floor, str):
+            floor = min(floor, most)
+        return task.model_copy(update={"demand": demand_of[task.id], "floor": floor})
+
+    return instance.model_copy(update={"tasks": tuple(map(changed, instance.tasks))})
 
 
 def _rate_key(task: Task) -> str:

@@ -62,6 +62,14 @@ class InstanceError(InputError):
         return "\n".join(lines)
 
 
+class YamlError(Exception):
+    """Text that is no YAML of the kind that is read; ``problem`` says where and why."""
+
+    def __init__(self, place: str, message: str) -> None:
+        super().__init__(place, message)
+        self.problem = Problem(place, message)
+
+
 class Issue(NamedTuple):
     """A problem at a location that has not been given its name in the source yet."""
 

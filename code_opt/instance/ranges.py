@@ -119,6 +119,7 @@ def _quantities(data: Data) -> dict[Kind, list[Found]]:
         # The price of what nobody priced says nothing about the currency.
         if record.get("cost") != DEFAULT_PRICE:
             add(PRICE, location, record, "cost")
+        add(PRICE, location, record, "yearly_cost")
 
     for location, server in _each(data, "servers"):
         add(CAPACITY, location, server, "flops", "unit_flops")

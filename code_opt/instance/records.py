@@ -90,6 +90,9 @@ Seconds = Annotated[
 """Time of one batch [s] by its size, of one device; a number is that of batch 1."""
 
 
+AccuracySource = Literal["measured", "given", "predicted", "guessed"]
+"""Where the accuracy of a path comes from: from its own measurement; from the native path or an
+alternative; from drops; from drops of which some are guessed."""
 DEFAULT_PRICE = 1.0
 DEFAULT_WEIGHT = 1.0
 
@@ -136,6 +139,16 @@ class Server(Record):
     unit_devices: Positive | None = Field(
         None, description="devices in one unit that can be bought, instead of unit_flops"
     )
+    yearly_cost: NonNegative = Field(
+        0.0, description="price of one bought unit in each year that it stands (capacity planning)"
+    )
+    site: Identifier | None = Field(
+        None, description="where it stands; alternatives on servers of one site count as native"
+    )
+
+    def is_beside(self, other: Server) -> bool:
+        """Tell whether a server is this one, or stands at the same site."""
+        return other.id == self.id or (self.site is not None and other.site == self.site)
 
     @property
     def usable_devices(self) -> float:
@@ -183,6 +196,9 @@ class Link(Record):
     max_units: Whole | None = Field(
         None, description="most units that can be bought; null is unlimited"
     )
+    yearly_cost: NonNegative = Field(
+        0.0, description="price of one bought unit in each year that it stands (capacity planning)"
+    )
 
 
 class Block(Record):
@@ -216,6 +232,12 @@ class Connection(Record):
     source: Identifier = Field(description="a block id, or 'input' (an entry)")
     target: Identifier = Field(description="a block id, or 'output' (an exit)")
     drop: Finite = Field(description="predicted loss of accuracy; may be negative")
+    drop_low: Finite | None = Field(
+        None, description="least drop that is likely, where `drop` is a guess; null: it is none"
+    )
+    drop_high: Finite | None = Field(
+        None, description="largest drop that is likely, where `drop` is a guess; null: it is none"
+    )
     flops: NonNegative = Field(0.0, description="work of the adapter for one inference [FLOP]")
     params: NonNegative = Field(0.0, description="parameters of the adapter (4 bytes each)")
     bytes: NonNegative | None = Field(None, description="activation (or input) handed on [bytes]")
@@ -225,6 +247,11 @@ class Connection(Record):
         description="adapter that tasks of the input group share; 'identity': none is needed",
     )
     seconds: Seconds = Field(None, description="measured time on one device, by batch size [s]")
+
+    @property
+    def is_guessed(self) -> bool:
+        """Whether nobody measured or predicted the drop: it is a typical one, with its range."""
+        return self.drop_low is not None
 
 
 class MeasuredPath(Record):

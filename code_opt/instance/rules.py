@@ -35,7 +35,18 @@ Data = Mapping[str, Any]
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SHOWN_NODES = 12
 """Nodes of a cycle that a message shows at most."""
-_ORDER = ("schema", "name", "description", "bundle", "servers", "links", "dnns", "tasks", "reward")
+_ORDER = (
+    "schema",
+    "name",
+    "description",
+    "bundle",
+    "currency",
+    "servers",
+    "links",
+    "dnns",
+    "tasks",
+    "reward",
+)
 
 
 def parse(
@@ -248,6 +259,8 @@ class _Rules:
     def _check_servers(self) -> None:
         for i, server in enumerate(self.servers):
             flops, devices = server.get("flops"), server.get("devices")
+            if server.get("site") is not None:
+                self._check_text(("servers", i, "site"), server["site"])
             if flops is not None and devices == 0.0:
                 text = "must be greater than 0 where flops are given: they are those of all devices"
                 self._report(("servers", i, "devices"), text, devices)
@@ -413,6 +426,7 @@ class _Rules:
                 self._refer((*location, j, "server"), server, "server", servers)
             if connection.get("share") is not None:
                 self._check_share((*location, j), connection)
+            self._check_guess((*location, j), connection)
             if source not in known:
                 if source == OUTPUT:
                     self._report((*location, j, "source"), "'output' can only be a target", source)
@@ -435,6 +449,16 @@ class _Rules:
             else:
                 by_ends[source, target] = j
         return by_ends
+
+    def _check_guess(self, location: Location, connection: Data) -> None:
+        low, drop, high = (connection.get(k) for k in ("drop_low", "drop", "drop_high"))
+        for key, value, other in (("drop_low", low, high), ("drop_high", high, low)):
+            if value is None and other is not None and (*location, key) not in self.broken:
+                self._report((*location, key), "is required where the other end of the range is")
+        if drop is not None and low is not None and low > drop:
+            self._report((*location, "drop_low"), f"must be at most the drop, {drop:g}", low)
+        if drop is not None and high is not None and high < drop:
+            self._report((*location, "drop_high"), f"must be at least the drop, {drop:g}", high)
 
     def _check_share(self, location: Location, connection: Data) -> None:
         self._check_text((*location, "share"), connection["share"])

@@ -56,7 +56,7 @@ _RECORDS: dict[str, tuple[tuple[str, ...], type[BaseModel]]] = {
 _SHAPES = [name for shape in SHAPES.values() for name in shape.model_fields]
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "instance": ("schema", "name", "description", "bundle"),
+    "instance": ("schema", "name", "description", "bundle", "currency"),
     **{
         table: (
             *parent,
@@ -84,15 +84,31 @@ REQUIRED_COLUMNS: dict[str, frozenset[str]] = {
 REQUIRED_TABLES = ("servers", "dnns", "blocks", "tasks")
 
 TEXTS = frozenset(
-    {"schema", "name", "description", "bundle", "id", "source", "target", "dnn", "server"}
-    | {"input_group", "origin", "share", "task", "blocks", "part", "kind"}
+    {
+        "schema",
+        "name",
+        "description",
+        "bundle",
+        "currency",
+        "id",
+        "source",
+        "target",
+        "dnn",
+        "server",
+    }
+    | {"input_group", "origin", "share", "site", "task", "blocks", "part", "kind"}
 )
 """Columns of text; ``floor`` holds numbers or text, all others hold numbers."""
 
 SAVED_WHERE_USED: dict[str, tuple[str, ...]] = {
-    "servers": ("devices", "batch", "max_batch_delay", "max_utilization", "unit_devices"),
+    "instance": ("currency",),
+    "servers": (
+        *("devices", "batch", "max_batch_delay", "max_utilization", "unit_devices"),
+        *("yearly_cost", "site"),
+    ),
+    "links": ("yearly_cost",),
     "blocks": ("seconds",),
-    "connections": ("seconds",),
+    "connections": ("drop_low", "drop_high", "seconds"),
 }
 """Keys that files hold only where some record has another value than the default: most
 instances need none of them."""
@@ -151,14 +167,15 @@ def saved(data: dict[str, Any]) -> dict[str, Any]:
         data: an instance as plain data. Its records lose what is left out.
     """
     records = {
+        "instance": [data],
         "servers": data["servers"],
+        "links": data["links"],
         "blocks": [block for dnn in data["dnns"] for block in dnn["blocks"]],
         "connections": [c for task in data["tasks"] for c in task["connections"]],
     }
     for table, rows in records.items():
-        fields = _RECORDS[table][1].model_fields
         for key in SAVED_WHERE_USED[table]:
-            default = fields[key].default
+            default = _RECORDS[table][1].model_fields[key].default if table in _RECORDS else None
             for row in rows:
                 if row[key] == default:
                     del row[key]
@@ -172,7 +189,7 @@ def flatten(data: Mapping[str, Any]) -> dict[str, list[Row]]:
         data: an instance as plain data. Its records lose the lists that become tables.
     """
     rows: dict[str, list[Row]] = {table: [] for table in COLUMNS}
-    rows["instance"].append({column: data[column] for column in COLUMNS["instance"]})
+    rows["instance"].append({key: data[key] for key in COLUMNS["instance"] if key in data})
     rows["servers"] = data["servers"]
     rows["links"] = data["links"]
     for dnn in data["dnns"]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from code_opt.instance.problems import Problem, shown
+from code_opt.instance.problems import Problem, YamlError, shown
 
 DEPTH = 100
 """Levels of nesting that are read; an instance needs 7."""
@@ -33,14 +33,6 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _INTEGER = re.compile(r"[-+]?[0-9]{1,400}")
-
-
-class YamlError(Exception):
-    """Text that is no YAML of the kind that is read; ``problem`` says where and why."""
-
-    def __init__(self, place: str, message: str) -> None:
-        super().__init__(place, message)
-        self.problem = Problem(place, message)
 
 
 def read_yaml(text: str) -> tuple[Any, list[Problem]]:

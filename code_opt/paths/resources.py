@@ -33,6 +33,8 @@ class Offer(NamedTuple):
     price: float
     most: float
     """Most units; infinite where unlimited."""
+    yearly: float = 0.0
+    """Price of one unit in each year that it stands."""
 
 
 class Measure(NamedTuple):
@@ -323,4 +325,5 @@ def key_of(record: Server | Link) -> tuple[str, ...]:
 def _offer(size: float | None, record: Server | Link) -> Offer | None:
     if size is None:
         return None
-    return Offer(size, record.cost, math.inf if record.max_units is None else record.max_units)
+    most = math.inf if record.max_units is None else record.max_units
+    return Offer(size, record.cost, most, record.yearly_cost)

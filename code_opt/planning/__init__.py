@@ -3,6 +3,8 @@
 from code_opt.planning.case import COORDINATIONS
 from code_opt.planning.combined import ROUTINGS, plan_combined
 from code_opt.planning.demands import Scenarios, load_scenarios, parse_scenarios
+from code_opt.planning.drop_range import with_drop_range
+from code_opt.planning.exporting import can_write_parquet, export_tables
 from code_opt.planning.failures import plan_failures
 from code_opt.planning.fields import Variation, check_field, parse_variation, with_value
 from code_opt.planning.front import plan_front
@@ -13,15 +15,13 @@ from code_opt.planning.plan import (
     Column,
     Plan,
     Table,
-    can_write_parquet,
-    cut_cells,
-    export_tables,
     load_plan,
     save_plan,
 )
 from code_opt.planning.scenarios import plan_scenarios
 from code_opt.planning.settings import PlanSettings
 from code_opt.planning.sweep import SWEEP_METHODS, plan_sweep
+from code_opt.planning.workbook import cut_cells
 
 __all__ = [
     "COORDINATIONS",
@@ -50,5 +50,6 @@ __all__ = [
     "plan_scenarios",
     "plan_sweep",
     "save_plan",
+    "with_drop_range",
     "with_value",
 ]

@@ -75,13 +75,18 @@ class Analysis:
             gap=max((gap for gap in self._gaps if gap is not None), default=None),
             seconds=time.perf_counter() - self._begin,
             message=message or "\n".join(self.reasons) or None,
-            settings={**asked, **self._settings.shown()},
+            settings={**asked, **self._settings.shown(), **self._currency()},
             tables=tuple(table.table() for table in self.tables.values()),
         )
         violations = check_plan(plan.to_dict(), self._instance)
         if violations:
             raise PlanFailedCheckError(f"the plan does not pass the check: {listed(violations)}")
         return plan
+
+    def _currency(self) -> dict[str, Any]:
+        """Return the currency as a setting, where the instance names one."""
+        currency = self._instance.currency
+        return {} if currency is None else {"currency": currency}
 
 
 def timed(solve: Callable[..., ProgramOutcome], *args: Any) -> ProgramOutcome:
@@ -111,7 +116,7 @@ def outcome_cells(
     units = outcome.decision.units[-1]
     return {
         **cells,
-        "cost": case.offers.cost(units),
+        "cost": case.offers.spent(outcome.decision.units).sum(),
         "present_value": outcome.decision.cost,
         "bound": outcome.bound,
         "gap": outcome.gap,
@@ -134,8 +139,8 @@ def saved_cells(
     """Return what a plan saves against another one, nothing where one of them has no plan."""
     if outcome.decision is None or alone is None or alone.decision is None:
         return {}
-    less = alone.decision.units[-1] - outcome.decision.units[-1]
-    return {"saved_cost": case.offers.cost(less), "saved_units": less.sum()}
+    less = alone.decision.units - outcome.decision.units
+    return {"saved_cost": case.offers.spent(less).sum(), "saved_units": less[-1].sum()}
 
 
 def checked_share(name: str, value: float) -> float:

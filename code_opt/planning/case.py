@@ -24,7 +24,8 @@ from code_opt.heuristics.baselines import edge_early_pool, local_pool
 from code_opt.instance.changes import with_percentile
 from code_opt.instance.model import Instance, Server
 from code_opt.instance.ranges import SMALLEST
-from code_opt.paths import PathPool, TaskPaths, build_pool
+from code_opt.instance.records import AccuracySource
+from code_opt.paths import PathPool, PoolOptions, TaskPaths, build_pool
 from code_opt.paths.graph import FloatArray, IntArray, Topology, rate_groups
 from code_opt.paths.labels import BoolArray
 from code_opt.paths.pool import limits_percentiles
@@ -238,7 +239,7 @@ class Case:
         task, number = self.path_of(path)
         return task.graph.samples(task.paths.arcs_of(number))
 
-    def accuracy_source(self, path: int) -> Literal["measured", "given", "predicted"]:
+    def accuracy_source(self, path: int) -> AccuracySource:
         """Return where the accuracy of a path comes from."""
         task, number = self.path_of(path)
         return task.graph.accuracy_source(task.paths.arcs_of(number))
@@ -383,8 +384,7 @@ def build_case(
     servers = tuple(map(_with_a_device, ready.servers))
     pool = _POOLS[coordination](
         ready.model_copy(update={"tasks": tasks, "servers": servers}),
-        visits=visits,
-        measured_only=settings.measured_only,
+        PoolOptions(visits=visits, measured_only=settings.measured_only),
     )
     is_limited = limits_percentiles(ready)
     if is_limited:

@@ -29,8 +29,12 @@ def as_given(value: float, digits: int = 6) -> str:
 
 
 def money(value: float) -> str:
-    """Return a price."""
-    return as_given(value, 10)
+    """Return a price to the cent; what is less to three digits, and rounding's dust as 0."""
+    if abs(value) < 1e-9:
+        return "0"
+    if abs(value) < 0.01:
+        return f"{value:.3g}"
+    return f"{value:,.2f}".removesuffix(".00") if abs(value) < 1e15 else as_given(value)
 
 
 def _gap(value: float) -> str:
@@ -188,8 +192,9 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         _known(TEXT, "target", "server where the link ends"),
         _known(TEXT, "task", "id of the task"),
         # outcome
+        _known(TEXT, "drops", "end of the ranges of guessed drops: low, middle or high"),
         _known(TEXT, "status", "optimal, feasible, unknown or infeasible"),
-        _known(MONEY, "cost", "price of the units"),
+        _known(MONEY, "cost", "price of the units, and of the years that they stand"),
         _known(MONEY, "present_value", "cost with later purchases discounted"),
         _known(NUMBER, "bound", "proven bound: of a cost from below, of a reward from above"),
         _known(GAP, "gap", "of a cost (cost - bound) / cost, of a reward bound / reward - 1"),
@@ -206,7 +211,8 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         _known(
             TEXT,
             "accuracy_source",
-            "measured, given (of the native path or an alternative) or predicted",
+            "measured, given (of the native path or an alternative), predicted, or guessed (from "
+            "drops of which some are guesses)",
         ),
         _known(ACCURACY, "accuracy_bound", "proven upper bound of the accuracy at this throughput"),
         _known(RATE, "throughput", "sum of the rates"),

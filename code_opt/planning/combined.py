@@ -555,6 +555,7 @@ def _add_plan(tables: _Tables, program: _Program, plan: Decision, factors: Seque
     """Add the rows of one routing."""
     case, states = program.case, program.states
     bought = np.diff(plan.units, axis=0, prepend=0.0)
+    spent, years = case.offers.spent(plan.units), np.cumsum(plan.units, axis=0)
     routed = program.routed(plan)
     for h, factor in enumerate(factors):
         key = {"routing": program.routing, "period": h + 1}
@@ -584,15 +585,15 @@ def _add_plan(tables: _Tables, program: _Program, plan: Decision, factors: Seque
             _add_failures(tables, program, own, {**key, "demand_period": block})
         weights = np.array([states[number].weight for number in numbers])
         tables.operation.add_capacities(
-            case, plan.units[h], results, bought=bought[h], weights=weights, **key
+            case, plan.units[h], results, bought=bought[h], years=years[h], weights=weights, **key
         )
         tables.periods.add(
             **key,
             growth=factor,
             units_bought=bought[h].sum(),
-            cost=case.offers.cost(bought[h]),
+            cost=spent[h],
             total_units=plan.units[h].sum(),
-            total_cost=case.offers.cost(plan.units[h]),
+            total_cost=spent[: h + 1].sum(),
             **accuracy_cells(case, float(np.average(accuracies, weights=weights))),
             throughput_per_s=np.average([states[n].demand.sum() for n in numbers], weights=weights),
         )

@@ -90,7 +90,8 @@ def _missing_capacity(case: Case, demand: FloatArray) -> list[str]:
         offers=Offers(
             present=largest,
             unit=np.where(limited, step, 0.0),
-            price=np.ones(len(largest)),
+            purchase=np.ones(len(largest)),
+            yearly=np.zeros(len(largest)),
             sold=np.where(limited, np.inf, 0.0),
         ),
     )

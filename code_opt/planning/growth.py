@@ -150,6 +150,7 @@ def _add_periods(
 ) -> None:
     """Add the rows of one coordination to the tables of periods, servers, links and paths."""
     bought = np.diff(plan.units, axis=0, prepend=0.0)
+    spent, years = case.offers.spent(plan.units), np.cumsum(plan.units, axis=0)
     for h, factor in enumerate(factors):
         units, paths, demand = plan.units[h], plan.paths[h], case.grown(factor)
         key = {"coordination": name, "period": h + 1}
@@ -157,11 +158,11 @@ def _add_periods(
             **key,
             growth=factor,
             units_bought=bought[h].sum(),
-            cost=case.offers.cost(bought[h]),
+            cost=spent[h],
             total_units=units.sum(),
-            total_cost=case.offers.cost(units),
+            total_cost=spent[: h + 1].sum(),
             **accuracy_cells(case, case.average_accuracy(paths)),
             throughput_per_s=demand.sum(),
         )
         result = operate(case, units, paths, demand)
-        tables.operation.add(case, units, result, bought=bought[h], **key)
+        tables.operation.add(case, units, result, bought=bought[h], years=years[h], **key)

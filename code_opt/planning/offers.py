@@ -24,10 +24,12 @@ class Offers:
     limited; shape (I,)."""
     unit: FloatArray
     """Size of one unit, 0 where none is sold; shape (I,)."""
-    price: FloatArray
-    """Price of one unit, shape (I,)."""
+    purchase: FloatArray
+    """Price of one unit when it is bought, shape (I,)."""
     sold: FloatArray
     """Most units that are sold, inf where unlimited, 0 where none is sold; shape (I,)."""
+    yearly: FloatArray
+    """Price of one unit in each year that it stands, that of the purchase included; shape (I,)."""
 
     @classmethod
     def of(cls, resources: Sequence[Resource], empty: Collection[str] = ()) -> Offers:
@@ -42,16 +44,17 @@ class Offers:
         """
         present = np.array([1.0 if resource.is_limited else math.inf for resource in resources])
         present[[r.kind is SERVER_TIME and r.server in empty for r in resources]] = 0.0
-        unit, price, sold = np.zeros((3, len(resources)))
+        unit, price, sold, yearly = np.zeros((4, len(resources)))
         for_sale: dict[str, float] = {}
         for i, resource in enumerate(resources):
             offer = resource.offer
             if offer is not None:
                 unit[i], sold[i] = offer.size / resource.capacity, offer.most
-                price[i] = offer.price
-                for_sale |= {resource.name: offer.price} if offer.most > 0.0 else {}
+                price[i], yearly[i] = offer.price, offer.yearly
+                if offer.most > 0.0:
+                    for_sale[resource.name] = offer.price + offer.yearly
         check_amounts("price of a unit", for_sale)
-        return cls(present, unit, price, sold)
+        return cls(present, unit, price, sold, yearly)
 
     def units_for(self, load: FloatArray) -> FloatArray:
         """Return the least units that carry loads (inf where none is sold), shape like ``load``.
@@ -67,9 +70,23 @@ class Offers:
             units = np.ceil(excess / self.unit)
         return np.where(excess > 0.0, units, 0.0)
 
+    @cached_property
+    def price(self) -> FloatArray:
+        """Price of one unit and its first year, shape (I,)."""
+        return self.purchase + self.yearly
+
     def cost(self, units: FloatArray) -> float:
-        """Return the price of units, shape (I,)."""
+        """Return the price of units and their first year, shape (I,)."""
         return float(units @ self.price)
+
+    def spent(self, units: FloatArray) -> FloatArray:
+        """Return what is paid in each period, shape (H,), not discounted.
+
+        Args:
+            units: that stand in each period, shape (H, I).
+        """
+        bought = np.diff(units, axis=0, prepend=0.0)
+        return np.asarray(bought @ self.purchase + units @ self.yearly)
 
     def capacity(self, units: FloatArray) -> FloatArray:
         """Return the capacities with units, shape (I,)."""

@@ -219,6 +219,7 @@ class OperationTables:
         units: FloatArray,
         *results: Result,
         bought: FloatArray | None = None,
+        years: FloatArray | None = None,
         **key: Any,
     ) -> None:
         """Add the rows of one plan, which ``key`` names.
@@ -229,9 +230,11 @@ class OperationTables:
             results: of operating the plan; of several, each server and link is shown in the one
                 that loads it most.
             bought: units bought now, shape (I,); by default all.
+            years: years that units of each kind have stood, this one included, shape (I,); by
+                default one year each.
             key: cells that name the plan.
         """
-        self.add_capacities(case, units, results, bought=bought, **key)
+        self.add_capacities(case, units, results, bought=bought, years=years, **key)
         self.add_paths(results[0], **key)
 
     def add_capacities(
@@ -241,6 +244,7 @@ class OperationTables:
         results: Sequence[Result],
         *,
         bought: FloatArray | None = None,
+        years: FloatArray | None = None,
         weights: FloatArray | None = None,
         **key: Any,
     ) -> None:
@@ -251,12 +255,13 @@ class OperationTables:
             units: units that stand, shape (I,).
             results: K results of operating the plan.
             bought: units bought now, shape (I,); by default all.
+            years: see :meth:`add`.
             weights: of the results in the mean utilization, shape (K,); None: alike.
             key: cells that name the plan.
         """
         for kind, table in self._capacities.items():
             rows = zip(
-                *(capacity_rows(kind, case, units, result, bought) for result in results),
+                *(capacity_rows(kind, case, units, result, bought, years) for result in results),
                 strict=True,
             )
             load = itemgetter(f"load_{kind.measures[-1].suffix}")
@@ -291,10 +296,12 @@ def capacity_rows(
     units: FloatArray,
     result: Result,
     bought: FloatArray | None = None,
+    years: FloatArray | None = None,
 ) -> list[dict[str, Any]]:
     """Return what is bought of all servers or links and how they are used, by column names."""
     place = {(r.kind, r.key): i for i, r in enumerate(case.resources)}
     now = units if bought is None else bought
+    stood = units if years is None else years
     rows = []
     records = getattr(case.instance, kind.records)
     for record, row in zip(records, getattr(result, kind.records), strict=True):
@@ -310,7 +317,9 @@ def capacity_rows(
                 **{f"load_{m.suffix}": getattr(row, m.load) for m in kind.measures},
                 "units": have,
                 "units_bought": 0.0 if i is None else float(now[i]),
-                "cost": have * record.cost,
+                "cost": 0.0
+                if i is None
+                else have * record.cost + float(stood[i]) * record.yearly_cost,
                 "utilization": row.utilization,
             }
         )

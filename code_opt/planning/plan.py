@@ -27,7 +27,9 @@ ColumnType = Literal["number", "integer", "text", "boolean"]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Cell = bool | int | Number | str | None
 Row = Annotated[tuple[Cell, ...], Field(strict=False)]
-Setting = bool | int | Number | str | None | Annotated[tuple[Number, ...], Field(strict=False)]
+_Numbers = Annotated[tuple[Number, ...], Field(strict=False)]
+_Texts = Annotated[tuple[str, ...], Field(strict=False)]
+Setting = bool | int | Number | str | None | _Numbers | _Texts
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _RANK: dict[Status, int] = {"optimal": 0, "feasible": 1, "unknown": 2, "infeasible": 3}
@@ -223,121 +225,9 @@ def save_plan(plan: Plan, path: str | Path) -> None:
     write_atomically(path, plan.to_json())
 
 
-def export_tables(
-    plan: Plan, folder: str | Path, stem: str, *, parquet: bool = True, xlsx: bool = False
-) -> list[Path]:
-    """Write the tables of a plan as files named ``stem.TABLE.csv`` and so on.
-
-    Args:
-        plan: what to write.
-        folder: an existing folder.
-        stem: begin of all names; no folders in it.
-        parquet: also as Parquet files, with units and descriptions in their metadata.
-        xlsx: also as one workbook ``stem.xlsx`` with a sheet per table.
-
-    Returns:
-        The files written.
-
-    Raises:
-        InputError: a file cannot be written, or a library that is needed is not installed.
-    """
-    folder = Path(folder)
-    written: dict[Path, str | bytes] = {}
-    for table in plan.tables_:
-        written[folder / f"{stem}.{table.name}.csv"] = table.csv()
-        if parquet:
-            written[folder / f"{stem}.{table.name}.parquet"] = _parquet(table)
-    if xlsx:
-        written[folder / f"{stem}.xlsx"] = _workbook(plan)
-    for path, content in written.items():
-        write_atomically(path, content)
-    return list(written)
-
-
-def can_write_parquet() -> bool:
-    """Tell whether the library for Parquet files is installed."""
-    from importlib.util import find_spec
-
-    return find_spec("pyarrow") is not None
-
-
 def _csv_cell(cell: Cell) -> str:
     if cell is None:
         return ""
     if isinstance(cell, bool):
         return "true" if cell else "false"
     return repr(cell) if isinstance(cell, float) else str(cell)
-
-
-def _parquet(table: Table) -> bytes:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise InputError("Parquet files need pyarrow: pip install 'code-opt[tables]'") from None
-    kinds = {
-        "number": pa.float64(),
-        "integer": pa.int64(),
-        "text": pa.string(),
-        "boolean": pa.bool_(),
-    }
-    fields, arrays = [], []
-    for i, column in enumerate(table.columns):
-        cells = [row[i] for row in table.rows]
-        if column.type == "number":
-            cells = [None if cell is None else float(cell) for cell in cells]
-        about = {"unit": column.unit or "", "description": column.description}
-        fields.append(pa.field(column.name, kinds[column.type], metadata=about))
-        arrays.append(pa.array(cells, type=kinds[column.type]))
-    sink = io.BytesIO()
-    pq.write_table(pa.table(arrays, schema=pa.schema(fields)), sink)
-    return sink.getvalue()
-
-
-_SHEET_NAME, _LARGEST_SHEET, _LONGEST_CELL = 31, 1_048_575, 32_767
-
-
-def cut_cells(plan: Plan) -> int:
-    """Return how many cells of a plan are longer than a cell of a workbook can be."""
-    rows = [row for table in plan.tables_ for row in table.rows]
-    return sum(isinstance(c, str) and len(c) > _LONGEST_CELL for row in rows for c in row)
-
-
-def _sheet_cell(text: str) -> str:
-    """Return a cell's text; one that a sheet cannot hold ends with the word that it is cut."""
-    if len(text) <= _LONGEST_CELL:
-        return text
-    end = f" ... (cut: {len(text)} characters; the CSV file has them all)"
-    return text[: _LONGEST_CELL - len(end)] + end
-
-
-def _workbook(plan: Plan) -> bytes:
-    try:
-        import xlsxwriter
-    except ImportError:
-        raise InputError("--xlsx needs XlsxWriter: pip install 'code-opt[tables]'") from None
-    sink = io.BytesIO()
-    # Text stays text: a name that begins with "=" is no formula, one with "http:" no link.
-    options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
-    with xlsxwriter.Workbook(sink, options) as book:
-        bold = book.add_format({"bold": True})
-        for table in plan.tables_:
-            if len(table.rows) > _LARGEST_SHEET:
-                raise InputError(f"--xlsx: table {table.name!r} has more rows than a sheet holds")
-            sheet = book.add_worksheet(table.name[:_SHEET_NAME])
-            sheet.freeze_panes(1, 0)
-            for i, column in enumerate(table.columns):
-                sheet.write_string(0, i, column.name, bold)
-                about = column.description + (f" [{column.unit}]" if column.unit else "")
-                if about:
-                    sheet.write_comment(0, i, about)
-                sheet.set_column(i, i, min(max(len(column.name) + 2, 10), 40))
-            for r, row in enumerate(table.rows, start=1):
-                for i, cell in enumerate(row):
-                    if isinstance(cell, bool):
-                        sheet.write_boolean(r, i, cell)
-                    elif isinstance(cell, int | float):
-                        sheet.write_number(r, i, cell)
-                    elif cell is not None:
-                        sheet.write_string(r, i, _sheet_cell(cell))
-    return sink.getvalue()

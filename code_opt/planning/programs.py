@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from code_opt.core.settings import SMALLEST_GAP, Clock
 from code_opt.errors import InputError, SolverError
@@ -173,12 +173,12 @@ def plan_data(
     if case.promises is not None:  # more units make waits shorter, however many there are
         most = np.maximum(most, np.minimum(offers.sold[rate], MOST_UNITS))
     most = most.astype(np.int64)
-    price = offers.price[rate]
     return PlanData(
         weight=case.table.weights.tolist(),
         # One unit that carries the largest load is as good as a larger one.
         unit=np.minimum(unit, largest).tolist(),
-        price=price.tolist(),
+        price=offers.purchase[rate].tolist(),
+        yearly=offers.yearly[rate].tolist(),
         most_units=most.tolist(),
         factor=factor,
         min_accuracy=[case.min_accuracy] * (1 + max(s.choice for s in situations)),
@@ -187,7 +187,7 @@ def plan_data(
         failures=[
             f if f.lost is None else replace(f, lost=f.lost / scale[f.server]) for f in failures
         ],
-        cost_unit=_cost_unit(price, most),
+        cost_unit=_cost_unit(offers.price[rate], most),
         load_unit=np.maximum(largest / _WIDEST, 1.0).tolist() if adapts else largest.tolist(),
         rounding=NOISE,
         present=present.tolist(),
@@ -735,12 +735,13 @@ def _affordable(data: PlanData, best: Decision | None) -> PlanData:
     """Return the data without units that cost more than the best plan known."""
     if best is None:
         return data
-    price = np.asarray(data.price) * min(data.factor)
+    price = np.asarray(data.price) + np.asarray(data.yearly)
+    least = price * min(data.factor)
     most = np.asarray(data.most_units)
     with np.errstate(divide="ignore", invalid="ignore"):
-        paid = np.floor(best.cost * (1.0 + ROW) / price)
-    most = np.where(price > 0.0, np.minimum(most, paid), most).astype(np.int64)
-    return replace(data, most_units=most.tolist(), cost_unit=_cost_unit(data.price, most))
+        paid = np.floor(best.cost * (1.0 + ROW) / least)
+    most = np.where(least > 0.0, np.minimum(most, paid), most).astype(np.int64)
+    return replace(data, most_units=most.tolist(), cost_unit=_cost_unit(price, most))
 
 
 def _cost_unit(price: Sequence[float] | FloatArray, most: IntArray) -> float:
@@ -827,8 +828,7 @@ def planning_session(model: pyo.ConcreteModel, settings: PlanSettings) -> MipSes
 
 
 def _cost(case: Case, data: PlanData, units: FloatArray) -> float:
-    bought = np.diff(units, axis=0, prepend=0.0)
-    return float(np.asarray(data.factor) @ (bought @ case.offers.price))
+    return float(np.asarray(data.factor) @ case.offers.spent(units))
 
 
 def read_plan(

@@ -46,6 +46,8 @@ class PlanSettings:
     seed: int = 0
     solver_options: Mapping[str, Any] = field(default_factory=dict)
     solver_log: bool = False
+    period_names: tuple[str, ...] = ()
+    """Names of the growth factors, in their order, such as years; shown beside them."""
     progress: Callable[[str], None] | None = None
     """Called with what is being done now."""
 
@@ -125,8 +127,8 @@ class PlanSettings:
             *("max_utilization", "gap", "time_limit"),
         )
         found = {name: getattr(self, name) for name in names}
-        asked = {"measured_only": self.measured_only, "latency_percentile": self.latency_percentile}
-        return {**found, **{name: value for name, value in asked.items() if value}}
+        asked = ("measured_only", "latency_percentile", "period_names")
+        return found | {name: getattr(self, name) for name in asked if getattr(self, name)}
 
 
 def check_amount(name: str, value: float) -> float:

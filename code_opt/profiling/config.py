@@ -19,10 +19,10 @@ from code_opt.errors import InputError
 from code_opt.files import read_text
 from code_opt.instance import InstanceError, Link, Problem, Reward, Server
 from code_opt.instance.model import INPUT, OUTPUT, Identifier, Record
-from code_opt.instance.problems import Issue, hint, place_of, shown
+from code_opt.instance.problems import Issue, YamlError, hint, place_of, shown
 from code_opt.instance.records import SHAPES
 from code_opt.instance.structure import field_issue
-from code_opt.instance.yaml_text import YamlError, read_yaml
+from code_opt.instance.yaml_text import read_yaml
 
 SCHEMA = "code-opt/profile/1"
 

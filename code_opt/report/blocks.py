@@ -54,7 +54,7 @@ class Callout:
 
     heading: str
     texts: tuple[str, ...]
-    level: Literal["good", "bad", "note"] = "bad"
+    level: Literal["good", "bad", "risk", "note"] = "bad"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ class Cell:
     span: int = 1
     """Rows that it stands for; 0: a cell above stands here, too."""
     share: float | None = None
-    """Drawn as a bar of this share of full (0 to 1) beside the text."""
+    """Drawn as a bar of this share (0 to 1) beside the text."""
+    full: float = 1.0
+    """Share that may be used: the bar has a mark there, and another colour from there on."""
     runs: tuple[Run, ...] = ()
     """A path in place of a text."""
 
@@ -199,6 +201,16 @@ class Section:
     id: str
     heading: str
     blocks: tuple[Block, ...]
+    settings: str = ""
+    """What was asked: growth, limits, what may fail."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Sections under a common heading, which begin a new sheet of paper."""
+
+    heading: str
+    sections: tuple[Section, ...]
 
 
 @dataclass(frozen=True)
@@ -206,12 +218,20 @@ class Page:
     """The whole report."""
 
     title: str
-    subtitle: str
+    """What it is about, above the headline."""
+    headline: str
+    """What it says, in one line."""
     introduction: tuple[Block, ...]
-    sections: tuple[Section, ...]
+    """The first screen."""
+    chapters: tuple[Chapter, ...]
     sources: tuple[str, ...]
     """Names of the files that it was made from."""
     version: str
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The sections of all chapters."""
+        return tuple(section for chapter in self.chapters for section in chapter.sections)
 
 
 def figures(page: Page, single_tasks: bool = True) -> list[Figure]:

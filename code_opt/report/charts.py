@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from code_opt.report.drawing import (
     Circle,
@@ -79,6 +79,8 @@ class Axis:
     """At least up to here, and no further where no value is."""
     whole: bool = False
     """Values are whole numbers: ticks are, too."""
+    names: tuple[str, ...] = ()
+    """What stands at 0, 1, 2, ... in place of numbers."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def xy_chart(
     width: float = 430.0,
     height: float = 290.0,
 ) -> Drawing:
-    """Return points and lines over two axes."""
+    """Return points and lines over two axes; lines that are the same are one, with all names."""
+    series = _merged(series)
     dots = [dot for one in series for dot in one.dots]
     xs, ys = [d.x for d in dots] or [0.0, 1.0], [d.y for d in dots] or [0.0, 1.0]
     x_low, x_high, x_ticks = _range(xs, x)
@@ -138,6 +141,8 @@ def xy_chart(
         place = px(value)
         shapes.append(segment((place, top + h), (place, top + h + 4), Style(stroke="edge")))
         text = _tick(value, x_ticks, x.percent)
+        if x.names:
+            text = x.names[int(value)] if 0 <= value < len(x.names) else ""
         shapes.append(Label(place, top + h + 16, text, 10, "middle", fill="muted"))
     shapes.append(segment((left, top + h), (left + w, top + h), Style(stroke="edge")))
     shapes.append(Label(left + w / 2, height - 8, x.name, SIZE, "middle", fill="muted"))
@@ -180,6 +185,21 @@ def xy_chart(
                     _beside(dot.label, px(dot.x), py(dot.y), taken, area, series_color(one.index))
                 )
     return Drawing(width, height, tuple(shapes), title, description)
+
+
+def _merged(series: Sequence[Series]) -> list[Series]:
+    """Return series of which no named line lies upon another."""
+    found: list[Series] = []
+    for one in series:
+        points = [(dot.x, dot.y) for dot in one.dots]
+        for place, other in enumerate(found):
+            same = one.line and other.line and one.name and other.name and one.fall == other.fall
+            if same and points == [(dot.x, dot.y) for dot in other.dots]:
+                found[place] = replace(other, name=f"{other.name} = {one.name}")
+                break
+        else:
+            found.append(one)
+    return found
 
 
 def row_chart(
@@ -296,12 +316,12 @@ def _range(values: Sequence[float], axis: Axis) -> tuple[float, float, list[floa
     if high - low <= 1e-9 * max(abs(high), abs(low)):
         room = 0.1 * abs(high) or 1.0
         low, high = (low, low + room) if axis.zero and low >= 0.0 else (low - room, high + room)
-    elif not (axis.zero and low == 0.0):
+    elif not (axis.zero and low == 0.0) and not axis.names:
         low -= 0.06 * (high - low)
-    if not (axis.most is not None and high <= axis.most):
+    if not (axis.most is not None and high <= axis.most) and not axis.names:
         high += 0.06 * (high - low)
     step = _nice((high - low) / TICKS)
-    if axis.whole:
+    if axis.whole or axis.names:
         step = max(1.0, round(step))
     first = math.ceil(low / step - 1e-9)
     ticks: list[float] = []

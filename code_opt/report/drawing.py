@@ -27,6 +27,7 @@ PALETTE: dict[str, tuple[str, str]] = {
     "accent": ("#0a5f9e", "#7cc0f2"),
     "good": ("#00664c", "#5fd3ab"),
     "bad": ("#b3261e", "#ff9a8f"),
+    "warn": ("#8a4b00", "#f5b35c"),
     # Okabe and Ito's colours, shifted until each has a contrast of 3 : 1 or more against its paper
     # and its panel.
     "c0": ("#0072b2", "#56b4e9"),

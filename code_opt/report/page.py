@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 
+_BAR = 48.0
+"""Width of the bar of a share [CSS pixels]."""
+
+
 def render(page: Page) -> str:
     """Return the HTML text of a page; the same page gives the same text.
 
@@ -90,10 +94,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    environment.filters["lines"] = _lines
+    environment.filters |= {"lines": _lines, "unbroken": _unbroken}
     environment.globals |= {
         "kind_of": lambda block: type(block).__name__,
-        "bar_width": lambda share: f"{48.0 * min(1.0, max(0.0, share)):.1f}",
+        "bar_width": lambda share: f"{_BAR * min(1.0, max(0.0, share)):.1f}",
         "swatch": _swatch,
     }
     return environment
@@ -104,6 +108,13 @@ def _printable(value: Any) -> Any:
     if isinstance(value, str) and not hasattr(value, "__html__"):
         return plain(value)
     return value
+
+
+def _unbroken(text: str) -> Markup:
+    """Return text in which no line ends between a number and its percent sign."""
+    from markupsafe import Markup, escape
+
+    return Markup(escape(plain(text)).replace(" %", "\u00a0%"))
 
 
 def _lines(text: str) -> Markup:

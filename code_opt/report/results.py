@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from code_opt.instance import Instance
-from code_opt.instance.model import OUTPUT
+from code_opt.instance.model import OUTPUT, GivenPath
 from code_opt.registry import BUILT_IN, known_method, place_of, role_of, title_of
 from code_opt.report.blocks import (
     Block,
@@ -29,6 +31,7 @@ from code_opt.report.blocks import (
     Table,
     Tile,
     Tiles,
+    text_cells,
 )
 from code_opt.report.charts import Axis, Dot, RowSeries, Series, Value, row_chart, xy_chart
 from code_opt.report.drawing import Drawing
@@ -36,13 +39,17 @@ from code_opt.report.edge import draw_edge
 from code_opt.report.material import Material, Shown
 from code_opt.report.numbers import figure, gap, points, relative, server_amount, short
 from code_opt.result import TOLERANCE, Result, TaskResult
-from code_opt.text import amount, duration, number, percent, plain, seconds, si
+from code_opt.text import amount, duration, number, percent, plain, seconds, share, si
 from code_opt.wording import PathWords, after_change, chosen, full_shares, reading
 
 MOST_DRAWN = 24
 """Most tasks (or DNNs) that are drawn in one picture; beyond, each task has its own."""
 MOST_OWN_DRAWINGS = 120
 """Most tasks that get pictures of their own; beyond, paths are written."""
+MOST_LISTED = 2000
+"""Most tasks, servers or links that have a row each; beyond, tasks are shown by site."""
+MOST_SITES = 200
+"""Sites, servers or links that are shown where there are too many for a row each."""
 MAIN = ("exact", "lns", "local")
 """Methods whose assignments are drawn, where they are there."""
 
@@ -50,7 +57,8 @@ MAIN = ("exact", "lns", "local")
 def heading(shown: Shown) -> str:
     """Return how a result is called in a heading; in tables methods keep their names."""
     name = title_of(shown.result.method)
-    return name if shown.label == shown.result.method else f"{name}: {shown.label}"
+    name = name if shown.label == shown.result.method else f"{name}: {shown.label}"
+    return f"{name} (the same: {', '.join(shown.twins)})" if shown.twins else name
 
 
 def index_of(shown: Shown, results: Sequence[Shown]) -> int:
@@ -60,29 +68,110 @@ def index_of(shown: Shown, results: Sequence[Shown]) -> int:
     return len(BUILT_IN) + [r.label for r in results].index(shown.label)
 
 
-def results_sections(material: Material) -> list[Section]:
-    """Return the sections about results, those without content left out."""
+def results_sections(material: Material, leads: bool) -> list[Section]:
+    """Return the sections about results, those without content left out.
+
+    Args:
+        material: what is shown.
+        leads: the page begins with the results: their totals stand there already.
+    """
     if not material.results:
         return []
+    totals = [] if leads else _tiles(material)
     found = [
-        Section("edge", "The edge and its paths", tuple(_edge(material))),
-        Section("methods", "Methods compared", tuple(_methods(material))),
-        Section("paths", "Paths of every task", tuple(_paths(material))),
+        Section("edge", "The edge as it is, and its paths", (*totals, *_edge(material))),
+        Section("paths", "Paths of every service", tuple(_paths(material))),
         Section("load", "Load of servers and links", tuple(_load(material))),
     ]
-    return [section for section in found if section.blocks]
+    asked = _asked(material)
+    return [replace(section, settings=asked) for section in found if section.blocks]
 
 
-def introduction(material: Material) -> list[Block]:
-    """Return what a reader in a hurry should see: warnings, large figures, sentences."""
+def results_appendix(material: Material) -> list[Section]:
+    """Return how the methods compare, and what they prove."""
+    if not material.results:
+        return []
+    blocks = (*_proofs(material), *_methods(material), *_messages(material))
+    return [Section("methods", "Methods compared", blocks, _asked(material))]
+
+
+def _asked(material: Material) -> str:
+    """Return what the results were asked for."""
+    results = [shown.result for shown in material.results]
+    parts = ["capacities and demands of the instance, nothing bought"]
+    parts += [f"most {name}" for name in dict.fromkeys(r.objective for r in results)]
+    for headroom in dict.fromkeys(r.max_utilization for r in results):
+        if headroom is not None:
+            parts.append(f"at most {percent(headroom)} of a server in use")
+    return ", ".join(parts).replace("most latency", "least latency")
+
+
+def headline(material: Material) -> str:
+    """Return what the results say in one line; empty where there are none."""
     results = [shown.result for shown in material.results]
     best = chosen(results)
-    blocks: list[Block] = [*doubts(material), *_without_digest(material)]
-    if best is not None:
-        blocks.append(Tiles((*_totals(best, results), *_compared(best, results))))
-    if results:
-        blocks.append(Items(tuple(reading(results, material.confirmed))))
-    return [*blocks, *_messages(material)]
+    if best is None:
+        if any(result.status == "infeasible" for result in results):
+            return "No assignment meets all requirements"
+        return "No assignment was found in time" if results else ""
+    local = next((r for r in results if r.method == "local" and r.has_solution), None)
+    throughput, accuracy = best.throughput or 0.0, best.accuracy or 0.0
+    if local is None or local is best or not local.throughput:
+        return f"{short(throughput)} inferences/s at an average accuracy of {accuracy:.4f}"
+    if _is_same(best, local):
+        return (
+            f"Coordination gains nothing: {short(throughput)} inferences/s at an average accuracy "
+            f"of {accuracy:.4f}"
+        )
+    return (
+        f"{relative(throughput, local.throughput)} throughput and "
+        f"{points(accuracy, local.accuracy)} points of accuracy against no coordination"
+    )
+
+
+def summary(material: Material) -> list[Block]:
+    """Return the first screen of a page without a plan to buy: totals, money, main risk."""
+    if not material.results:
+        return [Paragraph(_NOTHING_BOUGHT, note=True)]
+    if chosen([shown.result for shown in material.results]) is None:
+        return list(_messages(material))
+    return [*_tiles(material), *_risk(material), Paragraph(_NOTHING_BOUGHT, note=True)]
+
+
+_NOTHING_BOUGHT = (
+    "Money: nothing is bought here. No plan of capacity is among the files (code-opt plan)."
+)
+
+
+def _tiles(material: Material) -> list[Block]:
+    results = [shown.result for shown in material.results]
+    best = chosen(results)
+    if best is None:
+        return []
+    return [Tiles((*_totals(best, results), *_compared(best, results)))]
+
+
+def _risk(material: Material) -> list[Block]:
+    """Return what the best assignment rests on."""
+    best = chosen([shown.result for shown in material.results])
+    if best is None:
+        return []
+    guessed = [r.task for r in best.tasks if r.accuracy_source not in ("measured", "given")]
+    if not guessed:
+        return [Callout("none found", ("Every accuracy in use is measured or given.",), "good")]
+    text = f"{_few(guessed)}: the accuracy of the path is predicted, nobody measured it."
+    heading = f"{len(guessed)} of {len(best.tasks)} accuracies are predicted"
+    return [Callout(heading, (plain(text),), "risk")]
+
+
+def _proofs(material: Material) -> list[Block]:
+    results = [shown.result for shown in material.results]
+    return [Items(tuple(reading(results, material.confirmed)))]
+
+
+def warnings(material: Material) -> list[Block]:
+    """Return what must be known before anything else is read."""
+    return [*doubts(material), *_without_digest(material)]
 
 
 _FEW_VIOLATIONS = 12
@@ -200,12 +289,39 @@ def _messages(material: Material) -> Iterator[Block]:
 
 
 def main_results(material: Material) -> list[Shown]:
-    """Return the results that are drawn beside each other: exact, lns, no coordination."""
+    """Return the results that are drawn beside each other: exact, lns, no coordination.
+
+    Assignments that are the same are one, the others named with it.
+    """
     solved = [shown for shown in material.results if shown.result.has_solution]
-    preferred = [s for s in solved if s.result.method in MAIN]
-    others = [s for s in solved if s.result.method not in MAIN]
+    different: list[Shown] = []
+    for shown in solved:
+        same = next((d for d in different if _is_same(d.result, shown.result)), None)
+        if same is None:
+            different.append(shown)
+        else:
+            place = different.index(same)
+            different[place] = replace(same, twins=(*same.twins, shown.label))
+    preferred = [s for s in different if s.result.method in MAIN]
+    others = [s for s in different if s.result.method not in MAIN]
     picked = preferred[:3] if len(preferred) >= 2 else (preferred + others)[:3]
-    return sorted(picked, key=material.results.index)
+    return sorted(picked, key=different.index)
+
+
+def _is_same(a: Result, b: Result) -> bool:
+    """Tell whether two results take the same paths at the same rates."""
+    if [(row.task, row.path) for row in a.tasks] != [(row.task, row.path) for row in b.tasks]:
+        return False
+    return all(
+        math.isclose(x.rate, y.rate, rel_tol=TOLERANCE)
+        for x, y in zip(a.tasks, b.tasks, strict=True)
+    )
+
+
+def _others(material: Material, shown: Sequence[Shown]) -> list[Shown]:
+    """Return the results with an assignment that is none of those shown."""
+    names = {name for one in shown for name in (one.label, *one.twins)}
+    return [s for s in material.results if s.result.has_solution and s.label not in names]
 
 
 def _edge(material: Material) -> list[Block]:
@@ -216,7 +332,7 @@ def _edge(material: Material) -> list[Block]:
     chooser = Chooser(
         tuple(
             Choice(i, task.id, tuple(_line(s, task.id, material) for s in shown))
-            for i, task in enumerate(instance.tasks)
+            for i, task in enumerate(instance.tasks if small else ())
         ),
         summary=tuple(use_of_connections(s, material) for s in shown),
         filters=not small,
@@ -226,11 +342,11 @@ def _edge(material: Material) -> list[Block]:
         if shown:
             blocks.append(chooser)
             blocks.append(_side(material, shown, "edge"))
-            rest = [s for s in material.results if s.result.has_solution and s not in shown]
+            rest = _others(material, shown)
             if rest:
                 blocks.append(
                     More(
-                        "Paths of " + ", ".join(s.label for s in rest),
+                        "Paths of " + ", ".join(s.name for s in rest),
                         (_side(material, rest, "edge"),),
                     )
                 )
@@ -242,9 +358,11 @@ def _edge(material: Material) -> list[Block]:
         return blocks
     if not shown:
         return []
+    if len(instance.tasks) > MOST_LISTED:
+        return [Items(chooser.summary)]
     blocks.append(
         Paragraph(
-            f"{len(instance.tasks)} tasks are too many for one picture: search for a task and "
+            f"{len(instance.tasks):,} tasks are too many for one picture: search for a task and "
             "open it to see its path. Load per server stands below.",
             note=True,
         )
@@ -310,7 +428,7 @@ def use_of_connections(shown: Shown, material: Material) -> str:
         leaving += bool(runs) and runs[-1].text == OUTPUT and not runs[-1].blocks
     total = len(shown.result.tasks)
     if not coordinated:
-        return f"{shown.label}: every task runs on its own network alone."
+        return f"{shown.name}: every task runs on its own network alone."
     kinds = [
         (borrowing, "borrow blocks of another network", "borrows blocks of another network"),
         (skipping, "skip blocks", "skips blocks"),
@@ -318,8 +436,7 @@ def use_of_connections(shown: Shown, material: Material) -> str:
     ]
     parts = [f"{n} {one if n == 1 else more}" for n, more, one in kinds if n]
     return (
-        f"{shown.label}: {coordinated} of {total} tasks leave their native path: "
-        f"{', '.join(parts)}."
+        f"{shown.name}: {coordinated} of {total} tasks leave their native path: {', '.join(parts)}."
     )
 
 
@@ -335,7 +452,7 @@ def _side(
     for s in shown:
         result = s.result
         description = "; ".join(
-            f"{row.task}: {_line(s, row.task, material).removeprefix(s.label + ': ')}"
+            f"{row.task}: {_line(s, row.task, material).removeprefix(s.name + ': ')}"
             for row in result.tasks
             if tasks is None or row.task in tasks
         )
@@ -360,21 +477,21 @@ def _side(
     return Side(tuple(figures), "Paths by method, side by side")
 
 
-def path_text(words: PathWords, row: TaskResult) -> str:
+def path_text(words: PathWords, task: str, path: Sequence[str]) -> str:
     """Return a path in a line of text."""
-    runs = words.of(row)
+    runs = words(task, path)
     text = runs[0].text if runs else ""
     for run in runs[1:]:
         text += (" ⇒ " if run.learned else " → ") + run.text
-    return f"{text} ({words.name(row.task, row.path)})" if len(runs) == 1 else text
+    return f"{text} ({words.name(task, path)})" if len(runs) == 1 else text
 
 
 def _line(shown: Shown, task: str, material: Material) -> str:
     row = next((r for r in shown.result.tasks if r.task == task), None)
     if row is None:
-        return f"{shown.label}: no path"
+        return f"{shown.name}: no path"
     return (
-        f"{shown.label}: {path_text(material.words, row)}, {short(row.rate)}/s, "
+        f"{shown.name}: {path_text(material.words, task, path_of(row))}, {short(row.rate)}/s, "
         f"accuracy {row.accuracy:.4f} ({row.accuracy_source}), {duration(row.latency)}"
     )
 
@@ -455,7 +572,7 @@ def method_series(shown: Sequence[Shown], results: Sequence[Shown]) -> list[Seri
     for group in places.values():
         first = group[0]
         throughput, accuracy = first.result.throughput or 0.0, first.result.accuracy or 0.0
-        label = ", ".join(s.label for s in group)
+        label = ", ".join(s.name for s in group)
         dot = Dot(throughput, accuracy, label, f"{label}: {number(throughput)}/s at {accuracy:.4f}")
         series.append(Series("", (dot,), index=index_of(first, results)))
     return series
@@ -485,12 +602,12 @@ def _rates(material: Material) -> Figure:
     for s in shown:
         rates = {row.task: row.rate for row in s.result.tasks}
         values = tuple(
-            Value(rates.get(t), f"{t}, {s.label}: {number(rates[t])}/s")
+            Value(rates.get(t), f"{t}, {s.name}: {number(rates[t])}/s")
             if t in rates
             else Value(None)
             for t in tasks
         )
-        series.append(RowSeries(s.label, values, index_of(s, material.results)))
+        series.append(RowSeries(s.name, values, index_of(s, material.results)))
     drawing = row_chart(
         "Rate of every task by method",
         [f"{i + 1}. {task}" for i, task in enumerate(tasks)],
@@ -506,7 +623,7 @@ def _gains(material: Material) -> list[Block]:
     shown = main_results(material)
     local = next((s for s in shown if s.result.method == "local"), None)
     other = next((s for s in shown if s is not local), None)
-    if local is None or other is None:
+    if local is None or other is None or len(material.instance.tasks) > MOST_LISTED:
         return []
     alone = {row.task: row.rate for row in local.result.tasks}
     dots = tuple(
@@ -527,13 +644,13 @@ def _gains(material: Material) -> list[Block]:
     more = sum(d.y > d.x * (1 + TOLERANCE) for d in dots)
     less = sum(d.y < d.x * (1 - TOLERANCE) for d in dots)
     drawing = xy_chart(
-        f"Rate of every task: {other.label} against local",
+        f"Rate of every task: {other.name} against local",
         Axis("rate without coordination [inferences/s]", zero=True),
-        Axis(f"rate with {other.label} [inferences/s]", zero=True),
+        Axis(f"rate with {other.name} [inferences/s]", zero=True),
         series,
         description=f"{more} of {len(dots)} tasks get more, {less} get less.",
     )
-    caption = f"Rate of every task: {more} of {len(dots)} get more with {other.label}, {less} less."
+    caption = f"Rate of every task: {more} of {len(dots)} get more with {other.name}, {less} less."
     return [Figure("rates", drawing, caption)]
 
 
@@ -555,74 +672,125 @@ def _verdict(shown: Shown) -> Cell:
 
 
 def _paths(material: Material) -> list[Block]:
-    instance = material.instance
-    solved = [s for s in material.results if s.result.has_solution]
-    if not solved:
+    shown = main_results(material)
+    if not shown:
         return []
-    main = main_results(material)
-    others = [s for s in solved if s not in main]
-    blocks: list[Block] = [
-        _path_table(material, main, "Paths by task; ⇒ marks a learned connection")
+    best = chosen([s.result for s in shown])
+    first = next(s for s in shown if s.result is best)
+    local = next((s for s in shown if s.result.method == "local" and s is not first), None)
+    caption = f"Paths of {first.name}; ⇒ marks a learned connection"
+    blocks: list[Block] = [_path_table(material, first, caption, local)]
+    if len(material.instance.tasks) > MOST_LISTED:
+        return blocks
+    if len(material.instance.tasks) > MOST_DRAWN:
+        blocks = [More(f"All {len(material.instance.tasks):,} paths", tuple(blocks))]
+    rest = [*(s for s in shown if s is not first), *_others(material, shown)]
+    return [
+        *blocks,
+        *(
+            More(f"Paths of {s.name}", (_path_table(material, s, f"Paths of {s.name}", None),))
+            for s in rest
+        ),
     ]
-    if len(instance.tasks) > MOST_DRAWN:
-        blocks = [More(f"All paths of {len(instance.tasks)} tasks", tuple(blocks))]
-    if others:
-        names = ", ".join(s.label for s in others)
-        blocks.append(
-            More(f"Paths of {names}", (_path_table(material, others, f"Paths of {names}"),))
-        )
-    return blocks
 
 
-def runs_of(words: PathWords, instance: Instance, row: TaskResult) -> tuple[Run, ...]:
+def runs_of(material: Material, task: str, path: Sequence[str]) -> tuple[Run, ...]:
     """Return a path as runs with their servers."""
-    host = {b.id: d.server for d in instance.dnns for b in d.blocks}
     return tuple(
-        Run(run.text, host.get(run.blocks[0], "?") if run.blocks else None, run.learned)
-        for run in words.of(row)
+        Run(run.text, material.home.get(run.blocks[0], "?") if run.blocks else None, run.learned)
+        for run in material.words(task, path)
     )
 
 
-def _path_table(material: Material, shown: Sequence[Shown], caption: str) -> Table:
+def path_of(row: TaskResult) -> tuple[str, ...]:
+    """Return the path of a task of a result, told apart where it runs one DNN alone."""
+    return GivenPath.of(row.path, row.accuracy_source)
+
+
+def _path_table(material: Material, shown: Shown, caption: str, local: Shown | None) -> Table:
+    """Return a row per service, against no coordination where that is given."""
     instance = material.instance
-    words = material.words
+    if len(instance.tasks) > MOST_LISTED:
+        return _site_table(material, shown)
     limits = any(task.max_latency is not None for task in instance.tasks)
     columns = (
-        Column("Task"),
-        Column("Method"),
+        Column("Service"),
         Column("Path"),
         Column("Rate", "1/s", figures=True),
+        *([Column("against alone", "%", figures=True)] if local else []),
         Column("Accuracy", figures=True),
+        *([Column("against alone", "points", figures=True)] if local else []),
         Column("Source"),
         Column("Latency", figures=True),
         *([Column("Limit", figures=True)] if limits else []),
         Column("Own work", figures=True),
     )
-    by_task = [{r.task: r for r in s.result.tasks} for s in shown]
+    found = {row.task: row for row in shown.result.tasks}
+    alone = {row.task: row for row in local.result.tasks} if local else {}
     rows = []
     for i, task in enumerate(instance.tasks):
-        here = [
-            (s, found[task.id]) for s, found in zip(shown, by_task, strict=True) if task.id in found
-        ]
-        for number_here, (s, row) in enumerate(here):
-            limit = "–" if task.max_latency is None else duration(task.max_latency)
-            rows.append(
-                Row(
-                    (
-                        Cell(f"{i + 1}. {task.id}", span=0 if number_here else len(here)),
-                        Cell(s.label),
-                        Cell(runs=runs_of(words, instance, row)),
-                        Cell(figure(row.rate)),
-                        Cell(f"{row.accuracy:.4f}"),
-                        Cell(row.accuracy_source),
-                        Cell(duration(row.latency)),
-                        *([Cell(limit)] if limits else []),
-                        Cell("–" if row.own_work is None else percent(row.own_work)),
-                    ),
-                    task=i,
-                )
+        row = found.get(task.id)
+        if row is None:
+            continue
+        base = alone.get(task.id)
+        limit = "–" if task.max_latency is None else duration(task.max_latency)
+        more = [relative(row.rate, base.rate if base else None, unit=False)] if local else []
+        less = [points(row.accuracy, base.accuracy if base else None)] if local else []
+        cells = (
+            Cell(f"{i + 1}. {task.id}"),
+            Cell(runs=runs_of(material, task.id, path_of(row))),
+            Cell(figure(row.rate)),
+            *text_cells(*more),
+            Cell(f"{row.accuracy:.4f}"),
+            *text_cells(*less),
+            Cell(row.accuracy_source),
+            Cell(duration(row.latency)),
+            *([Cell(limit)] if limits else []),
+            Cell("–" if row.own_work is None else percent(row.own_work)),
+        )
+        rows.append(Row(cells, task=i))
+    return Table(caption, columns, tuple(rows))
+
+
+def _site_table(material: Material, shown: Shown) -> Table:
+    """Return a row per site, of the services whose own network runs there; small sites in one."""
+    stands = {server.id: server.site or server.id for server in material.instance.servers}
+    site = {dnn.id: stands[dnn.server] for dnn in material.instance.dnns}
+    home = {task.id: site[task.dnn] for task in material.instance.tasks}
+    by_site: dict[str, list[TaskResult]] = {}
+    for row in shown.result.tasks:
+        by_site.setdefault(home.get(row.task, "?"), []).append(row)
+    ordered = sorted(by_site, key=lambda name: (-len(by_site[name]), name))
+    if len(ordered) > MOST_SITES:
+        rest = [row for name in ordered[MOST_SITES:] for row in by_site.pop(name)]
+        by_site[f"{len(ordered) - MOST_SITES:,} other sites"] = rest
+        ordered = [*ordered[:MOST_SITES], list(by_site)[-1]]
+    columns = (
+        Column("Site"),
+        Column("Services", figures=True),
+        Column("coordinated", figures=True),
+        Column("Rate", "1/s", figures=True),
+        Column("Mean accuracy", figures=True),
+        Column("Least", figures=True),
+        Column("Longest latency", figures=True),
+    )
+    rows = tuple(
+        Row(
+            text_cells(
+                name,
+                f"{len(mine):,}",
+                f"{sum(len(material.words.of(row)) > 1 for row in mine):,}",
+                figure(sum(row.rate for row in mine)),
+                f"{sum(row.accuracy for row in mine) / len(mine):.4f}",
+                f"{min(row.accuracy for row in mine):.4f}",
+                duration(max(row.latency for row in mine)),
             )
-    return Table(caption, columns, tuple(rows), keys=2)
+        )
+        for name in ordered
+        for mine in (by_site[name],)
+    )
+    caption = f"Paths of {shown.name} by site: {len(home):,} services are too many to list"
+    return Table(caption, columns, rows)
 
 
 # ---- load ------------------------------------------------------------------------------------
@@ -633,18 +801,20 @@ def _load(material: Material) -> list[Block]:
     if not shown:
         return []
     blocks: list[Block] = []
-    rows = [s.id for s in material.instance.servers]
+    rows = every = [s.id for s in material.instance.servers]
     full = {s.label: full_shares(s.result, material.instance) for s in shown}
+    if len(rows) > MOST_DRAWN:
+        rows = _fullest(rows, shown[0].result, MOST_DRAWN)
     series = []
     for s in shown:
         found = {r.server: r for r in s.result.servers}
         series.append(
             RowSeries(
-                s.label,
+                s.name,
                 tuple(
                     Value(
                         found[name].utilization,
-                        f"{name}, {s.label}: {100 * found[name].utilization:.1f} % of "
+                        f"{name}, {s.name}: {share(found[name].utilization)} of "
                         f"{server_amount(found[name].capacity, found[name].devices)}",
                     )
                     if name in found
@@ -663,8 +833,11 @@ def _load(material: Material) -> list[Block]:
         limits=[max(most[name] for most in full.values()) for name in rows],
         description="Utilisation of every server by method; the table below holds the values.",
     )
-    chart = Figure("servers", drawing, "Utilisation of servers; the dashed line is full.")
-    blocks.append(Pair((chart, _server_table(shown, rows, full))))
+    caption = "Utilisation of servers; nothing is sold beyond the dashed line."
+    if len(rows) < len(every):
+        caption = f"The {len(rows)} fullest of {len(every):,} servers; the dashed line is full."
+    chart = Figure("servers", drawing, caption)
+    blocks.append(Pair((chart, _server_table(shown, every, full))))
     links = [(k.source, k.target) for k in material.instance.links]
     if links:
         blocks += _links(shown, links)
@@ -683,8 +856,12 @@ def _server_table(
     columns = [Column("Server")]
     columns += [Column("Devices", figures=True)] if has_devices else []
     columns += [Column("Capacity", "FLOP/s", figures=True)] if has_flops else []
-    columns += [Column(s.label) for s in shown]
+    columns += [Column(s.name) for s in shown]
     lines = []
+    caption = "Utilisation of servers by method"
+    if len(rows) > MOST_LISTED:
+        caption += f": the {MOST_SITES} fullest of {len(rows):,}"
+        rows = _fullest(rows, shown[0].result, MOST_SITES)
     for name in rows:
         known = [f[name] for f in found if name in f]
         capacity, devices = (known[0].capacity, known[0].devices) if known else (None, None)
@@ -696,8 +873,14 @@ def _server_table(
             for s, f in zip(shown, found, strict=True)
         ]
         lines.append(Row(tuple(cells)))
-    table = Table("Utilisation of servers by method", tuple(columns), tuple(lines))
-    return table if len(rows) <= MOST_DRAWN else More(f"Load of all {len(rows)} servers", (table,))
+    table = Table(caption, tuple(columns), tuple(lines))
+    return table if len(rows) <= MOST_DRAWN else More(f"Load of {len(rows):,} servers", (table,))
+
+
+def _fullest(servers: Sequence[str], result: Result, most: int) -> list[str]:
+    """Return the servers that a result loads most."""
+    use = {row.server: row.utilization for row in result.servers}
+    return sorted(servers, key=lambda name: -use.get(name, 0.0))[:most]
 
 
 def _links(shown: Sequence[Shown], links: Sequence[tuple[str, str]]) -> list[Block]:
@@ -705,8 +888,14 @@ def _links(shown: Sequence[Shown], links: Sequence[tuple[str, str]]) -> list[Blo
     used = [k for k in links if any(k in f and f[k].load > 0 for f in found)]
     if not used:
         return [Paragraph("No path crosses a link.")]
+    which = f"the {len(used):,} {'link' if len(used) == 1 else 'links'}"
+    caption = f"Utilisation of {which} in use, of {len(links):,}"
+    if len(used) > MOST_LISTED:
+        load = {k: max(f[k].utilization or 0.0 for f in found if k in f) for k in used}
+        used = sorted(used, key=lambda k: -load[k])[:MOST_SITES]
+        caption += f": the {MOST_SITES} fullest"
     columns = [Column("Link"), Column("Capacity", "B/s", figures=True)]
-    columns += [Column(s.label) for s in shown]
+    columns += [Column(s.name) for s in shown]
     lines = []
     for key in used:
         known = [f[key] for f in found if key in f]
@@ -724,11 +913,11 @@ def _links(shown: Sequence[Shown], links: Sequence[tuple[str, str]]) -> list[Blo
             else:
                 cells.append(_share(row.utilization))
         lines.append(Row(tuple(cells)))
-    caption = f"Utilisation of the {len(used)} links in use, of {len(links)}"
     table = Table(caption, tuple(columns), tuple(lines))
     return [table if len(used) <= MOST_DRAWN else More(caption, (table,))]
 
 
 def _share(value: float, full: float = 1.0) -> Cell:
     is_full = value >= full * (1.0 - TOLERANCE)
-    return Cell(f"{100 * value:.1f} %", "strong" if is_full else "", share=value)
+    of = f" of {share(full)}" if full < 1.0 else ""
+    return Cell(share(value) + of, "strong" if is_full else "", share=value, full=full)

@@ -3,6 +3,7 @@
 from code_opt.solvers.base import MipOutcome, MipSession, SolverProgress, Termination, contradicts
 from code_opt.solvers.factory import available_solvers, open_session
 from code_opt.solvers.lp import LinearProgram, LpOutcome, Polar
+from code_opt.solvers.scip import ScipSession, is_scip_installed, scip_name
 from code_opt.solvers.solution_files import SolverSolution, read_solution
 from code_opt.solvers.writing import write_model
 
@@ -12,12 +13,15 @@ __all__ = [
     "MipOutcome",
     "MipSession",
     "Polar",
+    "ScipSession",
     "SolverProgress",
     "SolverSolution",
     "Termination",
     "available_solvers",
     "contradicts",
+    "is_scip_installed",
     "open_session",
     "read_solution",
+    "scip_name",
     "write_model",
 ]

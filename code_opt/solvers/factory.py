@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from code_opt.solvers.base import MipSession
-from code_opt.solvers.external import PyomoSession, external_solvers
 from code_opt.solvers.highs import HighsSession
 
 
 def available_solvers() -> list[str]:
     """Return the names of the solvers that can be used here, HiGHS first."""
+    from code_opt.solvers.external import external_solvers
+
     return ["highs", *external_solvers()]
 
 
@@ -41,4 +42,7 @@ def open_session(
     """
     if solver == "highs":
         return HighsSession(model, threads=threads, seed=seed, options=options, log=log)
+    # All of Pyomo loads with it.
+    from code_opt.solvers.external import PyomoSession
+
     return PyomoSession(model, solver, threads=threads, seed=seed, options=options, log=log)

@@ -10,7 +10,7 @@ from typing import Any
 
 import highspy
 import numpy as np
-import pyomo.environ as pyo
+import pyomo.core as pyo
 from highspy import HighsModelStatus as Status
 
 from code_opt.errors import InputError, SolverError

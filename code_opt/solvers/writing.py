@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from code_opt.errors import InputError, SolverError
 from code_opt.files import write_atomically
@@ -36,6 +36,8 @@ def write_model(
     suffix = path.suffix.lower()
     if suffix not in (".mps", ".lp"):
         raise InputError(f"{path}: the format is told by the suffix, .mps or .lp")
+    import pyomo.environ  # noqa: F401 (its writers: all of Pyomo, so only where one is used)
+
     mark = "* " if suffix == ".mps" else "\\ "
     options: dict[str, Any] = {"symbolic_solver_labels": True}
     if name_of is not None:

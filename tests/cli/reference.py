@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from code_opt.cli.app import app
+from code_opt.cli.app import application
 from code_opt.cli.help_examples import EXAMPLES
 from code_opt.cli.terminal import PROGRAM
 from code_opt.files import write_atomically
@@ -21,15 +22,17 @@ BEGIN = "<!-- from --help: python -m tests.cli.reference -->\n"
 END = "<!-- end -->\n"
 
 
+@cache
 def commands() -> dict[str, Any]:
     """Return the commands of the command line by name, in the order of its help."""
-    found: dict[str, Any] = typer.main.get_command(app).commands
+    found: dict[str, Any] = typer.main.get_command(application()).commands
     return found
 
 
+@cache
 def program_options() -> set[str]:
     """Return the options that the program takes without a command."""
-    program: Any = typer.main.get_command(app)
+    program: Any = typer.main.get_command(application())
     return {option for parameter in program.params for option in parameter.opts}
 
 

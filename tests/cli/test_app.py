@@ -74,6 +74,9 @@ def test_options_reach_the_solver(answer) -> None:
     assert call["solver_log"] is True
     options = {"presolve": "off", "mip_lp_age_limit": "5", "tol": "1e-7", "heavy": "true"}
     assert call["solver_options"] == options
+    zeros = ["--min-accuracy", "-0.0", "--min-throughput", "-0.0"]
+    assert main(["solve", "x.json", "-m", "local", *zeros]) == 0
+    assert (str(calls[-1]["min_accuracy"]), str(calls[-1]["min_throughput"])) == ("0.0", "0.0")
 
 
 @pytest.mark.parametrize(
@@ -299,6 +302,23 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     done = run("bash", "-c", command, cwd=ROOT)
     assert done.stderr == ""
     assert done.returncode == 141
+
+
+def test_a_small_solve_loads_no_more_than_it_uses() -> None:
+    """What makes the program start fast, told by what is loaded and not by a clock."""
+    script = (
+        "import gc, sys; from code_opt.cli.app import main;"
+        "assert main(['solve', 'data/two-services.json', '-m', 'exact']) == 0;"
+        "others = {'pandas', 'yaml', 'pyomo.environ', 'pyomo.dae', 'scipy.optimize', 'jinja2'};"
+        "others |= {'scipy.stats.distributions', 'scipy.spatial.distance', 'numpy.f2py.f2py2e'};"
+        "others |= {'code_opt.cli.plan', 'code_opt.cli.evaluate', 'code_opt.planning', 'torch'};"
+        "print(sorted(others & set(sys.modules)), gc.get_threshold()[0] > 10_000);"
+        "import scipy.stats, numpy.f2py as f2py;"
+        "print(scipy.stats.norm.cdf(0.0), bool(f2py.run_main))"
+    )
+    done = run(sys.executable, "-c", script, cwd=ROOT)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-2:] == ["[] True", "0.5 True"]
 
 
 def test_the_methods_are_those_that_solve_knows() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +63,80 @@ def test_rerate_from_file_to_table(local, tmp_path, run):
     status, _, err = run("rerate", local, DIGITS, "--set", "tasks[digit].max_latency=1e-6")
     assert status == ExitStatus.NOTHING_FOUND
     assert "its paths cannot be kept: task 'digit': latency" in err
+
+
+def test_a_schedule_from_file_to_table(local, tmp_path, run):
+    table = tmp_path / "demands.csv"
+    table.write_text("task,00:00,rush hour\n,9,15\ndigit,30,250\nparity,20,150\n")
+    out_folder = tmp_path / "day"
+    asked = ("schedule", DIGITS, "--periods", table, "--max-changes", "1", "--out", out_folder)
+    status, out, _ = run(*asked, "--previous", local, "--instances")
+    assert status == ExitStatus.DONE
+    assert "digits: 2 periods, at most 1 changes of paths from each to the next" in out
+    assert "inferences in 24.00 h" in out
+    lines = (out_folder / "digits.exact.schedule.csv").read_text().splitlines()
+    assert lines[0].startswith("period,hours,status,reward,value,bound,gap,throughput,demand,")
+    assert [line.split(",")[:3] for line in lines[1:]] == [
+        ["00:00", "9.0", "optimal"],
+        ["rush hour", "15.0", "optimal"],
+    ]
+    for name in ("00-00", "rush-hour"):
+        file = out_folder / f"digits.exact.{name}.json"
+        assert lines[1 + (name != "00-00")].endswith(f",{file.name}")
+        assert json.loads(file.read_text())["max_changes"] == 1
+        instance = out_folder / f"digits.exact.{name}.instance.json"
+        assert run("check", file, instance)[0] == ExitStatus.DONE
+    assert run(*asked, "--previous", local)[0] == ExitStatus.DONE  # the same state: replaced
+    table.write_text("task,00:00,rush hour\ndigit,30,200\nparity,20,150\n")
+    status, _, err = run(*asked)
+    assert status == ExitStatus.BAD_INPUT
+    assert "digits.exact.rush-hour.json: is the result of another state" in err
+    status, out, _ = run(*asked, "--overwrite", "--json")
+    assert status == ExitStatus.DONE
+    assert json.loads(out)[0]["changes"] is None
+
+
+def test_a_schedule_tells_what_is_wrong(tmp_path, run):
+    table = tmp_path / "demands.csv"
+    asked = ("schedule", DIGITS, "--periods", table)
+    table.write_text("task,a\ndigits,3\n")
+    status, _, err = run(*asked)
+    assert status == ExitStatus.BAD_INPUT
+    assert f"{table}:2 task = 'digits': the instance has no such task; did you mean 'digit'?" in err
+    table.write_text("task,a b,a-b\ndigit,300,1\nparity,300,1\n")
+    status, _, err = run(*asked, "--out", tmp_path)
+    assert status == ExitStatus.BAD_INPUT
+    assert "periods would share the file digits.exact.a-b.json" in err
+    status, out, err = run(*asked, "--min-throughput", "100")
+    assert status == ExitStatus.INFEASIBLE
+    assert "optimal" in out
+    assert "1 of 2 periods have no assignment\n  a-b: infeasible: " in err
+    assert run(*asked, "--instances")[2].endswith("--instances: needs --out\n")
+    assert "'nobody' is not one of" in run(*asked, "-m", "nobody")[2]
+
+
+@pytest.mark.parametrize("name", ["two-services.json", "two-services.yaml"])
+def test_an_instance_comes_from_standard_input(name, run, monkeypatch):
+    def given(data):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+
+    data = Path("data", name).read_bytes()
+    given(b"\xef\xbb\xbf" + data)
+    status, out, _ = run("solve", "-", "-m", "local", "--json", "--set", "name=piped")
+    assert status == ExitStatus.DONE
+    assert json.loads(out)[0]["instance"] == "piped"
+    given(data)
+    assert run("validate", "-")[1].startswith("-: ok (two-services)")
+    given(b" ")
+    assert run("validate", "-")[2] == "code-opt: standard input: file: the file is empty\n"
+    given(b"\xff")
+    status, _, err = run("solve", "-")
+    assert (status, err) == (
+        ExitStatus.BAD_INPUT,
+        "code-opt: standard input: not UTF-8 text (byte 0)\n",
+    )
+    given(data[:-30])
+    assert "standard input: " in run("plan", "-")[2]
 
 
 def test_what_does_not_fit_together_is_refused(local, run):

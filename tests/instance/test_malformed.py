@@ -252,7 +252,7 @@ MESSAGES = {
     ),
     "merge-key.yaml": (
         "{}: ['<<'] = an object: unknown field; known: 'schema', 'name', 'description', "
-        "'bundle', 'servers', 'links', 'dnns', 'tasks', 'reward'"
+        "'bundle', 'currency', 'servers', 'links', 'dnns', 'tasks', 'reward'"
     ),
     "name-too-long.json": (
         "{}: name = 'nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn'... (201 "
@@ -359,7 +359,7 @@ MESSAGES = {
     ),
     "unknown-field-at-the-top.json": (
         "{}: colour = 'red': unknown field; known: 'schema', 'name', 'description', "
-        "'bundle', 'servers', 'links', 'dnns', 'tasks', 'reward'"
+        "'bundle', 'currency', 'servers', 'links', 'dnns', 'tasks', 'reward'"
     ),
     "unknown-field.json": ("{}: tasks[0].demnd = 5.0: unknown field; did you mean 'demand'?"),
     "unknown-link-source.json": (

@@ -237,6 +237,14 @@ class Tables:
         )
 
     @property
+    def yearly(self) -> Array:
+        links = self.instance.links
+        return np.array(
+            [s.yearly_cost for s in self.instance.servers]
+            + [links[i].yearly_cost for i in self.links]
+        )
+
+    @property
     def price(self) -> Array:
         links = self.instance.links
         return np.array(
@@ -369,18 +377,30 @@ def cheapest_growth(
 ) -> float:
     """Return the least present value of a growth path, inf where there is none."""
     options = [unit_vectors(instance, d, min_accuracy) for d in demands]
-    return cheapest_chain(Tables(instance).price, options, value)
+    return cheapest_chain(Tables(instance), options, value)
+
+
+def paid_by_year(instance: Instance, seed: int) -> Instance:
+    """Return an instance whose units cost something in each year that they stand, too."""
+    return instance.with_(
+        {
+            f"{kind}[{i}].yearly_cost": 0.5 * record.cost * ((i + seed) % 3)
+            for kind in ("servers", "links")
+            for i, record in enumerate(getattr(instance, kind))
+        }
+    )
 
 
 def cheapest_chain(
-    price: Array, options: Sequence[Sequence[tuple[float, ...]]], value: Sequence[float]
+    tables: Tables, options: Sequence[Sequence[tuple[float, ...]]], value: Sequence[float]
 ) -> float:
     """Return the least present value of units, of which each period has one of some vectors."""
     best = math.inf
     for chain in itertools.product(*options):
         standing = np.maximum.accumulate(np.array(chain), axis=0)
         bought = np.diff(standing, axis=0, prepend=0.0)
-        best = min(best, float(np.asarray(value) @ (bought @ price)))
+        spent = bought @ tables.price + standing @ tables.yearly
+        best = min(best, float(np.asarray(value) @ spent))
     return best
 
 
@@ -560,7 +580,7 @@ def cheapest_combined(
         for states in choices[1:]:
             vectors = merged(vectors, set(surviving_units(instance, states, min_accuracy)))
         options.append(undominated(vectors))
-    return cheapest_chain(Tables(instance).price, options, value)
+    return cheapest_chain(Tables(instance), options, value)
 
 
 def exhaustive_front(instance: Instance) -> list[tuple[float, float]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
+expect = playwright.expect
+
 from code_opt.report.assemble import assemble
 from code_opt.report.material import read_material
 from code_opt.report.page import render
-from tests.report.examples import contrast
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = os.environ.get("CODE_OPT_CHROMIUM") or next(
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium: install it, or name it in CODE_OPT_CHROMIUM"
 )
 PHONE = {"width": 375, "height": 812}
+LAPTOP = {"width": 1366, "height": 768}
 DESK = {"width": 1280, "height": 900}
 
 
@@ -44,10 +46,14 @@ def pages(
     folder = tmp_path_factory.mktemp("pages")
     found = {}
     sources = {"metro": metro, "hostile": hostile, "many": many, "planned": planned}
-    for name, source in sources.items():
+    pages = {name: ([source], source / "instance.json") for name, source in sources.items()}
+    grown = [
+        path for kind in ("growth", "failures") for path in planned.glob(f"*.plan-{kind}.json")
+    ]
+    pages["grown"] = (grown, planned / "instance.json")
+    for name, (paths, instance) in pages.items():
         path = folder / f"{name}.html"
-        text = render(assemble(read_material([source], source / "instance.json")))
-        path.write_text(text, encoding="utf-8")
+        path.write_text(render(assemble(read_material(paths, instance))), encoding="utf-8")
         found[name] = path
     return found
 
@@ -97,10 +103,10 @@ def test_choosing_a_task_lights_up_its_paths(view: Any) -> None:
     assert lit(page) == {"2"}
     told = page.locator(".readout").inner_text()
     assert "tasks leave" not in told
-    assert "exact: mobilenet/0 ⇒ squeezenet/1…2 ⇒ output" in told
+    assert "exact = lns: mobilenet/0 ⇒ squeezenet/1…2 ⇒ output" in told
     assert "local: mobilenet/0…3 (native)" in told
     chosen = page.locator("tr.on")
-    assert chosen.count() == 4  # three methods beside each other, one more behind a line
+    assert chosen.count() == 3  # one for each assignment: exact and lns have the same
     page.keyboard.press("Escape")
     assert lit(page) == {"0", "1", "2", "3"}
     assert page.locator("tr.on").count() == 0
@@ -158,39 +164,74 @@ def test_text_of_drawings_is_large_enough_on_a_phone(view: Any) -> None:
     assert min(sizes) >= 7.5
 
 
-@pytest.mark.parametrize("name", ["metro", "planned"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast(view: Any, name: str, scheme: str) -> None:
-    page = view(name, color_scheme=scheme)
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+
+
+@pytest.mark.parametrize(("name", "scheme"), [("planned", "light"), ("metro", "dark")])
+def test_axe_finds_nothing(view: Any, name: str, scheme: str) -> None:
+    """Contrast, names, roles, headings, landmarks: the rules of WCAG 2.1 AA, and good practice."""
+    package = pytest.importorskip("axe_playwright_python", reason="axe is not installed")
+    page = view(name, DESK if scheme == "dark" else PHONE, color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    pairs = page.evaluate(
-        """() => {
-        const ground = e => {
-            for (let x = e; x; x = x.parentElement) {
-                const c = getComputedStyle(x).backgroundColor;
-                if (!/, 0\\)$/.test(c) && c !== 'transparent') return c;
-            }
-            return 'none';
-        };
-        const found = new Map();
-        for (const e of document.querySelectorAll('body *')) {
-            if (e.closest('svg') || !e.getClientRects().length) continue;
-            if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
-            const pair = [getComputedStyle(e).color, ground(e)];
-            found.set(String(pair), [...pair, e.tagName + '.' + e.className]);
-        }
-        return [...found.values()];
-        }"""
+    page.evaluate((files(package) / "axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate(
+        """async rules => {
+        const found = await axe.run(document, {runOnly: rules, resultTypes: ['violations']});
+        return found.violations.map(v => [v.id, v.nodes.slice(0, 3).map(n => n.failureSummary)]);
+        }""",
+        RULES,
     )
-    assert len(pairs) > 4
+    assert found == []
+    paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
 
-    def color(text: str) -> str:
-        return "#" + "".join(f"{int(n):02x}" for n in re.findall(r"\d+", text)[:3])
 
-    for ink, ground, where in pairs:
-        assert contrast(color(ink), color(ground)) >= 4.5, where
-    dark = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
-    assert (dark == "rgb(255, 255, 255)") == (scheme == "light")
+@pytest.mark.parametrize("viewport", [LAPTOP, {"width": 390, "height": 844}], ids=["desk", "phone"])
+def test_the_first_screen_holds_the_decision(view: Any, viewport: dict[str, int]) -> None:
+    """The recommendation, its money and its main risk, without scrolling."""
+    page = view("grown", viewport)
+    headline = page.locator("h1")
+    assert headline.inner_text().startswith("Buy ")
+    assert "less than without coordination" in headline.inner_text()
+    money = page.locator(".tiles").first
+    assert "to spend" in money.inner_text()
+    assert "without coordination" in money.inner_text()
+    risk = page.locator(".callout.risk")
+    assert risk.inner_text().startswith("Main risk: if edge-")
+    for part in (headline, money, risk):
+        box = part.bounding_box()
+        assert box["y"] >= 0.0
+        assert box["x"] + box["width"] <= viewport["width"]
+        assert box["y"] + box["height"] <= viewport["height"]
+
+
+def test_contents_stay_and_lead_to_their_sections(view: Any) -> None:
+    page = view("planned", LAPTOP)
+    contents = page.locator("nav.contents")
+    entry = contents.get_by_role("link", name="When a server fails")
+    entry.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("scrollY > 400")
+    assert contents.bounding_box()["y"] == pytest.approx(0.0, abs=1.0)
+    expect(entry).to_have_attribute("aria-current", "true")
+    assert page.locator("#failures").bounding_box()["y"] == pytest.approx(0.0, abs=30.0)
+    narrow = view("planned", PHONE)
+    links = narrow.locator("nav.contents a")
+    assert not links.first.is_visible()
+    narrow.locator("nav.contents summary").focus()
+    narrow.keyboard.press("Enter")
+    narrow.locator("nav.contents a[href='#failures']").click()
+    expect(links.first).not_to_be_visible()
+    # Its heading is not hidden below the line of the contents.
+    line = narrow.locator("nav.contents").bounding_box()
+    assert narrow.locator("#failures h2").bounding_box()["y"] >= line["y"] + line["height"]
+
+
+def test_a_table_that_is_cut_says_so(view: Any) -> None:
+    page = view("planned", PHONE)
+    for box in page.locator("section:not(:has(details[open])) .scroll:visible").all():
+        is_cut = box.evaluate("e => e.scrollWidth > e.clientWidth + 1")
+        expect(box.locator(".wide")).to_be_visible(visible=is_cut)
 
 
 def test_the_page_can_be_printed(view: Any, tmp_path: Path) -> None:
@@ -225,13 +266,13 @@ def test_the_page_can_be_read_without_javascript(view: Any) -> None:
     assert page.locator("span.choice").count() == 4
     assert page.locator("button").count() == 0
     assert not page.locator(".hint").is_visible()
-    page.locator("summary").first.click()
-    assert page.locator("details[open]").count() == 1
+    page.locator("main summary").first.click()
+    assert page.locator("main details[open]").count() == 1
 
 
 def test_hostile_names_are_shown_and_do_nothing(view: Any) -> None:
     page = view("hostile")
-    assert "onerror=alert(1)" in page.locator("h1").inner_text()
+    assert "onerror=alert(1)" in page.locator(".brand").inner_text()
     page.locator("button.choice").first.click()
     assert "onload=alert(1)" in page.locator(".readout").inner_text()
     assert page.locator("img").count() == 0
@@ -247,14 +288,18 @@ def test_one_of_many_tasks_is_found_by_its_name(view: Any) -> None:
     assert shown.locator("svg[role=img]").count() == 2
     page.get_by_label("Part of a task’s name").fill("")
     assert page.locator("details.task:visible").count() == 40
+    page.locator("summary", has_text="All 40 paths").click()
+    assert page.locator("#paths tr[data-task]:visible").count() == 40
+    page.get_by_label("Part of a task’s name").fill("task-s07")
+    assert page.locator("#paths tr[data-task]:visible").count() == 1
 
 
 def test_the_tree_for_screen_readers_names_everything(view: Any) -> None:
     page = view("metro")
     tree = page.locator("body").aria_snapshot()
-    assert 'heading "metro-links" [level=1]' in tree
+    assert 'heading "+45.6 % throughput' in tree
     assert 'button "1 vehicles"' in tree or 'button "vehicles"' in tree
-    assert 'img "Exact: paths on the edge"' in tree
+    assert 'img "Exact (the same: lns): paths on the edge"' in tree
     assert "table" in tree
     unnamed = page.evaluate(
         "[...document.querySelectorAll('[role=region],[role=group],nav')]"

@@ -232,3 +232,19 @@ def test_what_a_group_computes_once_is_marked() -> None:
     assert once == [f"own/{k}: computed once for first, second" for k in (0, 1)]
     learned = [s for s in flat(drawing.shapes) if isinstance(s, Curve) and s.closed]
     assert len(learned) == 1  # the entry hands on what is there, only the crossing is learned
+
+
+def test_lines_that_are_the_same_are_one_with_both_names() -> None:
+    dots = (Dot(1.0, 5.0), Dot(2.0, 7.0))
+    series = [
+        Series("full", dots, line=True),
+        Series("exits", dots, line=True, index=4),
+        Series("none", (Dot(1.0, 6.0), Dot(2.0, 9.0)), line=True, index=2),
+    ]
+    drawing = xy_chart("Cost", Axis("hour", names=("", "07:00", "08:00")), Axis("cost"), series)
+    texts = [shape.text for shape in drawing.shapes if isinstance(shape, Label)]
+    assert "full = exits" in texts
+    assert "none" in texts
+    assert {"07:00", "08:00"} <= set(texts)
+    lines = [s for s in drawing.shapes if isinstance(s, Curve) and s.style.width == 2.0]
+    assert len(lines) == 2

@@ -83,7 +83,7 @@ def confirmed(metro: Path, tmp_path: Path) -> Path:
 def test_what_was_measured_stands_beside_what_was_promised(metro: Path, confirmed: Path) -> None:
     material = read_material([confirmed], metro / "instance.json")
     page = assemble(material)
-    assert [s.id for s in page.sections] == ["evaluation"]
+    assert [s.id for s in page.sections] == ["evaluation", "about"]
     assert [f.name for f in figures(page)] == ["evaluation-throughput", "evaluation-accuracy"]
     text = render(page)
     html5lib.HTMLParser(strict=True).parse(text)
@@ -132,7 +132,7 @@ def test_two_evaluations_have_a_section_each(metro: Path, confirmed: Path, tmp_p
     other = tmp_path / "later"
     shutil.copytree(confirmed, other)
     page = assemble(read_material([confirmed, other / "evaluation.json"], metro / "instance.json"))
-    assert [s.id for s in page.sections] == ["evaluation-1", "evaluation-2"]
+    assert [s.id for s in page.sections] == ["evaluation-1", "evaluation-2", "about"]
     assert "(later)" in page.sections[1].heading
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from code_opt import load_instance, save_result, solve
+from code_opt.cli.app import main
 from code_opt.errors import InputError
 from code_opt.report.blocks import Callout
 from code_opt.report.material import read_material
-from code_opt.report.results import introduction
+from code_opt.report.results import warnings
 
 
 def test_files_and_folders_are_read_once_and_put_in_order(metro: Path) -> None:
@@ -92,11 +94,11 @@ def test_results_and_plans_from_before_a_change_are_told(planned: Path, tmp_path
     fresh = read_material([*results, *plans], planned / "instance.json")
     assert fresh.confirmed
     assert [s.changed for s in fresh.results] == [()]
-    assert not any("changed" in str(block) for block in introduction(fresh))
+    assert not any("changed" in str(block) for block in warnings(fresh))
     stale = read_material([*results, *plans], tmp_path / "instance.json")
     assert not stale.confirmed
     assert [p.changed for p in stale.plans] == [("servers",)]
-    first, second = [block for block in introduction(stale) if isinstance(block, Callout)]
+    first, second = [block for block in warnings(stale) if isinstance(block, Callout)]
     assert "was found before the instance changed (servers)" in first.heading
     assert first.texts[0].startswith("Still holds: every figure and requirement")
     assert first.texts[1].startswith("Not confirmed: that it is optimal")
@@ -109,6 +111,15 @@ def test_what_is_older_than_digests_is_noted(metro: Path, tmp_path: Path) -> Non
     write(tmp_path / "old.json", data)
     material = read_material([tmp_path / "old.json"], metro / "instance.json")
     assert material.confirmed
-    (note,) = [b for b in introduction(material) if isinstance(b, Callout)]
+    (note,) = [b for b in warnings(material) if isinstance(b, Callout)]
     assert note.level == "note"
     assert "old.json" in note.heading
+
+
+def test_a_planners_workbook_is_an_instance(tmp_path: Path) -> None:
+    assert main(["template", "--out", str(tmp_path / "sheets")]) == 0
+    instance = load_instance(tmp_path / "sheets")
+    save_result(solve(instance, method="local"), tmp_path / "local.json")
+    material = read_material([tmp_path / "local.json", tmp_path / "sheets"])
+    assert material.instance == instance
+    assert material.confirmed

@@ -50,7 +50,7 @@ def metro_page(metro: Path) -> str:
 def test_the_page_has_its_sections_headings_and_landmarks(metro_page: str) -> None:
     tree = parsed(metro_page)
     tags = elements(tree)
-    assert [t for t, _ in tags if t in {"h1", "h2"}] == ["h1"] + ["h2"] * 4
+    assert [t for t, _ in tags if t in {"h1", "h2"}] == ["h1"] + ["h2"] * 5
     assert {t for t, _ in tags} <= ELEMENTS
     for landmark in ("header", "main", "nav", "footer"):
         assert sum(t == landmark for t, _ in tags) == 1
@@ -169,7 +169,7 @@ def test_results_without_an_assignment_show_the_edge_and_the_reason(tmp_path: Pa
     assert result.status == "infeasible"
     save_result(result, tmp_path / "exact.json")
     page = assemble(read_material([tmp_path], root / "data" / "infeasible.json"))
-    assert [section.id for section in page.sections] == ["edge", "methods"]
+    assert [section.id for section in page.sections] == ["edge", "methods", "about"]
     text = render(page)
     parsed(text)
     assert "no assignment meets all requirements" in text
@@ -190,7 +190,7 @@ def test_many_tasks_get_a_picture_each_and_no_common_one(many: Path) -> None:
 
 def test_a_sentence_says_how_many_tasks_use_connections(metro_page: str, many: Path) -> None:
     assert (
-        "exact: 2 of 4 tasks leave their native path: 2 borrow blocks of another network, "
+        "exact = lns: 2 of 4 tasks leave their native path: 2 borrow blocks of another network, "
         "2 leave early or through another head." in metro_page
     )
     assert "local: every task runs on its own network alone." in metro_page
@@ -200,3 +200,21 @@ def test_a_sentence_says_how_many_tasks_use_connections(metro_page: str, many: P
     pairs = zip(results["lns"].tasks, results["local"].tasks, strict=True)
     more = sum(a.rate > b.rate * (1 + 1e-6) for a, b in pairs)
     assert f"{more} of 40 get more with lns" in chart.caption
+
+
+def test_too_many_services_are_shown_by_site(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("code_opt.report.results.MOST_LISTED", 30)
+    monkeypatch.setattr("code_opt.report.results.MOST_SITES", 4)
+    page = assemble(read_material([many, many / "instance.json"]))
+    assert not [figure for figure in figures(page) if figure.name.startswith("edge")]
+    (paths,) = [section for section in page.sections if section.id == "paths"]
+    (table,) = paths.blocks
+    instance = load_instance(many / "instance.json")
+    sites = len({dnn.server for dnn in instance.dnns})
+    assert len(table.rows) == 5
+    assert table.rows[-1].cells[0].text == f"{sites - 4} other sites"
+    assert sum(int(row.cells[1].text) for row in table.rows) == 40
+    result = load_result(many / "lns.json")
+    rates = [float(row.cells[3].text) for row in table.rows]
+    assert sum(rates) == pytest.approx(sum(row.rate for row in result.tasks), rel=1e-4)
+    assert 'data-task="' not in render(page)

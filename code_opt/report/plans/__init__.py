@@ -4,6 +4,6 @@ Imports: from the other modules of the report; of ``code_opt.planning`` types an
 """
 
 from code_opt.planning.columns import money
-from code_opt.report.plans.sections import HEADINGS, plan_sections
+from code_opt.report.plans.sections import HEADINGS, certificates, plan_sections
 
-__all__ = ["HEADINGS", "money", "plan_sections"]
+__all__ = ["HEADINGS", "certificates", "money", "plan_sections"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from code_opt.planning.columns import money
+from code_opt.planning.recommendation_words import name_of_period
 from code_opt.report.blocks import Block, Cell, Column, Figure, Items, Pair, Row, Table
 from code_opt.report.charts import Axis, xy_chart
 from code_opt.report.material import Material
@@ -41,6 +42,7 @@ def growth_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
         more = f", {money(saved)} less than without coordination" if saved else ""
         texts.append(f"{name}: {money(row['cost'])} over all periods{more} ({_proof(row)}).")
     blocks.append(Items(tuple(texts)))
+    numbers = unique(r["period"] for r in periods)
     present = [c for c in COORDINATIONS if any(r["coordination"] == c for r in periods)]
     series = []
     for coordination in present:
@@ -52,20 +54,20 @@ def growth_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
     if any(s.dots for s in series):
         drawing = xy_chart(
             "Money spent up to each period",
-            Axis("period", whole=True),
+            Axis("period", names=("", *(name_of_period(tables.plan, n) for n in numbers))),
             Axis(periods.measured("total_cost", "spent so far"), zero=True),
             series,
             description=series_text(series, "period", "spent"),
             width=470.0,
         )
         rows = []
-        for period in unique(r["period"] for r in periods):
+        for period in numbers:
             here = {r["coordination"]: r for r in periods if r["period"] == period}
             first = next(iter(here.values()))
             rows.append(
                 Row(
                     (
-                        Cell(str(period)),
+                        Cell(name_of_period(tables.plan, period)),
                         *periods.cells(first, "growth"),
                         *(Cell(periods.text("cost", here.get(c))) for c in present),
                         *periods.cells(here.get("full"), "accuracy_loss_points"),
@@ -82,11 +84,10 @@ def growth_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
         figure = Figure(f"growth{suffix}", drawing, "Money spent up to each period.")
         blocks.append(Pair((figure, table)))
     best = "full" if "full" in present else (present or [""])[-1]
-    numbers = unique(r["period"] for r in periods)
     blocks += units_by(
         [r for r in servers if r["coordination"] == best],
         "period",
-        [(period, f"period {period}") for period in numbers],
+        [(period, name_of_period(tables.plan, period)) for period in numbers],
         f"Units bought in each period, {coordination_style(best)[0]}",
         units="units_bought",
     )

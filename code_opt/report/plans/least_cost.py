@@ -16,12 +16,9 @@ from code_opt.report.blocks import (
     Paragraph,
     Row,
     Table,
-    Tile,
-    Tiles,
 )
 from code_opt.report.charts import Axis, RowSeries, Value, row_chart, xy_chart
 from code_opt.report.material import Material
-from code_opt.report.numbers import signed
 from code_opt.report.plans.reading import (
     COORDINATIONS,
     PlanTable,
@@ -35,7 +32,7 @@ from code_opt.report.plans.reading import (
     unique,
     units_by,
 )
-from code_opt.text import percent
+from code_opt.text import share
 
 
 def least_cost_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
@@ -53,42 +50,7 @@ def least_cost_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Bloc
         unique(r["max_loss_points"] for r in rows),
     )
     found = {(r["growth"], r["max_loss_points"], r["coordination"]): r for r in exact}
-    other = {
-        (r["growth"], r["max_loss_points"], r["coordination"]): r
-        for r in rows
-        if r["method"] != "exact"
-    }
     blocks: list[Block] = []
-    best = max(
-        (
-            r
-            for r in exact
-            if r["coordination"] == "full" and r["cost"] is not None and r["saved_cost"] is not None
-        ),
-        key=lambda r: (r["growth"], r["saved_cost"]),
-        default=None,
-    )
-    if best is not None:
-        alone = best["cost"] + best["saved_cost"]
-        at = f"at growth {as_given(best['growth'])}{limit_words(best['max_loss_points'], ', ')}"
-        tiles = [
-            Tile(money(best["cost"]), "least cost, full coordination", at),
-            Tile(money(alone), "least cost, no coordination", at),
-            Tile(
-                money(best["saved_cost"]),
-                "saved by coordination",
-                (f"{percent(best['saved_cost'] / alone)}, " if alone else "")
-                + f"{best['saved_units']} units",
-            ),
-            Tile(
-                f"{signed(-best['accuracy_loss_points'], 2)}",
-                "points of average accuracy",
-                "what the saving costs",
-            )
-            if best["accuracy_loss_points"] is not None
-            else None,
-        ]
-        blocks.append(Tiles(tuple(tile for tile in tiles if tile is not None)))
     charts: list[Block] = []
     loosest = losses[-1]
 
@@ -138,7 +100,7 @@ def least_cost_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Bloc
         charts.append(Figure(f"savings{suffix}", drawing, caption))
     if charts:
         blocks.append(Pair(tuple(charts)))
-    blocks.append(_costs(rows, growths, losses, found, other))
+    blocks.append(_costs(rows, growths, losses, found))
     if not compared and any(key[2] == "none" for key in found):
         text = (
             "Saved is empty: native paths alone cannot serve the demand with all units that are "
@@ -200,7 +162,6 @@ def _costs(
     growths: Sequence[float],
     losses: Sequence[float | None],
     found: dict[tuple[Any, ...], Record],
-    other: dict[tuple[Any, ...], Record],
 ) -> Table:
     """Return costs side by side: a row for every growth and accuracy limit."""
     columns = [
@@ -210,7 +171,6 @@ def _costs(
         summary.head("cost", "Early exits only"),
         summary.head("cost", "Full coordination"),
         summary.head("gap", "gap"),
-        *([summary.head("cost", "heuristic")] if other else []),
         summary.head("saved_cost", "Saved"),
         summary.head("units", "Units"),
         summary.head("saved_units", "saved"),
@@ -238,18 +198,17 @@ def _costs(
                 cost(found.get(keys["exits"])),
                 cost(full),
                 *summary.cells(full, "gap"),
-                *([cost(other.get(keys["full"]))] if other else []),
                 Cell(
                     "–"
                     if saved is None
-                    else money(saved) + (f" ({100 * saved / alone:.1f} %)" if alone else ""),
+                    else money(saved) + (f" ({share(saved / alone)})" if alone else ""),
                     "strong",
                 ),
                 *summary.cells(full, "units", "saved_units", "accuracy_loss_points"),
             ]
             lines.append(Row(tuple(cells)))
     return Table(
-        "Least cost with and without coordination, in the currency of the instance",
+        "Least cost with and without coordination",
         tuple(columns),
         tuple(lines),
         keys=2,

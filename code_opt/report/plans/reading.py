@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from code_opt.errors import InputError
 from code_opt.planning import columns
-from code_opt.planning.columns import SCHEMA, ColumnSchema, as_given, schema_of
+from code_opt.planning.columns import ColumnSchema, as_given, schema_of
+from code_opt.planning.plan import Table as PlanFileTable
+from code_opt.planning.reading import checked_table, table_of
 from code_opt.report.blocks import Block, Cell, Column, More, Paragraph, Row, Table
 from code_opt.report.charts import Dot, Series
 from code_opt.report.material import PlanFile
 from code_opt.report.numbers import signed
+from code_opt.text import share
 
 Record = dict[str, Any]
 
@@ -39,6 +41,8 @@ class PlanTable:
     title: str
     rows: list[Record]
     columns: dict[str, ColumnSchema]
+    currency: str | None = None
+    """Of the instance; None: it names none."""
 
     def __iter__(self) -> Iterator[Record]:
         """Return the rows one by one."""
@@ -55,7 +59,11 @@ class PlanTable:
     def head(self, name: str, heading: str | None = None) -> Column:
         """Return the head of a column, under its own heading or another one."""
         schema = self.columns[name]
-        return Column(heading or schema.heading, schema.unit, figures=schema.is_number)
+        return Column(heading or schema.heading, self._unit(name), figures=schema.is_number)
+
+    def _unit(self, name: str) -> str:
+        schema = self.columns[name]
+        return (self.currency or "") if schema.kind is columns.MONEY else schema.unit
 
     def quantity(self, name: str, text: str) -> str:
         """Return the text of a value with the unit of its column."""
@@ -64,7 +72,8 @@ class PlanTable:
 
     def measured(self, name: str, what: str) -> str:
         """Return what an axis of a column says: what it shows, and the unit of the file."""
-        unit = self.columns[name].column.unit
+        column = self.columns[name]
+        unit = self._unit(name) if column.kind is columns.MONEY else column.column.unit
         return f"{what} [{unit}]" if unit else what
 
     def shown(self, caption: str, headings: Mapping[str, str | None], keys: int = 1) -> Table:
@@ -83,9 +92,9 @@ class PlanTable:
 class PlanTables:
     """The tables of one plan as records, checked for the columns that are used."""
 
-    def __init__(self, one: PlanFile) -> None:
+    def __init__(self, one: PlanFile, currency: str | None) -> None:
         self.plan = one.plan
-        self._path = one.path
+        self._path, self._currency = one.path, currency
 
     def __call__(self, name: str, *used: str) -> PlanTable:
         """Return a table, checked for the columns that are used.
@@ -94,45 +103,24 @@ class PlanTables:
             InputError: the plan has no such table, the table lacks a column or holds something
                 else in it, or a row lacks its name.
         """
-        found = self._find(name)
-        if found is None:
-            raise InputError(f"{self._path}: a {self.plan.kind} plan without {name!r}")
-        where = f"{self._path}: table {name!r}"
-        if missing := set(used) - found.columns.keys():
-            raise InputError(f"{where} lacks {', '.join(sorted(missing))}")
-        for column in used:
-            held, ours = found.columns[column], SCHEMA[column]
-            if held.kind.type != ours.kind.type and not (held.is_number and ours.is_number):
-                raise InputError(
-                    f"{where} column {column}: type {held.kind.type}, must be {ours.kind.type}"
-                )
-            if held.column.unit and ours.unit == "%":
-                raise InputError(
-                    f"{where} column {column}: unit {held.column.unit}, must be none: a fraction"
-                )
-        for index, row in enumerate(found):
-            for column in used:
-                if found.columns[column].is_required and row[column] is None:
-                    raise InputError(f"{where} row {index}: no {column}")
-        return found
+        return self._shown(checked_table(self.plan, self._path, name, *used))
 
     def whole(self, name: str, keys: int = 1, **only: Any) -> list[Block]:
         """Return a table with all its columns; nothing where it has no rows."""
-        found = self._find(name)
-        rows = [r for r in found or () if all(r.get(column) == v for column, v in only.items())]
-        if found is None or not rows:
+        table = table_of(self.plan, name)
+        if table is None:
+            return []
+        found = self._shown(table)
+        rows = [r for r in found if all(r.get(column) == v for column, v in only.items())]
+        if not rows:
             return []
         kept = [c for c in found.columns if c not in only and any(r[c] is not None for r in rows)]
-        part = PlanTable(found.title, rows, found.columns)
+        part = replace(found, rows=rows)
         return [part.shown(found.title, dict.fromkeys(kept), keys)]
 
-    def _find(self, name: str) -> PlanTable | None:
-        try:
-            table = self.plan.table(name)
-        except KeyError:
-            return None
+    def _shown(self, table: PlanFileTable) -> PlanTable:
         schemas = {column.name: schema_of(column) for column in table.columns}
-        return PlanTable(table.title, table.records(), schemas)
+        return PlanTable(table.title, table.records(), schemas, self._currency)
 
 
 def in_full(summary: str, blocks: Sequence[Block]) -> More:
@@ -197,8 +185,8 @@ def units_by(
                 cells.append(Cell("–"))
                 continue
             use = row.get("utilization")
-            share = "" if use is None else f" ({100 * use:.0f} %)"
-            cells.append(Cell(f"{row[units]}{share}", "" if row[units] else "muted"))
+            used = "" if use is None else f" ({share(use)})"
+            cells.append(Cell(f"{row[units]}{used}", "" if row[units] else "muted"))
         lines.append(Row(tuple(cells)))
     left = len(servers) - len(bought)
     heads = (Column("Server or link"), *(Column(name, figures=True) for _, name in columns))

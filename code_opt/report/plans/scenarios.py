@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from code_opt.report.blocks import Block, Cell, Column, Figure, Pair, Row, Table
-from code_opt.report.charts import Axis, RowSeries, Value, row_chart
+from code_opt.report.charts import Axis, Dot, RowSeries, Series, Value, row_chart, xy_chart
 from code_opt.report.material import Material
-from code_opt.report.plans.reading import PlanTables, Record, in_full, places, unique, units_by
-from code_opt.text import percent
+from code_opt.report.plans.reading import (
+    MOST_ROWS,
+    PlanTables,
+    Record,
+    in_full,
+    places,
+    unique,
+    units_by,
+)
+from code_opt.text import share
 
 VARIANTS = {
     "mean": "mean demand",
@@ -41,8 +49,8 @@ def scenarios_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block
     }
 
     def planned_for(row: Record) -> str:
-        share = row["served_share"]
-        return name(row["variant"]) + ("" if share in (None, 1.0) else f" ({percent(share)})")
+        part = row["served_share"]
+        return name(row["variant"]) + ("" if part in (None, 1.0) else f" ({share(part)})")
 
     columns = (Column("Planned for"), *(summary.head(*pair) for pair in headings.items()))
     rows = tuple(Row((Cell(planned_for(r)), *summary.cells(r, *headings))) for r in summary)
@@ -57,7 +65,7 @@ def scenarios_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block
                 Value(
                     shares.get((variant, n)),
                     f"{n}, planned for {name(variant)}: "
-                    f"{100 * (shares.get((variant, n)) or 0.0):.1f} % served",
+                    f"{share(shares.get((variant, n)) or 0.0)} served",
                 )
                 for n in names
             ),
@@ -67,24 +75,47 @@ def scenarios_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block
         if any((variant, n) in shares for n in names)
     ]
     table = Table("Plans for an uncertain demand", columns, rows)
+    description = "; ".join(
+        f"{s.name}: "
+        + ", ".join(f"{n} {share(v.value or 0.0)}" for n, v in zip(names, s.values, strict=True))
+        for s in series
+    )
     blocks: list[Block] = [table]
-    if names:
+    if len(names) > MOST_ROWS // 3 and all(any(c.isdigit() for c in n) for n in names):
+        # Hours of a day, in order: lines tell more than a row of signs for each.
+        lines = [
+            Series(
+                s.name,
+                tuple(
+                    Dot(float(place), v.value, title=v.title)
+                    for place, v in enumerate(s.values)
+                    if v.value is not None
+                ),
+                line=True,
+                index=s.index,
+                signs=False,
+            )
+            for s in series
+        ]
+        drawing = xy_chart(
+            "Demand served in each scenario",
+            Axis("scenario, in the order of the table", names=tuple(names)),
+            Axis("demand served", percent=True, most=1.0),
+            lines,
+            description=description,
+            width=470.0,
+        )
+    elif names:
         drawing = row_chart(
             "Demand served in each scenario",
             labels,
             series,
             Axis("demand served", percent=True, most=1.0),
             limits=[1.0] * len(labels),
-            description="; ".join(
-                f"{s.name}: "
-                + ", ".join(
-                    f"{n} {100 * (v.value or 0.0):.1f} %"
-                    for n, v in zip(names, s.values, strict=True)
-                )
-                for s in series
-            ),
+            description=description,
             width=470.0,
         )
+    if names:
         caption = "Demand served in each scenario (its probability in brackets), by plan."
         bought = units_by(
             servers,

@@ -5,18 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from code_opt.report.blocks import Block, Callout, Items, More, Section
+from code_opt.planning.columns import as_given
+from code_opt.planning.reading import number_asked, numbers_asked
+from code_opt.planning.recommendation_words import loss_limit
+from code_opt.report.blocks import (
+    Block,
+    Callout,
+    Cell,
+    Column,
+    Items,
+    More,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+)
 from code_opt.report.material import Material
+from code_opt.report.numbers import gap
 from code_opt.report.plans.combined import combined_blocks
 from code_opt.report.plans.failures import failures_blocks
 from code_opt.report.plans.front import front_blocks
 from code_opt.report.plans.growth import growth_blocks
 from code_opt.report.plans.least_cost import least_cost_blocks
 from code_opt.report.plans.marginal import marginal_blocks
-from code_opt.report.plans.reading import PlanTables
+from code_opt.report.plans.reading import PlanTables, coordination_style
 from code_opt.report.plans.scenarios import scenarios_blocks
 from code_opt.report.plans.sweep import sweep_blocks
-from code_opt.text import percent
+from code_opt.text import percent, seconds, share
 
 if TYPE_CHECKING:
     from code_opt.planning import Plan
@@ -58,9 +73,88 @@ def plan_sections(material: Material) -> list[Section]:
         for number_of, one in enumerate(mine, start=1):
             suffix = f"-{number_of}" if len(mine) > 1 else ""
             more = f" ({one.path.stem})" if len(mine) > 1 else ""
-            blocks = [*_opening(one.plan), *_BUILDERS[kind](PlanTables(one), material, suffix)]
-            sections.append(Section(kind + suffix, heading + more, tuple(blocks)))
+            blocks = [
+                *_opening(one.plan),
+                *_BUILDERS[kind](PlanTables(one, material.instance.currency), material, suffix),
+            ]
+            sections.append(
+                Section(kind + suffix, heading + more, tuple(blocks), _settings(one.plan))
+            )
     return sections
+
+
+def _settings(plan: Plan) -> str:
+    """Return what was asked of a plan: growth, limits, headroom, what may fail."""
+    asked = plan.settings
+    parts = []
+    growth = numbers_asked(plan, "growth")
+    if growth:
+        parts.append(f"growth {', '.join(map(as_given, growth))}")
+    elif plan.kind in ("front", "marginal", "sweep"):
+        parts.append("demand and capacities as they are")
+    loss = numbers_asked(plan, "max_loss_points")
+    if len(loss) > 1:
+        parts.append(f"at most {', '.join(map(as_given, loss))} points of accuracy lost")
+    elif "max_loss_points" in asked:
+        parts.append(loss_limit(loss[0] if loss else None))
+    least = number_asked(plan, "min_accuracy")
+    if least is not None:
+        parts.append(f"average accuracy at least {as_given(least)}")
+    for name, text in (
+        ("keep", "{} of every demand kept under a failure"),
+        ("served", "{} of the demand served"),
+        ("max_utilization", "at most {} of a server in use"),
+        ("discount", "money of the next period {} less"),
+    ):
+        value = number_asked(plan, name)
+        if value is not None and not (name == "discount" and value == 0.0):
+            parts.append(text.format(share(value)))
+    if asked.get("coordination") not in (None, "full"):
+        parts.append(coordination_style(str(asked["coordination"]))[0])
+    if asked.get("measured_only"):
+        parts.append("measured accuracies only")
+    failing = [
+        text
+        for is_asked, text in (
+            (plan.kind == "failures" or asked.get("failures") is True, "any one server fails"),
+            (asked.get("device_failures") is True, "any one device fails"),
+        )
+        if is_asked
+    ]
+    parts += failing or ["no server fails"]
+    return ", ".join(parts)
+
+
+def certificates(material: Material) -> Section:
+    """Return what every plan proves."""
+    columns = (
+        Column("Plan"),
+        Column("Asked"),
+        Column("Status"),
+        Column("Proven within", "%", figures=True),
+        Column("Time", "s", figures=True),
+        Column("Instance"),
+    )
+    rows = tuple(
+        Row(
+            (
+                Cell(one.path.stem),
+                Cell(_settings(one.plan)),
+                Cell(one.plan.status, "" if one.plan.status in ("optimal", "feasible") else "bad"),
+                Cell(gap(one.plan.gap)),
+                Cell(seconds(one.plan.seconds)),
+                Cell("not known" if one.changed is None else "changed since" if one.changed
+                     else "the same", "bad" if one.changed else ""),
+            )
+        )
+        for one in material.plans
+    )  # fmt: skip
+    text = (
+        "Status optimal: no plan is better by more than the gap that was asked for. Every plan "
+        "passed two independent checkers before it was written; code-opt check asks again."
+    )
+    table = Table("What every plan proves; the worst of its parts", columns, rows)
+    return Section("certificates", "Certificates of the plans", (table, Paragraph(text, note=True)))
 
 
 def _opening(plan: Plan) -> list[Block]:

@@ -71,18 +71,54 @@
   if (search) {
     search.closest("[hidden]").hidden = false;
     const count = document.querySelector(".count");
-    const tasks = all("details.task");
+    // Those with a picture of their own, and the rows of all.
+    const tasks = all("details.task, #paths tr[data-task]").map((part) => ({
+      part, name: part.querySelector("summary, th").textContent.toLowerCase(),
+    }));
+    const number = new Set(tasks.map(({ part }) => part.dataset.task)).size;
     search.addEventListener("input", () => {
       const wanted = search.value.trim().toLowerCase();
-      let found = 0;
-      for (const task of tasks) {
-        const name = task.querySelector("summary").textContent.toLowerCase();
-        task.hidden = wanted !== "" && !name.includes(wanted);
-        if (!task.hidden) found += 1;
+      const found = new Set();
+      for (const { part, name } of tasks) {
+        part.hidden = wanted !== "" && !name.includes(wanted);
+        if (!part.hidden) found.add(part.dataset.task);
       }
-      count.textContent = wanted === "" ? "" : `${found} of ${tasks.length} tasks`;
+      count.textContent = wanted === "" ? "" : `${found.size} of ${number} tasks`;
     });
   }
+
+  // Contents: closed on a narrow screen, the section that is read is marked.
+  const contents = document.querySelector(".contents details");
+  const narrow = window.matchMedia("(max-width: 1079px)");
+  const fold = () => { contents.open = !narrow.matches; };
+  fold();
+  narrow.addEventListener("change", fold);
+  contents.addEventListener("click", (event) => {
+    if (narrow.matches && event.target instanceof Element && event.target.closest("a")) {
+      contents.open = false;
+    }
+  });
+  const links = new Map(all("a", contents).map((a) => [a.hash.slice(1), a]));
+  const seen = new Set();
+  const watch = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (entry.isIntersecting) seen.add(entry.target); else seen.delete(entry.target);
+    }
+    const first = all("section").find((section) => seen.has(section));
+    for (const [id, a] of links) {
+      if (first && first.id === id) a.setAttribute("aria-current", "true");
+      else a.removeAttribute("aria-current");
+    }
+  }, { rootMargin: "-15% 0px -60% 0px" });
+  for (const section of all("section")) watch.observe(section);
+
+  // Tables that are wider than the page say so.
+  const measure = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      target.classList.toggle("cut", target.scrollWidth > target.clientWidth + 1);
+    }
+  });
+  for (const box of all(".scroll")) measure.observe(box);
 
   // On paper nothing can be opened.
   let opened = [];
