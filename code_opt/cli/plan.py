@@ -331,6 +331,7 @@ def _settings(
         unit_devices=how.unit_devices,
         unit_bandwidth=how.unit_bandwidth,
         max_utilization=how.max_utilization,
+        latency_percentile=how.latency_percentile,
         gap=how.gap,
         time_limit=how.time_limit,
         solver=how.solver,
