@@ -1,7 +1,7 @@
 """Capacity planning: what to buy where, for which growth, and what else an operator asks."""
 
 from code_opt.planning.case import COORDINATIONS
-from code_opt.planning.combined import ROUTINGS, plan_combined
+from code_opt.planning.combined import ROUTINGS, is_comparison, plan_combined
 from code_opt.planning.demands import Scenarios, load_scenarios, parse_scenarios
 from code_opt.planning.drop_range import with_drop_range
 from code_opt.planning.exporting import can_write_parquet, export_tables
@@ -39,6 +39,7 @@ __all__ = [
     "check_field",
     "cut_cells",
     "export_tables",
+    "is_comparison",
     "load_plan",
     "load_scenarios",
     "parse_scenarios",

@@ -220,7 +220,8 @@ def test_one_plan_for_all(path: str, tmp_path: Path, capsys) -> None:
     table = tmp_path / "day.csv"
     table.write_text("task,night,day\n,14,10\nta,4,12\n", encoding="utf-8")
     command = f"plan {path} --unit-flops 20 --periods {table} --growth 1,2 --device-failures"
-    status = main([*command.split(), "--failures", "--keep", "0.5", "--routing", "by-period"])
+    command += f" --failures --keep 0.5 --routing by-period --out {tmp_path / 'plans'}"
+    status = main(command.split())
     out, err = capsys.readouterr()
     assert (status, err) == (0, "")
     assert "one plan for growth, hours, any failure of a server, any failure of a device" in out
@@ -228,6 +229,11 @@ def test_one_plan_for_all(path: str, tmp_path: Path, capsys) -> None:
     assert "What a failure moves (by-period)" in out
     assert "growth path" not in out
     assert "failure of any one server\n" not in out
+    # The same without coordination is a plan of its own, told in a line.
+    (alone,) = (tmp_path / "plans").glob("*.plan-combined-none.json")
+    (row,) = load_plan(alone).table("summary").records()
+    assert f"Without coordination: {row['cost']:,.0f}\n" in out
+    assert out.count("one plan for growth") == 1
 
 
 def test_json_is_all_there_is_on_stdout(path: str, capsys) -> None:
