@@ -22,7 +22,7 @@ import pandas as pd
 from code_opt import check, evaluate_paths, load_instance, solve
 from code_opt.files import write_atomically
 from code_opt.instance import Instance
-from code_opt.paths import PathProblem
+from code_opt.paths import PathProblem, PoolOptions
 from code_opt.result import Result
 
 PAIR = Path(__file__).resolve().parent.parent / "data" / "alexnet-mobilenet"
@@ -129,7 +129,7 @@ def latency_rows() -> pd.DataFrame:
     local = solve(instance, method="local", objective="latency")
     assert local.accuracy is not None
     assert local.latency is not None
-    problem = PathProblem(instance, weighs_time=True)
+    problem = PathProblem(instance, PoolOptions(weighs_time=True))
     choices = [[task.blocks(p) for p in range(len(task))] for task in problem.pool.tasks]
     names = [task.id for task in instance.tasks]
     every = [

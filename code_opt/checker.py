@@ -121,6 +121,7 @@ RULES: dict[str, str] = {
     "average-latency": "the latency is the weighted mean of promised, else unloaded times",
     "all-own-work": "the share of all work on own servers is that of the paths at their rates",
     "reward": "the reward is xi(average accuracy) * zeta(throughput)",
+    "winners-curse": "corrected figures are accuracy less its excess, and the reward at that",
     "asked-utilization": "the share of their time that servers sell is above 0 and at most 1",
     "asked-accuracy": "the average accuracy is at least the floor asked for",
     "asked-throughput": "the throughput is at least the floor asked for",
@@ -256,6 +257,8 @@ class InstanceIndex:
         self._pace = {server.id: server for server in present.servers}
         self._width = {(link.source, link.target): link.bandwidth for link in present.links}
         self.servers = {server.id: server for server in instance.servers}
+        self.place_of = {s.id: s.id if s.site is None else s.site for s in instance.servers}
+        """Between which links lead, by server."""
         self.links = {(link.source, link.target): link for link in instance.links}
         self.dnns = {dnn.id: dnn for dnn in instance.dnns}
         self.tasks = {task.id: task for task in instance.tasks}
@@ -400,12 +403,13 @@ class InstanceIndex:
         if origin is None:
             return None
         to = self.host[first] if entry is None else self.place(entry)
-        if to == origin:
+        ends = self.place_of[origin], self.place_of[to]
+        if ends[0] == ends[1]:
             return None
         size = self._size(task, entry)
         figures = Figures()
         self._transfer(figures, origin, to, size)
-        return (repr(size), origin, to), figures
+        return (repr(size), *ends), figures
 
     def step(self, task: Task, target: str, connection: Connection | None) -> Figures:
         """Return the figures of the way into a block (or to the output), and of the block.
@@ -477,6 +481,7 @@ class InstanceIndex:
         figures.latency += whole / speed
 
     def _transfer(self, figures: Figures, source: str, target: str, size: float) -> None:
+        source, target = self.place_of[source], self.place_of[target]
         if source == target or not self.links:
             return
         link = self.links.get((source, target))
@@ -865,7 +870,7 @@ class _Check:
             if getattr(result, name):
                 message = f"status {result.status!r} must come with no {name}"
                 yield Violation("no-assignment", name, message)
-        for name in _FIGURES:
+        for name in (*_FIGURES, "winners_curse"):
             value = getattr(result, name)
             if value is not None:
                 message = f"status {result.status!r} must come with null, found {value}"
@@ -1308,7 +1313,28 @@ class _Check:
                     confirmed["reward"] = _exp(log_reward)
                     yield self._differs("reward", "reward", result.reward, _exp(log_reward))
             yield from self.times_and_work(lines, confirmed)
+        yield from self.winners_curse(confirmed["accuracy"], confirmed["throughput"])
         yield from self.proof(confirmed[result.objective])
+
+    def winners_curse(
+        self, accuracy: float | None, throughput: float | None
+    ) -> Iterator[Violation]:
+        """Check the corrected figures; only the validation images could tell the excess itself."""
+        curse, place = self.result.winners_curse, "winners_curse"
+        if curse is None or accuracy is None or throughput is None:
+            return
+        expected = max(accuracy - max(curse.accuracy, 0.0), 0.0)
+        if not _close(curse.accuracy_corrected, expected, self.tolerance, self.tolerance):
+            place = f"{place}.accuracy_corrected"
+            yield self._differs("winners-curse", place, curse.accuracy_corrected, expected)
+            return
+        reward = self.instance.reward
+        log_reward = _log_shape(reward.accuracy, expected) + _log_shape(
+            reward.throughput, throughput
+        )
+        if not _same_reward(curse.reward_corrected, log_reward, 100.0 * self.tolerance):
+            place = f"{place}.reward_corrected"
+            yield self._differs("winners-curse", place, curse.reward_corrected, _exp(log_reward))
 
     def times_and_work(
         self, lines: list[_Line], confirmed: dict[str, float | None]

@@ -27,6 +27,7 @@ __all__ = [
     "ServerResult",
     "Status",
     "TaskResult",
+    "WinnersCurse",
     "load_result",
     "refuse_results_of_another_state",
     "result_name",
@@ -126,6 +127,25 @@ class AdapterChange(_Record):
     bytes: Number = Field(description="size of its parameters")
 
 
+class WinnersCurse(_Record):
+    """By how much accuracy and reward promise too much, being those of the paths that did best.
+
+    Estimated by choosing on one half of the validation images and judging on the other (Efron,
+    Journal of the American Statistical Association 99, 2004, calls it optimism), for as many
+    images as the accuracies rest on.
+    """
+
+    splits: int = Field(description="splits of the validation images; each is used both ways")
+    solved: int = Field(description="halves, of two for each split, on which paths were found")
+    seed: int = Field(description="of the splits")
+    accuracy: Number = Field(description="estimated excess of the average accuracy")
+    accuracy_spread: Number = Field(description="standard deviation over the splits")
+    reward: Number = Field(description="estimated excess of the reward")
+    reward_spread: Number = Field(description="standard deviation over the splits")
+    accuracy_corrected: Number = Field(description="average accuracy less the excess, if positive")
+    reward_corrected: Number = Field(description="reward at accuracy_corrected")
+
+
 class SecondOpinion(_Record):
     """What another solver, or other settings of the same one, proves of the last program."""
 
@@ -195,6 +215,9 @@ class Result(_Record):
     )
     adapters: Annotated[tuple[AdapterChange, ...], Field(strict=False)] | None = Field(
         None, description="adapters to load and to drop; null: no previous result"
+    )
+    winners_curse: WinnersCurse | None = Field(
+        None, description="what choosing by the validation images adds; null: not estimated"
     )
     message: str | None = Field(None, description="why there is no solution, or why it stopped")
     details: dict[str, int | Number | str | None] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from code_opt.certificate import Certificate, LinkDual, ServerDual
@@ -17,7 +18,6 @@ from code_opt.errors import CodeOptError, InputError
 from code_opt.exact.certifying import relaxation_duals
 from code_opt.exact.method import build_model, solve_exact
 from code_opt.heuristics.baselines import (
-    PoolOptions,
     edge_early_pool,
     host_pool,
     local_pool,
@@ -300,23 +300,23 @@ def prepare(source: Instance | PathProblem, settings: Settings) -> tuple[Instanc
     """Return the instance as it was given, and the problem as the settings narrow it."""
     problem = PathProblem(source) if isinstance(source, Instance) else source
     instance = problem.instance
-    measured_only = settings.measured_only or problem.measured_only
     weighs_time = settings.objective == "latency"
+    measured_only = settings.measured_only or problem.options.measured_only
+    options = replace(problem.options, measured_only=measured_only, weighs_time=weighs_time)
     asked = with_percentile(instance, settings.latency_percentile)
     if settings.max_utilization is not None:
         asked = asked.with_max_utilization(settings.max_utilization)
     if weighs_time:
         asked = served_at_demand(asked)
-    is_narrowed = (measured_only, weighs_time) != (problem.measured_only, problem.weighs_time)
-    if asked is not instance or is_narrowed:
-        problem = PathProblem(asked, measured_only, weighs_time)
+    if asked is not instance or options != problem.options:
+        problem = PathProblem(asked, options)
     previous = previous_of(problem, settings)
     if previous is not None:
         tasks = {task.id for task in instance.tasks}
         if not tasks.intersection(settings.previous or ()):
             raise InputError("previous result: the instance has none of its tasks")
         # The graphs differ from those without it only where changes are limited.
-        earlier, problem = problem, PathProblem(asked, measured_only, weighs_time, previous)
+        earlier, problem = problem, PathProblem(asked, replace(options, previous=previous))
         if not previous.is_limiting:
             problem.topology.graphs = earlier.topology.graphs
     return instance, problem
@@ -347,31 +347,22 @@ def _run_registered(problem: PathProblem, method: Method, settings: Settings) ->
         raise InputError(f"method {method.name!r}: {error}") from None
 
 
-def _kept(problem: PathProblem) -> PoolOptions:
-    """Return what restricted pools keep of a problem."""
-    return {
-        "measured_only": problem.measured_only,
-        "weighs_time": problem.weighs_time,
-        "previous": problem.previous,
-    }
-
-
 def _local(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
-    pools = [local_pool(problem.instance, **_kept(problem))]
+    pools = [local_pool(problem.instance, problem.options)]
     return _result("local", *solve_restricted(pools, settings, clock), clock)
 
 
 def _edge_early(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
-    pools = [edge_early_pool(problem.instance, **_kept(problem))]
+    pools = [edge_early_pool(problem.instance, problem.options)]
     return _result("edge-early", *solve_restricted(pools, settings, clock), clock)
 
 
 def _host(problem: PathProblem, settings: Settings) -> Result:
     clock = Clock(settings.time_limit)
     pools = [
-        host_pool(problem.instance, native_allowed=allowed, **_kept(problem))
+        host_pool(problem.instance, problem.options, native_allowed=allowed)
         for allowed in (False, True)
     ]
     return _result("host", *solve_restricted(pools, settings, clock), clock)

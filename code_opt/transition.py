@@ -13,7 +13,7 @@ from code_opt.core.fixed_paths import limit_missed, path_fault
 from code_opt.core.settings import Settings
 from code_opt.errors import InputError
 from code_opt.instance.model import GivenPath, Instance
-from code_opt.paths import PathProblem, with_max_changes
+from code_opt.paths import PathProblem, PoolOptions, with_max_changes
 from code_opt.result import AdapterChange, Change, Number, Result
 from code_opt.solving import evaluate_paths, prepare, solve_prepared
 from code_opt.stopping import is_stop_requested
@@ -110,7 +110,8 @@ def broken_limits(result: Result, instance: Instance) -> list[str]:
     """
     rows = {row.task: row for row in result.tasks}
     lines = []
-    for graph in PathProblem(instance, result.measured_only).topology.graphs:
+    options = PoolOptions(measured_only=result.measured_only)
+    for graph in PathProblem(instance, options).topology.graphs:
         name, row = graph.task.id, rows.get(graph.task.id)
         if row is None:
             lines.append(f"task {name!r}: the result has no such task")
@@ -163,8 +164,8 @@ def changes_front(
     free = settings(None)
     aim = solve_prepared(*prepare(instance, free), "exact", free)
     _, narrowed = prepare(instance, settings(1))
-    assert narrowed.previous is not None
-    keepable = len(narrowed.previous.paths)
+    assert narrowed.options.previous is not None
+    keepable = len(narrowed.options.previous.paths)
     found: list[Result] = []
     for count in range(min(keepable, keepable if most is None else most) + 1):
         asked = settings(count)

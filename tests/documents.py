@@ -99,12 +99,19 @@ def anchors(page: str) -> frozenset[str]:
 # Sources
 
 
+@cache
+def tree(file: Path) -> ast.Module:
+    """Return a source file parsed."""
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@cache
 def prose(source: str) -> str:
     """Return the docstrings and comments of a source file, and strings that stand by themselves."""
     text = read(source)
     found = [
         node.value.value
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(tree(ROOT / source))
         if isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
@@ -114,6 +121,7 @@ def prose(source: str) -> str:
     return "\n".join(found)
 
 
+@cache
 def file_of(module: str) -> Path | None:
     """Return the file of a module or package of the project."""
     path = ROOT.joinpath(*module.split("."))
@@ -130,7 +138,7 @@ def members(module: str) -> dict[str, frozenset[str]]:
     if file is None or file.is_dir():
         return {}
     found: dict[str, frozenset[str]] = {}
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(file)):
         if isinstance(node, ast.ClassDef):
             found[node.name] = frozenset(_names(node))
         else:
@@ -155,6 +163,7 @@ def _names(owner: ast.ClassDef) -> Iterator[str]:
             yield from _own(node)
 
 
+@cache
 def is_defined(name: str) -> bool:
     """Whether a dotted name of the project is a module, or a name or a member within one."""
     parts = name.split(".")
@@ -176,7 +185,7 @@ def _in_module(module: list[str], rest: list[str]) -> bool:
 def _imported_from(module: str, rest: list[str]) -> bool:
     """Whether a class that a module imports has a member there where it is defined."""
     file = file_of(module)
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if file else ():
+    for node in ast.walk(tree(file)) if file else ():
         if isinstance(node, ast.ImportFrom) and not node.level:
             names = {alias.name for alias in node.names}
             if rest[0] in names and (node.module or "").split(".")[0] in PACKAGES:

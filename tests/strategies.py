@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 from code_opt.instance import Instance, parse_instance
@@ -18,6 +19,11 @@ from code_opt.instance import Instance, parse_instance
 Data = dict[str, Any]
 Links = Literal["none", "some", "all"]
 MAX_COMBINATIONS = 5_000
+
+
+def few_of(count: int, few: int) -> list[Any]:
+    """Return numbers below a count for parametrisation: a few for every run, the others long."""
+    return [*range(few), *(pytest.param(k, marks=pytest.mark.long) for k in range(few, count))]
 
 
 def random_instance(seed: int, **options: Any) -> Instance:

@@ -19,7 +19,7 @@ from code_opt.heuristics.search import SearchOutcome
 from code_opt.paths import PathProblem
 from code_opt.solving import solve
 from tests.reference import solve_reference
-from tests.strategies import random_instance
+from tests.strategies import few_of, random_instance
 
 AGREEMENT = 1e-6
 CASES_PER_TEST = 10
@@ -95,20 +95,20 @@ def agree(seed: int, **options) -> str:
     return "infeasible" if expected is None else "feasible"
 
 
-@pytest.mark.parametrize("block", range(20))
+@pytest.mark.parametrize("block", few_of(20, 8))
 def test_hundreds_of_random_instances(block):
     statuses = {agree(block * CASES_PER_TEST + i) for i in range(CASES_PER_TEST)}
     assert "feasible" in statuses
 
 
-@pytest.mark.parametrize("block", range(16))
+@pytest.mark.parametrize("block", few_of(16, 6))
 def test_hundreds_of_random_instances_with_shared_inputs(block):
     seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
     statuses = {agree(seed, groups=True, max_combinations=1500) for seed in seeds}
     assert "feasible" in statuses
 
 
-@pytest.mark.parametrize("block", range(12))
+@pytest.mark.parametrize("block", few_of(12, 6))
 def test_hundreds_of_random_instances_in_device_time(block):
     """With several devices, batches, headroom, measured times, and groups in every third one."""
     seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
@@ -119,7 +119,7 @@ def test_hundreds_of_random_instances_in_device_time(block):
     assert "feasible" in statuses
 
 
-@pytest.mark.parametrize("block", range(12))
+@pytest.mark.parametrize("block", few_of(12, 6))
 def test_hundreds_of_random_instances_whose_inputs_are_sent(block):
     seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
     options = {"links": "all" if block % 2 else "some", "inputs": True, "groups": block % 4 > 1}
@@ -127,7 +127,7 @@ def test_hundreds_of_random_instances_whose_inputs_are_sent(block):
     assert "feasible" in statuses
 
 
-@pytest.mark.parametrize("block", range(12))
+@pytest.mark.parametrize("block", few_of(12, 6))
 def test_hundreds_of_random_instances_with_alternatives(block):
     seeds = range(block * CASES_PER_TEST, (block + 1) * CASES_PER_TEST)
     options = {"alternatives": True, "inputs": block % 2 == 0, "groups": block % 4 > 1}

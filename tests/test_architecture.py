@@ -11,10 +11,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Set
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from tests.documents import tree
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +36,11 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "result": ({"errors", "files", "text"}, {"pandas", "pydantic"}),
     "queueing": (set(), {"numpy"}),
     "measurements": ({"errors", "files", "instance"}, set()),
+    "answers": ({"errors", "files", "instance"}, {"numpy", "pydantic"}),
+    "optimism": (
+        {"answers", "checker", "errors", "instance", "result", "reward", "solving"},
+        {"numpy"},
+    ),
     "promise_checker": (set(), set()),
     "checker": ({"errors", "instance", "promise_checker", "result"}, set()),
     "certificate": (
@@ -134,6 +142,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {
             "checker",
             "code_opt",
+            "desk",
             "errors",
             "files",
             "instance",
@@ -150,11 +159,21 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "PIL", "pydantic", "pyarrow", "safetensors", "sklearn", "torch", "torchvision"},
     ),
     "evaluation": (
-        {"checker", "errors", "files", "instance", "networks", "result", "reward"},
+        {
+            "answers",
+            "checker",
+            "errors",
+            "files",
+            "instance",
+            "networks",
+            "result",
+            "reward",
+        },
         {"numpy", "pandas", "safetensors"},
     ),
     "profiling": (
         {
+            "answers",
             "code_opt",
             "errors",
             "files",
@@ -186,6 +205,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "cli": (
         {
+            "answers",
             "batch",
             "certificate",
             "code_opt",
@@ -200,6 +220,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
             "measurements",
             "core",
             "exact",
+            "optimism",
             "observations",
             "paths",
             "planning",
@@ -259,10 +280,10 @@ def name_of(path: Path) -> tuple[str, bool]:
     return ".".join(relative.parent.parts if is_package else relative.parts), is_package
 
 
-def imported(tree: ast.AST, module: str, is_package: bool) -> set[str]:
+def imported(source: ast.AST, module: str, is_package: bool) -> set[str]:
     """Return the modules that a file imports anywhere, functions and type checking included."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(source):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -279,6 +300,7 @@ def imported(tree: ast.AST, module: str, is_package: bool) -> set[str]:
     return found
 
 
+@cache
 def exists(module: str) -> bool:
     path = ROOT.joinpath(*module.split("."))
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
@@ -305,8 +327,7 @@ def faults(module: str, modules: set[str]) -> list[str]:
 @pytest.mark.parametrize("path", sources(), ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_imports_obey_the_table(path: Path) -> None:
     module, is_package = name_of(path)
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert faults(module, imported(tree, module, is_package)) == []
+    assert faults(module, imported(tree(path), module, is_package)) == []
 
 
 @pytest.mark.parametrize(
@@ -345,7 +366,7 @@ def test_the_modules_have_no_cycle() -> None:
     graph = {}
     for path in sources():
         module, is_package = name_of(path)
-        graph[module] = imported(ast.parse(path.read_text("utf-8")), module, is_package) - {module}
+        graph[module] = imported(tree(path), module, is_package) - {module}
     assert len(graph) > 100
     assert cycle(graph) == []
 

@@ -12,7 +12,14 @@ import pytest
 from code_opt.checker import RULES, check
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance
-from code_opt.result import AdapterChange, LinkResult, Result, ServerResult, TaskResult
+from code_opt.result import (
+    AdapterChange,
+    LinkResult,
+    Result,
+    ServerResult,
+    TaskResult,
+    WinnersCurse,
+)
 from tests.instances import dnn
 from tests.test_promises import PROMISE_RULES
 
@@ -368,6 +375,21 @@ reported("gap", 4e-5, "gap")
 reported("gap", -5e-5, "gap")
 reported("optimal-gap", 1e-5, "gap_tolerance")
 reported("optimal-gap", 0.0, "gap_tolerance")
+reported(
+    "winners-curse",
+    WinnersCurse(
+        splits=1,
+        solved=2,
+        seed=0,
+        accuracy=0.01,
+        accuracy_spread=0.0,
+        reward=1.0,
+        reward_spread=0.0,
+        accuracy_corrected=0.5,
+        reward_corrected=1.0,
+    ),
+    "winners_curse",
+)
 
 
 @breaks("group-rate")

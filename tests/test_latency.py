@@ -22,7 +22,7 @@ from code_opt.instance import parse_instance
 from code_opt.instance.model import Instance
 from tests.documents import read
 from tests.reference import solve_reference
-from tests.strategies import random_instance
+from tests.strategies import few_of, random_instance
 from tests.test_agreement import no_start, poor_start
 from tests.test_waiting_agreement import limited_instance
 from tests.waiting_reference import least_time
@@ -80,13 +80,13 @@ def agree(seed: int, **options: Any) -> str:
     return "infeasible" if expected is None else "feasible"
 
 
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("block", few_of(10, 3))
 def test_hundreds_of_random_instances(block: int) -> None:
     statuses = {agree(700_000 + block * CASES_PER_TEST + i) for i in range(CASES_PER_TEST)}
     assert "feasible" in statuses
 
 
-@pytest.mark.parametrize("block", range(12))
+@pytest.mark.parametrize("block", few_of(12, 6))
 def test_hundreds_of_random_instances_with_all_of_it(block: int) -> None:
     """Groups, sent inputs, alternatives, devices, batches and measured times, in turn."""
     seeds = range(710_000 + block * CASES_PER_TEST, 710_000 + (block + 1) * CASES_PER_TEST)
@@ -163,7 +163,7 @@ def agree_on_promises(seed: int) -> str:
     return result.status
 
 
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("block", few_of(10, 4))
 def test_promised_times_are_least_of_all_paths(block: int) -> None:
     statuses = [agree_on_promises(5 * block + k) for k in range(5)]
     assert "optimal" in statuses

@@ -257,10 +257,18 @@ BATCH_BREAKS: list[tuple[str, Callable[[Data], None]]] = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "damage"), BATCH_BREAKS)
-def test_a_broken_rule_of_batches_fires_alone(rule: str, damage: Callable[[Data], None]) -> None:
+@pytest.fixture(scope="module")
+def in_batches() -> tuple[Instance, Result]:
     instance = batched(devices=2, max_batch_delay=0.03)
-    data = solve(instance).to_dict()
+    return instance, solve(instance)
+
+
+@pytest.mark.parametrize(("rule", "damage"), BATCH_BREAKS)
+def test_a_broken_rule_of_batches_fires_alone(
+    rule: str, damage: Callable[[Data], None], in_batches: tuple[Instance, Result]
+) -> None:
+    instance, result = in_batches
+    data = result.to_dict()
     damage(data)
     found = check(Result.model_validate(data), instance)
     assert [violation.rule for violation in found] == [rule]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from code_opt import check, load_instance, solve
-from code_opt.paths import PathProblem, count_paths
+from code_opt.paths import PathProblem, PoolOptions, count_paths
 from tests.documents import ROOT
 
 DATA = ROOT / "data" / "published"
@@ -65,7 +65,7 @@ def test_origin_and_licence_are_named(name: str) -> None:
 @pytest.mark.parametrize("name", SETS)
 def test_every_path_has_a_published_accuracy(name: str) -> None:
     instance = load_instance(DATA / name)
-    known = PathProblem(instance, measured_only=True).path_counts
+    known = PathProblem(instance, PoolOptions(measured_only=True)).path_counts
     assert count_paths(instance) == known  # none has a predicted accuracy
     published = {round(float(_accuracy(row)) / 100.0, 7) for row in figures(name)}
     for task, paths in zip(instance.tasks, known, strict=True):

@@ -304,7 +304,7 @@ def as_result(instance: Instance, best: Reference, objective: str, asked: Data) 
 
 
 @settings(
-    max_examples=150,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
@@ -335,7 +335,7 @@ def figures(data: Any, place: tuple[Any, ...] = ()) -> Any:
 
 def test_a_tampered_figure_never_passes() -> None:
     tried = 0
-    for seed in range(12):
+    for seed in range(6):
         instance = random_instance(seed, services=3)
         best = solve_reference(instance)
         if best is None:
@@ -350,7 +350,7 @@ def test_a_tampered_figure_never_passes() -> None:
                 target[place[-1]] = change(target[place[-1]])
                 assert check(Result.model_validate(tampered), instance), (seed, place)
                 tried += 1
-    assert tried > 200
+    assert tried > 100
 
 
 # ---- the random instances ---------------------------------------------------------------------

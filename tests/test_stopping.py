@@ -179,8 +179,13 @@ def test_a_run_of_the_solver_ends_with_its_bound(monkeypatch) -> None:
     assert code_opt.check(result, instance) == []
 
 
-@pytest.mark.parametrize("formulation", ["path", "flow", "colgen"])
-@pytest.mark.parametrize("method", ["exact", "lns", "code", "greedy", "random", "local", "host"])
+@pytest.mark.parametrize(
+    ("method", "formulation"),
+    [
+        *(("exact", name) for name in ("path", "flow", "colgen")),
+        *((name, "path") for name in ("lns", "code", "greedy", "random", "local", "host")),
+    ],
+)
 def test_a_stop_before_the_start_leaves_what_a_limit_of_no_time_does(
     method: str, formulation: str
 ) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.loading import load_changed, load_result
-from code_opt.cli.options import AllowCode, InstanceArgument
+from code_opt.cli.options import AllowCode, Changes, InstanceArgument
 from code_opt.cli.tables import plain_table
 from code_opt.cli.terminal import Console
 from code_opt.cli.text import plain
@@ -30,6 +30,7 @@ def deploy(
         ),
     ] = None,
     allow_code: AllowCode = None,
+    changes: Changes = None,
 ) -> ExitStatus:
     """Write what each server of a result runs: programs by torch.export and ONNX, and a manifest.
 
@@ -37,7 +38,7 @@ def deploy(
     bad input.
     """
     result = load_result(result_path, "deploy INSTANCE RESULT")
-    instance = load_changed(instance_path)
+    instance = load_changed(instance_path, changes)
     make_folder(out)
     # torch takes seconds to load: wrong files are told before.
     from code_opt.evaluation.deploying import deploy as write

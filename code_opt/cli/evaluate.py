@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ from code_opt.cli.options import (
     MAX_SEED,
     MAX_THREADS,
     AllowCode,
+    Changes,
     DataFolder,
     Device,
     InstanceArgument,
@@ -22,6 +23,13 @@ from code_opt.cli.options import (
 from code_opt.cli.terminal import Console
 from code_opt.errors import InputError
 from code_opt.files import file_stem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from code_opt.evaluation.outcome import Evaluation, Options
+    from code_opt.instance import Instance
+    from code_opt.result import Result
 
 
 class Dtype(StrEnum):
@@ -141,50 +149,30 @@ def evaluate(
         int, typer.Option(min=1, max=MAX_THREADS, help="Threads of torch per process.")
     ] = 1,
     allow_code: AllowCode = None,
+    changes: Changes = None,
 ) -> ExitStatus:
     """Run results for real and check what they promise: throughput, latency, accuracy.
 
     Exit status: 0 all confirmed, 1 not all confirmed, 2 bad input.
     """
-    from code_opt.cli.evaluation_report import show_evaluation
-    from code_opt.evaluation.outcome import Options, save_tables
-    from code_opt.evaluation.simulated import simulate_results
-
-    # Results first: where the order is wrong, the first of them is the instance.
-    order = "evaluate INSTANCE RESULT..."
-    loaded = [(path, load_result(path, order)) for path in result_paths]
-    instance = load_changed(instance_path)
-    results = {}
-    for path, result in loaded:
-        name = path.stem.removeprefix(f"{file_stem(instance.name)}.") or path.stem
-        while name in results:
-            name += "'"
-        results[name] = result
+    instance, results = _read(instance_path, changes, result_paths)
     for folder in (out, write_back):
         if folder is not None:
             make_folder(folder)
-    feeds: tuple[Literal["rates", "saturated", "overloaded"], ...] = tuple(
-        _FEEDS[one] for one in feed or Feed
-    )
+    feeds = tuple(_FEEDS[one] for one in feed or Feed)
     if simulated:
-        for option, is_set in (
-            ("--no-edge", no_edge),
-            ("--fine-tune", fine_tune),
-            ("--write-back", write_back is not None),
-            ("--pace device", pace is Pace.DEVICE),
-        ):
-            if is_set:
-                raise InputError(f"--simulate: runs no networks: leave out {option}")
-        options = Options(
-            device="a simulated clock", arrivals=_ARRIVALS[arrivals], feeds=feeds, seed=seed
-        )
-        done = simulate_results(instance, results, options, seconds)
-        if out is not None:
-            save_tables(done, out)
-        show_evaluation(done, options, Console(highlight=False))
-        return ExitStatus.DONE if done.confirmed else ExitStatus.NOT_CONFIRMED
+        networks = {
+            "--no-edge": no_edge,
+            "--fine-tune": fine_tune,
+            "--write-back": write_back is not None,
+            "--pace device": pace is Pace.DEVICE,
+        }
+        for option in (option for option, is_set in networks.items() if is_set):
+            raise InputError(f"--simulate: runs no networks: leave out {option}")
+        return _simulate(instance, results, _ARRIVALS[arrivals], feeds, seed, seconds, out)
     # torch takes seconds to load: wrong files are told before.
     from code_opt.cli.profile_report import StageReport
+    from code_opt.evaluation.outcome import Options
     from code_opt.evaluation.pipeline import evaluate as run_evaluation
     from code_opt.evaluation.pipeline import save_evaluation, use_device
     from code_opt.evaluation.subject import Subject, bundle_of
@@ -206,5 +194,49 @@ def evaluate(
         found = run_evaluation(subject, results, options, write_back=write_back, report=report)
     if out is not None:
         save_evaluation(found, out, options)
+    return _shown(found, options)
+
+
+def _read(
+    instance_path: Path, changes: Sequence[str] | None, result_paths: Sequence[Path]
+) -> tuple[Instance, dict[str, Result]]:
+    """Return the instance, and the results by the names of their files."""
+    # Results first: where the order is wrong, the first of them is the instance.
+    order = "evaluate INSTANCE RESULT..."
+    loaded = [(path, load_result(path, order)) for path in result_paths]
+    instance = load_changed(instance_path, changes)
+    results: dict[str, Result] = {}
+    for path, result in loaded:
+        name = path.stem.removeprefix(f"{file_stem(instance.name)}.") or path.stem
+        while name in results:
+            name += "'"
+        results[name] = result
+    return instance, results
+
+
+def _simulate(
+    instance: Instance,
+    results: dict[str, Result],
+    arrivals: Literal["constant", "poisson"] | None,
+    feeds: tuple[Literal["rates", "saturated", "overloaded"], ...],
+    seed: int,
+    seconds: float | None,
+    out: Path | None,
+) -> ExitStatus:
+    """Run the edge on a simulated clock; show and write what it measured."""
+    from code_opt.evaluation.outcome import Options, save_tables
+    from code_opt.evaluation.simulated import simulate_results
+
+    options = Options(device="a simulated clock", arrivals=arrivals, feeds=feeds, seed=seed)
+    done = simulate_results(instance, results, options, seconds)
+    if out is not None:
+        save_tables(done, out)
+    return _shown(done, options)
+
+
+def _shown(found: Evaluation, options: Options) -> ExitStatus:
+    """Show an evaluation; return the status of the command."""
+    from code_opt.cli.evaluation_report import show_evaluation
+
     show_evaluation(found, options, Console(highlight=False))
     return ExitStatus.DONE if found.confirmed else ExitStatus.NOT_CONFIRMED

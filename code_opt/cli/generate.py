@@ -93,66 +93,64 @@ def generate(
 
     Exit status: 0 written, 2 bad input.
     """
-    least, most = _range(blocks)
-    from code_opt.generate import Edge, EdgeOptions, generate_edge, write_edge
-    from code_opt.generate import generate as generate_plain
-    from code_opt.instance import save_instance
-
-    given: dict[str, Any] = {
-        name: value
-        for name, value in {
-            "images": None if images is None else images.value,
-            "load": load,
-            "zipf": zipf,
-            "saturated": saturated,
-            "groups": groups,
-            "seconds": in_seconds or None,
-            "alternatives": alternatives,
-        }.items()
-        if value is not None
+    asked: dict[str, Any] = {
+        "services": services,
+        "hosts": hosts,
+        "seed": seed,
+        "links": links,
+        "latency": latency,
+        "memory": memory,
+        "measured": measured,
     }
+    of_edges = {
+        "images": None if images is None else images.value,
+        "load": load,
+        "zipf": zipf,
+        "saturated": saturated,
+        "groups": groups,
+        "seconds": in_seconds or None,
+        "alternatives": alternatives,
+    }
+    given = {name: value for name, value in of_edges.items() if value is not None}
     if family is Family.PLAIN:
-        unknown = [f"--{name}" for name in given if name != "saturated"]
-        if unknown:
-            raise InputError(f"--family plain has no {', '.join(unknown)}")
-        if least != most:
-            raise InputError(f"--blocks: {blocks!r}: --family plain takes one number")
-        try:
-            instance = generate_plain(
-                services,
-                blocks=least,
-                hosts=hosts,
-                seed=seed,
-                limited_demand=0.5 if saturated is None else 1.0 - saturated,
-                links=links,
-                latency=latency,
-                memory=memory,
-                measured=measured,
-            )
-        except ValueError as error:
-            raise InputError(f"generate: {error}") from None
-        save_instance(instance, out)
+        _write_plain(out, asked, blocks, given)
     else:
-        options = EdgeOptions(
-            family=family.value,
-            services=services,
-            seed=seed,
-            blocks=(least, most),
-            hosts=hosts,
-            links=links,
-            latency=latency,
-            memory=memory,
-            measured=measured,
-            **given,
-        )
-        if out.suffix.lower() == ".json" and not out.is_dir():
-            write_edge(Edge(options), out)
-        else:
-            save_instance(generate_edge(options), out)
+        _write_edge(out, asked | given, blocks, family)
     size = sum(f.stat().st_size for f in (out.glob("*.csv") if out.is_dir() else [out]))
     what = f"{count(services)} service{'s' * (services != 1)} ({family.value}, seed {seed})"
     print(f"{plain(out)}: {what}, {si(size)}B")
     return ExitStatus.DONE
+
+
+def _write_plain(out: Path, asked: dict[str, Any], blocks: str, given: dict[str, Any]) -> None:
+    """Write an instance of the plain family, which has few of the options given."""
+    from code_opt.generate import generate as generate_plain
+    from code_opt.instance import save_instance
+
+    least, most = _range(blocks)
+    unknown = [f"--{name}" for name in given if name != "saturated"]
+    if unknown:
+        raise InputError(f"--family plain has no {', '.join(unknown)}")
+    if least != most:
+        raise InputError(f"--blocks: {blocks!r}: --family plain takes one number")
+    limited = 1.0 - given["saturated"] if "saturated" in given else 0.5
+    try:
+        instance = generate_plain(**asked, blocks=least, limited_demand=limited)
+    except ValueError as error:
+        raise InputError(f"generate: {error}") from None
+    save_instance(instance, out)
+
+
+def _write_edge(out: Path, asked: dict[str, Any], blocks: str, family: Family) -> None:
+    """Write an instance of an edge; to a JSON file piece by piece, however large it is."""
+    from code_opt.generate import Edge, EdgeOptions, generate_edge, write_edge
+    from code_opt.instance import save_instance
+
+    options = EdgeOptions(**asked, family=family.value, blocks=_range(blocks))
+    if out.suffix.lower() == ".json" and not out.is_dir():
+        write_edge(Edge(options), out)
+    else:
+        save_instance(generate_edge(options), out)
 
 
 def _range(text: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "code-opt solve data/digits",
         "code-opt solve edge.yaml -m exact -m lns --min-accuracy 0.8 --out results",
         "code-opt solve edge.yaml -m exact --set reward.accuracy.exponent=4 --json",
+        "code-opt solve data/digits -m exact --winners-curse 20",
         "code-opt solve instances/ --time-limit 60 --out results",
         "code-opt solve edge.yaml -m exact --previous results/edge.exact.json --max-changes 3",
         "code-opt solve edge.yaml --previous results/edge.exact.json --changes-front",

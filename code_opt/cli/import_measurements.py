@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -82,12 +83,7 @@ def import_measurements(
         with_measurements,
     )
 
-    names: dict[str, str] = {}
-    for text in rename or ():
-        name, equals, identifier = text.partition("=")
-        if not (name and equals and identifier):
-            raise InputError(f"--rename: {text!r}: expected NAME=ID")
-        names[name] = identifier
+    names = _renamed(rename or ())
     found = [
         measurement
         for table in tables
@@ -109,3 +105,14 @@ def import_measurements(
     more = len(measured.dnns) - len(instance.dnns)
     print(f"Written: {plain(out)} ({count(len(found))} times, {count(more)} networks added)")
     return ExitStatus.DONE
+
+
+def _renamed(texts: Sequence[str]) -> dict[str, str]:
+    """Return the ids that the instance has for names in the tables."""
+    names: dict[str, str] = {}
+    for text in texts:
+        name, equals, identifier = text.partition("=")
+        if not (name and equals and identifier):
+            raise InputError(f"--rename: {text!r}: expected NAME=ID")
+        names[name] = identifier
+    return names

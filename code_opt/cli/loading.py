@@ -29,10 +29,21 @@ _CHANGE = re.compile(r"((?:\[.+?\](?=[.\[=])|[^\[=])+)=(.*)", re.DOTALL)
 def load_changed(path: Path, changes: Sequence[str] | None = None) -> Instance:
     """Read an instance, ``-`` from standard input, and set what ``--set PLACE=VALUE`` asks for.
 
+    Raises:
+        InputError: the file cannot be used, or what it says with these changes.
+    """
+    values = values_of(changes)
+    instance = _instance_in(path)
+    return instance.with_(values, source=f"{path} with --set") if values else instance
+
+
+def values_of(changes: Sequence[str] | None) -> dict[str, object]:
+    """Return the values that ``--set PLACE=VALUE`` asks for, by place.
+
     A value is JSON; what is no JSON is taken as text, so that ids need no quotes.
 
     Raises:
-        InputError: the file cannot be used, or what it says with these changes.
+        InputError: one is not of this form, or a place is given twice.
     """
     values: dict[str, object] = {}
     for change in changes or ():
@@ -46,8 +57,7 @@ def load_changed(path: Path, changes: Sequence[str] | None = None) -> Instance:
             values[place] = json.loads(text)
         except (ValueError, RecursionError):
             values[place] = text
-    instance = _instance_in(path)
-    return instance.with_(values, source=f"{path} with --set") if values else instance
+    return values
 
 
 def _instance_in(path: Path) -> Instance:

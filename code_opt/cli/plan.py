@@ -16,7 +16,8 @@ import code_opt
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.groups import with_groups
-from code_opt.cli.loading import load_changed
+from code_opt.cli.loading import load_changed, values_of
+from code_opt.cli.options import Changes
 from code_opt.cli.plan_options import Analyses, ComputationOptions, DemandOptions, OutputOptions
 from code_opt.cli.progress import Steps
 from code_opt.cli.terminal import STOPPING, Console, complain_of_stop
@@ -49,6 +50,7 @@ def plan(
     demand: DemandOptions,
     how: ComputationOptions,
     output: OutputOptions,
+    changes: Changes = None,
 ) -> ExitStatus:
     """Plan capacity: what to buy for which demand, when, and what coordination saves.
 
@@ -70,7 +72,7 @@ def plan(
         inputs = _Inputs.of(analyses, how)
         if output.out is not None:
             make_folder(output.out)
-        instance, request = _instance(instance_path, inputs.variations)
+        instance, request = _instance(instance_path, changes, inputs.variations)
         asked, has_growth = [analyses], demand.growth is not None
         if request is not None:
             asked = _questions(request, analyses)
@@ -334,13 +336,20 @@ def _settings(
     )
 
 
-def _instance(path: Path, variations: Sequence[Variation]) -> tuple[Instance, PlanRequest | None]:
+def _instance(
+    path: Path, changes: Sequence[str] | None, variations: Sequence[Variation]
+) -> tuple[Instance, PlanRequest | None]:
     """Read an instance that has all fields that are to vary, and what a workbook asks for."""
     from code_opt.desk import is_workbook, load_request
     from code_opt.planning import check_field
 
     request = load_request(path) if is_workbook(path) else None
-    instance = load_changed(path) if request is None else request.instance
+    if request is None:
+        instance = load_changed(path, changes)
+    elif changes:
+        instance = request.instance.with_(values_of(changes), source=f"{path} with --set")
+    else:
+        instance = request.instance
     for variation in variations:
         check_field(instance, variation.field)
     return instance, request

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from code_opt.cli.exits import ExitStatus
+from code_opt.cli.loading import values_of
+from code_opt.cli.options import Changes
 from code_opt.cli.terminal import complain
 from code_opt.cli.text import plain
 from code_opt.errors import InputError
@@ -36,6 +38,7 @@ def report(
     title: Annotated[
         str | None, typer.Option(help="Title in place of the instance's name.")
     ] = None,
+    changes: Changes = None,
 ) -> ExitStatus:
     """Show results, evaluations and plans on one self-contained HTML page.
 
@@ -48,7 +51,7 @@ def report(
     from code_opt.report.material import read_material
     from code_opt.report.results import doubts
 
-    material = read_material(paths, instance_path)
+    material = read_material(paths, instance_path, values_of(changes))
     page = assemble(material, title)
     written = []
     if out is not None:

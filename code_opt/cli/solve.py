@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +50,7 @@ from code_opt.stopping import is_stop_requested, stop_on_signal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from code_opt.answers import Answers
     from code_opt.instance import Instance
     from code_opt.result import Result
 
@@ -91,6 +93,16 @@ def solve(
     max_changes: MaxChanges = None,
     changes_front: ChangesFront = False,
     changes: Changes = None,
+    winners_curse: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000,
+            metavar="N",
+            help="Estimate by N splits of the validation images by how much accuracy and reward "
+            "are too high, the best having been chosen, and correct them; solves 2 N times more.",
+        ),
+    ] = None,
     solver: Annotated[
         str, typer.Option(help="highs, or another MIP solver that Pyomo finds installed.")
     ] = "highs",
@@ -177,12 +189,19 @@ def solve(
         raise InputError(f"{name}: needs --previous, the result to count changes from")
     if changes_front and any(name != "exact" for name in method or []):
         raise InputError("--changes-front: is proven, so for --method exact only")
+    if changes_front and winners_curse is not None:
+        raise InputError("--winners-curse: of one solve, so not with --changes-front")
     if out is None and (tag or overwrite):
         name = "--tag" if tag else "--overwrite"
         raise InputError(f"{name}: needs --out, the folder of the results")
     if executor is not None or is_batch(instance_paths):
-        alone = {"--solver-log": solver_log, "--set": changes, "--previous": previous}
+        alone: dict[str, object] = {
+            "--solver-log": solver_log,
+            "--set": changes,
+            "--previous": previous,
+        }
         alone |= {"--metrics": metrics, "--certificate": certificate}
+        alone["--winners-curse"] = winners_curse
         for name, value in alone.items():
             if value:
                 raise InputError(f"{name}: for one instance only")
@@ -199,6 +218,13 @@ def solve(
             if changes_front:
                 raise InputError(f"{name}: of one solve, so not with --changes-front")
             make_folder(file.parent, name)
+    answers = None
+    if winners_curse is not None:
+        from code_opt.answers import load_answers
+
+        if changes:
+            raise InputError("--winners-curse: for the instance as it was measured, without --set")
+        answers = load_answers(instance, instance_path)
     files = _Files(out, instance, instance_path, tag)
     tell_left_out(instance_path)
     if previous is not None:
@@ -212,6 +238,8 @@ def solve(
     files.check(methods, overwrite)
     with stop_on_signal(STOPPING) as stopped_by:
         results = _solve_by_each(instance, methods, options, solver_log)
+    if answers is not None and stopped_by() is None:
+        results = _with_curse(results, instance, answers, options, winners_curse or 1)
     for result in results:
         files.save(result, result.method)
     if metrics is not None and results:
@@ -331,6 +359,38 @@ def _solve_by_each(
     return results
 
 
+def _with_curse(
+    results: Sequence[Result],
+    instance: Instance,
+    answers: Answers,
+    options: dict[str, Any],
+    splits: int,
+) -> list[Result]:
+    """Return the results with the winner's curse of those that hold an assignment."""
+    from code_opt.cli.progress import Steps
+    from code_opt.optimism import with_winners_curse
+
+    found = []
+    with Steps(Console(stderr=True)) as tell:
+        for result in results:
+            if result.has_solution:
+
+                def told(number: int, name: str = result.method) -> None:
+                    tell(f"winner's curse of {name}: half {number} of {2 * splits}")
+
+                result = with_winners_curse(
+                    result,
+                    instance,
+                    answers,
+                    partial(code_opt.solve, method=result.method, **options),
+                    splits=splits,
+                    seed=options["seed"],
+                    tell=told,
+                )
+            found.append(result)
+    return found
+
+
 def _solver_options(texts: Sequence[str]) -> dict[str, str]:
     """Return options as text: only the solver knows the type of each."""
     options: dict[str, str] = {}
@@ -347,6 +407,7 @@ def _solver_options(texts: Sequence[str]) -> dict[str, str]:
 def _show(results: Sequence[Result], instance: Instance) -> None:
     from code_opt.cli.tables import (
         adapter_table,
+        curse_table,
         link_table,
         methods_table,
         promise_table,
@@ -375,6 +436,11 @@ def _show(results: Sequence[Result], instance: Instance) -> None:
     console.print()
     for line in reading(results):
         print_line(console, line)
+    cursed = [result for result in results if result.winners_curse is not None]
+    if cursed:
+        console.print()
+        print_line(console, "The winner's curse: what choosing by the validation images adds\n")
+        console.print(curse_table(cursed, console))
     detailed = chosen(results)
     if detailed is None:  # the messages follow on stderr
         return

@@ -98,6 +98,30 @@ def methods_table(results: Sequence[Result], console: Console) -> Table:
     return table
 
 
+def curse_table(results: Sequence[Result], console: Console) -> Table:
+    """Return accuracy and reward of each method as found, their excess, and without it."""
+    table = plain_table(console)
+    _words(table, "method")
+    _figures(table, "accu-\nracy", "excess\n[points]", "+/-", "cor-\nrected")
+    _figures(table, "reward", "excess", "+/-", "corrected")
+    for result in results:
+        curse = result.winners_curse
+        if curse is None or result.accuracy is None:
+            continue
+        cells = [
+            f"{result.accuracy:.4f}",
+            f"{100.0 * curse.accuracy:.2f}",
+            f"{100.0 * curse.accuracy_spread:.2f}",
+            f"{curse.accuracy_corrected:.4f}",
+            _figure(result.reward),
+            _figure(curse.reward),
+            _figure(curse.reward_spread),
+            _figure(curse.reward_corrected),
+        ]
+        table.add_row(Text(plain(result.method)), *(Text(c) for c in _dashes(cells, console)))
+    return table
+
+
 def task_table(result: Result, instance: Instance, console: Console) -> Table:
     """Return path, rate, accuracy, latency and work on the own server of every task."""
     glyphs = Glyphs.of(console)

@@ -10,7 +10,7 @@ import typer
 from code_opt.cli.exits import ExitStatus
 from code_opt.cli.folders import make_folder
 from code_opt.cli.loading import load_changed
-from code_opt.cli.options import MAX_THREADS, AllowCode, Device, InstanceArgument
+from code_opt.cli.options import MAX_THREADS, AllowCode, Changes, Device, InstanceArgument
 from code_opt.cli.terminal import Console
 from code_opt.errors import InputError
 
@@ -38,12 +38,13 @@ def time(
         typer.Option(min=0.001, max=600.0, help="Spent on each block or adapter and batch size."),
     ] = 0.2,
     allow_code: AllowCode = None,
+    changes: Changes = None,
 ) -> ExitStatus:
     """Measure how long an instance's blocks and adapters take here, and write it with these times.
 
     Accuracies, servers and demands stay as they are. Exit status: 0 done, 2 bad input.
     """
-    instance = load_changed(instance_path)
+    instance = load_changed(instance_path, changes)
     make_folder(out)
     # torch takes seconds to load: a wrong file is told before.
     from code_opt.cli.profile_report import StageReport, show_times

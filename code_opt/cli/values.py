@@ -9,9 +9,11 @@ import typer
 
 def finite(value: float | None) -> float | None:
     """Refuse numbers that are infinite or none."""
-    if value is not None and not math.isfinite(value):
+    if value is None:
+        return None
+    if not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number.")
-    return value
+    return value + 0.0  # -0.0, which would be shown as -0, becomes 0.0
 
 
 def positive(value: float | None) -> float | None:

@@ -65,12 +65,12 @@ def with_changes(result: Result, problem: PathProblem, settings: Settings) -> Re
         problem: knows the previous paths that can still be taken.
         settings: name the previous paths and the most changes.
     """
-    if settings.previous is None or problem.previous is None:
+    if settings.previous is None or problem.options.previous is None:
         return result
     asked = {"max_changes": settings.max_changes}
     if not result.tasks:
         return result.model_copy(update=asked)
-    before, stay = settings.previous, problem.previous.paths
+    before, stay = settings.previous, problem.options.previous.paths
     rows = tuple(
         row.model_copy(
             update={

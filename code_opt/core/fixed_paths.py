@@ -148,7 +148,7 @@ def _arcs_of_all(problem: PathProblem, paths: Paths) -> list[tuple[int, ...]]:
         arcs = graph.path_arcs(blocks)
         if arcs is None:
             fault = path_fault(graph, blocks)
-            if problem.measured_only:
+            if problem.options.measured_only:
                 fault += "; only native paths, alternatives and measured paths are allowed"
             raise InputError(f"paths: task {task.id!r}: {fault}")
         found.append(tuple(arcs))

@@ -358,7 +358,7 @@ def build_joint_tasks(
     for group, sharing in zip(pool.groups, pool.sharing, strict=True):
         tasks = tuple(pool.tasks[t] for t in group.tasks)
         weights = pool.weights[list(group.tasks)]
-        by_time = pool.topology.weighs_time
+        by_time = pool.topology.options.weighs_time
         if sharing is None:
             paths = np.arange(len(tasks[0]))[:, None]
             found.append(JointTask(group, tasks, None, weights, paths, parameters, by_time))

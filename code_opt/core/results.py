@@ -12,7 +12,7 @@ import numpy as np
 from code_opt.core.evaluator import ChosenPath, Evaluator, Solution
 from code_opt.core.objective import refuse_huge_reward, refuse_tiny_reward
 from code_opt.core.promises import Promise
-from code_opt.core.settings import SMALLEST_GAP
+from code_opt.core.settings import SMALLEST_GAP, Settings
 from code_opt.instance.model import Link, Server
 from code_opt.paths import PathPool, TaskPaths
 from code_opt.paths.graph import FloatArray
@@ -29,6 +29,8 @@ from code_opt.reward import log_reward
 
 Z95 = 1.959963984540054
 """Two-sided 95 % point of the normal distribution."""
+_Scales = dict[tuple[str, ...], float | None]
+"""Wait scales [s] of servers and links by their keys; None where waits are unlimited."""
 
 
 def make_result(
@@ -60,57 +62,102 @@ def make_result(
         message: for the user.
         details: counts of the search.
     """
-    settings, instance = evaluator.settings, evaluator.pool.instance
     common: dict[str, Any] = {
-        "instance": instance.name,
+        "schema": "code-opt/result/1",
+        "instance": evaluator.pool.instance.name,
         "method": method,
         "formulation": formulation,
-        "objective": settings.objective,
         "status": status,
         "seconds": seconds,
+        "message": message,
+        "details": details or {},
+        **_asked(evaluator.settings, method),
+    }
+    if solution is None:
+        return Result(**common)
+    shares, of_all = own_work(evaluator.pool, solution.paths, solution.allocation.rates)
+    promises, scales = _promises(evaluator, solution)
+    tasks = _task_results(evaluator, solution, promises, shares)
+    return Result(
+        **common,
+        reward=_reward(evaluator, solution),
+        **_bounds_and_gap(evaluator, solution, bound, root_bound),
+        second_opinion=second_opinion,
+        throughput=solution.throughput,
+        accuracy=solution.accuracy,
+        latency=average_time(evaluator.pool.weights, tasks),
+        own_work=of_all,
+        tasks=tasks,
+        servers=_server_results(evaluator, solution, scales),
+        links=_link_results(evaluator, solution, scales),
+    )
+
+
+def _asked(settings: Settings, method: str) -> dict[str, Any]:
+    """Return what was asked for, as results tell it."""
+    return {
+        "objective": settings.objective,
         "gap_tolerance": max(settings.gap, SMALLEST_GAP) if role_of(method) == "exact" else None,
         "min_accuracy": settings.min_accuracy,
         "min_throughput": settings.min_throughput,
         "latency_percentile": settings.latency_percentile,
         "measured_only": settings.measured_only,
-        "message": message,
-        "details": details or {},
     }
-    if solution is None:
-        return Result(schema="code-opt/result/1", **common)
-    objective = evaluator.objective
-    log_f = log_reward(instance.reward, solution.accuracy, solution.throughput)
+
+
+def _reward(evaluator: Evaluator, solution: Solution) -> float:
+    """Return the reward of a solution.
+
+    Raises:
+        InputError: it is too large, or where it is what counts too small, for a number.
+    """
+    reward = evaluator.pool.instance.reward
+    log_f = log_reward(reward, solution.accuracy, solution.throughput)
     refuse_huge_reward(log_f)
-    if objective.is_log:
+    if evaluator.objective.is_log:
         refuse_tiny_reward(log_f)
-    gap = shown = root = None
-    if bound is not None:
-        gap = objective.gap(solution.value, bound)
-        shown = objective.shown(max(bound, solution.value))
-        if shown is None or not np.isfinite(gap):
-            shown = gap = None
-        elif root_bound is not None:
-            root = objective.shown(max(root_bound, bound, solution.value))
-    rates = solution.allocation.rates
-    promises: list[Promise] = []
-    scales: dict[tuple[str, ...], float | None] = {}
-    if evaluator.promises.are_asked:
-        arcs, seconds_of = solution.arcs, [path.seconds for path in solution.paths]
-        promises, waits = evaluator.promises.promises(arcs, seconds_of, rates)
-        scales = {
-            r.key: float(g) if np.isfinite(g) else None
-            for r, g in zip(evaluator.pool.resources, waits.scale, strict=True)
-            if r.is_rate
-        }
-    shares, of_all = own_work(evaluator.pool, solution.paths, rates)
-    load = evaluator.load(solution.paths, rates)
-    traffic = _traffic(evaluator, solution) if instance.links else {}
-    time_of = {s: float(load[i]) for s, i in evaluator.pool.topology.server_time.items()}
-    tasks = tuple(
+    return float(np.exp(log_f))
+
+
+def _bounds_and_gap(
+    evaluator: Evaluator, solution: Solution, bound: float | None, root_bound: float | None
+) -> dict[str, Any]:
+    """Return bounds as results show them and the gap; none of them where the bound is none."""
+    if bound is None:
+        return {}
+    objective, value = evaluator.objective, solution.value
+    gap, shown = objective.gap(value, bound), objective.shown(max(bound, value))
+    if shown is None or not np.isfinite(gap):
+        return {}
+    root = None if root_bound is None else objective.shown(max(root_bound, bound, value))
+    return {"bound": shown, "gap": gap, "root_bound": root}
+
+
+def _promises(evaluator: Evaluator, solution: Solution) -> tuple[list[Promise], _Scales]:
+    """Return the promised times of all tasks, and the wait scales of servers and links.
+
+    Both are empty where no promises are asked for.
+    """
+    if not evaluator.promises.are_asked:
+        return [], {}
+    promises, waits = evaluator.promises.promises(
+        solution.arcs, [path.seconds for path in solution.paths], solution.allocation.rates
+    )
+    resources = zip(evaluator.pool.resources, waits.scale.tolist(), strict=True)
+    return promises, {r.key: g if math.isfinite(g) else None for r, g in resources if r.is_rate}
+
+
+def _task_results(
+    evaluator: Evaluator,
+    solution: Solution,
+    promises: Sequence[Promise],
+    shares: Sequence[float | None],
+) -> tuple[TaskResult, ...]:
+    return tuple(
         TaskResult(
             task=task.task.id,
             path=blocks_of(task, path.arcs),
-            rate=float(rates[i]),
+            rate=float(solution.allocation.rates[i]),
             accuracy=path.accuracy,
             accuracy_source=task.graph.accuracy_source(path.arcs),
             latency=path.seconds,
@@ -120,28 +167,28 @@ def make_result(
         )
         for i, (task, path) in enumerate(zip(evaluator.pool.tasks, solution.paths, strict=True))
     )
-    return Result(
-        schema="code-opt/result/1",
-        **common,
-        reward=float(np.exp(log_f)),
-        bound=shown,
-        gap=gap,
-        root_bound=root,
-        second_opinion=second_opinion,
-        throughput=solution.throughput,
-        accuracy=solution.accuracy,
-        latency=average_time(evaluator.pool.weights, tasks),
-        own_work=of_all,
-        tasks=tasks,
-        servers=tuple(
-            server_result(server, time_of[server.id], scales.get((server.id,)))
-            for server in instance.servers
-        ),
-        links=tuple(
-            _link_result(link, traffic.get(ends, 0.0), scales.get(ends))
-            for link in instance.links
-            for ends in [(link.source, link.target)]
-        ),
+
+
+def _server_results(
+    evaluator: Evaluator, solution: Solution, scales: _Scales
+) -> tuple[ServerResult, ...]:
+    load = evaluator.load(solution.paths, solution.allocation.rates)
+    time_of = evaluator.pool.topology.server_time
+    return tuple(
+        server_result(server, float(load[time_of[server.id]]), scales.get((server.id,)))
+        for server in evaluator.pool.instance.servers
+    )
+
+
+def _link_results(
+    evaluator: Evaluator, solution: Solution, scales: _Scales
+) -> tuple[LinkResult, ...]:
+    links = evaluator.pool.instance.links
+    traffic = _traffic(evaluator, solution) if links else {}
+    return tuple(
+        _link_result(link, traffic.get(ends, 0.0), scales.get(ends))
+        for link in links
+        for ends in [(link.source, link.target)]
     )
 
 

@@ -15,20 +15,15 @@ slow motion. What is reported is in the instance's own seconds.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from code_opt.errors import CodeOptError
 from code_opt.evaluation.flow import OVERLOAD, Flow, Run, Stream, Trace, long_enough
+from code_opt.evaluation.processes import CONTEXT, START_TIMEOUT, ServerProcesses
 from code_opt.evaluation.routes import loads
 from code_opt.evaluation.traffic import Arrivals, Feed, Feeder
 from code_opt.evaluation.worker import (
@@ -46,7 +41,6 @@ MOST_BUSY = 0.6
 """Share of a processor that real computing may take: pacing needs room to be honest."""
 _HANDLING = 4e-4
 """Seconds that receiving, queueing and sending one activation takes in a worker, about."""
-_START_TIMEOUT = 180.0
 _REPLY_TIMEOUT = 60.0
 _LEAD = 0.05
 """Seconds between the decision to begin and the first inference."""
@@ -54,11 +48,7 @@ _PATIENCE = 0.1
 """Seconds that the feeder is left alone at most."""
 
 
-class EdgeError(CodeOptError):
-    """A server's process failed; the message says which and how."""
-
-
-class Edge(AbstractContextManager["Edge"]):
+class Edge(ServerProcesses):
     """Processes of all servers for several assignments; use it as a context.
 
     Args:
@@ -69,43 +59,22 @@ class Edge(AbstractContextManager["Edge"]):
         EdgeError: a process does not start.
     """
 
+    ORDER = TAG_TEXT
+
     def __init__(self, instance: Instance, workers: Mapping[str, WorkerSpec]) -> None:
+        super().__init__()
         self.instance = instance
         self.specs = dict(workers)
-        self._processes: dict[str, Any] = {}
-        self._commands: dict[str, Pipe] = {}
-        self._answers: dict[str, Pipe] = {}
         self._epoch = 0
         self.seconds: dict[tuple[int, int], float] = {}
         """Time of one inference alone, by route and visit [s]."""
 
-    def __enter__(self) -> Self:
-        """Start the processes and wait until all are ready."""
-        try:
-            self._start()
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End all processes, whatever they are doing."""
-        self._stop()
-
     def _start(self) -> None:
-        # Forked copies of a process with threads (torch's) can hang; fresh ones cannot.
-        context = multiprocessing.get_context("spawn")
         into: dict[str, list[Pipe]] = {server: [] for server in self.specs}
         out: dict[str, dict[str, Pipe]] = {server: {} for server in self.specs}
         for server in self.specs:
-            receiver, sender = context.Pipe(duplex=False)
+            receiver, self._orders[server] = CONTEXT.Pipe(duplex=False)
             into[server].append(receiver)
-            self._commands[server] = sender
         pairs = {
             (server, there)
             for server, spec in self.specs.items()
@@ -114,22 +83,11 @@ class Edge(AbstractContextManager["Edge"]):
             for there, *_ in piece.next
         }
         for here, there in sorted(pairs):
-            receiver, sender = context.Pipe(duplex=False)
+            receiver, sender = CONTEXT.Pipe(duplex=False)
             into[there].append(receiver)
             out[here][there] = sender
         for server, spec in self.specs.items():
-            receiver, sender = context.Pipe(duplex=False)
-            self._answers[server] = receiver
-            process = context.Process(
-                target=serve,
-                args=(spec, into[server], out[server], sender),
-                name=f"edge {server}",
-                daemon=True,
-            )
-            with without_interrupts():
-                process.start()
-            self._processes[server] = process
-            sender.close()
+            self._launch(server, serve, spec, into[server], out[server])
         # Ends that only the workers use: while we held them, nobody would notice a death.
         for pipe in (
             *(p for ps in into.values() for p in ps),
@@ -137,29 +95,10 @@ class Edge(AbstractContextManager["Edge"]):
         ):
             pipe.close()
         for server in self.specs:
-            ready = self._text(server, _START_TIMEOUT)["ready"]
+            ready = self._text(server, START_TIMEOUT)["ready"]
             for name, seconds in ready.items():
                 route, _, visit = name.partition("/")
                 self.seconds[int(route), int(visit)] = seconds
-
-    def _stop(self) -> None:
-        for pipe in self._commands.values():
-            with suppress(OSError):
-                pipe.send_bytes(TAG_TEXT + json.dumps({"do": "stop"}).encode())
-            pipe.close()
-        for process in self._processes.values():
-            process.join(1.0)
-            if process.is_alive():
-                process.terminate()
-                process.join(2.0)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        for pipe in self._answers.values():
-            pipe.close()
-        self._processes.clear()
-        self._commands.clear()
-        self._answers.clear()
 
     def slow_motion(self, first: int, streams: Sequence[Stream], most: float = 1.0) -> float:
         """Return the factor, at most ``most``, at which this machine keeps the pace.
@@ -265,20 +204,17 @@ class Edge(AbstractContextManager["Edge"]):
                 born, which = feeder.take(now)
                 number = len(trace.born[which])
                 trace.born[which].append(born)
-                self._send(first + which, streams[which], number, born)
+                self._feed(first + which, streams[which], number, born)
             if feeder.finished(now):
                 return trace
             self._collect(first, trace, feeder, min(feeder.time - now, _PATIENCE))
 
-    def _send(self, number: int, stream: Stream, count: int, born: float) -> None:
+    def _feed(self, number: int, stream: Stream, count: int, born: float) -> None:
         for segment, inputs in stream.inputs.items():
             head = ITEM.pack(self._epoch, number, segment, count, born)
             content = inputs[count % len(inputs)].tobytes()
             server = stream.route.segments[segment].server
-            try:
-                self._commands[server].send_bytes(TAG_ITEM + head + content)
-            except OSError:
-                raise self._death(server) from None
+            self._send(server, TAG_ITEM + head + content)
 
     def _collect(self, first: int, trace: Trace, feeder: Feeder, patience: float) -> None:
         """Take the answers that are there, waiting for the first one for so many seconds."""
@@ -300,20 +236,6 @@ class Edge(AbstractContextManager["Edge"]):
         trace.answers[route - first][task].append((number, ended, found))
         return route - first, task
 
-    # Talking to workers
-
-    def _order(self, server: str, order: dict[str, Any]) -> None:
-        try:
-            self._commands[server].send_bytes(TAG_TEXT + json.dumps(order).encode())
-        except OSError:
-            raise self._death(server) from None
-
-    def _received(self, server: str) -> bytes:
-        try:
-            return self._answers[server].recv_bytes()
-        except (EOFError, OSError):
-            raise self._death(server) from None
-
     def _text(
         self, server: str, patience: float, first: int = 0, trace: Trace | None = None
     ) -> dict[str, Any]:
@@ -326,30 +248,4 @@ class Edge(AbstractContextManager["Edge"]):
                 return text
             if trace is not None:
                 self._answer(message, first, trace)
-        raise EdgeError(f"server {server!r} does not answer within {patience:.0f} s")
-
-    def _death(self, server: str) -> EdgeError:
-        """Return the error that names the server whose process ended first.
-
-        A process whose neighbour is gone ends in order, perhaps before anybody has noticed.
-        """
-        self._processes[server].join(2.0)
-        codes = {name: process.exitcode for name, process in self._processes.items()}
-        if codes[server] == 0:
-            server = next((name for name, code in codes.items() if code), server)
-        code = codes[server]
-        how = f"signal {-code}" if code is not None and code < 0 else f"exit status {code}"
-        return EdgeError(f"the process of server {server!r} died ({how})")
-
-
-@contextmanager
-def without_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: the coordinator ends them in order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        raise self._silence(server, patience)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from code_opt.errors import InputError
 from code_opt.evaluation.accuracy import share_of
@@ -22,6 +24,7 @@ from code_opt.evaluation.outcome import (
 )
 from code_opt.evaluation.routes import routes
 from code_opt.evaluation.subject import Subject
+from code_opt.evaluation.traffic import Feed
 from code_opt.evaluation.tuning import PathFits
 from code_opt.evaluation.unpaced import OwnEdge
 from code_opt.evaluation.verdict import Evaluated, TaskAccuracy, judge, ranking
@@ -250,83 +253,63 @@ def _flows(
     streams = {name: found for name, found in streams.items() if found}
     if not streams:
         return {}
-    if options.pace == "device":
-        return _own_flows(subject, fits, streams, options, report)
-    workers = subject.workers(
-        list(streams.values()),
-        device=options.device,
-        threads=options.threads,
-        largest_batch=options.batch,
-        adapters=fits.adapters,
-    )
-    assert options.arrivals is not None
     flows: dict[str, tuple[Flow, ...]] = {}
     total, done, first = len(streams) * len(options.feeds), 0, 0
     report("edge", 0, total)
+    with _started(subject, fits, list(streams.values()), options) as run:
+        for name, found in streams.items():
+            measured = []
+            for feed in options.feeds:
+                measured.append(run(first, found, feed))
+                done += 1
+                report("edge", done, total)
+            flows[name] = tuple(measured)
+            first += len(found)
+    return flows
+
+
+@contextmanager
+def _started(
+    subject: Subject, fits: PathFits, assignments: Sequence[list[Stream]], options: Options
+) -> Iterator[Callable[[int, list[Stream], Feed], Flow]]:
+    """Start the servers' processes; yield what feeds one of the assignments to them.
+
+    That takes the number of its first stream among all assignments, its streams, and the feed.
+    """
+    assert options.arrivals is not None
+    arrivals, seed = options.arrivals, options.seed
+    machine: dict[str, Any] = {
+        "device": options.device,
+        "threads": options.threads,
+        "adapters": fits.adapters,
+    }
+    if options.pace == "device":
+        with OwnEdge(subject, assignments, **machine) as own:
+            yield lambda first, found, feed: own.run(
+                first,
+                found,
+                feed,
+                seconds=long_enough(options.seconds, found),
+                arrivals=arrivals,
+                seed=seed,
+            )
+        return
+    workers = subject.workers(assignments, largest_batch=options.batch, **machine)
     with Edge(subject.instance, workers) as edge:
         # One factor for all: their throughputs are compared.
         factor, number = 1.0, 0
-        for found in streams.values():
+        for found in assignments:
             factor = edge.slow_motion(number, found, factor)
             number += len(found)
-        for name, found in streams.items():
-            measured = []
-            for feed in options.feeds:
-                measured.append(
-                    edge.run(
-                        first,
-                        found,
-                        feed,
-                        seconds=options.seconds,
-                        factor=factor,
-                        arrivals=options.arrivals,
-                        seed=options.seed,
-                    )
-                )
-                done += 1
-                report("edge", done, total)
-            flows[name] = tuple(measured)
-            first += len(found)
-    return flows
-
-
-def _own_flows(
-    subject: Subject,
-    fits: PathFits,
-    streams: Mapping[str, list[Stream]],
-    options: Options,
-    report: Report,
-) -> dict[str, tuple[Flow, ...]]:
-    """Run all assignments at this device's own pace, one after the other."""
-    assert options.arrivals is not None
-    flows: dict[str, tuple[Flow, ...]] = {}
-    total, done, first = len(streams) * len(options.feeds), 0, 0
-    report("edge", 0, total)
-    with OwnEdge(
-        subject,
-        list(streams.values()),
-        device=options.device,
-        threads=options.threads,
-        adapters=fits.adapters,
-    ) as edge:
-        for name, found in streams.items():
-            measured = []
-            for feed in options.feeds:
-                measured.append(
-                    edge.run(
-                        first,
-                        found,
-                        feed,
-                        seconds=long_enough(options.seconds, found),
-                        arrivals=options.arrivals,
-                        seed=options.seed,
-                    )
-                )
-                done += 1
-                report("edge", done, total)
-            flows[name] = tuple(measured)
-            first += len(found)
-    return flows
+        yield lambda first, found, feed: edge.run(
+            first,
+            found,
+            feed,
+            seconds=options.seconds,
+            factor=factor,
+            arrivals=arrivals,
+            seed=seed,
+        )
 
 
 def save_evaluation(evaluation: Evaluation, folder: Path, options: Options) -> None:

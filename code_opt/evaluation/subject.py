@@ -25,6 +25,7 @@ from code_opt.evaluation.worker import (
     make_modules,
 )
 from code_opt.instance import Instance, load_instance
+from code_opt.instance.files import bundle_folder
 from code_opt.networks.bundle import Bundle, TaskEntry
 from code_opt.networks.compat import torch
 from code_opt.networks.images import Images, ImageSource, load_images
@@ -55,6 +56,7 @@ class Subject:
         self.bundle = bundle
         self.data = data
         self._images: dict[tuple[str, str], Images] = {}
+        self._asked: dict[str, npt.NDArray[np.bool_]] = {}
         if bundle is not None:
             self._compare(bundle)
 
@@ -135,7 +137,13 @@ class Subject:
                 train, held_out = images.split(dataset.validation, dataset.seed, dataset.limit)
                 self._images[task, "train"] = self._labelled(entry, "train", train)
                 self._images[task, "validation"] = self._labelled(entry, "validation", held_out)
+                self._asked[task] = held_out.is_in(entry.groups)
         return self._images[key]
+
+    def is_asked(self, task: str) -> npt.NDArray[np.bool_]:
+        """Return which of the images held out of its data set are a task's, shape (n,)."""
+        self.images(task, "validation")
+        return self._asked[task]
 
     def _labelled(self, entry: TaskEntry, split: str, images: Images) -> Images:
         """Return images under the classes of a task, numbered as its network was trained.
@@ -466,10 +474,5 @@ def bundle_of(instance: Instance, path: Path, allow_code: Collection[str] = ()) 
     Raises:
         InputError: it leads out of the instance's folder, or is no bundle.
     """
-    if instance.bundle is None:
-        return None
-    home = (path if path.is_dir() else path.parent).resolve()
-    folder = (home / instance.bundle).resolve()
-    if not folder.is_relative_to(home):
-        raise InputError(f"{path}: bundle {instance.bundle!r} leads out of the instance's folder")
-    return Bundle(folder, allow_code)
+    folder = bundle_folder(instance, path)
+    return None if folder is None else Bundle(folder, allow_code)

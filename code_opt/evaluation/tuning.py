@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from code_opt.answers import ANSWERS, Answers, BoolArray, TaskAnswers, answers_text, read_answers
 from code_opt.errors import InputError
 from code_opt.evaluation.subject import Subject
 from code_opt.instance import Instance
@@ -14,6 +16,7 @@ from code_opt.networks.bundle import (
     AdapterEntry,
     PathEntry,
     adapters_file,
+    draw_of,
     network_file,
     save_bundle,
 )
@@ -161,7 +164,9 @@ class PathFits:
         if target.resolve() == bundle.folder.resolve():
             raise InputError(f"{folder}: is the instance's own folder; choose another one")
         folder.mkdir(parents=True, exist_ok=True)
-        new: dict[str, dict[Path_, float]] = {task.id: {} for task in self.subject.instance.tasks}
+        new: dict[str, dict[Path_, BoolArray]] = {
+            task.id: {} for task in self.subject.instance.tasks
+        }
         for result in results:
             for row in result.tasks:
                 path = tuple(row.path)
@@ -171,21 +176,45 @@ class PathFits:
         self._save(target, new)
         return self._instance(new)
 
-    def _validation(self, task: str, blocks: Path_) -> float:
+    def measured_answers(self) -> Answers:
+        """Return which validation images native and measured paths of all tasks answer right.
+
+        Raises:
+            InputError: the instance has no bundle, or it cannot run a path.
+        """
+        bundle, instance = self.subject.bundle, self.subject.instance
+        if bundle is None:
+            raise InputError("the instance has no bundle: there are no networks to run")
+        found = {}
+        for task in instance.tasks:
+            dnn = next(dnn for dnn in instance.dnns if dnn.id == task.dnn)
+            found[task.id] = TaskAnswers(
+                draw=draw_of(bundle.tasks[task.id].dataset),
+                is_asked=self.subject.is_asked(task.id),
+                native=self._validation(task.id, [block.id for block in dnn.blocks]),
+                paths={
+                    path.blocks: self._validation(task.id, path.blocks)
+                    for path in task.measured_paths
+                },
+            )
+        return found
+
+    def _validation(self, task: str, blocks: Sequence[str]) -> BoolArray:
+        """Return which validation images a path answers right, shape (n,)."""
         images = self.subject.images(task, "validation")
         bundle = self.subject.bundle
         assert bundle is not None
         network = MultiTaskNetwork(bundle.trunks, [self.path(task, blocks)]).to(self.device)
-        return float(self.subject.answers(network.path(task), task, images, self.device).mean())
+        return self.subject.answers(network.path(task), task, images, self.device)
 
-    def _save(self, target: Path, new: Mapping[str, Mapping[Path_, float]]) -> None:
+    def _save(self, target: Path, new: Mapping[str, Mapping[Path_, BoolArray]]) -> None:
         bundle = self.subject.bundle
         assert bundle is not None
         tasks, adapters = [], {}
         for entry in bundle.manifest.tasks:
             tensors = dict(bundle.tensors(adapters_file(entry.id)))
             paths = list(entry.paths)
-            for blocks, accuracy in new[entry.id].items():
+            for blocks, right in new[entry.id].items():
                 if bundle.measured(entry.id, blocks) is not None:
                     continue
                 entries: list[AdapterEntry] = []
@@ -209,7 +238,9 @@ class PathFits:
                             number=number,
                         )
                     )
-                paths.append(PathEntry(blocks=blocks, adapters=tuple(entries), accuracy=accuracy))
+                paths.append(
+                    PathEntry(blocks=blocks, adapters=tuple(entries), accuracy=float(right.mean()))
+                )
             adapters[entry.id] = tensors
             tasks.append(entry.model_copy(update={"paths": tuple(paths)}))
         manifest = bundle.manifest.model_copy(update={"tasks": tuple(tasks)})
@@ -217,15 +248,26 @@ class PathFits:
         for dnn in manifest.dnns:
             # Their checksums stay as well: damage on the way would show.
             shutil.copyfile(bundle.folder / network_file(dnn.id), target / network_file(dnn.id))
-        save_bundle(target, manifest, {}, adapters)
+        known = read_answers(bundle.folder)
+        others = {}
+        if known is not None:
+            answers = {
+                task: replace(one, paths={**new[task], **one.paths}) for task, one in known.items()
+            }
+            others[ANSWERS] = answers_text(answers)
+        save_bundle(target, manifest, {}, adapters, others)
 
-    def _instance(self, new: Mapping[str, Mapping[Path_, float]]) -> Instance:
+    def _instance(self, new: Mapping[str, Mapping[Path_, BoolArray]]) -> Instance:
         data = self.subject.instance.to_dict()
         for task in data["tasks"]:
             known = {tuple(path["blocks"]) for path in task["measured_paths"]}
             task["measured_paths"] += [
-                {"blocks": list(blocks), "accuracy": accuracy}
-                for blocks, accuracy in new[task["id"]].items()
+                {
+                    "blocks": list(blocks),
+                    "accuracy": float(right.mean()),
+                    "samples": float(len(right)),
+                }
+                for blocks, right in new[task["id"]].items()
                 if blocks not in known
             ]
         return self.subject.instance.replace(bundle="bundle", tasks=data["tasks"])

@@ -15,24 +15,21 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from itertools import takewhile
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from code_opt.errors import InputError
-from code_opt.evaluation.edge import EdgeError, without_interrupts
 from code_opt.evaluation.flow import Flow, Run, ServerFlow, Stream, TaskFlow, Trace
 from code_opt.evaluation.own_pace import Mix, Served, Times, share_served
 from code_opt.evaluation.own_worker import OwnSpec, serve
+from code_opt.evaluation.processes import CONTEXT, START_TIMEOUT, ServerProcesses
 from code_opt.evaluation.server import LAG_QUANTILE
 from code_opt.evaluation.subject import Subject
 from code_opt.evaluation.traffic import Arrivals, Feed, arrivals
@@ -40,7 +37,6 @@ from code_opt.instance import Server
 
 Key = tuple[int, int]
 """Number of a stream (of an assignment, or of all), and visit."""
-_START_TIMEOUT = 180.0
 _GRACE = 60.0
 """Seconds that a process may answer late."""
 _MOST_INPUTS = 64
@@ -70,7 +66,7 @@ class _Arrivals:
     times: Times
 
 
-class OwnEdge(AbstractContextManager["OwnEdge"]):
+class OwnEdge(ServerProcesses):
     """Processes of all servers for several assignments; use it as a context.
 
     Args:
@@ -94,6 +90,7 @@ class OwnEdge(AbstractContextManager["OwnEdge"]):
         threads: int = 1,
         adapters: Callable[[str, Sequence[str]], Any] | None = None,
     ) -> None:
+        super().__init__()
         if subject.bundle is None:
             raise InputError(
                 "the instance has no bundle: stand-ins at this machine's own pace tell nothing"
@@ -121,61 +118,16 @@ class OwnEdge(AbstractContextManager["OwnEdge"]):
             for name, worker in workers.items()
         }
         self._inputs = inputs
-        self._processes: dict[str, Any] = {}
-        self._orders: dict[str, Any] = {}
-        self._answers: dict[str, Any] = {}
 
-    def __enter__(self) -> Self:
-        """Start the processes and wait until all are warm."""
-        try:
-            # Forked copies of a process with threads (torch's) can hang; fresh ones cannot.
-            context = multiprocessing.get_context("spawn")
-            for name, spec in self.specs.items():
-                orders, self._orders[name] = context.Pipe(duplex=False)
-                self._answers[name], answers = context.Pipe(duplex=False)
-                process = context.Process(
-                    target=serve, args=(spec, orders, answers), name=f"own {name}", daemon=True
-                )
-                with without_interrupts():
-                    process.start()
-                self._processes[name] = process
-                orders.close()
-                answers.close()
-                # Not with the process: one that died while it starts would never read it all.
-                self._send(
-                    name,
-                    *(
-                        _some(self._inputs[visit.route, visit.visit])
-                        for visit in spec.worker.visits
-                    ),
-                )
-                self._heard(name, _START_TIMEOUT)
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End all processes."""
-        self._stop()
-
-    def _stop(self) -> None:
-        for pipe in self._orders.values():
-            with suppress(OSError):
-                pipe.send_bytes(json.dumps({"do": "stop"}).encode())
-            pipe.close()
-        for process in self._processes.values():
-            process.join(1.0)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        for pipe in self._answers.values():
-            pipe.close()
+    def _start(self) -> None:
+        for name, spec in self.specs.items():
+            orders, self._orders[name] = CONTEXT.Pipe(duplex=False)
+            self._launch(name, serve, spec, orders)
+            orders.close()
+            # Not with the process: one that died while it starts would never read it all.
+            for visit in spec.worker.visits:
+                self._send(name, _some(self._inputs[visit.route, visit.visit]).tobytes())
+            self._heard(name, START_TIMEOUT)
 
     def run(
         self,
@@ -248,44 +200,29 @@ class OwnEdge(AbstractContextManager["OwnEdge"]):
             places: of their visits among those given.
             window: that counts [s].
         """
-        self._order(server, {"do": "arrivals", **_told(visits, window)}, times, places)
+        self._order(server, {"do": "arrivals", **_told(visits, window)})
+        for column in (times, places):
+            self._send(server, column.tobytes())
         patience = window[1] + _GRACE
         begun, done, taken = (
-            np.frombuffer(self._received(server, patience), np.float64) for _ in range(3)
+            np.frombuffer(self._timely(server, patience), np.float64) for _ in range(3)
         )
         return Served(begun, done, taken, **self._heard(server, patience))
 
     # Talking to processes
 
-    def _order(self, server: str, order: dict[str, Any], *columns: npt.NDArray[Any]) -> None:
-        self._send(server, np.frombuffer(json.dumps(order).encode(), np.uint8), *columns)
-
-    def _send(self, server: str, *columns: npt.NDArray[Any]) -> None:
-        try:
-            for column in columns:
-                self._orders[server].send_bytes(column.tobytes())
-        except OSError:
-            raise self._death(server) from None
-
-    def _received(self, server: str, patience: float) -> bytes:
+    def _timely(self, server: str, patience: float) -> bytes:
+        """Return the next message of a process, which has so many seconds."""
         try:
             if not self._answers[server].poll(patience):
-                raise EdgeError(f"server {server!r} does not answer within {patience:.0f} s")
-            content: bytes = self._answers[server].recv_bytes()
-        except (EOFError, OSError):
+                raise self._silence(server, patience)
+        except OSError:
             raise self._death(server) from None
-        return content
+        return self._received(server)
 
     def _heard(self, server: str, patience: float) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._received(server, patience))
+        found: dict[str, Any] = json.loads(self._timely(server, patience))
         return found
-
-    def _death(self, server: str) -> EdgeError:
-        self._processes[server].join(2.0)
-        return EdgeError(
-            f"the process of server {server!r} died "
-            f"(exit status {self._processes[server].exitcode})"
-        )
 
 
 def _told(visits: Sequence[Key], window: tuple[float, float]) -> dict[str, Any]:

@@ -193,7 +193,8 @@ def judge(
     measured = average(tasks)
     if measured is not None and result.accuracy is not None:
         allowed = max(ACCURACY_TOLERANCE, chance(tasks))
-        off = measured - result.accuracy
+        curse = result.winners_curse
+        off = measured - (result.accuracy if curse is None else curse.accuracy_corrected)
         accuracy = abs(off) <= allowed
         if not accuracy:
             texts.append(

@@ -107,8 +107,7 @@ def _why_not_under_load(topology: Topology, settings: Settings) -> str | None:
         )
         pool = build_pool(
             topology.instance.model_copy(update={"tasks": tasks}),
-            measured_only=topology.measured_only,
-            previous=topology.previous,
+            topology.options,
         )
         if any(len(task) == 0 for task in pool.tasks):
             return False

@@ -32,9 +32,9 @@ from code_opt.exact.pricing import PricedPool, priced_pool
 from code_opt.exact.waiting import WaitingSearch
 from code_opt.heuristics.lns import search
 from code_opt.heuristics.search import SearchOutcome
-from code_opt.instance.changes import served_at_demand
+from code_opt.instance.changes import served_at_demand, with_percentile
 from code_opt.instance.model import Instance
-from code_opt.paths import PathPool, PathProblem, build_pool
+from code_opt.paths import PathPool, PathProblem, PoolOptions, build_pool
 from code_opt.paths.pool import limits_percentiles
 from code_opt.result import Result, SecondOpinion, Status
 
@@ -205,7 +205,7 @@ def needs_pricing(problem: PathProblem, settings: Settings) -> bool:
     """Tell whether listing the nondominated paths would take too long."""
     tasks = problem.instance.tasks
     groups = [task.input_group for task in tasks if task.input_group is not None]
-    if limits_percentiles(problem.instance) or problem.weighs_time:
+    if limits_percentiles(problem.instance) or problem.options.weighs_time:
         return False  # label-setting at duals knows no visits, and no duals of times
     if settings.formulation not in ("auto", "colgen") or len(set(groups)) < len(groups):
         return False
@@ -261,14 +261,24 @@ def build_view(instance: Instance, settings: Settings) -> ExchangeView:
     ``auto`` and ``colgen`` give the model of ``path``, which holds all columns.
 
     Raises:
-        InputError: the instance cannot be used, or a task has no admissible path.
+        InputError: the instance cannot be used, a task has no admissible path, or percentiles
+            count: what waits add is no part of one linear program.
     """
+    instance = with_percentile(instance, settings.latency_percentile)
     instance = instance.with_max_utilization(settings.max_utilization)
     weighs_time = settings.objective == "latency"
+    for task in instance.tasks:
+        if task.latency_percentile is not None and (task.max_latency is not None or weighs_time):
+            raise InputError(
+                f"task {task.id!r} has a percentile of latency "
+                + ("as the objective" if weighs_time else "with a limit")
+                + ": waits are no linear function of paths and rates, so no one model holds them "
+                "(solve divides intervals of wait scales as it goes); solve it here, or without "
+                "the percentile"
+            )
     pool = build_pool(
         served_at_demand(instance) if weighs_time else instance,
-        measured_only=settings.measured_only,
-        weighs_time=weighs_time,
+        PoolOptions(measured_only=settings.measured_only, weighs_time=weighs_time),
     )
     for task in pool.tasks:
         if len(task) == 0:

@@ -7,7 +7,6 @@ program and the checker, so only the choice of paths differs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -18,53 +17,38 @@ from code_opt.heuristics.lns import search
 from code_opt.heuristics.scales import search_at_scales
 from code_opt.heuristics.search import SearchOutcome
 from code_opt.instance.model import INPUT, OUTPUT, Alternative, Connection, Instance, Task
-from code_opt.paths import PathPool, TaskPaths, build_pool, previous_path
+from code_opt.paths import PathPool, PoolOptions, TaskPaths, build_pool, previous_path
 from code_opt.paths.graph import IntArray
 from code_opt.paths.previous import Previous
 
 Keep = Callable[[Task, Connection], bool]
 
 
-class PoolOptions(TypedDict, total=False):
-    """What a restricted pool hands on to :func:`code_opt.paths.build_pool`."""
-
-    visits: bool
-    measured_only: bool
-    weighs_time: bool
-    previous: Previous | None
-    """Where it limits changes, previous paths are among the paths, too."""
-
-
-def local_pool(instance: Instance, **options: Unpack[PoolOptions]) -> PathPool:
-    """No coordination: native paths, and alternatives on the server or site of the task.
-
-    Args:
-        instance: what to solve.
-        options: see :class:`PoolOptions`.
-    """
-    keep = _own_alternatives(instance, options.get("previous"))
+def local_pool(instance: Instance, options: PoolOptions) -> PathPool:
+    """No coordination: native paths, and alternatives on the server or site of the task."""
+    keep = _own_alternatives(instance, options.previous)
     restricted = _restricted(instance, lambda _task, _connection: False, keep)
-    return build_pool(restricted, **options)
+    return build_pool(restricted, options)
 
 
-def edge_early_pool(instance: Instance, **options: Unpack[PoolOptions]) -> PathPool:
+def edge_early_pool(instance: Instance, options: PoolOptions) -> PathPool:
     """Early exit: what needs no coordination, or an exit from a block of the own DNN."""
     own = _dnn_of_block(instance)
 
     def keep(task: Task, connection: Connection) -> bool:
         return connection.target == OUTPUT and own.get(connection.source) == task.dnn
 
-    alternatives = _own_alternatives(instance, options.get("previous"))
-    return build_pool(_restricted(instance, keep, alternatives), **options)
+    alternatives = _own_alternatives(instance, options.previous)
+    return build_pool(_restricted(instance, keep, alternatives), options)
 
 
-def host_pool(instance: Instance, native_allowed: bool, **options: Unpack[PoolOptions]) -> PathPool:
+def host_pool(instance: Instance, options: PoolOptions, native_allowed: bool) -> PathPool:
     """Hosting: the whole path within one other DNN's trunk, where the task has such a path.
 
     Args:
         instance: what to solve.
+        options: which of these paths are kept.
         native_allowed: keep the native path, too, for tasks that could be hosted.
-        options: see :class:`PoolOptions`.
     """
     own = _dnn_of_block(instance)
 
@@ -73,7 +57,7 @@ def host_pool(instance: Instance, native_allowed: bool, **options: Unpack[PoolOp
         return len(hosts) == 1 and task.dnn not in hosts
 
     restricted = _restricted(instance, keep, lambda _task, _alternative: True)
-    pool = build_pool(restricted, **options)
+    pool = build_pool(restricted, options)
     if native_allowed:
         return pool
     return PathPool(pool.topology, tuple(_hosted_only(task, own) for task in pool.tasks))
@@ -169,13 +153,13 @@ def _own_alternatives(
     A previous path that may be kept is among them, wherever it runs.
     """
     dnns = {dnn.id: dnn for dnn in instance.dnns}
-    servers = {server.id: server for server in instance.servers}
+    place = {server.id: server.place for server in instance.servers}
     kept = previous.paths if previous is not None and previous.is_limiting else {}
 
     def is_own(task: Task, alternative: Alternative) -> bool:
         dnn = dnns[alternative.dnn]
         is_previous = kept.get(task.id) == tuple(block.id for block in dnn.blocks)
-        return is_previous or servers[dnn.server].is_beside(servers[dnns[task.dnn].server])
+        return is_previous or place[dnn.server] == place[dnns[task.dnn].server]
 
     return is_own
 
@@ -187,8 +171,8 @@ def _drawing(pool: PathPool, rng: np.random.Generator) -> Callable[[], IntArray]
         return lambda: rng.integers(sizes)
     kept = [previous_path(task) for task in pool.tasks]
     tasks = np.array([t for t, path in enumerate(kept) if path is not None])
-    assert pool.topology.previous is not None
-    previous = pool.topology.previous
+    previous = pool.topology.options.previous
+    assert previous is not None
     # Where nothing may change, tasks have no other path to draw.
     stay = min(len(tasks), len(previous.paths) - int(previous.max_changes or 0))
 

@@ -171,7 +171,7 @@ def _known_paths(pool: PathPool) -> Iterator[_Arcs]:
 
     These are the previous one, and another one with few enough changes, where one is known.
     """
-    previous = pool.topology.previous
+    previous = pool.topology.options.previous
     for paths in () if previous is None else (previous.paths, previous.start or {}):
         found = {}
         for t, task in enumerate(pool.tasks):

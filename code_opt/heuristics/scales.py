@@ -100,7 +100,7 @@ def at_scales(evaluator: Evaluator, scale: FloatArray, rank: FloatArray | None) 
                     else evaluator.promises.stations.jobs([t], [arcs])
                 )
                 keep[number] = _is_allowed(task, number, jobs, scale, rank)
-                if pool.topology.weighs_time and keep[number]:
+                if pool.topology.options.weighs_time and keep[number]:
                     seconds[number] = _time(task, number, jobs, scale)
                 counted: dict[int, float] = {}
                 for job in jobs.jobs:

@@ -56,6 +56,25 @@ def instance_file(path: Path) -> Path:
     return path if _has_tables(path) or not file.is_file() else file
 
 
+def bundle_folder(instance: Instance, path: Path) -> Path | None:
+    """Return the folder of the bundle that an instance names, None where it names none.
+
+    Args:
+        instance: the instance.
+        path: its file (or folder), which the bundle lies beside.
+
+    Raises:
+        InputError: it leads out of the instance's folder.
+    """
+    if instance.bundle is None:
+        return None
+    home = (path if path.is_dir() else path.parent).resolve()
+    folder = (home / instance.bundle).resolve()
+    if not folder.is_relative_to(home):
+        raise InputError(f"{path}: bundle {instance.bundle!r} leads out of the instance's folder")
+    return folder
+
+
 def is_instance_folder(path: Path) -> bool:
     """Tell whether a folder is one instance: it holds a required table or ``instance.json``."""
     return _has_tables(path) or (path / INSTANCE_FILE).is_file()

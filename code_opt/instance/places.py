@@ -18,6 +18,7 @@ from typing import Any
 from code_opt.instance.problems import Problem, hint, shown
 
 _EVERY = "*"
+_ALL = f"[{_EVERY}]"
 _PLACE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*|\[.+?\](?=[.\[]|$))*")
 _FIELD = re.compile(r"\.?([A-Za-z_]\w*)")
 _ENTRY = re.compile(r"\[(.+?)\](?=[.\[]|$)")
@@ -30,16 +31,22 @@ class WrongPlaceError(Exception):
 def changed(data: dict[str, Any], changes: Mapping[str, Any]) -> list[Problem]:
     """Set values in place, in the order given; return what is wrong with the places.
 
-    Whether the values are right is for the rules of an instance to say.
+    Whether the values are right is for the rules of an instance to say. A field is set once, but
+    after a place with ``[*]`` one with fewer of them may set a part of its fields otherwise.
 
     Args:
         data: the fields of an instance, as of :meth:`code_opt.instance.Instance.to_dict`.
         changes: values by place, such as ``{"reward.accuracy.exponent": 4.0}``.
     """
     problems = []
+    set_by: dict[tuple[int, Any], str] = {}
     for place, value in changes.items():
         try:
             for parent, key in targets(data, place):
+                earlier = set_by.setdefault((id(parent), key), place)
+                if earlier != place and earlier.count(_ALL) <= place.count(_ALL):
+                    raise WrongPlaceError(f"sets what {earlier} sets, too; give one of them")
+                set_by[id(parent), key] = place
                 parent[key] = value
         except WrongPlaceError as error:
             problems.append(Problem(place, str(error)))
@@ -62,7 +69,10 @@ def targets(data: dict[str, Any], place: str) -> list[tuple[Any, Any]]:
     root: dict[str, Any] = data
     if place.startswith("blocks["):
         root = {"blocks": [block for dnn in data["dnns"] for block in dnn["blocks"]]}
-    return list(_targets(root, place, root))
+    found = list(_targets(root, place, root))
+    if root is not data and any(parent is root["blocks"] for parent, _ in found):
+        raise WrongPlaceError("is a whole block; name a field of it, or dnns[ID].blocks[ID]")
+    return found
 
 
 def _targets(node: Any, rest: str, root: dict[str, Any]) -> Iterator[tuple[Any, Any]]:

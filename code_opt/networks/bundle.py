@@ -40,6 +40,7 @@ _LARGEST = 10**6
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Size = Annotated[int, Field(ge=1, le=_LARGEST)]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,129}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -93,6 +94,13 @@ class DatasetEntry(Record):
     """Of the images held out of the training split for validation."""
 
 
+def draw_of(dataset: DatasetEntry) -> str:
+    """Return a name of the validation images: tasks of equal ones are measured on the same."""
+    where = dataset.path or dataset.name
+    name = dataset.source if where is None else f"{dataset.source} {where}"
+    return f"{name}, {dataset.validation} held out by seed {dataset.seed}"
+
+
 class TaskEntry(Record):
     """One task; its adapters lie in ``<id>.adapters.safetensors``."""
 
@@ -137,7 +145,7 @@ class Manifest(Record):
     """How adapters were trained, for whoever trains more."""
     dnns: tuple[DnnEntry, ...] = Field(min_length=1, strict=False)
     tasks: tuple[TaskEntry, ...] = Field(min_length=1, strict=False)
-    sha256: dict[str, Sha256]
+    sha256: dict[FileName, Sha256]
     """Of every file beside the manifest, by its name."""
     timed: TimedOn | None = None
     """None: the instance holds no measured times."""
@@ -158,6 +166,7 @@ def save_bundle(
     manifest: Manifest,
     networks: Mapping[str, Mapping[str, torch.Tensor]],
     adapters: Mapping[str, Mapping[str, torch.Tensor]],
+    others: Mapping[str, str] | None = None,
 ) -> None:
     """Write a bundle; the manifest comes last, so a folder without one is not a bundle.
 
@@ -167,6 +176,7 @@ def save_bundle(
             those of others stay.
         networks: state of every network, by id.
         adapters: tensors of every task's adapters, by the task's id.
+        others: texts of other files, by name.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -179,10 +189,13 @@ def save_bundle(
     for file, tensors in files.items():
         save_tensors(folder / file, tensors, half=half)
         sums[file] = sha256(folder / file)
+    for file, text in (others or {}).items():
+        write_atomically(folder / file, text)
+        sums[file] = sha256(folder / file)
     written = manifest.model_copy(update={"sha256": dict(sorted(sums.items()))})
     unset = {"timed"} if written.timed is None else set()
-    text = json.dumps(written.model_dump(mode="json", by_alias=True, exclude=unset), indent=1)
-    write_atomically(folder / MANIFEST, text + "\n")
+    said = json.dumps(written.model_dump(mode="json", by_alias=True, exclude=unset), indent=1)
+    write_atomically(folder / MANIFEST, said + "\n")
 
 
 def sha256(path: Path) -> str:

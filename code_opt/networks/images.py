@@ -145,6 +145,13 @@ class Images:
         rows = np.flatnonzero(labels >= 0)
         return Images(self.pixels[rows], labels[rows].astype(np.int64), tuple(groups))
 
+    def is_in(self, groups: Mapping[str, Sequence[str]] | None) -> npt.NDArray[np.bool_]:
+        """Return which images :meth:`relabelled` keeps, shape (n,)."""
+        if groups is None:
+            return np.ones(len(self), dtype=np.bool_)
+        members = {member for group in groups.values() for member in group}
+        return np.array([name in members for name in self.classes], dtype=np.bool_)[self.labels]
+
     def numbered(self, classes: Sequence[str]) -> Images:
         """Return the same images with the classes in this order.
 

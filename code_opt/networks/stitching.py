@@ -16,6 +16,7 @@ from math import prod
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from code_opt.errors import InputError
 from code_opt.networks.adapters import Adapter, AdapterSpec
@@ -114,6 +115,8 @@ class PathFit:
     held_out: float
     """Accuracy of the adapters kept, on the held-out images."""
     kept: Literal["closed-form", "tuned"]
+    right: npt.NDArray[np.bool_]
+    """Which validation images the adapters kept answer right, shape (n,)."""
     closed_form_seconds: float
     tuning_seconds: float
 
@@ -336,7 +339,11 @@ class Stitcher:
 
     def native_accuracy(self, part: Part = "validation") -> float:
         """Return the accuracy of the task's own network."""
-        return self._share(self._native_outputs(part), part)
+        return float(self.native_answers(part).mean())
+
+    def native_answers(self, part: Part = "validation") -> npt.NDArray[np.bool_]:
+        """Return which images the task's own network answers right, shape (n,)."""
+        return self._right(self._native_outputs(part), part)
 
     def measure(
         self,
@@ -365,8 +372,9 @@ class Stitcher:
         if self.plan.half:
             for adapter in adapters:
                 round_to_half(adapter)
-        closed_held = self._accuracy(modules[first:], held_out, "held_out")
-        closed = self._accuracy(modules[first:], validation, "validation")
+        closed_held = float(self._answers(modules[first:], held_out, "held_out").mean())
+        right = self._answers(modules[first:], validation, "validation")
+        closed = float(right.mean())
         fitted = time.perf_counter()
         kept: Literal["closed-form", "tuned"] = "closed-form"
         tuned, accuracy, best = closed, closed, closed_held
@@ -377,10 +385,11 @@ class Stitcher:
             if self.plan.half:
                 for adapter in adapters:
                     round_to_half(adapter)
-            held = self._accuracy(modules[first:], held_out, "held_out")
-            tuned = self._accuracy(modules[first:], validation, "validation")
+            held = float(self._answers(modules[first:], held_out, "held_out").mean())
+            right_tuned = self._answers(modules[first:], validation, "validation")
+            tuned = float(right_tuned.mean())
             if held >= closed_held:
-                kept, accuracy, best = "tuned", tuned, held
+                kept, accuracy, best, right = "tuned", tuned, held, right_tuned
             else:
                 for adapter, state in zip(adapters, before, strict=True):
                     adapter.load_state_dict(state)
@@ -392,6 +401,7 @@ class Stitcher:
             accuracy=accuracy,
             held_out=best,
             kept=kept,
+            right=right,
             closed_form_seconds=fitted - started,
             tuning_seconds=time.perf_counter() - fitted,
         )
@@ -562,12 +572,14 @@ class Stitcher:
         outputs = self.activations.into(self.native, len(self.trunks[self.native]), part)
         return outputs.to(self.device)
 
-    def _accuracy(self, modules: Sequence[nn.Module], inputs: torch.Tensor, part: Part) -> float:
-        return self._share(run(nn.Sequential(*modules), inputs, device=self.device), part)
+    def _answers(
+        self, modules: Sequence[nn.Module], inputs: torch.Tensor, part: Part
+    ) -> npt.NDArray[np.bool_]:
+        return self._right(run(nn.Sequential(*modules), inputs, device=self.device), part)
 
-    def _share(self, outputs: torch.Tensor, part: Part) -> float:
+    def _right(self, outputs: torch.Tensor, part: Part) -> npt.NDArray[np.bool_]:
         right = outputs.argmax(dim=1) == self.activations.labels(part)
-        return float(right.double().mean())
+        return np.asarray(right.cpu().numpy(), dtype=np.bool_)
 
 
 def _averaged(x: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Task graphs and the nondominated paths through them."""
 
 from code_opt.paths.duals import Duals
-from code_opt.paths.graph import Arc, TaskGraph, Topology
+from code_opt.paths.graph import Arc, PoolOptions, TaskGraph, Topology
 from code_opt.paths.groups import SharedPrefix, Sharing
 from code_opt.paths.labels import TooManyLabels
 from code_opt.paths.pool import (
@@ -25,6 +25,7 @@ __all__ = [
     "PathPool",
     "PathPricing",
     "PathProblem",
+    "PoolOptions",
     "RateGroup",
     "Resource",
     "SharedPrefix",

@@ -72,7 +72,7 @@ class Arc(NamedTuple):
     use: tuple[tuple[int, float], ...]
     """(resource index, amount per inference) of adapter, transfer and entered block."""
     hops: tuple[tuple[str, str, float], ...]
-    """(server, server, bytes) of each transfer over a listed link."""
+    """(source, target, bytes) of each transfer over a listed link."""
     is_connection: bool
     """Whether it stands in the task's connections (an adapter, or a changed native arc)."""
     share: str | None
@@ -310,42 +310,47 @@ class TaskGraph:
         return GivenPath(blocks) if is_given else blocks
 
 
+@dataclass(frozen=True)
+class PoolOptions:
+    """Which paths there are, and by what a pool compares them."""
+
+    visits: bool = False
+    """Count the blocks, and the adapters with a server of their own, that a path runs without any
+    work, per server, as unlimited resources: so a path that visits a server is told from one that
+    does not, and neither dominates the other by going elsewhere. They take no time and no
+    capacity."""
+    measured_only: bool = False
+    """Graphs hold native paths, alternatives and measured paths alone, whose accuracies nobody
+    predicts; each is a path of its own."""
+    weighs_time: bool = False
+    """Paths are compared by their unloaded times, too, since the objective is a latency."""
+    previous: Previous | None = None
+    """An earlier assignment. Where it limits changes, the previous path of a task is a path of
+    its own beside the others, and these use a share of the changes."""
+
+    @property
+    def limits_changes(self) -> bool:
+        """Whether fewer tasks may leave their previous paths than have one."""
+        return self.previous is not None and self.previous.is_limiting
+
+
 class Topology:
     """What all task graphs of one instance share: places of blocks, links, resources."""
 
-    def __init__(
-        self,
-        instance: Instance,
-        visits: bool = False,
-        measured_only: bool = False,
-        weighs_time: bool = False,
-        previous: Previous | None = None,
-    ) -> None:
-        """Index an instance.
-
-        Args:
-            instance: what to index.
-            visits: count the blocks, and the adapters with a server of their own, that a path
-                runs without any work, per server, as unlimited resources: so a path that
-                visits a server is told from one that does not, and neither dominates the other
-                by going elsewhere. They take no time and no capacity.
-            measured_only: graphs hold native paths, alternatives and measured paths alone, whose
-                accuracies nobody predicts; each is a path of its own.
-            weighs_time: paths are compared by their unloaded times, too, since the objective is
-                to be answered soon.
-            previous: an earlier assignment. Where it limits changes, the previous path of a task
-                is a path of its own beside the others, and these use a share of the changes.
-        """
-        self.measured_only, self.weighs_time = measured_only, weighs_time
-        self.previous = previous
+    def __init__(self, instance: Instance, options: PoolOptions | None = None) -> None:
+        """Index an instance; see :class:`PoolOptions`."""
         self.instance = instance
+        self.options = options = options or PoolOptions()
         self.server_of = {b.id: d.server for d in instance.dnns for b in d.blocks}
         self.block = {b.id: b for d in instance.dnns for b in d.blocks}
         self.dnn = {d.id: d for d in instance.dnns}
         self.servers = {s.id: s for s in instance.servers}
+        self.place_of = {server.id: server.place for server in instance.servers}
+        """Between which links lead, by server."""
         self.links = {(link.source, link.target): link for link in instance.links}
-        kinds = (*resources.KINDS, VISITS) if visits else resources.KINDS
+        kinds = (*resources.KINDS, VISITS) if options.visits else resources.KINDS
         self.resources: tuple[Resource, ...] = tuple(list_resources(instance, kinds))
+        previous = options.previous
         if previous is not None and previous.is_limiting and previous.max_changes:
             self.resources += (Resource(PATH_CHANGES, previous),)
         self.is_rate_resource = np.array([r.is_rate for r in self.resources], dtype=bool)
@@ -391,8 +396,9 @@ class Topology:
     def task_graph(self, task: Task) -> TaskGraph:
         """Return the graph of one task; arcs that cannot be used (missing link) are left out."""
         outgoing = self._outgoing(task)
-        if self.previous is not None and self.previous.is_limiting:
-            outgoing = self._with_previous(task, outgoing)
+        previous = self.options.previous
+        if previous is not None and previous.is_limiting:
+            outgoing = self._with_previous(task, outgoing, previous)
         order = _topological_order(outgoing)
         rank = {node: i for i, node in enumerate(order)}
         # Tails come in topological order, so each list of entering arcs is sorted by them.
@@ -504,10 +510,10 @@ class Topology:
         """Return the usable arcs by tail, restricted to nodes between input and output."""
         blocks = self.dnn[task.dnn].blocks
         ends: dict[str, dict[str, Connection | None]] = {}
-        for connection in () if self.measured_only else task.connections:
+        for connection in () if self.options.measured_only else task.connections:
             ends.setdefault(connection.source, {})[connection.target] = connection
         ends.setdefault(INPUT, {})
-        if not self.measured_only or self._is_native_known(task):
+        if not self.options.measured_only or self._is_native_known(task):
             ends[INPUT].setdefault(blocks[0].id, None)
         ends.setdefault(blocks[-1].id, {}).setdefault(OUTPUT, None)
 
@@ -551,19 +557,20 @@ class Topology:
             if node in useful
         }
 
-    def _with_previous(self, task: Task, outgoing: dict[str, list[Arc]]) -> dict[str, list[Arc]]:
+    def _with_previous(
+        self, task: Task, outgoing: dict[str, list[Arc]], previous: Previous
+    ) -> dict[str, list[Arc]]:
         """Return the arcs by tail where the task has a previous path that it may leave.
 
         All ways to the output but those of the previous path lead over one more arc, which uses
         one of the changes. It is the task's own, so tasks of an input group do not share it.
         """
-        assert self.previous is not None
-        blocks = self.previous.paths.get(task.id)
+        blocks = previous.paths.get(task.id)
         if blocks is None:
             return outgoing
-        kept = list(self._previous_chains(task, blocks))
+        kept = list(self._previous_chains(task, blocks, previous))
         keys = {chain[-1].chain for chain in kept}
-        if self.previous.max_changes:
+        if previous.max_changes:
             outgoing = {
                 node: [
                     arc._replace(head=CHANGED, stands_for=arc.ends)
@@ -574,7 +581,7 @@ class Topology:
                 for node, arcs in outgoing.items()
             }
             if any(arc.head == CHANGED for arcs in outgoing.values() for arc in arcs):
-                use = ((len(self.resources) - 1, 1.0 / self.previous.max_changes),)
+                use = ((len(self.resources) - 1, 1.0 / previous.max_changes),)
                 last = Arc(CHANGED, OUTPUT, 0.0, 0.0, use, (), False, None)
                 outgoing[CHANGED] = [last]
         else:
@@ -586,16 +593,17 @@ class Topology:
                     arcs.append(arc)
         return outgoing
 
-    def _previous_chains(self, task: Task, blocks: tuple[str, ...]) -> Iterator[list[Arc]]:
+    def _previous_chains(
+        self, task: Task, blocks: tuple[str, ...], previous: Previous
+    ) -> Iterator[list[Arc]]:
         """Yield the arcs of each indivisible path of a task that is its previous one."""
-        assert self.previous is not None
         for chain in self._chains(task):
             if chain and tuple(arc.block for arc in chain if arc.block is not None) == blocks:
                 yield chain
         # Where only known accuracies count, other paths than the native one have a chain.
         native = tuple(block.id for block in self.dnn[task.dnn].blocks)
-        if not self.measured_only or (blocks == native and self._is_native_known(task)):
-            connections = self.previous.connections(task.id)
+        if not self.options.measured_only or (blocks == native and self._is_native_known(task)):
+            connections = previous.connections(task.id)
             chain = self._chain(task, ("previous", task.id), blocks, connections, None)
             if chain and self._is_walk(task, blocks, connections):
                 yield chain
@@ -625,9 +633,10 @@ class Topology:
             size = connection.bytes
         place = (connection and connection.server) or self.server_of[head]
         sent, tail = [], INPUT
-        if task.input_group is not None and self.links and place != start:
+        is_away = self.place_of[place] != self.place_of[start]
+        if task.input_group is not None and self.links and is_away:
             # No id holds a ">", so no block has this name; the same for all tasks of the group.
-            tail = f"{INPUT} {size!r} {start} > {place}"
+            tail = f"{INPUT} {size!r} {self.place_of[start]} > {self.place_of[place]}"
             sent, start = self._sent(tail, start, place, size, task.origin is not None), place
             if not sent:
                 return []
@@ -651,7 +660,7 @@ class Topology:
             key: ChainKey = ("alternative", alternative.dnn)
             yield self._chain(task, key, blocks, {}, alternative.accuracy)
         connections = {(c.source, c.target): c for c in task.connections}
-        for number, path in enumerate(task.measured_paths if self.measured_only else ()):
+        for number, path in enumerate(task.measured_paths if self.options.measured_only else ()):
             if self._is_walk(task, path.blocks, connections):
                 key = ("measured", str(number))
                 yield self._chain(task, key, path.blocks, connections, path.accuracy)
@@ -691,14 +700,15 @@ class Topology:
         self, node: str, start: str, stop: str, size: float, is_only_place: bool
     ) -> list[Arc]:
         """Return the arc by which an input reaches another server, if there is such a link."""
-        link = self.links.get((start, stop))
+        ends = self.place_of[start], self.place_of[stop]
+        link = self.links.get(ends)
         if link is None:
             return []
         use: list[tuple[int, float]] = []
         if is_only_place:
             self._arrive(use, start)
         seconds = self._transfer(use, link, size)
-        hops = ((start, stop, size),)
+        hops = ((*ends, size),)
         return [Arc(INPUT, node, 0.0, seconds, tuple(use), hops, False, IDENTITY)]
 
     def _arc(
@@ -736,7 +746,7 @@ class Topology:
                 size = sent.size
             elif size is None:
                 size = 0.0 if is_entry else self.block[tail].output_bytes
-            for hop in zip(stops[:-1], stops[1:], strict=True):
+            for hop in pairwise(self.place_of[stop] for stop in stops):
                 if hop[0] == hop[1]:
                     continue
                 link = self.links.get(hop)

@@ -16,6 +16,7 @@ from code_opt.paths.graph import (
     CHANGED,
     FloatArray,
     IntArray,
+    PoolOptions,
     TaskGraph,
     Topology,
     paid_steps,
@@ -27,7 +28,6 @@ from code_opt.paths.groups import (
     undominated_in_group,
 )
 from code_opt.paths.labels import Limits, PathSet, TaskPricing, Trie, label_paths
-from code_opt.paths.previous import Previous
 from code_opt.paths.resources import Resource
 from code_opt.paths.standalone import least_rates
 from code_opt.paths.stations import Stations, split_graphs
@@ -135,8 +135,7 @@ class PathPool:
     @property
     def limits_changes(self) -> bool:
         """Whether fewer tasks may leave their previous paths than have one."""
-        previous = self.topology.previous
-        return previous is not None and previous.is_limiting
+        return self.topology.options.limits_changes
 
     @cached_property
     def groups(self) -> tuple[RateGroup, ...]:
@@ -198,34 +197,15 @@ class PathProblem:
     A problem can be solved any number of times, for any objective and by any method.
     """
 
-    def __init__(
-        self,
-        instance: Instance,
-        measured_only: bool = False,
-        weighs_time: bool = False,
-        previous: Previous | None = None,
-    ) -> None:
-        """Take an instance.
-
-        Args:
-            instance: what is to be solved.
-            measured_only: leave out paths whose accuracy is predicted.
-            weighs_time: keep paths that only their times speak for.
-            previous: an earlier assignment, which tasks may leave in limited numbers.
-        """
+    def __init__(self, instance: Instance, options: PoolOptions | None = None) -> None:
+        """Take what is to be solved, and which paths there are."""
         self.instance = instance
-        self.measured_only, self.weighs_time = measured_only, weighs_time
-        self.previous = previous
+        self.options = options or PoolOptions()
 
     @cached_property
     def topology(self) -> Topology:
         """Resources and task graphs."""
-        return Topology(
-            self.instance,
-            measured_only=self.measured_only,
-            weighs_time=self.weighs_time,
-            previous=self.previous,
-        )
+        return Topology(self.instance, self.options)
 
     @cached_property
     def path_counts(self) -> list[int]:
@@ -252,16 +232,12 @@ def with_max_changes(
         most: the new limit K, at least 1 and fewer than there are tasks to keep their paths.
         start: block ids of an assignment with few enough changes, by task id.
     """
-    previous = problem.previous
+    previous = problem.options.previous
     assert previous is not None
     assert previous.max_changes
     factor = previous.max_changes / most
-    changed = PathProblem(
-        problem.instance,
-        problem.measured_only,
-        problem.weighs_time,
-        replace(previous, max_changes=most, start=start),
-    )
+    limited = replace(previous, max_changes=most, start=start)
+    changed = PathProblem(problem.instance, replace(problem.options, previous=limited))
     topology, limit = changed.topology, len(problem.topology.resources) - 1
     tasks = []
     for task in problem.pool.tasks:
@@ -313,97 +289,43 @@ class PathPricing:
 
 def build_pool(
     source: Instance | Topology,
+    options: PoolOptions | None = None,
+    *,
     relaxed: bool = False,
     pricing: PathPricing | None = None,
-    visits: bool = False,
-    measured_only: bool = False,
-    weighs_time: bool = False,
-    previous: Previous | None = None,
 ) -> PathPool:
     """Return the nondominated paths of all tasks.
 
     Args:
         source: what to solve, or its topology, whose task graphs are then used.
+        options: which paths there are, where no topology says so.
         relaxed: ignore the tasks' limits (accuracy, latency, floors, memory) and keep
             the paths that are best in latency alone, so that a diagnosis can tell how
             far each limit is from being met.
         pricing: keep only the paths of enough profit (and measured ones).
-        visits: keep paths apart that visit different servers without any work there
-            (:class:`code_opt.paths.graph.Topology`).
-        measured_only: only paths whose accuracies nobody predicts (the same).
-        weighs_time: compare paths by their unloaded times, too (the same).
-        previous: an earlier assignment (the same).
 
     Raises:
         InputError: some path has neither work nor demand, so that its rate would be
             unlimited, or an input group can share too many prefixes.
     """
-    topology = source
-    if not isinstance(topology, Topology):
-        topology = Topology(topology, visits, measured_only, weighs_time, previous)
-    instance = topology.instance
+    topology = source if isinstance(source, Topology) else Topology(source, options)
     # Under limits of percentiles it matters how work is spread over visits, not only how much.
-    split = split_graphs(Stations(topology)) if limits_percentiles(instance) else None
+    split = split_graphs(Stations(topology)) if limits_percentiles(topology.instance) else None
     graphs = topology.graphs if split is None else [part.graph for part in split]
-    own = [int(np.searchsorted(g.resources, len(topology.resources))) for g in graphs]
-    is_limited = np.array([r.is_limited for r in topology.resources], dtype=bool)
     floors, demands = least_rates(topology), topology.demands()
-    limits = []
-    for graph, width, floor in zip(graphs, own, floors, strict=True):
-        task = graph.task
-        if not np.isfinite(floor):
-            raise InputError(f"task {task.id!r}: no work and no demand, so its rate is unlimited")
-        is_rate = topology.is_rate_resource[graph.resources[:width]]
-        most_use = np.full(len(graph.resources), np.inf)
-        most_rate_use = np.inf if floor <= 0.0 else 1.0 / max(floor, 1e-300)
-        if not relaxed:
-            most_use[:width] = np.where(
-                is_rate, most_rate_use, np.where(is_limited[graph.resources[:width]], 1.0, np.inf)
-            )
-        limits.append(
-            Limits(
-                native_accuracy=task.accuracy,
-                min_accuracy=0.0 if relaxed else task.min_accuracy,
-                max_latency=None if relaxed else task.max_latency,
-                most_use=most_use,
-            )
-        )
-    latency_matters = [
-        topology.weighs_time
-        or (task.max_latency is not None and (relaxed or task.latency_percentile is not None))
-        for task in instance.tasks
-    ]
-    shareable: list[Trie] = [{} for _ in graphs]
-    for group in topology.groups:
-        if len(group) > 1:
-            for t, trie in zip(group, shareable_prefixes([graphs[t] for t in group]), strict=True):
-                shareable[t] = trie
-    pricings = None if pricing is None else _by_task(topology, graphs, pricing)
-    sets = label_paths(graphs, limits, latency_matters, shareable, pricings)
-    most_rates: list[FloatArray] = [np.empty(0)] * len(graphs)
-    for group in topology.groups:
-        if len(group) > 1:
-            kept = undominated_in_group(
-                [graphs[t] for t in group],
-                [sets[t] for t in group],
-                [latency_matters[t] for t in group],
-            )
-            for t, rows in zip(group, kept, strict=True):
-                sets[t] = sets[t].subset(rows)
-        if split is not None:
-            for t in group:
-                sets[t] = split[t].back(sets[t], topology.graphs[t])
-    graphs = topology.graphs
-    for group in topology.groups:
-        for t in group:
-            most_rates[t] = _most_rate(topology, graphs[t], sets[t], demands[t])
-        # Every task of the group takes one of its paths, at the rate of the group.
-        most = min((float(most_rates[t].max()) for t in group if len(most_rates[t])), default=0.0)
-        for t in group:
-            if len(group) > 1:
-                most_rates[t] = np.minimum(most_rates[t], most)
-            _refuse_unlimited(graphs[t], sets[t], most_rates[t])
-            most_rates[t] = np.maximum(most_rates[t], 0.0 if relaxed else floors[t])
+    latency_matters = [_latency_matters(topology, graph.task, relaxed) for graph in graphs]
+    sets = label_paths(
+        graphs,
+        [_limits(topology, g, floor, relaxed) for g, floor in zip(graphs, floors, strict=True)],
+        latency_matters,
+        _shareable(topology, graphs),
+        None if pricing is None else _by_task(topology, graphs, pricing),
+    )
+    _keep_undominated_in_groups(topology, graphs, sets, latency_matters)
+    if split is not None:
+        parts = zip(split, sets, topology.graphs, strict=True)
+        sets = [part.back(paths, graph) for part, paths, graph in parts]
+    most_rates = _most_rates(topology, sets, demands)
     return PathPool(
         topology,
         tuple(
@@ -413,12 +335,93 @@ def build_pool(
                 floor=floors[t],
                 demand=demands[t],
                 paths=sets[t],
-                most_rate=most_rates[t],
+                most_rate=np.maximum(most_rates[t], 0.0 if relaxed else floors[t]),
                 is_rate_resource=topology.is_rate_resource[graph.resources],
             )
-            for t, graph in enumerate(graphs)
+            for t, graph in enumerate(topology.graphs)
         ),
     )
+
+
+def _latency_matters(topology: Topology, task: Task, relaxed: bool) -> bool:
+    """Tell whether paths of a task are compared by their times."""
+    is_limited = task.max_latency is not None
+    return topology.options.weighs_time or (
+        is_limited and (relaxed or task.latency_percentile is not None)
+    )
+
+
+def _limits(topology: Topology, graph: TaskGraph, floor: float, relaxed: bool) -> Limits:
+    """Return what each path of a task has to keep; graphs told apart by visits have more columns.
+
+    Raises:
+        InputError: the floor is infinite.
+    """
+    task, width = graph.task, int(np.searchsorted(graph.resources, len(topology.resources)))
+    if not np.isfinite(floor):
+        raise InputError(f"task {task.id!r}: no work and no demand, so its rate is unlimited")
+    most_use = np.full(len(graph.resources), np.inf)
+    if not relaxed:
+        own = graph.resources[:width]
+        is_limited = np.array([topology.resources[i].is_limited for i in own], dtype=bool)
+        most_rate_use = np.inf if floor <= 0.0 else 1.0 / max(floor, 1e-300)
+        most_use[:width] = np.where(
+            topology.is_rate_resource[own], most_rate_use, np.where(is_limited, 1.0, np.inf)
+        )
+    return Limits(
+        native_accuracy=task.accuracy,
+        min_accuracy=0.0 if relaxed else task.min_accuracy,
+        max_latency=None if relaxed else task.max_latency,
+        most_use=most_use,
+    )
+
+
+def _shareable(topology: Topology, graphs: Sequence[TaskGraph]) -> list[Trie]:
+    """Return which prefixes of each task's paths some other task of its group could share."""
+    found: list[Trie] = [{} for _ in graphs]
+    for group in topology.groups:
+        if len(group) > 1:
+            for t, trie in zip(group, shareable_prefixes([graphs[t] for t in group]), strict=True):
+                found[t] = trie
+    return found
+
+
+def _keep_undominated_in_groups(
+    topology: Topology,
+    graphs: Sequence[TaskGraph],
+    sets: list[PathSet],
+    latency_matters: Sequence[bool],
+) -> None:
+    """Leave out of each group's sets, in place, what its tasks need not take together."""
+    for group in topology.groups:
+        if len(group) > 1:
+            kept = undominated_in_group(
+                [graphs[t] for t in group],
+                [sets[t] for t in group],
+                [latency_matters[t] for t in group],
+            )
+            for t, rows in zip(group, kept, strict=True):
+                sets[t] = sets[t].subset(rows)
+
+
+def _most_rates(
+    topology: Topology, sets: Sequence[PathSet], demands: Sequence[float]
+) -> list[FloatArray]:
+    """Return the largest rate of each path of each task; every task of a group has the group's.
+
+    Raises:
+        InputError: the rate of a path would be unlimited.
+    """
+    graphs = topology.graphs
+    found = [_most_rate(topology, *of) for of in zip(graphs, sets, demands, strict=True)]
+    for group in topology.groups:
+        if len(group) > 1:
+            most = min((float(found[t].max()) for t in group if len(found[t])), default=0.0)
+            for t in group:
+                found[t] = np.minimum(found[t], most)
+    for graph, paths, most_rate in zip(graphs, sets, found, strict=True):
+        _refuse_unlimited(graph, paths, most_rate)
+    return found
 
 
 def pool_of_paths(topology: Topology, paths: Sequence[Sequence[int]]) -> PathPool:

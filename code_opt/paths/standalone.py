@@ -62,7 +62,7 @@ class NativePaths:
     """All native paths under load, at one wait scale per station."""
 
     def __init__(self, topology: Topology) -> None:
-        if topology.measured_only:  # whether a native path is known does not matter here
+        if topology.options.measured_only:  # whether a native path is known does not matter here
             topology = Topology(topology.instance)
         self._topology = topology
         self._stations = Stations(topology)

@@ -23,7 +23,7 @@ from code_opt.heuristics.baselines import edge_early_pool, local_pool
 from code_opt.instance.model import Instance, Server
 from code_opt.instance.ranges import SMALLEST
 from code_opt.instance.records import AccuracySource
-from code_opt.paths import PathPool, TaskPaths, build_pool
+from code_opt.paths import PathPool, PoolOptions, TaskPaths, build_pool
 from code_opt.paths.graph import FloatArray, IntArray, Topology, rate_groups
 from code_opt.paths.labels import BoolArray
 from code_opt.paths.pool import limits_percentiles
@@ -375,8 +375,7 @@ def build_case(
     servers = tuple(map(_with_a_device, ready.servers))
     pool = _POOLS[coordination](
         ready.model_copy(update={"tasks": tasks, "servers": servers}),
-        visits=visits,
-        measured_only=settings.measured_only,
+        PoolOptions(visits=visits, measured_only=settings.measured_only),
     )
     table = ColumnTable(pool, single_tasks(pool))
     case = Case(

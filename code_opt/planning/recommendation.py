@@ -17,20 +17,23 @@ from typing import Any, Literal
 from code_opt.instance.model import INPUT, OUTPUT, Connection, GivenPath, Instance, Server, Task
 from code_opt.planning.operation import PATH_SEPARATOR
 from code_opt.planning.plan import Kind, Plan, Status
-from code_opt.planning.reading import number_asked, numbers_asked, rows_of
+from code_opt.planning.reading import number_asked, numbers_asked, rows_of, table_of
 from code_opt.planning.settings import PlanSettings
 from code_opt.result import TOLERANCE
 
 Record = dict[str, Any]
-KINDS: tuple[Kind, ...] = ("growth", "failures", "scenarios", "least-cost")
+KINDS: tuple[Kind, ...] = ("combined", "growth", "failures", "scenarios", "least-cost")
 """Plans that say what to buy, the one that says most first: when, what survives a failure, ..."""
 _KEYS: Mapping[str, tuple[str, ...]] = {
+    "combined": ("routing",),
     "growth": ("coordination",),
     "failures": ("plan",),
     "scenarios": ("variant",),
     "least-cost": ("growth", "max_loss_points", "coordination", "method"),
 }
 """Columns that name a case of each kind."""
+_PERIODIC = ("combined", "growth")
+"""Kinds that buy period by period."""
 _VARIANTS = ("worst", "every", "expected", "mean")
 """Variants of a plan for an uncertain demand, the one that is recommended first."""
 
@@ -113,11 +116,25 @@ class UnmeasuredPath:
     task: str
     path: tuple[str, ...]
     accuracy: float
+    source: str
+    """predicted or guessed."""
     saved: float | None
     """Price of the capacity that the path needs less than the native one, counted in parts of
     units; None: nothing that it needs less is for sale."""
     slack_points: float | None
     """How much lower the accuracy may be before a limit is broken [points]; None: no limit."""
+
+
+@dataclass(frozen=True)
+class CostAtDrops:
+    """What the recommended case costs where guessed drops are at one end of their ranges."""
+
+    drops: str
+    """low, middle or high."""
+    cost: float | None
+    """None: it has no plan."""
+    saved: float | None
+    """Less than without coordination; None: not known."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +155,7 @@ class Recommendation:
     """None: there is no plan."""
     gap: float | None
     alone: float | None
-    """Cost without coordination."""
+    """Cost without coordination, from the same plan or one that asks for the same."""
     alone_status: Status | None
     """Status of the plan without coordination; None: there is none with this case."""
     alone_ignores_failures: bool
@@ -160,6 +177,8 @@ class Recommendation:
     follows from the paths."""
     measure_first: tuple[UnmeasuredPath, ...]
     """The one that most money rests on first."""
+    by_drops: tuple[CostAtDrops, ...]
+    """For low, middle and high drops; empty where no drop is guessed."""
 
     @property
     def units(self) -> int:
@@ -171,6 +190,24 @@ class Recommendation:
         """Money that is spent beside the prices at purchase: of the years that units stand."""
         rest = (self.cost or 0.0) - sum(purchase.cost for purchase in self.purchases)
         return 0.0 if abs(rest) <= TOLERANCE * (self.cost or 1.0) else rest
+
+    @property
+    def survives(self) -> bool:
+        """Whether any one server may fail."""
+        return self.case.get("plan") == "survivable" or self.plan.settings.get("failures") is True
+
+    @property
+    def keep(self) -> float | None:
+        """Share of every demand that is kept then; None: each service's own floor."""
+        return number_asked(self.plan, "keep")
+
+    @property
+    def demand_periods(self) -> int:
+        """Periods, such as hours, of the demand that is planned for."""
+        if self.plan.kind != "combined":
+            return 1
+        rows = self.plan.table("demands").records()
+        return len({row.get("demand_period") for row in rows})
 
     @property
     def saved(self) -> float | None:
@@ -209,8 +246,13 @@ class Recommendation:
 
     @property
     def predicted(self) -> tuple[PlannedService, ...]:
-        """Services whose accuracy is predicted, not measured."""
-        return tuple(s for s in self.services if s.accuracy_source == "predicted")
+        """Services whose accuracy is predicted, or guessed, not measured."""
+        return tuple(s for s in self.services if s.accuracy_source not in ("measured", "given"))
+
+    @property
+    def guessed(self) -> tuple[PlannedService, ...]:
+        """Services whose accuracy rests on guessed drops."""
+        return tuple(s for s in self.services if s.accuracy_source == "guessed")
 
 
 def recommend(
@@ -236,15 +278,22 @@ def recommend(
     def at(plan: Plan) -> object:
         return names.get(id(plan), plan.instance)
 
-    ordered = sorted((p for p in plans if p.kind in KINDS), key=lambda p: KINDS.index(p.kind))
+    ordered = sorted(
+        (p for p in plans if p.kind in KINDS),
+        key=lambda p: (KINDS.index(p.kind), p.settings.get("coordination") == "none"),
+    )
     found = [_Reader(instance, plan, at(plan)).read() for plan in ordered]
     best = next((one for one in found if one.cost is not None), found[0] if found else None)
     if best is None or best.cost is None:
         return best
-    if best.alone_status is None:
-        best = _with_comparison(best, [p for p in ordered if p is not best.plan], at)
-    source = next((p for p in ordered if p.kind == "failures"), None)
+    best = _with_comparison(best, [p for p in ordered if p is not best.plan], at)
+    source = next((p for p in (best.plan, *ordered) if _tells_failures(p)), None)
     return best if source is None else _with_failures(best, source, at(source))
+
+
+def _tells_failures(plan: Plan) -> bool:
+    """Tell whether a plan says what no path can serve when a server fails."""
+    return plan.kind == "failures" or plan.settings.get("failures") is True
 
 
 class _Reader:
@@ -294,6 +343,7 @@ class _Reader:
             failures=(),
             failures_growth=None,
             measure_first=(),
+            by_drops=(),
         )
         if cost is None:
             return found
@@ -304,6 +354,7 @@ class _Reader:
             utilizations=tuple(self._utilizations(key)),
             failures=tuple(_failures_of(paths, services)),
             measure_first=tuple(_unmeasured(found, paths)),
+            by_drops=tuple(self._by_drops(key)),
         )
 
     def _case(self, rows: list[Record]) -> Record | None:
@@ -314,10 +365,19 @@ class _Reader:
             rows = [r for r in rows if best is None or r["coordination"] == best]
         elif kind == "failures":
             rows = sorted(rows, key=lambda r: r["plan"] != "survivable")
-        else:
+        elif kind == "scenarios":
             order = {name: place for place, name in enumerate(_VARIANTS)}
             rows = sorted(rows, key=lambda r: order.get(r["variant"], len(order)))
         return next((r for r in rows if r["cost"] is not None), rows[0] if rows else None)
+
+    def _by_drops(self, key: Record) -> Iterable[CostAtDrops]:
+        table = table_of(self.plan, "drops")
+        if table is None:
+            return
+        names = {column.name for column in table.columns}
+        only = {name: value for name, value in key.items() if name in names}
+        for row in self.rows("drops", "drops", "cost", only=only):
+            yield CostAtDrops(row["drops"], row["cost"], row.get("saved_cost"))
 
     def _asked(self, key: Record) -> tuple[tuple[float, ...], float | None]:
         """Return the growth of each period and the limit of loss."""
@@ -327,21 +387,23 @@ class _Reader:
         return numbers_asked(self.plan, "growth"), number_asked(self.plan, "max_loss_points")
 
     def _accuracy(self, row: Record | None, key: Record) -> tuple[float | None, float | None]:
-        if row is not None and self.plan.kind == "growth":
+        if row is not None and self.plan.kind in _PERIODIC:
             names = ("accuracy", "accuracy_loss_points")
-            rows = self.rows("periods", "coordination", "period", *names, only=key)
+            rows = self.rows("periods", "period", *names, only=key)
             row = rows[-1] if rows else None
         if row is None:
             return None, None
         return row.get("accuracy"), row.get("accuracy_loss_points")
 
     def _periods(self, key: Record) -> list[int]:
-        rows = self.rows("periods", "coordination", "period", only=key)
+        if self.plan.kind not in _PERIODIC:
+            return []
+        rows = self.rows("periods", "period", only=key)
         return list(dict.fromkeys(row["period"] for row in rows))
 
     def _last(self, key: Record) -> Record:
         """Return the key of the last period."""
-        periods = self._periods(key) if self.plan.kind == "growth" else []
+        periods = self._periods(key)
         return {**key, "period": periods[-1]} if periods else key
 
     def _places(self, key: Record, *used: str) -> Iterable[tuple[str, Any, Record]]:
@@ -355,7 +417,7 @@ class _Reader:
             yield " → ".join(ends), links.get(ends), row
 
     def _purchases(self, key: Record) -> Iterable[Purchase]:
-        periods: list[int] = self._periods(key) if self.plan.kind == "growth" else []
+        periods = self._periods(key)
         units = "units_bought" if periods else "units"
         sold = _sold(self.instance, self.plan)
         for period in periods or (None,):
@@ -389,28 +451,57 @@ class _Reader:
 
     def _services(self, key: Record) -> tuple[PlannedService, ...]:
         tasks = {task.id: task for task in self.instance.tasks}
-        used = ("task", "path", "accuracy", "accuracy_source", "latency_s")
-        has_rates = self.plan.kind != "scenarios"
+        used = ["task", "path", "accuracy", "accuracy_source", "latency_s"]
+        rates = self._busiest()
+        used += ["demand_period"] if self.plan.kind == "combined" else []
+        used += [] if self.plan.kind in ("combined", "scenarios") else ["rate_per_s"]
         found = []
-        for row in self.rows("paths", *used, *(["rate_per_s"] if has_rates else []),
-                             only=self._last(key)):  # fmt: skip
+        for row in self.rows("paths", *used, only=self._last(key)):
             task = tasks.get(row["task"])
             if task is None or row["path"] is None or row["accuracy"] is None:
                 continue
+            if row.get("demand_period") not in (None, rates.period):
+                continue
+            source = row["accuracy_source"] or "predicted"
             found.append(
                 PlannedService(
                     task=task.id,
-                    path=GivenPath.of(row["path"].split(PATH_SEPARATOR), row["accuracy_source"]),
-                    rate=row["rate_per_s"] if has_rates else None,
+                    path=GivenPath.of(row["path"].split(PATH_SEPARATOR), source),
+                    rate=row.get("rate_per_s", rates.of_task.get(task.id)),
                     accuracy=row["accuracy"],
                     native_accuracy=task.accuracy,
-                    accuracy_source=row["accuracy_source"] or "predicted",
+                    accuracy_source=source,
                     least_accuracy=task.min_accuracy,
                     latency=row["latency_s"],
                     latency_limit=task.max_latency,
                 )
             )
         return tuple(found)
+
+    def _busiest(self) -> _Rates:
+        """Return the rates of the state with the most demand, in the last period."""
+        if self.plan.kind != "combined":
+            return _Rates(None, {})
+        states: dict[tuple[Any, Any], dict[str, float]] = {}
+        for row in self.rows("demands", "demand_period", "task", "demand_per_s"):
+            state = states.setdefault((row["demand_period"], row.get("scenario")), {})
+            state[row["task"]] = row["demand_per_s"] or 0.0
+        if not states:
+            return _Rates(None, {})
+        busiest = max(states, key=lambda name: sum(states[name].values()))
+        growth = numbers_asked(self.plan, "growth")[-1:] or (1.0,)
+        rates = {task: rate * growth[0] for task, rate in states[busiest].items()}
+        return _Rates(busiest[0], rates)
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """Rates of all tasks at one time."""
+
+    period: str | None
+    """Name of the period of the table of demands."""
+    of_task: Mapping[str, float]
+    """[inferences/s]"""
 
 
 def _sold(instance: Instance, plan: Plan) -> dict[str, float]:
@@ -456,6 +547,8 @@ def _failures_of(paths: _Paths, services: Sequence[PlannedService]) -> list[Serv
 
 def _harm(failure: ServerFailure) -> tuple[float, float]:
     """Order failures, the worst one first."""
+    if failure.served_rerouted is None and failure.floors_kept:
+        return (0.0 if failure.lost else 1.0), failure.served_fixed
     served = failure.served_fixed if failure.served_rerouted is None else failure.served_rerouted
     return served, failure.served_fixed
 
@@ -464,46 +557,77 @@ def _with_failures(found: Recommendation, plan: Plan, where: object) -> Recommen
     """Add what a plan for failures says: of the same paths, or what is lost at any size."""
     lost: dict[str, list[str]] = {}
     for row in rows_of(plan, where, "lost", "failed_server", "task"):
-        lost.setdefault(row["failed_server"], []).append(row["task"])
-    names = ("served_fixed_share", "served_rerouted_share", "floors_kept")
-    wanted = "survivable" if plan is not found.plan else found.case.get("plan")
-    rows = rows_of(plan, where, "failures", "plan", "failed_server", *names)
-    of_plan = [r for r in rows if r["plan"] == wanted] or rows
-    said = {row["failed_server"]: row for row in of_plan}
+        if row.get("failed", "server") == "server":
+            lost.setdefault(row["failed_server"], []).append(row["task"])
+    said: dict[str, Record] = {}
+    if plan is found.plan and plan.kind == "failures":
+        names = ("served_rerouted_share", "floors_kept")
+        rows = rows_of(plan, where, "failures", "failed_server", *names, only=found.case)
+        said = {row["failed_server"]: row for row in rows}
     failures = []
     for failure in found.failures:
-        row = said.get(failure.server, dict.fromkeys(names))
-        more: Record = {"lost": tuple(lost.get(failure.server, ()))}
-        if plan is found.plan:
-            more |= {"served_rerouted": row[names[1]], "floors_kept": row[names[2]]}
-        failures.append(replace(failure, **more))
+        row = said.get(failure.server, {})
+        failures.append(
+            replace(
+                failure,
+                lost=tuple(lost.get(failure.server, ())),
+                served_rerouted=row.get("served_rerouted_share"),
+                floors_kept=row.get("floors_kept", found.survives or None),
+            )
+        )
     return replace(
         found,
         failures=tuple(sorted(failures, key=_harm)),
-        failures_growth=number_asked(plan, "growth"),
+        failures_growth=max(numbers_asked(plan, "growth"), default=1.0),
     )
 
 
 def _with_comparison(found: Recommendation, plans: Sequence[Plan], at: Any) -> Recommendation:
-    """Add the cost without coordination, where a least-cost plan has the same case."""
+    """Add what the same costs without coordination, and without thought of failures."""
+    asked = {**found.plan.settings, "coordination": "none"}
+    demand = {task.id: task.demand for task in found.instance.tasks}
+    # The table of demands, or scenarios, may ask for another demand than the instance.
+    is_same = found.plan.kind != "combined" or all(
+        service.rate is not None
+        and math.isclose(service.rate, found.growth[-1] * (demand[service.task] or 0.0))
+        for service in found.services
+    )
     for plan in plans:
-        if plan.kind != "least-cost" or len(found.growth) != 1:
+        if plan.kind in ("least-cost", "growth") and is_same:
+            rows = _same_case(found, plan, at(plan))
+            full, alone = rows.get("full"), rows.get("none")
+            if found.survives and found.normal is None and full is not None:
+                found = replace(found, normal=full["cost"])
+        elif plan.kind == found.plan.kind and dict(plan.settings) == asked:
+            alone = next(
+                iter(rows_of(plan, at(plan), "summary", "status", "cost", only=found.case)), None
+            )
+        else:
             continue
-        rows = rows_of(
-            *(plan, at(plan), "summary", "growth", "max_loss_points", "coordination", "status"),
-            *("method", "cost"),
-            only={"method": "exact", "coordination": "none"},
-        )
-        for row in rows:
-            if (row["growth"], row["max_loss_points"]) == (found.growth[0], found.max_loss):
-                ignores = found.case.get("plan") == "survivable"
-                return replace(
-                    found,
-                    alone=row["cost"],
-                    alone_status=row["status"],
-                    alone_ignores_failures=ignores,
-                )
+        if found.alone_status is None and alone is not None:
+            ignores = found.survives and plan.kind != found.plan.kind
+            found = replace(
+                found,
+                alone=alone["cost"],
+                alone_status=alone["status"],
+                alone_ignores_failures=ignores,
+            )
     return found
+
+
+def _same_case(found: Recommendation, plan: Plan, where: object) -> dict[str, Record]:
+    """Return the rows of the same growth and limit of loss, by their coordination."""
+    rows = rows_of(
+        *(plan, where, "summary", "coordination", "status", "cost", "method"),
+        only={"method": "exact"},
+    )
+    if plan.kind == "growth":
+        asked = (numbers_asked(plan, "growth"), number_asked(plan, "max_loss_points"))
+        rows = rows if asked == (found.growth, found.max_loss) else []
+    else:
+        case = (*found.growth, found.max_loss)
+        rows = [row for row in rows if (row.get("growth"), row.get("max_loss_points")) == case]
+    return {row["coordination"]: row for row in rows}
 
 
 # ---- what rests on predictions ---------------------------------------------------------------
@@ -526,6 +650,7 @@ def _unmeasured(found: Recommendation, paths: _Paths) -> list[UnmeasuredPath]:
                 task=service.task,
                 path=service.path,
                 accuracy=service.accuracy,
+                source=service.accuracy_source,
                 saved=paths.saved(service),
                 slack_points=max(0.0, min(slack)) if slack else None,
             )
@@ -633,7 +758,8 @@ class _Paths:
 
         def cross(source: str, target: str, size: float) -> None:
             nonlocal price
-            price += of_link.get((source, target), 0.0) * size if source != target else 0.0
+            ends = self._servers[source].place, self._servers[target].place
+            price += of_link.get(ends, 0.0) * size
 
         for source, target, connection in self._steps(task, path):
             size = task.input_bytes

@@ -90,7 +90,9 @@ def where(found: Recommendation) -> str:
             when[purchase.period] = when.get(purchase.period, 0) + purchase.units
     places = sorted(units, key=lambda place: (-money_at[place], place))
     text = f"Where: {some([f'{place} {units[place]:,}' for place in places])}."
-    if len(when) > 1:
+    if len(when) == 1:
+        text += f" When: {period_name(found, *when)}."
+    elif when:
         steps = [f"{number:,} in {period_name(found, n)}" for n, number in sorted(when.items())]
         text += f" When: {some(steps)}."
     return text
@@ -127,9 +129,16 @@ def case(found: Recommendation) -> str:
     variant = found.case.get("variant")
     if variant is not None:
         parts.append(f"uncertain demand, planned for {VARIANTS.get(variant, variant)}")
-    if found.case.get("plan") == "survivable":
-        parts.append("any one server may fail")
+    if found.demand_periods > 1:
+        parts.append(f"demand by {found.demand_periods} periods")
+    if found.survives:
+        parts.append(f"any one server may fail ({kept(found)} kept)")
     return ", ".join(parts)
+
+
+def kept(found: Recommendation) -> str:
+    """Return what is kept while a server is down."""
+    return "every floor" if found.keep is None else f"{share(found.keep)} of every demand"
 
 
 VARIANTS = {
@@ -152,18 +161,35 @@ def loss_limit(points: float | None) -> str:
 def risk(found: Recommendation) -> Statement:
     """Return the main risk: the failure that costs most, else what nobody measured."""
     worst = found.failures[0] if found.failures else None
-    if worst is not None and (worst.lost or _served(worst) < 1.0):
+    covered = worst is None or (not worst.lost and (_served(worst) >= 1.0 or worst.floors_kept))
+    if worst is not None and not covered:
         return Statement(f"if {worst.server} fails", failure(found, worst))
-    unmeasured = found.measure_first
-    if unmeasured:
-        names = some([one.task for one in unmeasured])
+    if found.measure_first:
+        names = some([one.task for one in found.measure_first])
         return Statement(
             "accuracies that nobody measured",
-            f"{names}: the accuracy is predicted. Measure before buying.",
+            f"{names}: the accuracy is {unmeasured(found)}. Measure before buying.",
         )
     return Statement(
-        NO_RISK, "No failure of one server costs any demand, and every accuracy is measured."
+        NO_RISK, "No failure of one server stops a service, and every accuracy is measured."
     )
+
+
+def unmeasured(found: Recommendation) -> str:
+    """Return what accuracies are that nobody measured."""
+    return "predicted or guessed" if found.guessed else "predicted"
+
+
+def by_drops(found: Recommendation) -> str:
+    """Return what guessed drops decide: the cost, and what is saved, for low to high ones."""
+    parts = []
+    for one in found.by_drops:
+        if one.cost is None:
+            parts.append(f"no plan where drops are {one.drops}")
+            continue
+        saved = "" if one.saved is None else f" ({price(found, one.saved)} saved)"
+        parts.append(f"{price(found, one.cost)}{saved} where drops are {one.drops}")
+    return f"What the guessed drops decide: {'; '.join(parts)}." if parts else ""
 
 
 def _served(one: ServerFailure) -> float:
@@ -181,18 +207,18 @@ def failure(found: Recommendation, one: ServerFailure) -> str:
     others = [task for task in one.hit if task not in one.lost]
     if one.served_rerouted is not None:
         parts.append(f"{share(one.served_rerouted)} of the demand is served after re-routing.")
+    elif others and one.floors_kept:
+        move = "moves to a backup path" if len(others) == 1 else "move to backup paths"
+        parts.append(f"{some(others)} {move}; {kept(found)} is kept.")
     elif others:
-        also = "also " if one.lost else ""
         stop = "stops" if len(others) == 1 else "stop"
-        what = f"({share(1.0 - one.served_fixed)} of the demand)"
-        parts.append(
-            f"{some(others)} {also}{stop} until re-routed" + ("." if one.lost else f" {what}.")
-        )
+        what = "" if one.lost else f" ({share(1.0 - one.served_fixed)} of the demand)"
+        parts.append(f"{some(others)} {'also ' if one.lost else ''}{stop} until re-routed{what}.")
         if found.failures_growth is None:
             parts.append("Whether others can take over was not planned for.")
         else:
             growth = as_given(found.failures_growth)
-            parts.append(f"That others take over was planned for at growth {growth} alone.")
+            parts.append(f"Re-routing was planned for at growth {growth} alone.")
     return " ".join(parts)
 
 
@@ -217,7 +243,7 @@ def accuracy(found: Recommendation) -> list[str]:
     if number:
         texts.append(
             f"{number} of {counted(len(found.services), 'accuracy', 'accuracies')} in use "
-            f"{'is' if number == 1 else 'are'} predicted, not measured."
+            f"{'is' if number == 1 else 'are'} {unmeasured(found)}, not measured."
         )
     return texts
 
@@ -230,8 +256,9 @@ def limits(found: Recommendation) -> list[str]:
         nearest = limited[0]
         near = 100.0 * (nearest.latency or 0.0) / (nearest.latency_limit or 1.0)
         texts.append(
-            f"All {counted(len(limited), 'limit')} of latency are kept without load; nearest: "
-            f"{nearest.task}, at {near:.0f} % of its limit. Waits under load are not planned for."
+            f"Latency: {len(limited)} of {counted(len(limited), 'limit')} kept without load; "
+            f"nearest {nearest.task}, at {near:.0f} % of its limit. "
+            "Waits under load are not planned for."
         )
     elif limited:
         texts.append(f"Limits of latency are missed by {some([s.task for s in found.late])}.")
@@ -239,7 +266,8 @@ def limits(found: Recommendation) -> list[str]:
         texts.append("No service has a limit of latency.")
     floors = [s for s in found.services if s.least_accuracy > 0.0]
     if floors:
-        texts.append(f"All {counted(len(floors), 'least accuracy', 'least accuracies')} are kept.")
+        number = len(floors)
+        texts.append(f"Least accuracies of single services: {number} of {number} kept.")
     if found.utilizations:
         fullest = found.utilizations[0]
         texts.append(
@@ -260,8 +288,10 @@ def assumptions(found: Recommendation) -> list[Statement]:
     hours = "one demand for all hours: it must be that of the busiest hour"
     if found.plan.kind == "scenarios":
         hours = "by scenario, each with its probability"
+    elif found.demand_periods > 1:
+        hours = f"demand by {found.demand_periods} periods, all of them served"
     headroom = found.headroom
-    kept = "differs by server" if headroom is None else share(headroom) if headroom else "none"
+    spare = "differs by server" if headroom is None else share(headroom) if headroom else "none"
     predicted = len(found.predicted)
     return [
         Statement("Date of the data", "not stated"),
@@ -273,10 +303,12 @@ def assumptions(found: Recommendation) -> list[Statement]:
             "Predicted accuracies",
             f"{predicted} of {len(found.services)} in use" if predicted else "none in use",
         ),
-        Statement("Headroom", f"{kept} of the servers' time stays unsold on purpose"
-                  if headroom else f"{kept}: servers may be used in full"
-                  if headroom is not None else kept),
-        Statement("Failures", "any one server may fail" if found.case.get("plan") == "survivable"
+        Statement("Guessed drops", "none" if not instance.has_guesses else
+                  f"typical ones where nobody knows, for {counted(len(found.guessed), 'service')}"),
+        Statement("Headroom", f"{spare} of the servers' time stays unsold on purpose"
+                  if headroom else f"{spare}: servers may be used in full"
+                  if headroom is not None else spare),
+        Statement("Failures", f"any one server may fail: {kept(found)} is kept" if found.survives
                   else "not planned for"),
         Statement("Currency", instance.currency or "not stated: amounts are in that of the prices"),
         Statement("Proof", proof(found)),

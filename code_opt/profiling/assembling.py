@@ -12,9 +12,14 @@ from code_opt.networks.cost import FLOAT_BYTES
 from code_opt.profiling.config import ServiceConfig
 from code_opt.profiling.connections import Ends, Path
 from code_opt.profiling.measuring import Connection, Measuring
-from code_opt.profiling.preparation import Preparation
+from code_opt.profiling.preparation import Preparation, Service
 
 BUNDLE = "bundle"
+_TASK_FIELDS = {
+    *("id", "dnn", "demand", "floor", "weight", "min_accuracy", "max_latency", "input_group"),
+    "origin",
+}
+"""What a task takes from the settings of its service as it is."""
 
 
 def make_instance(
@@ -34,69 +39,7 @@ def make_instance(
     """
     preparation = measuring.preparation
     config = preparation.config
-    dnns, tasks = [], []
-    for service in preparation.services.values():
-        settings = service.config
-        dnns.append(
-            {
-                "id": settings.dnn,
-                "server": settings.server,
-                "blocks": [
-                    {
-                        "id": f"{settings.dnn}/{k}",
-                        "flops": float(cost.flops),
-                        "params": float(cost.params),
-                        "output_bytes": float(cost.output_bytes),
-                        "seconds": measuring.block_seconds(settings.dnn, k),
-                    }
-                    for k, cost in enumerate(service.costs)
-                ],
-            }
-        )
-        profile = measuring.tasks[settings.id]
-        tasks.append(
-            {
-                **settings.model_dump(
-                    include={
-                        "id",
-                        "dnn",
-                        "demand",
-                        "floor",
-                        "weight",
-                        "min_accuracy",
-                        "max_latency",
-                        "input_group",
-                        "origin",
-                    }
-                ),
-                "input_bytes": preparation.input_bytes(settings),
-                "accuracy": profile.accuracy,
-                "samples": float(len(preparation.images(settings)[1])),
-                "connections": [
-                    {
-                        "source": source,
-                        "target": target,
-                        "drop": drops[settings.id][source, target],
-                        "flops": float(connection.flops),
-                        "params": float(connection.params),
-                        "bytes": _crossing(connection),
-                        "share": _share(preparation, settings, connection),
-                        "seconds": None
-                        if _share(preparation, settings, connection) == IDENTITY
-                        else measuring.adapter_seconds(connection.spec),
-                    }
-                    for (source, target), connection in profile.connections.items()
-                ],
-                "measured_paths": [
-                    {
-                        "blocks": list(path),
-                        "accuracy": accuracy,
-                        "samples": float(len(preparation.images(settings)[1])),
-                    }
-                    for path, accuracy in sorted(accuracies[settings.id].items())
-                ],
-            }
-        )
+    services = preparation.services.values()
     data: dict[str, Any] = {
         "schema": "code-opt/instance/1",
         "name": config.name,
@@ -104,11 +47,76 @@ def make_instance(
         "bundle": bundle,
         "servers": [server.model_dump() for server in config.servers],
         "links": [link.model_dump() for link in config.links],
-        "dnns": dnns,
-        "tasks": tasks,
+        "dnns": [_dnn(measuring, service) for service in services],
+        "tasks": [
+            _task(
+                measuring, service.config, drops[service.config.id], accuracies[service.config.id]
+            )
+            for service in services
+        ],
         "reward": config.reward.model_dump(),
     }
     return parse_instance(data)
+
+
+def _dnn(measuring: Measuring, service: Service) -> dict[str, Any]:
+    """Return the network of a service: its blocks with their work, sizes and times."""
+    settings = service.config
+    return {
+        "id": settings.dnn,
+        "server": settings.server,
+        "blocks": [
+            {
+                "id": f"{settings.dnn}/{k}",
+                "flops": float(cost.flops),
+                "params": float(cost.params),
+                "output_bytes": float(cost.output_bytes),
+                "seconds": measuring.block_seconds(settings.dnn, k),
+            }
+            for k, cost in enumerate(service.costs)
+        ],
+    }
+
+
+def _task(
+    measuring: Measuring,
+    settings: ServiceConfig,
+    drops: Mapping[Ends, float],
+    accuracies: Mapping[Path, float],
+) -> dict[str, Any]:
+    """Return the task of a service: its connections, and the paths that were measured."""
+    preparation, profile = measuring.preparation, measuring.tasks[settings.id]
+    samples = float(len(preparation.images(settings)[1]))
+    return {
+        **settings.model_dump(include=_TASK_FIELDS),
+        "input_bytes": preparation.input_bytes(settings),
+        "accuracy": profile.accuracy,
+        "samples": samples,
+        "connections": [
+            _connection(measuring, settings, ends, connection, drops[ends])
+            for ends, connection in profile.connections.items()
+        ],
+        "measured_paths": [
+            {"blocks": list(path), "accuracy": accuracy, "samples": samples}
+            for path, accuracy in sorted(accuracies.items())
+        ],
+    }
+
+
+def _connection(
+    measuring: Measuring, settings: ServiceConfig, ends: Ends, connection: Connection, drop: float
+) -> dict[str, Any]:
+    share = _share(measuring.preparation, settings, connection)
+    return {
+        "source": ends[0],
+        "target": ends[1],
+        "drop": drop,
+        "flops": float(connection.flops),
+        "params": float(connection.params),
+        "bytes": _crossing(connection),
+        "share": share,
+        "seconds": None if share == IDENTITY else measuring.adapter_seconds(connection.spec),
+    }
 
 
 def _share(preparation: Preparation, service: ServiceConfig, connection: Connection) -> str | None:

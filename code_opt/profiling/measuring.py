@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from code_opt.answers import BoolArray, packed, unpacked
 from code_opt.errors import InputError
 from code_opt.instance.model import OUTPUT
 from code_opt.networks.adapters import AdapterSpec, adapter_costs
@@ -96,6 +97,8 @@ class PathRecord:
     file: str
     """Weights of its adapters."""
     kinds: tuple[str, ...]
+    right: BoolArray
+    """Which validation images are answered right, shape (n,)."""
 
 
 @dataclass
@@ -108,6 +111,8 @@ class TaskProfile:
     native_path: tuple[str, ...]
     accuracy: float
     """Validation accuracy of the native path."""
+    right: BoolArray
+    """Which validation images the native path answers right, shape (n,)."""
     graph: PathGraph
     connections: dict[Ends, Connection]
     measured: dict[tuple[str, ...], PathRecord] = field(default_factory=dict)
@@ -182,14 +187,15 @@ class Measuring:
                     block_id(native, k) for k in range(len(self.preparation.trunks[native]))
                 ),
                 accuracy=stitcher.native_accuracy(),
+                right=stitcher.native_answers(),
                 graph=graph,
                 connections={c.ends: chosen[c.ends] for c in useful},
             )
         for task_id, profile in self.tasks.items():
             for path in profile.graph.paths() if profile.graph.count <= 10**5 else ():
                 record = self._known(self._path_key(task_id, path))
-                if record is not None:
-                    profile.measured[path] = _path_record(record)
+                if record is not None and "right" in record:  # older versions did not keep it
+                    profile.measured[path] = _path_record(record, len(profile.right))
 
     def _connection(
         self,
@@ -399,7 +405,7 @@ class Measuring:
         jobs = [job for job in jobs if job.path not in self.tasks[job.task].measured]
         for done, record in enumerate(self._results(jobs, executor), start=1):
             profile = self.tasks[record["task"]]
-            profile.measured[tuple(record["path"])] = _path_record(record)
+            profile.measured[tuple(record["path"])] = _path_record(record, len(profile.right))
             self.report("paths", done, len(jobs))
 
     def _results(self, jobs: Sequence[Job], executor: Executor | None) -> Iterator[dict[str, Any]]:
@@ -493,12 +499,13 @@ def measure_path(measuring: Measuring, job: Job) -> dict[str, Any]:
         "tuning_seconds": fit.tuning_seconds,
         "file": file,
         "kinds": [step.spec.kind for step in steps],
+        "right": packed(fit.right),
         "seed": seed,
         "device": preparation.place.device,
     }
 
 
-def _path_record(record: dict[str, Any]) -> PathRecord:
+def _path_record(record: dict[str, Any], images: int) -> PathRecord:
     return PathRecord(
         task=record["task"],
         path=tuple(record["path"]),
@@ -510,6 +517,7 @@ def _path_record(record: dict[str, Any]) -> PathRecord:
         tuning_seconds=record["tuning_seconds"],
         file=record["file"],
         kinds=tuple(record["kinds"]),
+        right=unpacked(record["right"], images),
     )
 
 

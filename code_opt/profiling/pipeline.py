@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 import code_opt
+from code_opt.answers import ANSWERS, TaskAnswers, answers_text
 from code_opt.files import write_atomically
 from code_opt.instance import Instance, save_instance
 from code_opt.instance.files import INSTANCE_FILE
@@ -25,6 +26,7 @@ from code_opt.networks.bundle import (
     PathEntry,
     TaskEntry,
     TimedOn,
+    draw_of,
     save_bundle,
 )
 from code_opt.networks.compat import torch
@@ -470,7 +472,18 @@ def _write_bundle(measuring: Measuring, folder: Path) -> None:
         sha256={},
         timed=None if config.work == "flops" else TimedOn.this(preparation.place.device),
     )
-    save_bundle(folder, manifest, networks, adapters)
+    answers = {
+        task.id: TaskAnswers(
+            draw=draw_of(task.dataset),
+            is_asked=preparation.is_asked(preparation.services[task.id].config),
+            native=measuring.tasks[task.id].right,
+            paths={
+                path: record.right for path, record in measuring.tasks[task.id].measured.items()
+            },
+        )
+        for task in manifest.tasks
+    }
+    save_bundle(folder, manifest, networks, adapters, {ANSWERS: answers_text(answers)})
 
 
 def _add_adapter(

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from code_opt.errors import InputError
 from code_opt.networks.cost import BlockCost
 from code_opt.networks.factories import code_of
@@ -176,13 +179,7 @@ class Preparation:
         The images are parted before they are relabelled: tasks on the same data set then hold
         the same images out, and none is trained on what another is measured on.
         """
-        dataset = self.config.dataset(service)
-        source = source_of(self.config, service, self.place.data)
-        # Kept here and no longer than this run: files may change before the next one.
-        parts = (source, tuple(service.input), dataset.validation, dataset.limit)
-        if parts not in self._splits:
-            images = load_images(source, "train", service.input)
-            self._splits[parts] = images.split(dataset.validation, self.config.seed, dataset.limit)
+        parts = self._parted(service)
         train, validation = self._splits[parts]
         if service.groups is None:
             return train, validation
@@ -193,6 +190,21 @@ class Preparation:
                 validation.relabelled(service.groups),
             )
         return self._splits[*parts, groups]
+
+    def is_asked(self, service: ServiceConfig) -> npt.NDArray[np.bool_]:
+        """Return which validation images of its data set are a service's, shape (n,)."""
+        return self._splits[self._parted(service)][1].is_in(service.groups)
+
+    def _parted(self, service: ServiceConfig) -> tuple[Any, ...]:
+        """Part the images of a service's data set; return the key that they are kept under."""
+        dataset = self.config.dataset(service)
+        source = source_of(self.config, service, self.place.data)
+        # Kept here and no longer than this run: files may change before the next one.
+        parts = (source, tuple(service.input), dataset.validation, dataset.limit)
+        if parts not in self._splits:
+            images = load_images(source, "train", service.input)
+            self._splits[parts] = images.split(dataset.validation, self.config.seed, dataset.limit)
+        return parts
 
     def input_bytes(self, service: ServiceConfig) -> float:
         """Return the bytes of an image of a service as it is sent.

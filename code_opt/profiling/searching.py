@@ -190,6 +190,7 @@ class Search:
             profile.native,
             profile.native_path,
             profile.accuracy,
+            profile.right,
             profile.graph,
             profile.connections,
             known,

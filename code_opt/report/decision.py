@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from code_opt.planning import recommendation_words as words
-from code_opt.planning.columns import as_given
+from code_opt.planning.columns import as_given, money
 from code_opt.planning.recommendation import Purchase, Recommendation
 from code_opt.report.blocks import (
     Block,
@@ -34,20 +36,17 @@ def first_screen(found: Recommendation) -> list[Block]:
     """Return the recommendation's money and main risk."""
     tiles = []
     if found.cost is not None:
-        tiles.append(
-            Tile(
-                words.price(found, found.cost),
-                "to spend",
-                "" if found.instance.currency else "currency not stated",
-            )
-        )
+        notes = [] if found.instance.currency else ["currency not stated"]
+        notes += _by_drops(found, [one.cost for one in found.by_drops])
+        tiles.append(Tile(words.price(found, found.cost), "to spend", ", ".join(notes)))
         if found.alone is not None:
             more = "without thought of failures" if found.alone_ignores_failures else "same limits"
             tiles.append(Tile(words.price(found, found.alone), "without coordination", more))
         if found.saved is not None and found.alone:
             which = "saved" if found.saved >= 0.0 else "more spent"
-            part = percent(found.saved / found.alone)
-            tiles.append(Tile(words.price(found, abs(found.saved)), which, part))
+            notes = [percent(found.saved / found.alone)]
+            notes += _by_drops(found, [one.saved for one in found.by_drops])
+            tiles.append(Tile(words.price(found, abs(found.saved)), which, ", ".join(notes)))
         if found.lost_points is not None:
             tiles.append(
                 Tile(signed(-found.lost_points, 2), "points of average accuracy",
@@ -69,6 +68,15 @@ def first_screen(found: Recommendation) -> list[Block]:
         blocks.append(Paragraph(words.comparison(found), note=True))
     blocks.append(Paragraph(f"Asked: {words.case(found)}.", note=True))
     return blocks
+
+
+def _by_drops(found: Recommendation, values: Sequence[float | None]) -> list[str]:
+    """Return the range of some money for low to high guessed drops."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or not known or min(known) == max(known):
+        return []
+    low, high = money(min(known)), words.price(found, max(known))
+    return [f"{low} to {high} by guessed drops"]
 
 
 def decision_sections(material: Material, found: Recommendation) -> list[Section]:
@@ -221,10 +229,11 @@ def _failures(found: Recommendation) -> list[Block]:
     if not found.failures:
         return []
     asked = any(one.served_rerouted is not None for one in found.failures)
+    backed = any(one.floors_kept for one in found.failures) and not asked
     columns = (
         Column("Server that fails"),
         Column("Lost at any size"),
-        Column("Stop until re-routed"),
+        Column("Move to backup paths" if backed else "Stop until re-routed"),
         Column("Served at once", figures=True),
         *([Column("Served re-routed", figures=True)] if asked else []),
     )
@@ -245,6 +254,8 @@ def _failures(found: Recommendation) -> list[Block]:
     text = "Served at once: all paths stay as they are."
     if asked:
         text += " Served re-routed: every service may take any path that is left."
+    elif backed:
+        text += f" On backup paths {words.kept(found)} is kept."
     elif known:
         growth = as_given(found.failures_growth or 1.0)
         text += (
@@ -274,7 +285,8 @@ def _measure(material: Material, found: Recommendation) -> list[Block]:
     columns = (
         Column("Service"),
         Column("Path to measure"),
-        Column("Predicted accuracy", figures=True),
+        Column("Accuracy", figures=True),
+        Column("Source"),
         Column("May be lower by", "points", figures=True),
         Column("Money that rests on it", figures=True),
     )
@@ -284,6 +296,7 @@ def _measure(material: Material, found: Recommendation) -> list[Block]:
                 Cell(one.task),
                 Cell(runs=runs_of(material, one.task, one.path)),
                 Cell(f"{one.accuracy:.4f}"),
+                Cell(one.source),
                 Cell("no limit" if one.slack_points is None else f"{one.slack_points:.2f}"),
                 Cell(_rests(found, one.saved)),
             )
@@ -292,13 +305,15 @@ def _measure(material: Material, found: Recommendation) -> list[Block]:
     )
     first = found.measure_first[0]
     text = f"First: {path_text(material.words, first.task, first.path)} of {first.task}."
+    more: list[Block] = [Paragraph(words.by_drops(found))] if found.by_drops else []
     return [
         Paragraph(text),
-        _folded(Table("Predicted accuracies in use", columns, rows)),
+        *more,
+        _folded(Table("Accuracies in use that nobody measured", columns, rows)),
         Paragraph(
-            "Money that rests on it: what the capacity costs that the service needs less than on "
-            "its own network alone, in parts of units. May be lower by: until the path, or the "
-            "average, misses its limit.",
+            "Money that rests on it: the price, at purchase, of the capacity that the service "
+            "needs less than on its own network alone, in parts of units. May be lower by: "
+            "until the path, or the average, misses its limit.",
             note=True,
         ),
     ]

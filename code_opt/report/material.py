@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import code_opt
 from code_opt.checker import CHANGED, Violation, check
+from code_opt.desk import is_workbook
 from code_opt.errors import InputError
 from code_opt.instance import Instance
 from code_opt.instance.digest import changed_parts
@@ -102,7 +103,11 @@ class _Found:
     """instance | instance folder | result | plan | evaluation"""
 
 
-def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> Material:
+def read_material(
+    paths: Sequence[Path],
+    instance_path: Path | None = None,
+    changes: Mapping[str, object] | None = None,
+) -> Material:
     """Read files and folders, and check every result against the instance.
 
     Args:
@@ -110,6 +115,7 @@ def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> M
             or folders that hold such files; an instance may stand among them. One that a
             folder holds is used where no other is named.
         instance_path: the instance, where it is not among ``paths``.
+        changes: values of the instance by place, as in :meth:`code_opt.Instance.with_`.
 
     Raises:
         InputError: a file cannot be read or is none of these, there is not exactly one
@@ -136,6 +142,8 @@ def read_material(paths: Sequence[Path], instance_path: Path | None = None) -> M
         names = ", ".join(map(str, instances))
         raise InputError(f"several instances ({names}): a report is about one")
     instance = code_opt.load_instance(instances[0])
+    if changes:
+        instance = instance.with_(changes, source=f"{instances[0]} with changes")
     results = [(f.path, load_result(f.path)) for f in found if f.kind == "result"]
     evaluations = tuple(read_evaluation(f.path) for f in found if f.kind == "evaluation")
     plans = tuple(_load_plan(f.path, instance) for f in found if f.kind == "plan")
@@ -181,7 +189,7 @@ def _find(paths: Sequence[Path]) -> list[_Found]:
                 for p in sorted(path.glob("*.json"))
                 if (kind := _kind(p)) is not None and kind != "instance"
             ]
-            if is_instance_folder(path):
+            if is_instance_folder(path) or is_workbook(path):
                 inside.append(_Found(path, "instance folder"))
             if not inside:
                 raise InputError(f"{path}: holds no result, evaluation or plan")
@@ -204,7 +212,7 @@ def _kind(path: Path) -> str | None:
     Raises:
         InputError: it cannot be read, or is no JSON.
     """
-    if path.suffix.lower() in {".yaml", ".yml"}:
+    if path.suffix.lower() in {".yaml", ".yml"} or is_workbook(path):
         return "instance"
     data = read_json(path)
     if path.name == EVALUATION_FILE:

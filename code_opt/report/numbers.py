@@ -27,7 +27,9 @@ def server_amount(flops: float | None, devices: float | None) -> str:
     """Return a load or capacity of a server: in FLOP/s, or in devices where it has none."""
     if flops is not None:
         return amount(flops, "FLOP/s")
-    return "–" if devices is None else f"{devices:.4g} devices"
+    if devices is None:
+        return "–"
+    return f"{devices:.4g} {'device' if devices == 1.0 else 'devices'}"
 
 
 def relative(value: float | None, base: float | None, unit: bool = True) -> str:

@@ -156,7 +156,7 @@ def _risk(material: Material) -> list[Block]:
     best = chosen([shown.result for shown in material.results])
     if best is None:
         return []
-    guessed = [row.task for row in best.tasks if row.accuracy_source == "predicted"]
+    guessed = [r.task for r in best.tasks if r.accuracy_source not in ("measured", "given")]
     if not guessed:
         return [Callout("none found", ("Every accuracy in use is measured or given.",), "good")]
     text = f"{_few(guessed)}: the accuracy of the path is predicted, nobody measured it."

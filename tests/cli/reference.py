@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ BEGIN = "<!-- from --help: python -m tests.cli.reference -->\n"
 END = "<!-- end -->\n"
 
 
+@cache
 def commands() -> dict[str, Any]:
     """Return the commands of the command line by name, in the order of its help."""
     found: dict[str, Any] = typer.main.get_command(application()).commands
     return found
 
 
+@cache
 def program_options() -> set[str]:
     """Return the options that the program takes without a command."""
     program: Any = typer.main.get_command(application())

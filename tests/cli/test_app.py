@@ -74,6 +74,9 @@ def test_options_reach_the_solver(answer) -> None:
     assert call["solver_log"] is True
     options = {"presolve": "off", "mip_lp_age_limit": "5", "tol": "1e-7", "heavy": "true"}
     assert call["solver_options"] == options
+    zeros = ["--min-accuracy", "-0.0", "--min-throughput", "-0.0"]
+    assert main(["solve", "x.json", "-m", "local", *zeros]) == 0
+    assert (str(calls[-1]["min_accuracy"]), str(calls[-1]["min_throughput"])) == ("0.0", "0.0")
 
 
 @pytest.mark.parametrize(

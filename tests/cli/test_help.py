@@ -67,11 +67,9 @@ def test_every_help_ends_with_an_example(name: str, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("words", "position", "expected"),
     [
-        ("code-opt so", 1, ["solve"]),
         ("code-opt i", 1, ["import-solution", "import-measurements"]),
         ("code-opt solve --thr", 2, ["--threads"]),
         ("code-opt solve -m gr", 3, ["greedy"]),
-        ("code-opt solve --formulation co", 3, ["colgen"]),
     ],
 )
 def test_the_shell_completes_words(words: str, position: int, expected: list[str]) -> None:

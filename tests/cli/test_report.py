@@ -151,3 +151,17 @@ def test_a_library_that_is_not_installed_is_named(
     assert library.split(".")[0] in err
     assert "code-opt[report]" in err
     assert not path.exists()
+
+
+def test_plan_and_report_are_about_the_changed_instance(
+    folder: Path, tmp_path: Path, capsys
+) -> None:
+    instance = str(folder / "instance.json")
+    change = ["--set", "tasks[*].demand=5", "--set", "servers[*].unit_flops=1e9"]
+    assert main(["plan", instance, *change, "--max-loss", "1", "--out", str(tmp_path)]) == 0
+    out, _ = capsys.readouterr()
+    assert "least cost" in out
+    shown = ["report", str(tmp_path), "--instance", instance, "--out", str(tmp_path / "page.html")]
+    assert main([*shown, *change]) == 0
+    assert main(shown) == 1
+    assert "changed" in capsys.readouterr().err

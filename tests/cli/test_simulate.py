@@ -33,6 +33,8 @@ def test_a_result_is_confirmed_on_a_simulated_clock(files, tmp_path, capsys):
     assert main(["evaluate", *files, "--simulate", "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
     assert "exact: confirmed (accuracy not measured), on a simulated clock" in shown
+    change = ["--set", "tasks[a].max_latency=0.01"]  # less than a path takes
+    assert main(["evaluate", *files, "--simulate", *change]) == 1
     rows = (tmp_path / "out" / "edge_tasks.csv").read_text().splitlines()
     assert [line.count("kept") for line in rows[1:]] == [1, 0, 0]
 

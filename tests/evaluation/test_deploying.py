@@ -52,7 +52,13 @@ def answers(folder: Path, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Te
     return found
 
 
-@pytest.mark.parametrize("name", ["digits", "alexnet-mobilenet", "three-services", "one-camera"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("digits", "one-camera"),
+        *(pytest.param(n, marks=pytest.mark.long) for n in ("alexnet-mobilenet", "three-services")),
+    ],
+)
 def test_programs_answer_like_the_assembled_network(name: str, tmp_path: Path) -> None:
     subject = subject_of(name)
     result = solve(subject.instance)

@@ -19,8 +19,9 @@ import pytest
 pytest.importorskip("torch")
 
 from code_opt import load_instance, solve
-from code_opt.evaluation.edge import Edge, EdgeError
+from code_opt.evaluation.edge import Edge
 from code_opt.evaluation.flow import Stream, long_enough
+from code_opt.evaluation.processes import EdgeError
 from code_opt.evaluation.routes import Route
 from code_opt.evaluation.subject import Subject, bundle_of
 from code_opt.evaluation.tuning import PathFits

@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from code_opt import load_instance, solve
+from code_opt.answers import load_answers
 from code_opt.errors import InputError
 from code_opt.evaluation import (
     Options,
@@ -211,6 +212,8 @@ def test_solve_evaluate_solve_converges(tmp_path):
         found = evaluate(subject, {"exact": result}, options, write_back=home)
         assert found.written_back is not None
         assert load_instance(home / "instance.json") == found.written_back
+        # Refused unless every accuracy, the new ones as well, is the share of its right answers.
+        load_answers(found.written_back, home / "instance.json")
     assert set(sources[0]) == {"predicted"}
     assert set(sources[-1]) == {"measured"}, sources
     # What is promised now holds.

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks.throughput import PREDICTORS, Paces, by_processor, off, predictions, report
+from benchmarks.throughput import PREDICTORS, Paces, by_processor, predictions, report, summed_up
 from code_opt import solve
 from code_opt.evaluation.flow import streams_of
 from tests.evaluation.examples import edge
@@ -38,14 +38,17 @@ def test_predictors_promise_what_their_numbers_say():
 
 def test_the_page_says_how_far_promises_are_off():
     rows = [
-        {"data": "x", "batch": batch, "method": "exact", "measured": 50.0, "by_processor": 100.0,
-         "stolen": 0.5, "void": True, "FLOPs": 150.0, "FLOPs by network": 90.0, "seconds": seconds}
-        for batch, seconds in ((1, 102.0), (8, 95.0))
+        {"data": "x", "batch": batch, "method": "exact", "measured": 50.0, "by_processor": paces,
+         "stolen": 0.5, "FLOPs": 1.5 * paces, "FLOPs by network": 0.9 * paces,
+         "seconds": seconds * paces}
+        for batch, seconds in ((1, 1.02), (8, 0.95)) for paces in (80.0, 100.0, 120.0)
     ]  # fmt: skip
-    table = pd.DataFrame(rows)
-    assert list(off(table, "seconds")) == pytest.approx([2.0, -5.0])
-    page = report(table, 12.0, "cpu", argparse.Namespace(seconds=1.5))
-    assert "| x | 1 | 50.0, 50.0 | 10.0, 10.0 | 2.0, 2.0 | yes |" in page
-    assert "| x | 8 | exact | 100 | +50.0 | -10.0 | -5.0 | 50.0 |" in page
+    table = summed_up(pd.DataFrame(rows))
+    assert list(table["seconds"]) == pytest.approx([2.0, -5.0])
+    assert list(table["drift"]) == pytest.approx([0.2, 0.2])
+    asked = argparse.Namespace(seconds=1.5, timing=1.0, rounds=3)
+    page = report(table, 12.0, "cpu", asked)
+    assert "| x | 1 | 50.0, 50.0 | 10.0, 10.0 | 2.0, 2.0 |" in page
+    assert "| x | 8 | exact | 100 | +50.0 | -10.0 | -5.0 | 20.0 | 50.0 |" in page
     assert "FLOPs: 50.0, 50.0 · FLOPs by network: 10.0, 10.0 · seconds: 3.5, 5.0" in page
     assert set(PREDICTORS) < set(table.columns)

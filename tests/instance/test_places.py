@@ -67,6 +67,7 @@ def test_an_id_may_hold_brackets_and_dots(instance: Instance) -> None:
         ("name.x", "no further field is expected where .x stands"),
         ("reward[0]", "[0] needs a list before it"),
         ("links[edge-a->edge-c].latency", "there is no 'edge-a->edge-c'"),
+        ("blocks[alexnet/0]", "is a whole block; name a field of it, or dnns[ID].blocks[ID]"),
         *((wrong, "is no place; places look like") for wrong in ("[0]", "a..b", "", ".x", "a b")),
     ],
 )
@@ -76,6 +77,22 @@ def test_a_wrong_place_is_said(instance: Instance, place: str, message: str) -> 
     (problem,) = caught.value.problems
     assert problem.place == place
     assert problem.message.startswith(message)
+
+
+def test_a_field_is_set_once_but_for_exceptions_from_all(instance: Instance) -> None:
+    exception = {"servers[*].flops": 2e9, "servers[edge-b].flops": 3e9}
+    assert [server.flops for server in instance.with_(exception).servers] == [2e9, 3e9]
+    twice = [
+        ("servers[edge-a].flops", "servers[0].flops"),
+        ("servers[edge-a].flops", "servers[*].flops"),
+        ("dnns[alexnet].blocks[alexnet/0].flops", "blocks[alexnet/0].flops"),
+    ]
+    for first, second in twice:
+        with pytest.raises(InstanceError) as caught:
+            instance.with_({first: 2e9, second: 3e9})
+        (problem,) = caught.value.problems
+        assert problem.place == second
+        assert problem.message == f"sets what {first} sets, too; give one of them"
 
 
 def test_every_problem_is_told_at_once(instance: Instance) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from code_opt.answers import ANSWERS
 from code_opt.errors import InputError
 from code_opt.networks.bundle import MANIFEST, Bundle, Manifest, save_bundle
 from code_opt.networks.services import load_tensors, load_weights, save_tensors
@@ -54,7 +55,8 @@ def test_a_bundle_is_read_as_it_was_written(tmp_path):
     one = Bundle(DIGITS)
     networks = {d.id: load_tensors(DIGITS / f"{d.id}.safetensors") for d in one.manifest.dnns}
     adapters = {t: load_tensors(DIGITS / f"{t}.adapters.safetensors") for t in one.tasks}
-    save_bundle(tmp_path / "copy", one.manifest, networks, adapters)
+    others = {ANSWERS: (DIGITS / ANSWERS).read_text()}
+    save_bundle(tmp_path / "copy", one.manifest, networks, adapters, others)
     for file in sorted(p.name for p in DIGITS.iterdir()):
         assert (tmp_path / "copy" / file).read_bytes() == (DIGITS / file).read_bytes(), file
 

@@ -135,9 +135,9 @@ def test_tasks_labelled_together_get_what_each_gets_alone(seed, monkeypatch):
         options = {"links": seed % 4 == 0, "latency": True, "memory": True, "measured": seed // 2}
         instance = generate(7, seed=seed, **options)
     for relaxed in (False, True):
-        together = build_pool(instance, relaxed)
+        together = build_pool(instance, relaxed=relaxed)
         monkeypatch.setattr(labels, "_TASKS_AT_ONCE", 1)
-        alone = build_pool(instance, relaxed)
+        alone = build_pool(instance, relaxed=relaxed)
         monkeypatch.undo()
         for one, other in zip(together.tasks, alone.tasks, strict=True):
             assert one.paths.arcs == other.paths.arcs

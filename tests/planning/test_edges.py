@@ -219,7 +219,7 @@ def test_demands_and_prices_out_of_range_are_refused() -> None:
 # Random instances
 
 
-@pytest.mark.parametrize("seed", seeds(160, 4000))
+@pytest.mark.parametrize("seed", seeds(60, 4000))
 def test_the_least_cost_is_that_of_brute_force(seed: int) -> None:
     settings = (COARSE, FINE)[seed % 2]
     instance = edge_instance(seed + 60_000, groups=seed % 3 == 0, max_combinations=80)
@@ -254,7 +254,7 @@ def compare(row: dict[str, Any], best: float, settings: PlanSettings) -> None:
     assert row["bound"] <= best * (1.0 + 1e-12)
 
 
-@pytest.mark.parametrize("seed", seeds(40, 1000))
+@pytest.mark.parametrize("seed", seeds(16, 1000))
 def test_the_growth_path_is_that_of_brute_force(seed: int) -> None:
     instance = edge_instance(seed + 70_000, 1.5, groups=seed % 3 == 0, max_combinations=30)
     discount = (0.0, 0.1)[seed % 2]
@@ -269,7 +269,7 @@ def test_the_growth_path_is_that_of_brute_force(seed: int) -> None:
     compare({**row, "cost": row["present_value"]}, best, FINE)
 
 
-@pytest.mark.parametrize("seed", seeds(40, 1000))
+@pytest.mark.parametrize("seed", seeds(16, 1000))
 def test_the_survivable_cost_is_that_of_brute_force(seed: int) -> None:
     instance = edge_instance(seed + 80_000, groups=seed % 3 == 0, max_combinations=20)
     keep = (0.5, 1.0)[seed % 2]
@@ -282,7 +282,7 @@ def test_the_survivable_cost_is_that_of_brute_force(seed: int) -> None:
     compare(survivable, best, FINE)
 
 
-@pytest.mark.parametrize("seed", seeds(25, 600))
+@pytest.mark.parametrize("seed", seeds(10, 600))
 def test_the_cost_of_scenarios_served_in_full_is_that_of_brute_force(seed: int) -> None:
     instance = edge_instance(seed + 90_000, 1.5, groups=seed % 3 == 0, max_combinations=20)
     with units_may_be_too_small():
@@ -300,7 +300,7 @@ def test_the_cost_of_scenarios_served_in_full_is_that_of_brute_force(seed: int) 
 def test_the_random_instances_are_at_the_edges() -> None:
     """Many need a hair more or less than whole units, and loads far above the capacity."""
     near, large = 0, 0
-    for seed in range(60_000, 60_040):
+    for seed in range(60_000, 60_030):
         instance = edge_instance(seed, max_combinations=80)
         tables = Tables(instance)
         plan = plan_least_cost(instance, FINE, coordinations=("full",))
@@ -310,8 +310,8 @@ def test_the_random_instances_are_at_the_edges() -> None:
                 need = (row["load_flop_per_s"] - capacity) / unit
                 near += abs(need - np.round(need)) < 1e-6 * row["load_flop_per_s"] / unit
                 large += row["load_flop_per_s"] > 100.0 * capacity
-    assert near >= 15
-    assert large >= 10
+    assert near >= 11
+    assert large >= 7
 
 
 def test_where_the_solver_misses_a_unit_a_cut_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:

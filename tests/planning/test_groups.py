@@ -51,7 +51,7 @@ def instance_of(seed: int, most: int) -> Instance:
     return parse_instance(data)
 
 
-@pytest.mark.parametrize("seed", seeds(16, 400))
+@pytest.mark.parametrize("seed", seeds(9, 400))
 def test_the_least_cost_is_that_of_brute_force(seed: int) -> None:
     test_least_cost.compare(instance_of(seed + 3000, 300), seed)
 
@@ -290,7 +290,7 @@ def test_joint_paths_cost_what_their_paths_cost() -> None:
 
 
 def test_the_heuristic_is_near_the_proven_cost() -> None:
-    instances = (generate(6, seed=seed, limited_demand=1.0, groups=(2, 3)) for seed in range(2))
+    instances = (generate(4, seed=seed, limited_demand=1.0, groups=(2, 2)) for seed in range(2))
     test_least_cost.check_the_heuristic(instances, unit_flops=5e10, growth=3.0)
 
 

@@ -95,18 +95,18 @@ def verify(instance: Instance, plan: Plan) -> None:
             assert record.max_units is None or r["units"] <= record.max_units
 
 
-@pytest.mark.parametrize("seed", seeds(30, 400))
+@pytest.mark.parametrize("seed", seeds(12, 400))
 def test_the_exact_cost_is_that_of_brute_force(seed: int) -> None:
     compare(planning_instance(seed), seed)
 
 
-@pytest.mark.parametrize("seed", seeds(30, 400))
+@pytest.mark.parametrize("seed", seeds(12, 400))
 def test_the_exact_cost_is_that_of_brute_force_in_device_time(seed: int) -> None:
     """Units of devices and of FLOP/s, headroom, batches and measured times."""
     compare(planning_instance(900 + seed, devices=True, groups=seed % 3 == 0), seed)
 
 
-@pytest.mark.parametrize("seed", seeds(30, 400))
+@pytest.mark.parametrize("seed", seeds(12, 400))
 def test_the_exact_cost_is_that_of_brute_force_where_servers_have_no_device_yet(seed: int) -> None:
     compare(planning_instance(4000 + seed, devices=True, empty=True, groups=seed % 4 == 0), seed)
 
@@ -195,7 +195,7 @@ def test_units_stand_beside_what_is_there() -> None:
     } <= {"infeasible", "unknown"}
 
 
-@pytest.mark.parametrize("seed", seeds(10, 200))
+@pytest.mark.parametrize("seed", seeds(6, 200))
 def test_inputs_and_alternatives_cost_what_brute_force_says(seed: int) -> None:
     options = {"alternatives": True, "inputs": seed % 2 == 0, "groups": seed % 3 == 0}
     compare(planning_instance(seed + 8100, **options), seed)
@@ -263,12 +263,12 @@ def check_the_heuristic(instances: Iterable[Instance], unit_flops: float, growth
 
 
 def test_the_heuristic_is_near_the_proven_cost() -> None:
-    instances = (generate(8, seed=seed, limited_demand=1.0) for seed in range(3))
+    instances = (generate(5, seed=seed, limited_demand=1.0) for seed in range(2))
     check_the_heuristic(instances, unit_flops=1e11, growth=2.0)
 
 
 def test_the_same_seed_gives_the_same_plan() -> None:
-    instance = generate(6, seed=3, limited_demand=1.0)
+    instance = generate(4, seed=3, limited_demand=1.0)
     settings = PlanSettings(unit_flops=1e11)
     plans = [plan_least_cost(instance, settings, max_loss=(1.0,)) for _ in range(2)]
     assert plans[0].table("servers").rows == plans[1].table("servers").rows

@@ -9,14 +9,17 @@ import pytest
 
 from code_opt import load_instance
 from code_opt.instance import Instance
+from code_opt.instance.periods import parse_periods
 from code_opt.planning import (
     Plan,
     PlanSettings,
+    plan_combined,
     plan_failures,
     plan_front,
     plan_growth,
     plan_least_cost,
     plan_scenarios,
+    with_drop_range,
 )
 from code_opt.planning import recommendation_words as words
 from code_opt.planning.demands import parse_scenarios
@@ -126,6 +129,40 @@ def test_failures_follow_from_the_paths_as_the_plan_says(
     )
 
 
+def test_growth_and_failures_together_are_recommended_first(
+    sites: Instance, plans: dict[str, Plan]
+) -> None:
+    periods = parse_periods("task,night,day\n,16,8\n" + "".join(
+        f"{task.id},{0.5 * task.demand},{task.demand}\n" for task in sites.tasks
+    ))  # fmt: skip
+    both = {"failures": True, "keep": 0.5, "max_loss": 1.0, "growth": (1.0, 1.5)}
+    settings = PlanSettings(max_utilization=0.9, period_names=("2027", "2028"))
+    plan = plan_combined(sites, settings, periods=periods, **both)
+    found = recommend(sites, [*plans.values(), plan])
+    assert found is not None
+    assert found.plan is plan
+    assert found.survives
+    assert found.cost == summary(plan, routing="fixed")["cost"]
+    assert found.demand_periods == 2
+    # The busiest hour is the day, and the instance's demand: so is that of the growth path.
+    growth = {r["coordination"]: r["cost"] for r in plans["growth"].table("summary").records()}
+    assert (found.alone, found.normal) == (growth["none"], growth["full"])
+    assert found.alone_ignores_failures
+    for service, task in zip(found.services, sites.tasks, strict=True):
+        assert service.rate == pytest.approx(1.5 * task.demand)
+    moved = {r["failed_server"]: r for r in plan.table("failures").records() if r["period"] == 2}
+    for one in found.failures:
+        assert len(one.hit) == moved[one.server]["tasks_hit"]
+        assert one.lost == (("cars",) if one.server == "north" else ())
+    # What is lost at any size is the main risk, even where more move to backup paths.
+    assert words.risk(found) == (
+        "if north fails", "cars stops, whatever is bought: no path avoids it."
+    )  # fmt: skip
+    hub = next(f for f in found.failures if f.server == "hub")
+    assert words.failure(found, hub).endswith("to backup paths; 50 % of every demand is kept.")
+    assert "in 2028" in words.where(found)
+
+
 def test_what_is_measured_first_is_what_most_money_rests_on(
     sites: Instance, plans: dict[str, Plan]
 ) -> None:
@@ -172,6 +209,28 @@ def test_of_an_uncertain_demand_the_share_in_every_scenario_is_recommended(
     assert found.alone_status is None
     assert "nothing says what is saved" in words.comparison(found)
     assert ("Hours", "by scenario, each with its probability") in words.assumptions(found)
+
+
+def test_guessed_drops_give_a_range(sites: Instance) -> None:
+    connections = [
+        c.model_dump() | {"drop_low": 0.5 * c.drop, "drop_high": 3.0 * c.drop}
+        for c in sites.tasks[0].connections
+    ]
+    guessed = sites.with_({"tasks[cars].connections": connections, "tasks[cars].min_accuracy": 0.8})
+    plan = with_drop_range(
+        guessed, lambda instance: plan_least_cost(instance, growth=(2.0,), max_loss=(2.0,))
+    )
+    found = recommend(guessed, [plan])
+    assert found is not None
+    low, middle, high = found.by_drops
+    assert [one.drops for one in found.by_drops] == ["low", "middle", "high"]
+    assert (middle.cost, middle.saved) == (found.cost, found.saved)
+    assert low.cost <= middle.cost < high.cost
+    assert [one.source for one in found.measure_first if one.task == "cars"] == ["guessed"]
+    assert words.by_drops(found).startswith(f"What the guessed drops decide: {low.cost:,.0f} (")
+    assert ("Guessed drops", "typical ones where nobody knows, for 1 service") in (
+        words.assumptions(found)
+    )
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wide_resnet50_2": {},
 }
 """Other members that are built in another way."""
-LONG = ("maxvit_t",)
+LONG = ("inception_v3", "maxvit_t", "vgg11")
+"""Costly ones: the first is built as googlenet is, the last as alexnet."""
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from code_opt import check, evaluate_paths, load_instance, solve
+from code_opt.answers import load_answers
 from code_opt.cli.app import main
 from code_opt.errors import InputError
 from code_opt.executors import executor_of
@@ -85,6 +86,10 @@ def test_the_instance_says_what_was_measured(done) -> None:
         by_path = dict(zip(rows.path, rows.accuracy, strict=True))
         for measured in task.measured_paths:
             assert measured.accuracy == by_path[" > ".join(measured.blocks)]
+        assert {one.samples for one in (task, *task.measured_paths)} == {360.0}
+    # Refused unless every accuracy is the share of its right answers.
+    answers = load_answers(instance, done[1] / "instance.json")
+    assert len({one.draw for one in answers.values()}) == 1
     result = solve(instance)
     assert result.status == "optimal"
     assert check(result, instance) == []
@@ -325,6 +330,7 @@ def test_a_process_measures_the_same(done, config, tmp_path: Path) -> None:
     assert_measures_the_same(done, config, tmp_path, "processes:1")
 
 
+@pytest.mark.long
 def test_a_dask_worker_measures_the_same(done, config, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -28,11 +29,49 @@ ALL = {"service": 1, "connection": 1, "path": 1}
 """What is measured anew; times are looked at by tests of their own."""
 
 
+def place_in(folder: Path) -> Place:
+    return Place(folder / "config.yaml", folder / "out", folder / "data", "cpu")
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     use_threads(1)
     write_tones(tmp_path / "data")
-    return Place(tmp_path / "config.yaml", tmp_path / "out", tmp_path / "data", "cpu")
+    return place_in(tmp_path)
+
+
+def profiled_in(folder: Path, config: ProfileConfig) -> tuple[Path, Profile]:
+    use_threads(1)
+    write_tones(folder / "data")
+    return folder, profile(config, place_in(folder))
+
+
+@pytest.fixture(scope="module")
+def profiled_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Profile]:
+    return profiled_in(tmp_path_factory.mktemp("profiled"), tone_config())
+
+
+@pytest.fixture
+def profiled(profiled_once: tuple[Path, Profile], tmp_path: Path) -> tuple[Place, Profile]:
+    """Return a copy of a place where :func:`tone_config` has been profiled, and the profile."""
+    folder, found = profiled_once
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return place_in(tmp_path), found
+
+
+def several_kinds() -> ProfileConfig:
+    """Several connections with several kinds each.
+
+    What is chosen for one is on the paths that others are looked at by.
+    """
+    kinds = ["pointwise", "low-rank", "linear", "linear-grid"]
+    return changed(tone_config(blocks=4), lambda d: d["adapters"].update(kinds=kinds))
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Return a place where :func:`several_kinds` has been profiled; nothing may be measured."""
+    return place_in(profiled_in(tmp_path_factory.mktemp("several"), several_kinds())[0])
 
 
 def measured(place: Place) -> list[dict[str, Any]]:
@@ -54,9 +93,9 @@ def changed(config: ProfileConfig, change: Callable[[Any], Any]) -> ProfileConfi
     return parse_config(data)
 
 
-def test_nothing_is_measured_twice(place):
-    first, count = new(place, tone_config())
-    assert count == ALL
+def test_nothing_is_measured_twice(profiled):
+    place, first = profiled
+    assert Counter(r["kind"] for r in measured(place) if r["kind"] != "time") == ALL
     again, count = new(place, tone_config())
     assert count == {}
     assert again.instance == first.instance
@@ -74,15 +113,9 @@ def test_nothing_is_measured_twice(place):
         lambda d: d.update(name="another name"),
     ],
 )
-def test_what_no_measurement_rests_on_measures_nothing(place, change):
-    # Several connections with several kinds each: what is chosen for one is on the paths that
-    # others are looked at by.
-    config = tone_config(blocks=4)
-    kinds = ["pointwise", "low-rank", "linear", "linear-grid"]
-    config = changed(config, lambda d: d["adapters"].update(kinds=kinds))
-    _, count = new(place, config)
-    assert count["connection"] > 3
-    assert new(place, changed(config, change))[1] == {}
+def test_what_no_measurement_rests_on_measures_nothing(several, change):
+    assert sum(r["kind"] == "connection" for r in measured(several)) > 3
+    assert new(several, changed(several_kinds(), change))[1] == {}
 
 
 @pytest.mark.parametrize(
@@ -97,14 +130,13 @@ def test_what_no_measurement_rests_on_measures_nothing(place, change):
         (lambda d: d["services"][0].update(blocks=None, cuts=["features.2"]), ALL | {"service": 0}),
     ],
 )
-def test_what_measurements_rest_on_measures_again(place, change, expected):
-    profile(tone_config(), place)
-    count = new(place, changed(tone_config(), change))[1]
+def test_what_measurements_rest_on_measures_again(profiled, change, expected):
+    count = new(profiled[0], changed(tone_config(), change))[1]
     assert count == {kind: number for kind, number in expected.items() if number}
 
 
-def test_other_images_in_the_same_place_are_measured_anew(place, tmp_path):
-    profile(tone_config(), place)
+def test_other_images_in_the_same_place_are_measured_anew(profiled, tmp_path):
+    place, _ = profiled
     write_tones(place.data, seed=1)
     found, count = new(place, tone_config())
     assert count == ALL
@@ -112,8 +144,8 @@ def test_other_images_in_the_same_place_are_measured_anew(place, tmp_path):
     assert found.instance == profile(tone_config(), elsewhere).instance
 
 
-def test_one_image_under_another_name_is_enough(place):
-    profile(tone_config(), place)
+def test_one_image_under_another_name_is_enough(profiled):
+    place, _ = profiled
     train = place.data / "tones" / "train"
     (train / "dark" / "0.png").replace(train / "light" / "9.png")
     assert new(place, tone_config())[1] == ALL
@@ -132,8 +164,8 @@ def test_layers_without_weights_count_as_well(place, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["service", "connection", "path"])
-def test_weights_that_are_gone_are_made_again(place, kind):
-    first = profile(tone_config(), place)
+def test_weights_that_are_gone_are_made_again(profiled, kind):
+    place, first = profiled
     pattern = {"service": "net-*", "connection": "connection-*", "path": "path-*"}[kind]
     next(place.work.glob(pattern)).unlink()
     again, count = new(place, tone_config())
@@ -141,9 +173,8 @@ def test_weights_that_are_gone_are_made_again(place, kind):
     assert again.instance == first.instance
 
 
-def test_a_worker_that_sees_other_images_is_refused(place):
-    config = tone_config()
-    profile(config, place)
+def test_a_worker_that_sees_other_images_is_refused(profiled):
+    place, config = profiled[0], tone_config()
     asking = Measuring(Preparation(config, place))
     asking.profile_connections()
     job = Job("tone", next(iter(asking.tasks["tone"].measured)))
@@ -157,8 +188,8 @@ def test_a_worker_that_sees_other_images_is_refused(place):
         measuring._measure_elsewhere(text, place, "another", job)
 
 
-def test_evaluation_refuses_other_classes_than_those_of_training(place):
-    profile(tone_config(), place)
+def test_evaluation_refuses_other_classes_than_those_of_training(profiled):
+    place, _ = profiled
     tones = place.data / "tones"
     subject = load_subject(place.out / "instance.json", place.data)
     assert subject.images("tone", "test").classes == ("dark", "light")

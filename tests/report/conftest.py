@@ -80,6 +80,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--scenarios",
             str(folder / "scenarios.csv"),
             "--failures",
+            *("--max-loss", "2"),
         ],
         ["--front", "--marginal", "--vary", "servers[edge-a].flops=2e9:6e9:3"],
     ]

@@ -46,10 +46,14 @@ def pages(
     folder = tmp_path_factory.mktemp("pages")
     found = {}
     sources = {"metro": metro, "hostile": hostile, "many": many, "planned": planned}
-    for name, source in sources.items():
+    pages = {name: ([source], source / "instance.json") for name, source in sources.items()}
+    grown = [
+        path for kind in ("growth", "failures") for path in planned.glob(f"*.plan-{kind}.json")
+    ]
+    pages["grown"] = (grown, planned / "instance.json")
+    for name, (paths, instance) in pages.items():
         path = folder / f"{name}.html"
-        text = render(assemble(read_material([source], source / "instance.json")))
-        path.write_text(text, encoding="utf-8")
+        path.write_text(render(assemble(read_material(paths, instance))), encoding="utf-8")
         found[name] = path
     return found
 
@@ -185,7 +189,7 @@ def test_axe_finds_nothing(view: Any, name: str, scheme: str) -> None:
 @pytest.mark.parametrize("viewport", [LAPTOP, {"width": 390, "height": 844}], ids=["desk", "phone"])
 def test_the_first_screen_holds_the_decision(view: Any, viewport: dict[str, int]) -> None:
     """The recommendation, its money and its main risk, without scrolling."""
-    page = view("planned", viewport)
+    page = view("grown", viewport)
     headline = page.locator("h1")
     assert headline.inner_text().startswith("Buy ")
     assert "less than without coordination" in headline.inner_text()

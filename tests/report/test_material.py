@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from code_opt import load_instance, save_result, solve
+from code_opt.cli.app import main
 from code_opt.errors import InputError
 from code_opt.report.blocks import Callout
 from code_opt.report.material import read_material
@@ -112,3 +114,12 @@ def test_what_is_older_than_digests_is_noted(metro: Path, tmp_path: Path) -> Non
     (note,) = [b for b in warnings(material) if isinstance(b, Callout)]
     assert note.level == "note"
     assert "old.json" in note.heading
+
+
+def test_a_planners_workbook_is_an_instance(tmp_path: Path) -> None:
+    assert main(["template", "--out", str(tmp_path / "sheets")]) == 0
+    instance = load_instance(tmp_path / "sheets")
+    save_result(solve(instance, method="local"), tmp_path / "local.json")
+    material = read_material([tmp_path / "local.json", tmp_path / "sheets"])
+    assert material.instance == instance
+    assert material.confirmed

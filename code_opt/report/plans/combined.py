@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from code_opt.planning.recommendation_words import name_of_period
 from code_opt.report.blocks import Block, Figure, Pair, Paragraph
 from code_opt.report.charts import Axis, RowSeries, Value, row_chart
 from code_opt.report.material import Material
 from code_opt.report.plans.reading import PlanTables, in_full, places, unique, units_by
+from code_opt.text import share
 
 
 def combined_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]:
@@ -55,8 +57,7 @@ def combined_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]
             RowSeries(
                 title,
                 tuple(
-                    Value(r[column], f"{r['server']}, {title}: {100 * r[column]:.0f} %")
-                    for r in shown
+                    Value(r[column], f"{r['server']}, {title}: {share(r[column])}") for r in shown
                 ),
                 index,
             )
@@ -77,7 +78,7 @@ def combined_blocks(tables: PlanTables, _: Material, suffix: str) -> list[Block]
         bought = units_by(
             mine,
             "period",
-            [(period, f"period {period}") for period in unique(r["period"] for r in mine)],
+            [(n, name_of_period(tables.plan, n)) for n in unique(r["period"] for r in mine)],
             f"Units bought in each period, paths {routing}",
             units="units_bought",
         )

@@ -113,7 +113,15 @@ def _settings(plan: Plan) -> str:
         parts.append(coordination_style(str(asked["coordination"]))[0])
     if asked.get("measured_only"):
         parts.append("measured accuracies only")
-    parts.append("no server fails" if plan.kind != "failures" else "any one server fails")
+    failing = [
+        text
+        for is_asked, text in (
+            (plan.kind == "failures" or asked.get("failures") is True, "any one server fails"),
+            (asked.get("device_failures") is True, "any one device fails"),
+        )
+        if is_asked
+    ]
+    parts += failing or ["no server fails"]
     return ", ".join(parts)
 
 
