@@ -208,13 +208,15 @@ def draw(runs: Sequence[tuple[Policy, pd.DataFrame]], stem: Path) -> list[Path]:
         x = [run["changes"].sum() for _, run in whole]
         y = [100.0 * run["reward"].sum() / bound for _, run in whole]
         left.plot(x, y, "o-", color=colour, label=f"solved for {estimate}")
-        for (policy, _), a, b in zip(whole, x, y, strict=True):
-            offset = (6, 6) if estimate == "now" else (6, -12)
+        texts: dict[tuple[int, float], list[str]] = {}
+        for (policy, _), point in zip(whole, zip(x, y, strict=True), strict=True):
+            texts.setdefault(point, []).append(policy.changes_text)
+        for point, names in texts.items():
             left.annotate(
-                f"K = {policy.changes_text}",
-                (a, b),
+                f"K = {', '.join(names)}",
+                point,
                 textcoords="offset points",
-                xytext=offset,
+                xytext=(6, 6) if estimate == "now" else (6, -12),
                 fontsize=8,
                 color=colour,
             )
