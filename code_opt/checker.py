@@ -257,6 +257,8 @@ class InstanceIndex:
         self._pace = {server.id: server for server in present.servers}
         self._width = {(link.source, link.target): link.bandwidth for link in present.links}
         self.servers = {server.id: server for server in instance.servers}
+        self.place_of = {s.id: s.id if s.site is None else s.site for s in instance.servers}
+        """Between which links lead, by server."""
         self.links = {(link.source, link.target): link for link in instance.links}
         self.dnns = {dnn.id: dnn for dnn in instance.dnns}
         self.tasks = {task.id: task for task in instance.tasks}
@@ -270,6 +272,9 @@ class InstanceIndex:
         self.hosted = Counter(dnn.server for dnn in instance.dnns)
         # An input group is one user of a DNN, however many of its tasks the DNN serves.
         self.users = Counter(dnn for dnn, _ in {(t.dnn, self.group(t)) for t in instance.tasks})
+        self._is_in_flops = all(server.flops is not None for server in present.servers)
+        self._limits: dict[float | None, bool] = {}
+        """Whether limits hold under load, by the percentile asked for."""
         self._natives: dict[float | None, _NativeWaits] = {}
         self._connections: dict[str, dict[tuple[str, str], Connection]] = {}
         self._members: dict[tuple[str, str], list[Task]] = defaultdict(list)
@@ -314,9 +319,8 @@ class InstanceIndex:
 
         In FLOP where all servers have FLOP/s, else in device seconds.
         """
-        in_flops = all(server.flops is not None for server in self._pace.values())
         done = dict(figures.busy)
-        if in_flops:
+        if self._is_in_flops:
             for name, server in self._pace.items():
                 if name in done and server.flops is not None and server.devices > 0.0:
                     done[name] *= server.flops / server.devices
@@ -401,12 +405,13 @@ class InstanceIndex:
         if origin is None:
             return None
         to = self.host[first] if entry is None else self.place(entry)
-        if to == origin:
+        ends = self.place_of[origin], self.place_of[to]
+        if ends[0] == ends[1]:
             return None
         size = self._size(task, entry)
         figures = Figures()
         self._transfer(figures, origin, to, size)
-        return (repr(size), origin, to), figures
+        return (repr(size), *ends), figures
 
     def step(self, task: Task, target: str, connection: Connection | None) -> Figures:
         """Return the figures of the way into a block (or to the output), and of the block.
@@ -478,6 +483,7 @@ class InstanceIndex:
         figures.latency += whole / speed
 
     def _transfer(self, figures: Figures, source: str, target: str, size: float) -> None:
+        source, target = self.place_of[source], self.place_of[target]
         if source == target or not self.links:
             return
         link = self.links.get((source, target))
@@ -600,10 +606,16 @@ class InstanceIndex:
             return asked
         return task.latency_percentile
 
+    def _has_limits_under_load(self, percentile: float | None) -> bool:
+        if percentile not in self._limits:
+            limited = (t for t in self.instance.tasks if t.max_latency is not None)
+            asked = (self.percentile(t, percentile) for t in limited)
+            self._limits[percentile] = any(q is not None for q in asked)
+        return self._limits[percentile]
+
     def _under_load(self, task: Task, rate: float, percentile: float | None) -> float:
         """Return the largest rate up to one at which native paths keep limits of percentiles."""
-        limited = (t for t in self.instance.tasks if t.max_latency is not None)
-        if all(self.percentile(t, percentile) is None for t in limited):
+        if not self._has_limits_under_load(percentile):
             return rate
         if percentile not in self._natives:
             self._natives[percentile] = self._native_waits(percentile)

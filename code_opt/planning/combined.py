@@ -152,6 +152,19 @@ class _Routed:
     backups: Backups
 
 
+def is_comparison(plan: Plan, plans: Sequence[Plan]) -> bool:
+    """Tell whether a plan only says what another one would cost without coordination."""
+    return (
+        plan.kind == "combined"
+        and plan.settings.get("coordination") == "none"
+        and any(
+            {**other.settings, "coordination": "none"} == plan.settings
+            for other in plans
+            if other.kind == plan.kind and other is not plan
+        )
+    )
+
+
 class _Tables:
     """The tables of the plan."""
 

@@ -611,8 +611,19 @@ def _with_comparison(found: Recommendation, plans: Sequence[Plan], at: Any) -> R
                 alone=alone["cost"],
                 alone_status=alone["status"],
                 alone_ignores_failures=ignores,
+                by_drops=_with_saved(found.by_drops, alone["cost"]),
             )
     return found
+
+
+def _with_saved(costs: Sequence[CostAtDrops], alone: float | None) -> tuple[CostAtDrops, ...]:
+    """Return costs with what each saves: no drops are on the paths without coordination."""
+    return tuple(
+        one
+        if one.saved is not None or one.cost is None or alone is None
+        else replace(one, saved=alone - one.cost)
+        for one in costs
+    )
 
 
 def _same_case(found: Recommendation, plan: Plan, where: object) -> dict[str, Record]:
@@ -758,7 +769,8 @@ class _Paths:
 
         def cross(source: str, target: str, size: float) -> None:
             nonlocal price
-            price += of_link.get((source, target), 0.0) * size if source != target else 0.0
+            ends = self._servers[source].place, self._servers[target].place
+            price += of_link.get(ends, 0.0) * size
 
         for source, target, connection in self._steps(task, path):
             size = task.input_bytes

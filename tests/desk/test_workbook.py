@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -148,7 +150,31 @@ def test_the_example_is_what_its_script_makes() -> None:
     assert request.instance.has_guesses
 
 
-def test_a_planner_gets_from_the_template_to_plans_that_are_confirmed(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_the_page_shows_what_the_city_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "docs" / "planner-desk.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = ""
+    for command in re.findall(r"^    code-opt (.* out/city.*)$", page, re.MULTILINE):
+        assert main(shlex.split(command.replace("out/", f"{tmp_path}/"))) == 0
+        printed += capsys.readouterr().out
+    (shown,) = re.findall(r"```text\n(By guessed drops: .*?17,790\n)```", page, re.DOTALL)
+    assert shown in printed
+    plan = code_opt.load_plan(tmp_path / "city" / "city.plan-combined.json")
+    costs = {row["drops"]: f"{row['cost']:,.0f}" for row in plan.table("drops").records()}
+    assert f"EUR {costs['middle']} ({costs['low']} at low drops, {costs['high']}" in " ".join(
+        page.split()
+    )
+    assert (tmp_path / "city" / "report.html").is_file()
+
+
+def test_a_planner_gets_from_the_template_to_plans_that_are_confirmed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sheets = {name: [list(row) for row in rows] for name, rows in template().items()}
     sheets["Settings"][5][1] = 0.5
     book, out = tmp_path / "plan.xlsx", tmp_path / "out"
@@ -159,6 +185,11 @@ def test_a_planner_gets_from_the_template_to_plans_that_are_confirmed(tmp_path: 
     assert request.periods.hours == (8.0, 4.0, 4.0, 8.0)
     assert request.periods.demands == {"cars": (12.0, 120.0, 95.0, 70.0)}
     assert main(["plan", str(book), "--out", str(out), "--xlsx"]) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[:2] for line in shown.splitlines() if line.startswith("none   ")] == [
+        ["none", name] for name in ("optimal", "2027", "2028", "2029")
+    ]
+    assert shown.endswith("\nAll money is in EUR.\n")
     for kind in ("growth", "combined"):
         file = out / f"two-sites.plan-{kind}.json"
         assert main(["check", str(file), str(book)]) == 0
