@@ -504,8 +504,12 @@ class InstanceIndex:
             ("server", s.id): PlaceOfWork(max(1.0, s.devices), int(s.batch), s.max_batch_delay)
             for s in self.instance.servers
         }
-        limited = (ends for ends, link in self.links.items() if link.bandwidth is not None)
-        return found | {("link", *ends): PlaceOfWork() for ends in limited}
+        # What is added to a link stands beside what is there, as devices of a server do.
+        return found | {
+            ("link", *ends): PlaceOfWork(link.bandwidth / (self._width[ends] or link.bandwidth))
+            for ends, link in self.links.items()
+            if link.bandwidth is not None
+        }
 
     def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
         """Return the accuracy of a path, where it is from, and whether it is admissible."""

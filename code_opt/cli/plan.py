@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from code_opt.instance import Instance
     from code_opt.instance.periods import Periods
     from code_opt.planning import Plan, PlanSettings, Scenarios, Variation
+    from code_opt.planning.case import Coordination
     from code_opt.planning.combined import Routing
 
 
@@ -186,7 +187,7 @@ class _Planner:
             (analyses.growth_path and not together, self.growth_path),
             (analyses.scenarios is not None and not together, self.scenarios),
             (analyses.failures and not together, self.failures),
-            (together, partial(self.combined, analyses)),
+            *((together, partial(self.combined, analyses, name)) for name in self._combined_for()),
             (analyses.front, self.front),
             (analyses.marginal, self.marginal),
             (bool(analyses.vary), self.sweep),
@@ -248,7 +249,7 @@ class _Planner:
             coordination=self._coordination(),
         )
 
-    def combined(self, analyses: Analyses, _: Executor | None) -> Plan:
+    def combined(self, analyses: Analyses, coordination: Coordination, _: Executor | None) -> Plan:
         """Find the cheapest units for growth, hours, scenarios and failures together."""
         routings = [routing.value for routing in self.how.routing or []]
         return code_opt.plan_combined(
@@ -264,7 +265,7 @@ class _Planner:
             routings=cast("list[Routing]", routings) or ("fixed",),
             discount=self.how.discount,
             max_loss=self.targets.losses[0],
-            coordination=self._coordination(),
+            coordination=coordination,
         )
 
     def front(self, pool: Executor | None) -> Plan:
@@ -304,6 +305,10 @@ class _Planner:
         asked = [coordination.value for coordination in self.how.coordination or []]
         return tuple(dict.fromkeys(asked)) or COORDINATIONS
 
+    def _combined_for(self) -> tuple[Coordination, ...]:
+        """Return the coordinations of plans for everything together: full beside none."""
+        return self._coordinations() if self.how.coordination else ("full", "none")
+
     def _coordination(self) -> Any:
         """Return the coordination of an analysis that takes one."""
         return self.how.coordination[0].value if self.how.coordination else "full"
@@ -326,6 +331,7 @@ def _settings(
         unit_devices=how.unit_devices,
         unit_bandwidth=how.unit_bandwidth,
         max_utilization=how.max_utilization,
+        latency_percentile=how.latency_percentile,
         gap=how.gap,
         time_limit=how.time_limit,
         solver=how.solver,
@@ -397,8 +403,12 @@ def _tell_guesses(instance: Instance, stderr: Console) -> None:
 
 def _status(plans: Sequence[Plan], stderr: Console) -> ExitStatus:
     """Return the exit status: that of the worst plan without anything in it."""
+    from code_opt.planning import is_comparison
+
     status = ExitStatus.DONE
     for found in plans:
+        if is_comparison(found, plans):
+            continue
         if found.status == "infeasible" and found.message:
             part = "in part " if found.has_any else ""
             stderr.print(
@@ -454,7 +464,13 @@ def _write(
     xlsx: bool,
     stderr: Console,
 ) -> None:
-    from code_opt.planning import can_write_parquet, cut_cells, export_tables, save_plan
+    from code_opt.planning import (
+        can_write_parquet,
+        cut_cells,
+        export_tables,
+        save_plan,
+        save_states,
+    )
 
     parquet = can_write_parquet()
     if not parquet:
@@ -466,8 +482,11 @@ def _write(
     stem = file_stem(instance.name or instance_path.resolve().stem)
     for found in plans:
         name = f"{stem}.plan-{found.kind}"
+        if found.kind == "combined" and found.settings.get("coordination") != "full":
+            name += f"-{found.settings['coordination']}"
         save_plan(found, out / f"{name}.json")
         export_tables(found, out, name, parquet=parquet, xlsx=xlsx)
+        save_states(found, instance, out / f"{name}.states")
         cut = cut_cells(found) if xlsx else 0
         if cut:
             stderr.print(

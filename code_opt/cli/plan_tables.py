@@ -10,7 +10,7 @@ from rich.text import Text
 
 from code_opt.cli.tables import NARROW, plain_table
 from code_opt.cli.text import percent, plain, plain_lines
-from code_opt.planning import columns
+from code_opt.planning import columns, is_comparison
 from code_opt.planning.columns import NEGLIGIBLE_GAIN, NOTHING, SCHEMA, money
 
 if TYPE_CHECKING:
@@ -78,6 +78,10 @@ def show_plans(plans: Sequence[Plan], console: Console, *, sold: bool) -> None:
     for i, plan in enumerate(plans):
         if i:
             console.print()
+        if is_comparison(plan, plans):
+            costs = [_outcome(row) for row in _rows(plan, "summary")]
+            console.print(f"Without coordination: {', '.join(costs)}")
+            continue
         if plan.kind == "least-cost":
             _least_cost(plan, console, sold)
         else:

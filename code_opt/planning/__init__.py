@@ -1,7 +1,7 @@
 """Capacity planning: what to buy where, for which growth, and what else an operator asks."""
 
 from code_opt.planning.case import COORDINATIONS
-from code_opt.planning.combined import ROUTINGS, plan_combined
+from code_opt.planning.combined import ROUTINGS, is_comparison, plan_combined
 from code_opt.planning.demands import Scenarios, load_scenarios, parse_scenarios
 from code_opt.planning.drop_range import with_drop_range
 from code_opt.planning.exporting import can_write_parquet, export_tables
@@ -20,6 +20,7 @@ from code_opt.planning.plan import (
 )
 from code_opt.planning.scenarios import plan_scenarios
 from code_opt.planning.settings import PlanSettings
+from code_opt.planning.states import PlannedState, planned_states, save_states
 from code_opt.planning.sweep import SWEEP_METHODS, plan_sweep
 from code_opt.planning.workbook import cut_cells
 
@@ -30,6 +31,7 @@ __all__ = [
     "Column",
     "Plan",
     "PlanSettings",
+    "PlannedState",
     "Scenarios",
     "Table",
     "Variation",
@@ -37,6 +39,7 @@ __all__ = [
     "check_field",
     "cut_cells",
     "export_tables",
+    "is_comparison",
     "load_plan",
     "load_scenarios",
     "parse_scenarios",
@@ -49,7 +52,9 @@ __all__ = [
     "plan_marginal",
     "plan_scenarios",
     "plan_sweep",
+    "planned_states",
     "save_plan",
+    "save_states",
     "with_drop_range",
     "with_value",
 ]

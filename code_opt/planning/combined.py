@@ -152,6 +152,19 @@ class _Routed:
     backups: Backups
 
 
+def is_comparison(plan: Plan, plans: Sequence[Plan]) -> bool:
+    """Tell whether a plan only says what another one would cost without coordination."""
+    return (
+        plan.kind == "combined"
+        and plan.settings.get("coordination") == "none"
+        and any(
+            {**other.settings, "coordination": "none"} == plan.settings
+            for other in plans
+            if other.kind == plan.kind and other is not plan
+        )
+    )
+
+
 class _Tables:
     """The tables of the plan."""
 
@@ -177,7 +190,7 @@ class _Tables:
         self.operation = OperationTables(
             _KEY,
             amounts="units_bought units cost capacity_{0} load_{0} utilization mean_utilization",
-            paths="demand_period task path accuracy accuracy_source latency_s",
+            paths="demand_period task path accuracy accuracy_source latency_s promised_s",
             of="in each period",
             note=" (largest load of all states)",
         )
@@ -580,7 +593,8 @@ def _add_plan(tables: _Tables, program: _Program, plan: Decision, factors: Seque
                     **accuracy,
                     implied_by=None if reason is None else states[reason].name,
                 )
-            tables.operation.add_paths(results[-1], **key, demand_period=block)
+            own_results = results[-len(choice.states) :]
+            tables.operation.add_paths(*own_results, **key, demand_period=block)
             _add_failures(tables, program, own, {**key, "demand_period": block})
         weights = np.array([states[number].weight for number in numbers])
         tables.operation.add_capacities(

@@ -38,6 +38,8 @@ def with_drop_range(instance: Instance, make: Callable[[Instance], Plan]) -> Pla
     plan = make(instance)
     if not instance.has_guesses or not any(t.name == "summary" for t in plan.tables_):
         return plan
+    if plan.settings.get("coordination") == "none":
+        return plan  # native paths have no drops
     plans = {
         "low": make(instance.with_drops("low")),
         "middle": plan,

@@ -611,8 +611,19 @@ def _with_comparison(found: Recommendation, plans: Sequence[Plan], at: Any) -> R
                 alone=alone["cost"],
                 alone_status=alone["status"],
                 alone_ignores_failures=ignores,
+                by_drops=_with_saved(found.by_drops, alone["cost"]),
             )
     return found
+
+
+def _with_saved(costs: Sequence[CostAtDrops], alone: float | None) -> tuple[CostAtDrops, ...]:
+    """Return costs with what each saves: no drops are on the paths without coordination."""
+    return tuple(
+        one
+        if one.saved is not None or one.cost is None or alone is None
+        else replace(one, saved=alone - one.cost)
+        for one in costs
+    )
 
 
 def _same_case(found: Recommendation, plan: Plan, where: object) -> dict[str, Record]:

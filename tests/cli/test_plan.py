@@ -220,7 +220,8 @@ def test_one_plan_for_all(path: str, tmp_path: Path, capsys) -> None:
     table = tmp_path / "day.csv"
     table.write_text("task,night,day\n,14,10\nta,4,12\n", encoding="utf-8")
     command = f"plan {path} --unit-flops 20 --periods {table} --growth 1,2 --device-failures"
-    status = main([*command.split(), "--failures", "--keep", "0.5", "--routing", "by-period"])
+    command += f" --failures --keep 0.5 --routing by-period --out {tmp_path / 'plans'}"
+    status = main(command.split())
     out, err = capsys.readouterr()
     assert (status, err) == (0, "")
     assert "one plan for growth, hours, any failure of a server, any failure of a device" in out
@@ -228,6 +229,11 @@ def test_one_plan_for_all(path: str, tmp_path: Path, capsys) -> None:
     assert "What a failure moves (by-period)" in out
     assert "growth path" not in out
     assert "failure of any one server\n" not in out
+    # The same without coordination is a plan of its own, told in a line.
+    (alone,) = (tmp_path / "plans").glob("*.plan-combined-none.json")
+    (row,) = load_plan(alone).table("summary").records()
+    assert f"Without coordination: {row['cost']:,.0f}\n" in out
+    assert out.count("one plan for growth") == 1
 
 
 def test_json_is_all_there_is_on_stdout(path: str, capsys) -> None:
@@ -398,3 +404,36 @@ def test_normalised_probabilities_are_told(path: str, tmp_path: Path, capsys) ->
     table.write_text(SCENARIOS)
     assert main(["plan", path, "--unit-flops", "20", "--scenarios", str(table)]) == 0
     assert "probabilities sum" not in capsys.readouterr().err
+
+
+def test_every_state_of_a_plan_can_be_checked_and_simulated(
+    path: str, tmp_path: Path, capsys
+) -> None:
+    asked = ["--unit-flops", "100", "--growth", "1,2", "--out", str(tmp_path / "out")]
+    assert main(["plan", path, *asked]) == 0
+    folder = tmp_path / "out" / "plenty.plan-least-cost.states"
+    names = sorted(file.name.removesuffix(".result.json") for file in folder.glob("*.result.json"))
+    assert {f"{name}.instance.json" for name in names} == {
+        file.name for file in folder.glob("*.instance.json")
+    }
+    assert "growth-2-full-exact" in names
+    assert len(names) == 12  # growth, coordination, method
+    state = str(folder / "growth-2-full-exact.instance.json")
+    result = str(folder / "growth-2-full-exact.result.json")
+    capsys.readouterr()
+    assert main(["check", result, state]) == 0
+    # Its servers are full, so Poisson arrivals would queue without end.
+    asked = ["--simulate", "--seconds", "20", "--arrivals", "constant"]
+    assert main(["evaluate", state, result, *asked]) == 0
+    assert "confirmed" in capsys.readouterr().out
+    # What is promised takes what was bought: the edge as it is does not carry it.
+    data = json.loads(Path(result).read_text(encoding="utf-8"))
+    planned = load_plan(tmp_path / "out" / "plenty.plan-least-cost.json").table("summary")
+    (row,) = [
+        row
+        for row in planned.records()
+        if (row["growth"], row["coordination"], row["method"]) == (2.0, "full", "exact")
+    ]
+    assert data["throughput"] == pytest.approx(row["throughput_per_s"])
+    assert data["accuracy"] == pytest.approx(row["accuracy"])
+    assert main(["check", result, path]) == 1

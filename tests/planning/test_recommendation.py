@@ -148,6 +148,13 @@ def test_growth_and_failures_together_are_recommended_first(
     growth = {r["coordination"]: r["cost"] for r in plans["growth"].table("summary").records()}
     assert (found.alone, found.normal) == (growth["none"], growth["full"])
     assert found.alone_ignores_failures
+    # A plan that asks for the same without coordination is what to compare with.
+    native = plan_combined(sites, settings, periods=periods, coordination="none", **both)
+    compared = recommend(sites, [native, *plans.values(), plan])
+    assert compared is not None
+    assert compared.plan is plan
+    assert compared.alone == summary(native, routing="fixed")["cost"]
+    assert not compared.alone_ignores_failures
     for service, task in zip(found.services, sites.tasks, strict=True):
         assert service.rate == pytest.approx(1.5 * task.demand)
     moved = {r["failed_server"]: r for r in plan.table("failures").records() if r["period"] == 2}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from code_opt.planning import is_comparison
 from code_opt.planning.columns import as_given
 from code_opt.planning.reading import number_asked, numbers_asked
 from code_opt.planning.recommendation_words import loss_limit
@@ -69,7 +70,12 @@ def plan_sections(material: Material) -> list[Section]:
     """
     sections = []
     for kind, heading in HEADINGS.items():
-        mine = [one for one in material.plans if one.plan.kind == kind]
+        plans = [one.plan for one in material.plans]
+        mine = [
+            one
+            for one in material.plans
+            if one.plan.kind == kind and not is_comparison(one.plan, plans)
+        ]
         for number_of, one in enumerate(mine, start=1):
             suffix = f"-{number_of}" if len(mine) > 1 else ""
             more = f" ({one.path.stem})" if len(mine) > 1 else ""
