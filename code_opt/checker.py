@@ -257,6 +257,8 @@ class InstanceIndex:
         self._pace = {server.id: server for server in present.servers}
         self._width = {(link.source, link.target): link.bandwidth for link in present.links}
         self.servers = {server.id: server for server in instance.servers}
+        self.place_of = {s.id: s.id if s.site is None else s.site for s in instance.servers}
+        """Between which links lead, by server."""
         self.links = {(link.source, link.target): link for link in instance.links}
         self.dnns = {dnn.id: dnn for dnn in instance.dnns}
         self.tasks = {task.id: task for task in instance.tasks}
@@ -401,12 +403,13 @@ class InstanceIndex:
         if origin is None:
             return None
         to = self.host[first] if entry is None else self.place(entry)
-        if to == origin:
+        ends = self.place_of[origin], self.place_of[to]
+        if ends[0] == ends[1]:
             return None
         size = self._size(task, entry)
         figures = Figures()
         self._transfer(figures, origin, to, size)
-        return (repr(size), origin, to), figures
+        return (repr(size), *ends), figures
 
     def step(self, task: Task, target: str, connection: Connection | None) -> Figures:
         """Return the figures of the way into a block (or to the output), and of the block.
@@ -478,6 +481,7 @@ class InstanceIndex:
         figures.latency += whole / speed
 
     def _transfer(self, figures: Figures, source: str, target: str, size: float) -> None:
+        source, target = self.place_of[source], self.place_of[target]
         if source == target or not self.links:
             return
         link = self.links.get((source, target))

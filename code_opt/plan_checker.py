@@ -525,9 +525,8 @@ class _Check:
         alternative = network.alternative(task, path)
         is_own = path == native
         if alternative is not None:
-            places = (network.dnns[task.dnn].server, network.dnns[alternative.dnn].server)
-            own, other = (network.servers[place] for place in places)
-            is_own = own.id == other.id or (own.site is not None and own.site == other.site)
+            at = network.place_of
+            is_own = at[network.dnns[task.dnn].server] == at[network.dnns[alternative.dnn].server]
         is_allowed = {"none": is_own, "exits": is_own or path == native[: len(path)]}
         if not is_allowed.get(coordination, True):
             self.say("coordination", place, f"not a path of coordination {coordination!r}")

@@ -119,7 +119,9 @@ def sheets() -> dict[str, list[list[object]]]:
         demands.append([name, *(demand(kind, most, hour, luck) for hour in range(24))])
     links = begin("Links")
     links += [
-        [s, "hub", "yes", None, luck.choice((2, 3, 4)), *[None] * 4] for s in SITES if s != "hub"
+        [s, "hub", "yes", 40, luck.choice((2, 3, 4)), 40, 400, 120, None]
+        for s in SITES
+        if s != "hub"
     ]
     growth = begin("Growth")
     growth += [list(year) for year in GROWTH]

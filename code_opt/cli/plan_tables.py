@@ -87,6 +87,9 @@ def show_plans(plans: Sequence[Plan], console: Console, *, sold: bool) -> None:
         else:
             _SHOW[plan.kind](plan, console)
         _drops(plan, console)
+    currencies = {str(plan.settings["currency"]) for plan in plans if "currency" in plan.settings}
+    for currency in currencies:
+        console.print(f"\nAll money is in {plain(currency)}.", markup=False)
 
 
 def _drops(plan: Plan, console: Console) -> None:
@@ -506,12 +509,32 @@ _SHOW: dict[str, Callable[[Any, Any], None]] = {
 
 
 def _rows(plan: Plan, *tables: str) -> list[dict[str, Any]]:
-    """Return the rows of some tables of a plan, one after the other."""
-    return [row for name in tables for row in plan.table(name).records()]
+    """Return the rows of some tables of a plan, one after the other; periods have their names."""
+    rows = [row for name in tables for row in plan.table(name).records()]
+    names = plan.settings.get("period_names")
+    if isinstance(names, tuple):
+        for row in rows:
+            if "period" in row:
+                row["period"] = _Period(row["period"], str(names[row["period"] - 1]))
+    return rows
+
+
+class _Period(int):
+    """Number of a period of growth, which is shown by its name."""
+
+    name: str
+
+    def __new__(cls, number: int, name: str) -> _Period:
+        """Return the number with its name."""
+        found = super().__new__(cls, number)
+        found.name = name
+        return found
 
 
 def _text(name: str, value: Any) -> str:
     """Return a value of a column as text."""
+    if isinstance(value, _Period):
+        return plain(value.name)
     return SCHEMA[name].text(value, _OWN)
 
 

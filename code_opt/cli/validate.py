@@ -136,14 +136,15 @@ def _some(names: Sequence[str]) -> str:
 
 def _free_inputs(instance: Instance) -> Iterator[str]:
     """Yield inputs that cross links for free, and those of one group at several places."""
-    home = {block.id: dnn.server for dnn in instance.dnns for block in dnn.blocks}
-    own = {dnn.id: dnn.server for dnn in instance.dnns}
+    place = {server.id: server.place for server in instance.servers}
+    home = {block.id: place[dnn.server] for dnn in instance.dnns for block in dnn.blocks}
+    own = {dnn.id: place[dnn.server] for dnn in instance.dnns}
     free: list[str] = []
     apart: dict[str, set[str]] = {}
     for task in instance.tasks if instance.links else ():
-        origin = task.origin or own[task.dnn]
+        origin = place[task.origin] if task.origin else own[task.dnn]
         entries = [c for c in task.connections if c.source == "input"]
-        away = [c for c in entries if (c.server or home[c.target]) != origin]
+        away = [c for c in entries if (place[c.server] if c.server else home[c.target]) != origin]
         is_free = any(c.bytes is None or not task.sends_inputs for c in away)
         is_free |= any(own[alternative.dnn] != origin for alternative in task.alternatives)
         if not task.input_bytes and (is_free or own[task.dnn] != origin):

@@ -418,7 +418,9 @@ class _Builder:
                 continue
             drop = {"drop": row.number("drop")}
             if "drop" not in row.values:
-                drop = guessed_drop(network, source or "", target or "", self._blocks_of)
+                drop = guessed_drop(
+                    network, source or "", target or "", self._blocks_of, self._network_of
+                )
             for tail, head in self._pairs(source or "", target or ""):
                 copy = tail or head
                 assert copy is not None
@@ -487,7 +489,7 @@ class _Builder:
     # Links
 
     def _each_link(self) -> Iterator[dict[str, Any]]:
-        """Yield the links between the servers of sites, each way, and those within a site."""
+        """Yield the links between sites, each way."""
         number = 0
         listed: dict[tuple[str, str], str] = {}
         rows = self._rows("Links")
@@ -500,15 +502,7 @@ class _Builder:
                 self._report(row, "unit_bandwidth", "an upgrade needs a bandwidth to add to")
             if "price" not in row.values and "unit_bandwidth" in row.values:
                 self._report(row, "price", "an upgrade needs a price; write 0 if it is free")
-            ends = (source, target)
-            if "bandwidth" in row.values and any(len(self._servers.get(s, [])) > 1 for s in ends):
-                self._report(
-                    row,
-                    "bandwidth",
-                    "a limited link joins sites with one type of device each, since each type is a "
-                    "server with links of its own: leave it empty, or one type at each end",
-                )
-            ways = [ends]
+            ways = [(source, target)]
             if row.values.get("both_ways", True):
                 ways.append((target, source))
             for way in ways:
@@ -518,36 +512,26 @@ class _Builder:
                     )
                     continue
                 listed[way] = row.places["target"]
-                for pair in self._server_pairs(*way):
-                    self._place(
-                        ("links", number),
-                        row,
-                        source="source",
-                        target="target",
-                        bandwidth="bandwidth",
-                        latency="latency",
-                        cost="price",
-                        unit_bandwidth="unit_bandwidth",
-                        max_units="max_units",
-                    )
-                    number += 1
-                    yield {
-                        "source": pair[0],
-                        "target": pair[1],
-                        "bandwidth": row.values.get("bandwidth"),
-                        "latency": row.number("latency"),
-                        "cost": row.number("price"),
-                        "yearly_cost": row.number("yearly_price"),
-                        "unit_bandwidth": row.values.get("unit_bandwidth"),
-                        "max_units": row.values.get("max_units"),
-                    }
-        for servers in self._servers.values() if rows else ():
-            yield from (
-                {"source": a, "target": b} for _, a in servers for _, b in servers if a != b
-            )
-
-    def _server_pairs(self, source: str, target: str) -> Iterator[tuple[str, str]]:
-        """Yield the pairs of servers of two sites."""
-        for _, tail in self._servers.get(source, []):
-            for _, head in self._servers.get(target, []):
-                yield tail, head
+                self._place(
+                    ("links", number),
+                    row,
+                    source="source",
+                    target="target",
+                    bandwidth="bandwidth",
+                    latency="latency",
+                    cost="price",
+                    yearly_cost="yearly_price",
+                    unit_bandwidth="unit_bandwidth",
+                    max_units="max_units",
+                )
+                number += 1
+                yield {
+                    "source": way[0],
+                    "target": way[1],
+                    "bandwidth": row.values.get("bandwidth"),
+                    "latency": row.number("latency"),
+                    "cost": row.number("price"),
+                    "yearly_cost": row.number("yearly_price"),
+                    "unit_bandwidth": row.values.get("unit_bandwidth"),
+                    "max_units": row.values.get("max_units"),
+                }

@@ -19,7 +19,11 @@ _FILE = Path(__file__).with_name("typical_drops.json")
 
 
 def guessed_drop(
-    own: str, source: str, target: str, blocks: Mapping[str, Sequence[str]]
+    own: str,
+    source: str,
+    target: str,
+    blocks: Mapping[str, Sequence[str]],
+    home: Mapping[str, str],
 ) -> dict[str, float]:
     """Return the fields ``drop``, ``drop_low`` and ``drop_high`` of a connection.
 
@@ -28,8 +32,8 @@ def guessed_drop(
         source: a block, or ``input``.
         target: a block, or ``output``.
         blocks: blocks of each network, in order.
+        home: network of each block.
     """
-    home = {block: network for network, ids in blocks.items() for block in ids}
 
     def depth_behind(block: str) -> float:
         ids = blocks[home[block]]

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from code_opt.errors import InputError
 from code_opt.instance import Instance
 from code_opt.instance.model import (
     IDENTITY,
@@ -300,7 +301,17 @@ class _Tree:
 
 
 def routes(instance: Instance, result: Result) -> list[Route]:
-    """Return the routes of a result's tasks that run at all (a rate above 0)."""
+    """Return the routes of a result's tasks that run at all (a rate above 0).
+
+    Raises:
+        InputError: links lead between sites of several servers, which no edge here has.
+    """
+    shared = next((s.id for s in instance.servers if s.site is not None), None)
+    if shared is not None and instance.links:
+        raise InputError(
+            f"server {shared!r} stands at a site: links that servers of a site share are not "
+            "executed; leave out the site, and give each server links of its own"
+        )
     group = {task.id: task.input_group for task in instance.tasks}
     together: dict[tuple[str, str], list[str]] = {}
     rows = {row.task: row for row in result.tasks if row.rate > 0.0}

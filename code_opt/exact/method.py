@@ -32,7 +32,7 @@ from code_opt.exact.pricing import PricedPool, priced_pool
 from code_opt.exact.waiting import WaitingSearch
 from code_opt.heuristics.lns import search
 from code_opt.heuristics.search import SearchOutcome
-from code_opt.instance.changes import served_at_demand
+from code_opt.instance.changes import served_at_demand, with_percentile
 from code_opt.instance.model import Instance
 from code_opt.paths import PathPool, PathProblem, PoolOptions, build_pool
 from code_opt.paths.pool import limits_percentiles
@@ -261,17 +261,28 @@ def build_view(instance: Instance, settings: Settings) -> ExchangeView:
     ``auto`` and ``colgen`` give the model of ``path``, which holds all columns.
 
     Raises:
-        InputError: the instance cannot be used, or a task has no admissible path.
+        InputError: the instance cannot be used, a task has no admissible path, or percentiles
+            count: what waits add is no part of one linear program.
     """
+    instance = with_percentile(instance, settings.latency_percentile)
     instance = instance.with_max_utilization(settings.max_utilization)
     weighs_time = settings.objective == "latency"
+    for task in instance.tasks:
+        if task.latency_percentile is not None and (task.max_latency is not None or weighs_time):
+            raise InputError(
+                f"task {task.id!r} has a percentile of latency "
+                + ("as the objective" if weighs_time else "with a limit")
+                + ": waits are no linear function of paths and rates, so no one model holds them "
+                "(solve divides intervals of wait scales as it goes); solve it here, or without "
+                "the percentile"
+            )
     pool = build_pool(
         served_at_demand(instance) if weighs_time else instance,
         PoolOptions(measured_only=settings.measured_only, weighs_time=weighs_time),
     )
-    for task in pool.tasks:
-        if len(task) == 0:
-            raise InputError(f"task {task.task.id!r} has no admissible path: nothing to export")
+    for paths in pool.tasks:
+        if len(paths) == 0:
+            raise InputError(f"task {paths.task.id!r} has no admissible path: nothing to export")
     view = _view(pool, settings)
     TangentLoop(Evaluator(pool, settings), view, Clock(None))  # gives it tangents
     return view

@@ -153,13 +153,13 @@ def _own_alternatives(
     A previous path that may be kept is among them, wherever it runs.
     """
     dnns = {dnn.id: dnn for dnn in instance.dnns}
-    servers = {server.id: server for server in instance.servers}
+    place = {server.id: server.place for server in instance.servers}
     kept = previous.paths if previous is not None and previous.is_limiting else {}
 
     def is_own(task: Task, alternative: Alternative) -> bool:
         dnn = dnns[alternative.dnn]
         is_previous = kept.get(task.id) == tuple(block.id for block in dnn.blocks)
-        return is_previous or servers[dnn.server].is_beside(servers[dnns[task.dnn].server])
+        return is_previous or place[dnn.server] == place[dnns[task.dnn].server]
 
     return is_own
 

@@ -143,12 +143,13 @@ class Server(Record):
         0.0, description="price of one bought unit in each year that it stands (capacity planning)"
     )
     site: Identifier | None = Field(
-        None, description="where it stands; alternatives on servers of one site count as native"
+        None, description="where it stands: links lead between sites; null: a site of its own"
     )
 
-    def is_beside(self, other: Server) -> bool:
-        """Tell whether a server is this one, or stands at the same site."""
-        return other.id == self.id or (self.site is not None and other.site == self.site)
+    @property
+    def place(self) -> str:
+        """Between which links lead: its site, or itself where it has none."""
+        return self.id if self.site is None else self.site
 
     @property
     def usable_devices(self) -> float:
@@ -183,8 +184,8 @@ class Server(Record):
 class Link(Record):
     """A directed link between two servers."""
 
-    source: Identifier
-    target: Identifier
+    source: Identifier = Field(description="a server, or the site of servers")
+    target: Identifier = Field(description="another server, or another site")
     bandwidth: Positive | None = Field(None, description="B[s,s'] [bytes/s]; null is unlimited")
     latency: NonNegative = Field(0.0, description="delay of one transfer [s]")
     cost: NonNegative = Field(

@@ -116,6 +116,10 @@ class _Rules:
         self.blocks_of = [_records(dnn, "blocks") for dnn in self.dnns]
         # Where each id stands first, once ids are checked.
         self.server_ids: dict[str, Location] = {}
+        self.place_of: dict[Any, str] = {}
+        """Site of each server, itself where it has none."""
+        self.places: dict[str, None] = {}
+        """Between which links lead."""
         self.dnn_ids: dict[str, Location] = {}
         self.block_ids: dict[str, Location] = {}
         # All blocks numbered, DNN by DNN, and the number of each one's DNN.
@@ -174,6 +178,10 @@ class _Rules:
 
     def _check_ids(self) -> None:
         self.server_ids = self._ids("server", self._numbered(("servers",), self.servers))
+        for server in self.servers:
+            if server.get("id") is not None:
+                self.place_of[server["id"]] = server.get("site") or server["id"]
+        self.places = dict.fromkeys(self.place_of.values())
         self.dnn_ids = self._ids("DNN", self._numbered(("dnns",), self.dnns))
         self.block_ids = self._ids(
             "block",
@@ -323,8 +331,15 @@ class _Rules:
     def _check_links(self) -> None:
         for i, link in enumerate(self.links):
             source, target = link.get("source"), link.get("target")
-            self._refer(("links", i, "source"), source, "server", self.server_ids)
-            self._refer(("links", i, "target"), target, "server", self.server_ids)
+            for end, value in (("source", source), ("target", target)):
+                site = self.place_of.get(value)
+                if value in self.places:
+                    continue
+                if site is None:
+                    self._refer(("links", i, end), value, "server", self.places)
+                else:
+                    text = f"links lead between sites, and it stands at one: write {site!r}"
+                    self._report(("links", i, end), text, value)
             if source is None or target is None:
                 continue
             if source == target:
@@ -363,7 +378,8 @@ class _Rules:
             place,
             None if head == OUTPUT else self.server_of.get(head),
         ]
-        return [(a, b) for a, b in pairwise(stops) if a is not None and b is not None and a != b]
+        places = [None if stop is None else self.place_of.get(stop, stop) for stop in stops]
+        return [(a, b) for a, b in pairwise(places) if a is not None and b is not None and a != b]
 
     def _origin(self, task: Data) -> str | None:
         """Return the server from which the inputs of a task travel, None where they do not."""

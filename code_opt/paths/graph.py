@@ -72,7 +72,7 @@ class Arc(NamedTuple):
     use: tuple[tuple[int, float], ...]
     """(resource index, amount per inference) of adapter, transfer and entered block."""
     hops: tuple[tuple[str, str, float], ...]
-    """(server, server, bytes) of each transfer over a listed link."""
+    """(source, target, bytes) of each transfer over a listed link."""
     is_connection: bool
     """Whether it stands in the task's connections (an adapter, or a changed native arc)."""
     share: str | None
@@ -345,6 +345,8 @@ class Topology:
         self.block = {b.id: b for d in instance.dnns for b in d.blocks}
         self.dnn = {d.id: d for d in instance.dnns}
         self.servers = {s.id: s for s in instance.servers}
+        self.place_of = {server.id: server.place for server in instance.servers}
+        """Between which links lead, by server."""
         self.links = {(link.source, link.target): link for link in instance.links}
         kinds = (*resources.KINDS, VISITS) if options.visits else resources.KINDS
         self.resources: tuple[Resource, ...] = tuple(list_resources(instance, kinds))
@@ -631,9 +633,10 @@ class Topology:
             size = connection.bytes
         place = (connection and connection.server) or self.server_of[head]
         sent, tail = [], INPUT
-        if task.input_group is not None and self.links and place != start:
+        is_away = self.place_of[place] != self.place_of[start]
+        if task.input_group is not None and self.links and is_away:
             # No id holds a ">", so no block has this name; the same for all tasks of the group.
-            tail = f"{INPUT} {size!r} {start} > {place}"
+            tail = f"{INPUT} {size!r} {self.place_of[start]} > {self.place_of[place]}"
             sent, start = self._sent(tail, start, place, size, task.origin is not None), place
             if not sent:
                 return []
@@ -697,14 +700,15 @@ class Topology:
         self, node: str, start: str, stop: str, size: float, is_only_place: bool
     ) -> list[Arc]:
         """Return the arc by which an input reaches another server, if there is such a link."""
-        link = self.links.get((start, stop))
+        ends = self.place_of[start], self.place_of[stop]
+        link = self.links.get(ends)
         if link is None:
             return []
         use: list[tuple[int, float]] = []
         if is_only_place:
             self._arrive(use, start)
         seconds = self._transfer(use, link, size)
-        hops = ((start, stop, size),)
+        hops = ((*ends, size),)
         return [Arc(INPUT, node, 0.0, seconds, tuple(use), hops, False, IDENTITY)]
 
     def _arc(
@@ -742,7 +746,7 @@ class Topology:
                 size = sent.size
             elif size is None:
                 size = 0.0 if is_entry else self.block[tail].output_bytes
-            for hop in zip(stops[:-1], stops[1:], strict=True):
+            for hop in pairwise(self.place_of[stop] for stop in stops):
                 if hop[0] == hop[1]:
                     continue
                 link = self.links.get(hop)

@@ -95,6 +95,10 @@ class Stations:
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
         self._server = topology.server_time
+        self._place = {n: topology.place_of[name] for name, n in self._server.items()}
+        """Between which links lead, by server."""
+        self._arrival = {place: n for n, place in reversed(self._place.items())}
+        """A server of each place, where what arrives is on its way, without work."""
         self._link = {
             resource.key: number
             for number, resource in enumerate(topology.resources)
@@ -137,13 +141,13 @@ class Stations:
             adapter = [self._work(place, connection)]
         found: list[StationWork] = []
         for source, target, _ in arc.hops:
-            if adapter and adapter[0].station == self._server[source]:
+            if adapter and self._place[adapter[0].station] == source:
                 found += adapter
                 adapter = []
             link = self._link.get((source, target))
             if link in used:
                 found.append(StationWork(link, used[link], used[link]))
-            found.append(StationWork(self._server[target], 0.0, 0.0))
+            found.append(StationWork(self._arrival[target], 0.0, 0.0))
         found += adapter
         if arc.block is not None:
             block = topology.block[arc.block]

@@ -769,7 +769,8 @@ class _Paths:
 
         def cross(source: str, target: str, size: float) -> None:
             nonlocal price
-            price += of_link.get((source, target), 0.0) * size if source != target else 0.0
+            ends = self._servers[source].place, self._servers[target].place
+            price += of_link.get(ends, 0.0) * size
 
         for source, target, connection in self._steps(task, path):
             size = task.input_bytes

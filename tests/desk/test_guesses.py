@@ -51,7 +51,8 @@ def test_the_table_is_what_its_script_makes() -> None:
 def test_a_guess_is_by_sort_and_depth(source: str, target: str, sort: str, depth: float) -> None:
     rows = json.loads(TABLE.read_text(encoding="utf-8"))
     (row,) = (r for r in rows if (r["sort"], r["depth"]) == (sort, depth))
-    found = guessed_drop("a", source, target, BLOCKS)
+    home = {block: network for network, ids in BLOCKS.items() for block in ids}
+    found = guessed_drop("a", source, target, BLOCKS, home)
     assert found == {key: row[key] for key in ("drop", "drop_low", "drop_high")}
 
 

@@ -188,10 +188,9 @@ CASES: dict[str, tuple[Callable[[Sheets], object], str]] = {
         put("Links", "C2", "perhaps"),
         "Links!C2 = 'perhaps': must be yes or no",
     ),
-    "link-limited-between-types": (
-        put("Links", "D2", 100),
-        "Links!D2 = 100.0: a limited link joins sites with one type of device each, since each "
-        "type is a server with links of its own: leave it empty, or one type at each end",
+    "upgrade-of-what-is-unlimited": (
+        lambda sheets: [put("Links", cell, 100)(sheets) for cell in ("F2", "G2")],
+        "Links!F2 = 100.0: an upgrade needs a bandwidth to add to",
     ),
     "year-twice": (
         put("Growth", "A4", 2028),

@@ -148,7 +148,9 @@ def test_the_example_is_what_its_script_makes() -> None:
     assert request.instance.has_guesses
 
 
-def test_a_planner_gets_from_the_template_to_plans_that_are_confirmed(tmp_path: Path) -> None:
+def test_a_planner_gets_from_the_template_to_plans_that_are_confirmed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sheets = {name: [list(row) for row in rows] for name, rows in template().items()}
     sheets["Settings"][5][1] = 0.5
     book, out = tmp_path / "plan.xlsx", tmp_path / "out"
@@ -159,6 +161,11 @@ def test_a_planner_gets_from_the_template_to_plans_that_are_confirmed(tmp_path: 
     assert request.periods.hours == (8.0, 4.0, 4.0, 8.0)
     assert request.periods.demands == {"cars": (12.0, 120.0, 95.0, 70.0)}
     assert main(["plan", str(book), "--out", str(out), "--xlsx"]) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[:2] for line in shown.splitlines() if line.startswith("none   ")] == [
+        ["none", name] for name in ("optimal", "2027", "2028", "2029")
+    ]
+    assert shown.endswith("\nAll money is in EUR.\n")
     for kind in ("growth", "combined"):
         file = out / f"two-sites.plan-{kind}.json"
         assert main(["check", str(file), str(book)]) == 0

@@ -161,6 +161,22 @@ def test_a_solution_of_something_else_is_refused(tmp_path: Path, text: str, mess
     assert str(caught.value).startswith(f"{tmp_path / 'model.sol'}: {message}")
 
 
+def test_percentiles_are_refused_where_waits_count(tmp_path: Path) -> None:
+    """A file without waits would be solved to paths that break the limits."""
+    digits = instances()["digits"]
+    asked = digits.with_({"tasks[digit].latency_percentile": 0.95})
+    limited = asked.with_({"tasks[digit].max_latency": 0.5})
+    export_model(asked, tmp_path / "model.lp", Settings())  # promised, not limited
+    for instance, settings, where in (
+        (limited, Settings(), "with a limit"),
+        (digits.with_({"tasks[digit].max_latency": 0.5}), Settings(latency_percentile=0.9), "with"),
+        (asked, Settings(objective="latency"), "as the objective"),
+    ):
+        with pytest.raises(InputError, match=f"task 'digit' has a percentile of latency {where}"):
+            export_model(instance, tmp_path / "refused.lp", settings)
+    assert not (tmp_path / "refused.lp").exists()
+
+
 def test_a_flow_that_reaches_no_output_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.sol").write_text("choose.0.digit.input.mobilenet_0 1\n")
     with pytest.raises(InputError, match="choose no path of task 'digit'"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from code_opt import result
+from code_opt import certificate, result
 from code_opt.instance import schema
 from code_opt.instance.model import Instance
 from code_opt.instance.tables import COLUMNS
@@ -61,6 +61,8 @@ def test_the_format_page_names_every_key_in_order() -> None:
     records = {"Instance": definitions, **definitions["$defs"]}
     results = result.Result.model_json_schema(by_alias=True)
     records |= {"Result": results, **results["$defs"]}
+    certificates = certificate.Certificate.model_json_schema(by_alias=True)
+    records |= {"Certificate": certificates, **certificates["$defs"]}
     keys = documented()
     for name, record in records.items():
         assert keys.pop(name) == list(record["properties"]), name
