@@ -272,6 +272,9 @@ class InstanceIndex:
         self.hosted = Counter(dnn.server for dnn in instance.dnns)
         # An input group is one user of a DNN, however many of its tasks the DNN serves.
         self.users = Counter(dnn for dnn, _ in {(t.dnn, self.group(t)) for t in instance.tasks})
+        self._is_in_flops = all(server.flops is not None for server in present.servers)
+        self._limits: dict[float | None, bool] = {}
+        """Whether limits hold under load, by the percentile asked for."""
         self._natives: dict[float | None, _NativeWaits] = {}
         self._connections: dict[str, dict[tuple[str, str], Connection]] = {}
         self._members: dict[tuple[str, str], list[Task]] = defaultdict(list)
@@ -316,9 +319,8 @@ class InstanceIndex:
 
         In FLOP where all servers have FLOP/s, else in device seconds.
         """
-        in_flops = all(server.flops is not None for server in self._pace.values())
         done = dict(figures.busy)
-        if in_flops:
+        if self._is_in_flops:
             for name, server in self._pace.items():
                 if name in done and server.flops is not None and server.devices > 0.0:
                     done[name] *= server.flops / server.devices
@@ -502,8 +504,12 @@ class InstanceIndex:
             ("server", s.id): PlaceOfWork(max(1.0, s.devices), int(s.batch), s.max_batch_delay)
             for s in self.instance.servers
         }
-        limited = (ends for ends, link in self.links.items() if link.bandwidth is not None)
-        return found | {("link", *ends): PlaceOfWork() for ends in limited}
+        # What is added to a link stands beside what is there, as devices of a server do.
+        return found | {
+            ("link", *ends): PlaceOfWork(link.bandwidth / (self._width[ends] or link.bandwidth))
+            for ends, link in self.links.items()
+            if link.bandwidth is not None
+        }
 
     def accuracy(self, task: Task, path: Sequence[str], tolerance: float) -> _Accuracy:
         """Return the accuracy of a path, where it is from, and whether it is admissible."""
@@ -600,10 +606,16 @@ class InstanceIndex:
             return asked
         return task.latency_percentile
 
+    def _has_limits_under_load(self, percentile: float | None) -> bool:
+        if percentile not in self._limits:
+            limited = (t for t in self.instance.tasks if t.max_latency is not None)
+            asked = (self.percentile(t, percentile) for t in limited)
+            self._limits[percentile] = any(q is not None for q in asked)
+        return self._limits[percentile]
+
     def _under_load(self, task: Task, rate: float, percentile: float | None) -> float:
         """Return the largest rate up to one at which native paths keep limits of percentiles."""
-        limited = (t for t in self.instance.tasks if t.max_latency is not None)
-        if all(self.percentile(t, percentile) is None for t in limited):
+        if not self._has_limits_under_load(percentile):
             return rate
         if percentile not in self._natives:
             self._natives[percentile] = self._native_waits(percentile)

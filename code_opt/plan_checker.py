@@ -19,12 +19,13 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from code_opt.checker import CHANGED, InstanceIndex, Violation
 from code_opt.instance.digest import changed_parts
 from code_opt.instance.model import GivenPath, Instance, Link, Server, Task
+from code_opt.promise_checker import Place, PlaceOfWork, Walk, recompute
 from code_opt.result import TOLERANCE
 
 RULES: dict[str, str] = {
@@ -61,6 +62,8 @@ RULES: dict[str, str] = {
     "min-accuracy": "no accuracy is below the task's min_accuracy",
     "latency": "a latency is that of the path on unloaded servers and links with the units",
     "max-latency": "no latency at the present capacities is above the task's max_latency",
+    "promise": "a promised time follows from rates, order of work and wait scales with the units",
+    "promised-limit": "no promised time is above the task's max_latency, also under failures",
     "average-accuracy": "average and loss of accuracy are those of the paths",
     "asked-accuracy": "the average accuracy is not below what was asked for",
     "demand": "a demand, or a rate that serves all of it, is the task's own times the growth",
@@ -85,6 +88,8 @@ RULES: dict[str, str] = {
 }
 """Every rule of the checker with its meaning."""
 
+_NO_DEVICE = 1e-12
+"""Devices where there are none: nothing that runs is promised anything."""
 GAP_ROUNDING = 1e-9
 """Rounding allowed in a gap, absolute."""
 _SMALLEST_GAP = 1e-7
@@ -216,6 +221,7 @@ class _Site:
     def __init__(self, instance: Instance, settings: Mapping[str, Any]) -> None:
         self.given = instance
         instance = instance.with_max_utilization(settings.get("max_utilization"))
+        instance = _with_percentile(instance, settings.get("latency_percentile"))
         servers = instance.servers
         self.instance = instance
         self.network = InstanceIndex(instance)
@@ -317,6 +323,50 @@ class _Site:
             for server, size in step.memory.items():
                 load.memory[server] += size
         return load
+
+    def promised(
+        self,
+        paths: Mapping[str, tuple[str, ...]],
+        rates: Mapping[str, float],
+        units: Mapping[Key, float],
+        device: str | None = None,
+    ) -> dict[str, float]:
+        """Return the promised time [s] of every task that has a percentile, infinite if none.
+
+        Args:
+            paths: of the tasks that run.
+            rates: [inferences/s].
+            units: that stand; they add to n, of a link to the right side of (1).
+            device: server of which one device is gone.
+        """
+        asked = {
+            name: self.tasks[name].latency_percentile
+            for name in paths
+            if self.tasks[name].latency_percentile is not None
+        }
+        if not asked:
+            return {}
+        walks = [
+            Walk(
+                name,
+                self.network.group(self.tasks[name]),
+                rates[name],
+                self.network.figures(self.tasks[name], path).latency,
+                [(key, s.stays) for key, s in self.network.steps(self.tasks[name], path)],
+            )
+            for name, path in paths.items()
+        ]
+        services: dict[Place, PlaceOfWork] = {}
+        for place, work in self.network.services.items():
+            key = place[1:]
+            capacity, present = self.capacity(key, units[key]), self.offers[key].present
+            assert capacity is not None
+            assert present is not None
+            n = capacity / (self.speeds[key[0]] if len(key) == 1 else present)
+            n = n - 1.0 if key == (device,) else max(n, 1.0)
+            services[place] = replace(work, devices=max(n, _NO_DEVICE))
+        there = recompute(walks, services)
+        return {name: there.promised(name, q) for name, q in asked.items() if q is not None}
 
     def visited(self, task: Task, path: Sequence[str]) -> set[str]:
         """Return the servers without which a path is gone, those of its adapters included.
@@ -664,7 +714,34 @@ class _Check:
         load = self.site.load(paths, rates)
         self.at_work(place, load, units)
         self.loads_shown([load], units, keys)
+        self.promises_shown(rows, [self.promises(place, paths, rates, units)])
         return units, paths
+
+    def promises(
+        self,
+        place: str,
+        paths: Mapping[str, tuple[str, ...]],
+        rates: Mapping[str, float],
+        units: Mapping[Key, float],
+        device: str | None = None,
+    ) -> dict[str, float]:
+        """Check that promises are within their limits; return them; see :meth:`_Site.promised`."""
+        promised = self.site.promised(paths, rates, units, device)
+        for name, value in promised.items():
+            most = self.site.tasks[name].max_latency
+            if most is not None and self.exceeds(value, most):
+                message = f"task {name!r}: {value:.9g} s is promised, at most {most:.9g}"
+                self.say("promised-limit", place, message)
+        return promised
+
+    def promises_shown(self, rows: Sequence[Row], promised: Sequence[Mapping[str, float]]) -> None:
+        """Compare the promised times of paths, the largest of all states."""
+        for row in rows:
+            if "promised_s" in row:
+                most = max(
+                    (one[row["task"]] for one in promised if row["task"] in one), default=math.inf
+                )
+                self.same("promise", row, "promised_s", most if math.isfinite(most) else None)
 
     def served_in_full(self, row: Row, growth: float) -> None:
         total = math.fsum(growth * self.site.demand(task) for task in self.site.tasks.values())
@@ -1048,18 +1125,21 @@ class _Check:
         if not self.listed("states", period["#"], list(told), list(dict.fromkeys(blocks))):
             return None
         paths, loads, accuracies = {}, [], []
+        promised: dict[str | None, list[dict[str, float]]] = {}
         for block in told:
             rows = self.rows("paths", {**keys, "demand_period": block})
             own = self.routes(rows, period["#"], self.settings["coordination"])
             if own is None:
                 return None
-            paths[block] = own
+            paths[block], promised[block] = own, []
         demands = {
             state: {task: growth * demand for task, demand in own.items()}
             for state, own in asked.items()
         }
         for row in states:
-            own, rates = paths.get(row["demand_period"], paths.get(None, {})), demands[_state(row)]
+            block = row["demand_period"] if row["demand_period"] in paths else None
+            own, rates = paths[block], demands[_state(row)]
+            promised[block].append(self.promises(row["#"], own, rates, units))
             self.same("demand", row, "demand_per_s", math.fsum(rates.values()))
             self.accuracy_of(row, own, self.settings["max_loss_points"])
             accuracies.append(row["accuracy"])
@@ -1067,6 +1147,8 @@ class _Check:
             self.at_work(row["#"], loads[-1], units)
             self.implied(row, states, demands)
         self.loads_shown(loads, units, keys)
+        for block, found in promised.items():
+            self.promises_shown(self.rows("paths", {**keys, "demand_period": block}), found)
         weights = [row["hours"] * row["probability"] for row in states]
         total = math.fsum(weights)
 
@@ -1188,6 +1270,10 @@ class _Check:
                     self.at_work(failure["#"], load, units, device=gone)
                 else:
                     self.at_work(failure["#"], load, units, without=gone)
+                has_load = load.rate.get((gone,), 0.0) > 0.0
+                self.promises(
+                    failure["#"], then, kept, units, gone if of_device and has_load else None
+                )
 
     def kept_of(self, name: str, demand: float, kind: str) -> float:
         """Return the rate of a task that is kept when a server or a device fails."""
@@ -1233,6 +1319,7 @@ class _Check:
                     self.say("rate", f"{one['#']}.rate_per_s", message)
             self.same("served", row, "throughput_per_s", math.fsum(rates.values()))
             self.at_work(row["#"], self.site.load(paths, rates), present)
+            self.promises(row["#"], paths, rates, present)
 
     def bounds_of_point(self, row: Row) -> None:
         """Check bounds and gap of a point of the front, which bound from above."""
@@ -1295,6 +1382,17 @@ class _Check:
                     self.say("bound", f"{row['#']}.bound", f"{bound:.9g}, value {value:.9g}")
                 if row["method"] == "exact" and row["status"] == "optimal" and row["gap"] is None:
                     self.say("proof", row["#"], "'optimal' without a gap")
+
+
+def _with_percentile(instance: Instance, percentile: float | None) -> Instance:
+    """Return an instance with the percentile of limits that say none themselves."""
+    tasks = [
+        task.model_copy(update={"latency_percentile": percentile})
+        if task.max_latency is not None and task.latency_percentile is None
+        else task
+        for task in instance.tasks
+    ]
+    return instance.model_copy(update={"tasks": tuple(tasks)})
 
 
 def _server(row: Row) -> Key:

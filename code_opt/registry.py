@@ -9,9 +9,10 @@ only what is installed or registered can run.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
@@ -221,6 +222,17 @@ def place_of(name: str) -> int:
     """Return the place of a method in tables; those not known here share the last one."""
     names = [*_OWN, *_registered]
     return names.index(name) if name in names else len(names)
+
+
+@contextlib.contextmanager
+def registered_for_now() -> Iterator[None]:
+    """Forget at the end of a context what is registered within it."""
+    before = dict(_registered)
+    try:
+        yield
+    finally:
+        _registered.clear()
+        _registered.update(before)
 
 
 def _check_name(name: str, where: str) -> None:

@@ -39,6 +39,7 @@ from formulations.plan import (
     prefer,
     running_in_failure,
 )
+from formulations.plan_waiting import PlanLevels, more_units_needed, waiting_of_plan
 from formulations.rates import build_rate_program
 from formulations.waiting import exclude_loop, wait_classes
 
@@ -56,6 +57,7 @@ __all__ = [
     "MasterProgram",
     "PathData",
     "PlanData",
+    "PlanLevels",
     "Rows",
     "Situation",
     "StationLevels",
@@ -71,8 +73,10 @@ __all__ = [
     "build_rerouting_model",
     "exclude_loop",
     "exclude_path",
+    "more_units_needed",
     "needs_units",
     "prefer",
     "running_in_failure",
     "wait_classes",
+    "waiting_of_plan",
 ]

@@ -32,7 +32,7 @@ def waiting(model: pyo.ConcreteModel, data: PathData, levels: WaitingData, rate:
     level_variables(model, levels)
     one_level_per_station(model, levels)
     load_at_level(model, data, levels, rate)
-    level_suits_paths(model, data, levels)
+    level_suits_paths(model, data.task_of, levels)
     waits_fit_limit(model, levels)
     level_suits_later_jobs(model, levels)
     bursts_at_level(model, levels, rate)
@@ -83,11 +83,11 @@ def load_at_level(
     model.load_at_level = pyo.ConstraintList()
     model.limited_load_at_level = pyo.ConstraintList()
     model.rate_at_level = pyo.ConstraintList()
-    allowed = _allowed(levels)
+    allowed = allowed_levels(levels)
     for s, station in enumerate(levels.stations):
         last = len(station.lower) - 1
         z = [model.level[s, k] for k in range(last + 1)]
-        for k, upto in _upper_ends(station):
+        for k, upto in upper_ends(station):
             pairs: list[tuple[float, Any]] = []
             limited: list[tuple[float, Any]] = []
             ratio = [1.0] * (last + 1)
@@ -107,13 +107,13 @@ def load_at_level(
                     if share < 1.0:
                         own = [(c / reach, v) for c, v in rate(path)]
                         own += [(1.0 - share, z[j]) for j in range(upto + 1)]
-                        model.rate_at_level.add(_at_most(own, 1.0))
+                        model.rate_at_level.add(at_most(own, 1.0))
             if pairs:
                 right = [(-(1.0 if j <= upto else ratio[j]), z[j]) for j in range(last + 1)]
-                model.load_at_level.add(_at_most(pairs + right, 0.0))
+                model.load_at_level.add(at_most(pairs + right, 0.0))
             if limited and len(limited) < len(pairs):
                 right = [(-1.0, z[j]) for j in range(upto + 1)]
-                model.limited_load_at_level.add(_at_most(limited + right, 0.0))
+                model.limited_load_at_level.add(at_most(limited + right, 0.0))
 
 
 def _largest_count(data: PathData, path: int, time: float) -> float:
@@ -123,22 +123,24 @@ def _largest_count(data: PathData, path: int, time: float) -> float:
     return max(MOST_TIMES * time, 1.0 / floor if is_given else 0.0)
 
 
-def level_suits_paths(model: pyo.ConcreteModel, data: PathData, levels: WaitingData) -> None:
+def level_suits_paths(
+    model: pyo.ConcreteModel, task_of: Sequence[int], levels: WaitingData
+) -> None:
     """sum over p of t whose levels at s are all among K: x[p] <= sum over k in K: z[s,k].
 
     For every set K of levels that the limit of a path of t allows.
     """
     model.level_suits_paths = pyo.ConstraintList()
     of_task: dict[tuple[int, int], dict[frozenset[int], list[int]]] = {}
-    for (s, path), some in _allowed(levels).items():
+    for (s, path), some in allowed_levels(levels).items():
         if len(some) < len(levels.stations[s].lower):
-            sets = of_task.setdefault((s, data.task_of[path]), {})
+            sets = of_task.setdefault((s, task_of[path]), {})
             sets.setdefault(frozenset(some), []).append(path)
     for (s, _), sets in sorted(of_task.items(), key=lambda item: item[0]):
         for those in sets:
             pairs = [(1.0, model.choose[p]) for k, ps in sets.items() if k <= those for p in ps]
             pairs += [(-1.0, model.level[s, j]) for j in sorted(those)]
-            model.level_suits_paths.add(_at_most(pairs, 0.0))
+            model.level_suits_paths.add(at_most(pairs, 0.0))
 
 
 def waits_fit_limit(model: pyo.ConcreteModel, levels: WaitingData) -> None:
@@ -163,7 +165,7 @@ def waits_fit_limit(model: pyo.ConcreteModel, levels: WaitingData) -> None:
             ]
         if most > 1.0:
             pairs.append((most - 1.0, model.choose[one.path]))
-            model.waits_fit_limit.add(_at_most(pairs, most))
+            model.waits_fit_limit.add(at_most(pairs, most))
 
 
 def level_suits_later_jobs(model: pyo.ConcreteModel, levels: WaitingData) -> None:
@@ -182,7 +184,7 @@ def level_suits_later_jobs(model: pyo.ConcreteModel, levels: WaitingData) -> Non
             continue
         there = len(levels.stations[one.earlier].lower) - 1
         model.level_suits_later_jobs.add(
-            _at_most(
+            at_most(
                 [
                     *((1.0, model.choose[p]) for p in one.paths),
                     (-1.0, model.level[one.station, last]),
@@ -200,7 +202,7 @@ def level_suits_later_jobs(model: pyo.ConcreteModel, levels: WaitingData) -> Non
             for k, log_c in enumerate(station.log_c)
             if log_c > 0.0 or k == last
         ]
-        model.level_suits_later_jobs.add(_at_most(pairs, 0.0))
+        model.level_suits_later_jobs.add(at_most(pairs, 0.0))
 
 
 def bursts_at_level(model: pyo.ConcreteModel, levels: WaitingData, rate: Terms) -> None:
@@ -220,7 +222,7 @@ def bursts_at_level(model: pyo.ConcreteModel, levels: WaitingData, rate: Terms) 
             continue
         here, there = levels.stations[one.station], levels.stations[one.earlier]
         last = len(here.lower) - 1
-        for k, upto in _upper_ends(here):
+        for k, upto in upper_ends(here):
             full = 1.0 / here.upper[k]
             lengths = [one.jobs * low + one.filling for low in there.lower]
             caps = [min(full, 0.5 / length) if length > 0.0 else full for length in lengths]
@@ -239,7 +241,7 @@ def bursts_at_level(model: pyo.ConcreteModel, levels: WaitingData, rate: Terms) 
             pairs += [(-cap / full, model.level[one.earlier, j]) for j, cap in enumerate(caps)]
             pairs += [(1.0, model.choose[p]) for p in one.paths]
             pairs += [(-ratio, model.level[one.station, j]) for j in range(upto + 1, last + 1)]
-            model.bursts_at_level.add(_at_most(pairs, 1.0))
+            model.bursts_at_level.add(at_most(pairs, 1.0))
 
 
 def wait_classes(data: PathData, levels: WaitingData) -> list[tuple[LimitedPath, list[int]]]:
@@ -259,7 +261,7 @@ def wait_at_level(model: pyo.ConcreteModel, data: PathData, levels: WaitingData)
 
     At binary x and z, y is binary by itself.
     """
-    allowed = _allowed(levels)
+    allowed = allowed_levels(levels)
     classes = wait_classes(data, levels)
     index: dict[tuple[int, int], list[int]] = {}
     for c, (one, paths) in enumerate(classes):
@@ -280,7 +282,7 @@ def wait_at_level(model: pyo.ConcreteModel, data: PathData, levels: WaitingData)
             of_task.setdefault((data.task_of[one.path], one.member, s, k), []).append(c)
     for (_, _, s, k), cs in of_task.items():
         pairs = [(1.0, model.wait[c, s, k]) for c in cs] + [(-1.0, model.level[s, k])]
-        model.wait_needs_level.add(_at_most(pairs, 0.0))
+        model.wait_needs_level.add(at_most(pairs, 0.0))
 
 
 def average_wait(
@@ -313,10 +315,10 @@ def exclude_loop(
     """
     pairs = [(1.0, model.choose[p]) for paths in groups for p in paths]
     pairs.append((-1.0, model.level[station, last]))
-    return model.loops.add(_at_most(pairs, len(groups) - 1.0))
+    return model.loops.add(at_most(pairs, len(groups) - 1.0))
 
 
-def _upper_ends(station: StationLevels) -> list[tuple[int, int]]:
+def upper_ends(station: StationLevels) -> list[tuple[int, int]]:
     """Return for each upper end but the last the first and the last level that has it."""
     ends: dict[float, tuple[int, int]] = {}
     for k, upper in enumerate(station.upper):
@@ -330,7 +332,7 @@ def _fits(wait: float, room: float) -> bool:
     return wait < room * (1.0 - 1e-12)
 
 
-def _allowed(levels: WaitingData) -> dict[tuple[int, int], list[int]]:
+def allowed_levels(levels: WaitingData) -> dict[tuple[int, int], list[int]]:
     """Return for (station, limited path) the levels that the path's own limit allows."""
     found: dict[tuple[int, int], list[int]] = {}
     for one in levels.limited:
@@ -342,6 +344,7 @@ def _allowed(levels: WaitingData) -> dict[tuple[int, int], list[int]]:
     return found
 
 
-def _at_most(pairs: list[tuple[float, Any]], most: float) -> tuple[None, Any, float]:
+def at_most(pairs: list[tuple[float, Any]], most: float) -> tuple[None, Any, float]:
+    """Return sum of coefficient * variable <= most, divided by the largest coefficient above 1."""
     unit = max(1.0, *(abs(c) for c, _ in pairs))
     return (None, weighted([c / unit for c, _ in pairs], [v for _, v in pairs]), most / unit)

@@ -230,9 +230,8 @@ def test_the_examples_run(
     assert len(source.strip().splitlines()) <= 15
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_registered", {})  # what a page registers is forgotten
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    with registry.registered_for_now(), contextlib.redirect_stdout(printed):
         exec(compile(source, f"{page}, block {number}", "exec"), {})
     assert printed.getvalue().strip() or "assert " in source
 

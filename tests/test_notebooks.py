@@ -13,6 +13,6 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "docs" / "notebooks").
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_shows_what_it_computes(notebook: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_registered", {})  # what a notebook registers is forgotten
-    assert run(notebook) == stored(notebook)
+def test_a_notebook_shows_what_it_computes(notebook: Path) -> None:
+    with registry.registered_for_now():
+        assert run(notebook) == stored(notebook)

@@ -91,6 +91,18 @@ DATA: dict[str, Any] = {
         },
     ],
 }
+PROMISED: dict[str, Any] = {
+    "schema": "code-opt/instance/1",
+    "name": "promised",
+    "servers": [{"id": "s", "flops": 1e9, "unit_devices": 1.0}],
+    "dnns": [dnn("S", "s", [1e7]), dnn("L", "s", [4e7])],
+    "tasks": [
+        {"id": "small", "dnn": "S", "accuracy": 0.9, "demand": 90.0, "max_latency": 0.05}
+        | {"latency_percentile": 0.95},
+        {"id": "large", "dnn": "L", "accuracy": 0.9, "demand": 5.0},
+    ],
+}
+"""At 0.05 s both need 2.6 devices, at half of their rates 1.3 (docs/waiting.md)."""
 SCENARIOS = "scenario,probability,task,demand,factor\nlow,0.5,,,0.5\nhigh,0.5,,,4\n"
 PERIODS = "task,night,day,evening\n,8,10,6\nta,5,20,10\ntb,6,12,24\ntc,6,12,24\ntd,0,0,0\n"
 SETTINGS = PlanSettings(gap=1e-6)
@@ -99,6 +111,8 @@ SETTINGS = PlanSettings(gap=1e-6)
 @cache
 def instance(kind: str) -> Instance:
     """Return what is planned for; a front needs more demand than there is capacity."""
+    if kind == "promised":
+        return parse_instance(PROMISED)
     data = copy.deepcopy(DATA)
     if kind == "guesses":
         for connection in data["tasks"][0]["connections"]:
@@ -132,6 +146,8 @@ def plan(kind: str) -> Plan:
         return plan_scenarios(site, scenarios, SETTINGS, served=0.9, max_loss=5.0)
     if kind == "failures":
         return plan_failures(site, SETTINGS, growth=4.0, keep=0.5, max_loss=5.0)
+    if kind == "promised":
+        return plan_combined(site, SETTINGS, device_failures=True, keep_devices=0.5)
     if kind == "combined":
         return plan_combined(
             site,
@@ -198,7 +214,7 @@ class Draft:
 
 
 KINDS = (
-    *("least-cost", "guesses", "growth", "scenarios", "failures", "combined"),
+    *("promised", "least-cost", "guesses", "growth", "scenarios", "failures", "combined"),
     *("front", "marginal", "sweep"),
 )
 MAIN = {"growth": 4.0, "max_loss_points": 2.0, "coordination": "full", "method": "exact"}
@@ -464,6 +480,15 @@ BROKEN: list[tuple[str, str, str, Callable[[Draft], Any]]] = [
     ("backup survives", "failures", "not hit", lambda d: d.set("backups", "task", "tb")),
     ("survives", "failures", "none", lambda d: d.drop("backups", failed_server="a")),
     ("lost failed", "failures", "not lost", lambda d: d.table("lost")["rows"].append(["b", "ta"])),
+    ("promise", "promised", "time", lambda d: d.set("paths", "promised_s", 0.03, task="small")),
+    ("promise", "promised", "none", lambda d: d.set("paths", "promised_s", None, task="small")),
+    ("promised-limit", "promised", "tighter", lambda d: d.asks("tasks", 0, max_latency=0.04)),
+    (
+        "promised-limit",
+        "promised",
+        "without a device",
+        lambda d: d.data["settings"].update(keep_devices=1.0),
+    ),
     ("states", "combined", "missing", lambda d: d.drop("states", demand_period="day", **FIXED)),
     ("states", "combined", "left out", lambda d: d.set("summary", "states_left_out", one_more)),
     (

@@ -15,7 +15,14 @@ from code_opt.errors import InputError
 from code_opt.instance import Instance, parse_instance
 from code_opt.paths import Topology
 from code_opt.paths.standalone import least_rates
-from code_opt.planning import plan_front, plan_least_cost, plan_marginal
+from code_opt.planning import (
+    PlanSettings,
+    parse_scenarios,
+    plan_failures,
+    plan_least_cost,
+    plan_marginal,
+    plan_scenarios,
+)
 from code_opt.result import Result
 
 Data = dict[str, Any]
@@ -280,10 +287,21 @@ def test_percentiles_out_of_range_are_refused(q: float) -> None:
         solve(two_tasks(), latency_percentile=q)
 
 
-def test_plans_refuse_limits_of_percentiles() -> None:
-    for plan in (plan_least_cost, plan_front, plan_marginal):
-        with pytest.raises(InputError, match="plans do not know limits of percentiles"):
-            plan(two_tasks())
+def test_what_plans_cannot_have_under_limits_of_percentiles_is_refused_with_the_reason() -> None:
+    limited = two_tasks()
+    demands = [{**task.model_dump(mode="json"), "demand": 5.0} for task in limited.tasks]
+    limited = limited.replace(tasks=demands)
+    with pytest.raises(InputError, match=r"'small' limits a percentile .*: its duals"):
+        plan_marginal(limited)
+    with pytest.raises(InputError, match=r": what re-routing serves .* --together --failures"):
+        plan_failures(limited)
+    with pytest.raises(InputError, match=r": rates that adapt .* --together --scenarios"):
+        plan_scenarios(limited, parse_scenarios("scenario,probability,factor\na,1,1\n"))
+    with pytest.raises(InputError, match=r"units of 0.5: .* needs whole devices"):
+        plan_least_cost(limited, PlanSettings(unit_devices=0.5))
+    camera = [{**task, "input_group": "camera"} for task in demands]
+    with pytest.raises(InputError, match="beside input groups, whose tasks wait together"):
+        plan_least_cost(limited.replace(tasks=camera), PlanSettings(unit_devices=1.0))
 
 
 BREAKS: list[tuple[str, Callable[[Data], None]]] = [

@@ -214,7 +214,7 @@ def _shape(shape: Power | Logistic | Exponential, x: float) -> float:
 @pytest.mark.parametrize("objective", ["reward", "throughput", "accuracy"])
 def test_pruning_loses_nothing(objective: str) -> None:
     tried = 0
-    for seed in range(60):
+    for seed in range(30):
         instance = random_instance(seed, max_combinations=60)
         if any(task.floor == "standalone" for task in instance.tasks):
             continue  # its floor is checked by hand above and by the checker below
@@ -224,7 +224,7 @@ def test_pruning_loses_nothing(objective: str) -> None:
         if best is not None:
             assert best.value == pytest.approx(expected, rel=1e-7), seed
             tried += 1
-    assert tried > 15
+    assert tried > 7
 
 
 # ---- the two independent readings of the specification agree ---------------------------------
@@ -304,7 +304,7 @@ def as_result(instance: Instance, best: Reference, objective: str, asked: Data) 
 
 
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

@@ -30,9 +30,10 @@ PAGE = (ROOT / "docs" / "how-to" / "add-a-method.md").read_text(encoding="utf-8"
 
 
 @pytest.fixture(autouse=True)
-def restored(monkeypatch):
+def restored():
     """Forget what a test registers."""
-    monkeypatch.setattr(registry, "_registered", {})
+    with registry.registered_for_now():
+        yield
 
 
 @pytest.fixture(scope="module")

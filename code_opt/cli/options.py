@@ -128,7 +128,11 @@ Overwrite = Annotated[
     ),
 ]
 TimeLimit = Annotated[
-    float | None, typer.Option(callback=positive, help="Seconds for each method.")
+    float | None,
+    typer.Option(
+        callback=positive,
+        help="Seconds for each method; of one method alone, with reading and checking.",
+    ),
 ]
 Gap = Annotated[
     float,

@@ -331,6 +331,7 @@ def _settings(
         unit_devices=how.unit_devices,
         unit_bandwidth=how.unit_bandwidth,
         max_utilization=how.max_utilization,
+        latency_percentile=how.latency_percentile,
         gap=how.gap,
         time_limit=how.time_limit,
         solver=how.solver,
@@ -463,7 +464,13 @@ def _write(
     xlsx: bool,
     stderr: Console,
 ) -> None:
-    from code_opt.planning import can_write_parquet, cut_cells, export_tables, save_plan
+    from code_opt.planning import (
+        can_write_parquet,
+        cut_cells,
+        export_tables,
+        save_plan,
+        save_states,
+    )
 
     parquet = can_write_parquet()
     if not parquet:
@@ -479,6 +486,7 @@ def _write(
             name += f"-{found.settings['coordination']}"
         save_plan(found, out / f"{name}.json")
         export_tables(found, out, name, parquet=parquet, xlsx=xlsx)
+        save_states(found, instance, out / f"{name}.states")
         cut = cut_cells(found) if xlsx else 0
         if cut:
             stderr.print(

@@ -12,7 +12,7 @@ import typer
 
 from code_opt.cli.methods import known_methods
 from code_opt.cli.options import MAX_SEED, MAX_THREADS
-from code_opt.cli.values import below_1, positive
+from code_opt.cli.values import below_1, positive, share
 
 _analysis = partial(typer.Option, rich_help_panel="What to answer (default: --least-cost)")
 _demand = partial(typer.Option, rich_help_panel="Demand and floors")
@@ -181,6 +181,14 @@ class ComputationOptions:
             max=1.0,
             callback=positive,
             help="Largest share of its time that a server sells, where the instance gives it none.",
+        ),
+    ] = None
+    latency_percentile: Annotated[
+        float | None,
+        _how(
+            metavar="Q",
+            callback=share,
+            help="Let limits of latency hold for this quantile under load, where a task has none.",
         ),
     ] = None
     discount: Annotated[

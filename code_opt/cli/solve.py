@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -212,7 +213,9 @@ def solve(
     (instance_path,) = instance_paths
     if out is not None:
         make_folder(out)
+    clock = _CommandClock()
     instance = load_changed(instance_path, changes)
+    clock.read()
     for name, file in (("--metrics", metrics), ("--certificate", certificate)):
         if file is not None:
             if changes_front:
@@ -236,6 +239,8 @@ def solve(
         return _front(instance, options, files, as_json)
     methods = methods_to_run(method or [])
     files.check(methods, overwrite)
+    if len(methods) == 1:
+        options["time_limit"] = clock.left(time_limit)
     with stop_on_signal(STOPPING) as stopped_by:
         results = _solve_by_each(instance, methods, options, solver_log)
     if answers is not None and stopped_by() is None:
@@ -258,6 +263,34 @@ def solve(
     if (number := stopped_by()) is not None:
         return complain_of_stop(number, methods[len(results) :])
     return status
+
+
+CHECKING = 2.0
+"""Seconds that the check of a result takes, per second that reading the instance took: both grow
+with the instance alone."""
+
+
+class _CommandClock:
+    """Time that a command has left for a method: what reading took, and checking will take, is off.
+
+    Python's imports, which no instance makes longer, do not count.
+    """
+
+    def __init__(self) -> None:
+        import code_opt.instance  # noqa: F401 (imports do not count)
+
+        self._start = time.perf_counter()
+        self._reading = 0.0
+
+    def read(self) -> None:
+        """Note that the instance has been read."""
+        self._reading = time.perf_counter() - self._start
+
+    def left(self, limit: float | None) -> float | None:
+        """Return the limit of the method [s], None without one; never nothing at all."""
+        if limit is None:
+            return None
+        return max(limit - (1.0 + CHECKING) * self._reading, 0.01 * limit)
 
 
 class _Files:

@@ -89,6 +89,8 @@ class DiveParameters:
 class LnsParameters:
     """Large neighbourhood search."""
 
+    enumerated: int = 20_000
+    """Up to so many assignments each one is looked at, and nothing is searched."""
     joint_rounds: int = 12
     """Most rounds in which input groups find new joint paths at the master's duals."""
     gap: float = 1e-4

@@ -161,7 +161,7 @@ def _task_results(
             accuracy=path.accuracy,
             accuracy_source=task.graph.accuracy_source(path.arcs),
             latency=path.seconds,
-            **(_promised(promises[i]) if promises else {}),
+            **(promise_cells(promises[i]) if promises else {}),
             accuracy_interval=score_interval(path.accuracy, task.graph.samples(path.arcs)),
             own_work=shares[i],
         )
@@ -235,7 +235,7 @@ def average_time(weights: FloatArray, rows: Sequence[TaskResult]) -> float | Non
     return float(weights @ np.array(known)) if len(known) == len(times) else None
 
 
-def _promised(promise: Promise) -> dict[str, Any]:
+def promise_cells(promise: Promise) -> dict[str, Any]:
     """Return what a task's row says of its promise."""
     basis = None
     if promise.promised is not None:

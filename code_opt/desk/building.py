@@ -19,6 +19,7 @@ from code_opt.desk.guesses import guessed_drop
 from code_opt.desk.reading import (
     SheetRow,
     SheetTable,
+    check_currencies,
     check_references,
     read_settings,
     read_tables,
@@ -91,6 +92,7 @@ def load_request(path: Path) -> PlanRequest:
     tables = read_tables(grids, problems)
     settings = read_settings(tables["Settings"], problems)
     check_references(tables, problems)
+    check_currencies(tables, settings.text("currency"), problems)
     builder = _Builder(tables, settings, problems)
     builder.build(path.stem)
     if problems:

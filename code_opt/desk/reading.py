@@ -14,6 +14,8 @@ from code_opt.instance.problems import Problem, hint, shown
 from code_opt.instance.ranges import is_in_range, range_text
 
 _SIGNS = "€$£¥₹"
+_CODES = {"€": {"EUR"}, "£": {"GBP"}, "₹": {"INR"}, "¥": {"JPY", "CNY"}}
+"""Codes of the currencies that a sign can stand for; a dollar is that of many countries."""
 _CODE = re.compile(r"^[A-Z]{3}\s+|\s+[A-Z]{3}$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029>]")
 _YES = {"yes": True, "no": False, "true": True, "false": False}
@@ -64,13 +66,12 @@ class SheetTable:
 def read_tables(grids: Sequence[Grid], problems: list[Problem]) -> dict[str, SheetTable]:
     """Return the sheets of a plan by name; what is wrong with them is added to ``problems``.
 
-    Sheets of other names are problems, but for those whose name begins with a bracket or is
-    that of the notes.
+    Sheets of other names are problems, but for that of the notes.
     """
     known = {same(sheet.name): sheet for sheet in SHEETS}
     tables: dict[str, SheetTable] = {}
     for grid in grids:
-        name = grid.name.removesuffix(".csv") if grid.name.endswith(".csv") else grid.name
+        name = grid.name.removesuffix(".csv")
         sheet = known.get(same(name))
         if sheet is None:
             if grid.rows and same(name) != same(NOTES):
@@ -136,7 +137,7 @@ class _Reader:
         self._read_headings(number, headings)
         marks = {
             column: decimal_mark(
-                _bare(cell.value)
+                _bare(cell.value).removesuffix("%").strip()
                 for _, row in body
                 if (cell := row.get(column)) is not None and isinstance(cell.value, str)
             )
@@ -251,12 +252,8 @@ def _name(cell: GridCell, problems: list[Problem]) -> str | None:
     name = cell.text
     wrong = _CONTROL.search(name)
     if wrong is not None:
-        what = "'>'" if wrong[0] == ">" else "a line break or another control character"
-        problems.append(
-            Problem(
-                cell.place, f"a name holds no {what[2:] if what[0] == 'a' else what}", shown(name)
-            )
-        )
+        what = "'>'" if wrong[0] == ">" else "line break or other control character"
+        problems.append(Problem(cell.place, f"a name holds no {what}", shown(name)))
         return None
     if len(name) > LONGEST_NAME:
         problems.append(
@@ -314,6 +311,33 @@ def _bare(value: str | float) -> str:
     text = str(value).strip()
     bare = _CODE.sub("", text.strip(_SIGNS).strip())
     return bare.strip()
+
+
+def check_currencies(
+    tables: Mapping[str, SheetTable], currency: str | None, problems: list[Problem]
+) -> None:
+    """Report amounts with the sign or code of another currency than the first, or the plan's."""
+    first: tuple[str, str] | None = None if currency is None else (currency, "the settings")
+    for table in tables.values():
+        money = [item.key for item in table.sheet.fields if item.kind == "money"]
+        for row in table.rows:
+            for cell in (row.cells[key] for key in money if key in row.cells):
+                text = cell.text
+                found = re.search(rf"[{_SIGNS}]|\b[A-Z]{{3}}\b", text)
+                if found is None:
+                    continue
+                first = first or (found[0], cell.place)
+                if not _is_same_currency(found[0], first[0]):
+                    message = f"in another currency than {first[0]!r} of {first[1]}: convert it"
+                    problems.append(Problem(cell.place, message, shown(text)))
+
+
+def _is_same_currency(one: str, other: str) -> bool:
+    """Tell whether two signs or codes can be of one currency."""
+    if one == "$" or other == "$":
+        code = other if one == "$" else one
+        return code not in _CODES and not any(code in codes for codes in _CODES.values())
+    return bool(_CODES.get(one, {one}) & _CODES.get(other, {other}))
 
 
 def check_references(tables: Mapping[str, SheetTable], problems: list[Problem]) -> None:

@@ -267,10 +267,10 @@ def build_view(instance: Instance, settings: Settings) -> ExchangeView:
     instance = with_percentile(instance, settings.latency_percentile)
     instance = instance.with_max_utilization(settings.max_utilization)
     weighs_time = settings.objective == "latency"
-    for task in instance.tasks:
-        if task.latency_percentile is not None and (task.max_latency is not None or weighs_time):
+    for asked in instance.tasks:
+        if asked.latency_percentile is not None and (asked.max_latency is not None or weighs_time):
             raise InputError(
-                f"task {task.id!r} has a percentile of latency "
+                f"task {asked.id!r} has a percentile of latency "
                 + ("as the objective" if weighs_time else "with a limit")
                 + ": waits are no linear function of paths and rates, so no one model holds them "
                 "(solve divides intervals of wait scales as it goes); solve it here, or without "

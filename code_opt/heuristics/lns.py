@@ -32,6 +32,7 @@ from code_opt.core.joint_tasks import build_joint_tasks
 from code_opt.core.master import Point, RestrictedMaster
 from code_opt.core.parameters import LnsParameters
 from code_opt.core.settings import Clock
+from code_opt.heuristics.enumeration import best_of_all, has_few_assignments
 from code_opt.heuristics.neighbourhood import Neighbourhood
 from code_opt.heuristics.scales import search_at_scales
 from code_opt.heuristics.search import AssignmentSearch, LearntColumns, SearchOutcome, State
@@ -71,6 +72,10 @@ def search(
     if point is None:
         return work.outcome(None)
     learnt = LearntColumns(work.table, np.flatnonzero(master.inside), point.duals)
+    if has_few_assignments(work.table, parameters.enumerated):
+        best_known = best_of_all(work, clock)
+        if best_known is not None:
+            return work.outcome(best_known, learnt)
     bound, tasks = point.bound.value, len(work.table.joint_tasks)
     # The dive runs to its end whatever the clock says: without it there is no assignment.
     best = work.evaluate(master.dive(Clock(None, to_its_end=True), parameters.dive))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from code_opt.core.allocation import Allocation
 from code_opt.core.columns import ColumnTable
 from code_opt.core.evaluator import LEAST_GAIN, VIOLATION_WEIGHT, Evaluator, Solution
 from code_opt.heuristics.estimates import AccuracyEstimates
@@ -88,15 +89,19 @@ class AssignmentSearch:
             choice: column of each joint task, shape (T,).
         """
         self.estimates.measure(choice)
+        allocation = self.allocate(choice)
+        rates = self.table.floor if allocation is None else allocation.group_throughput
+        return self.state(choice, rates)
+
+    def allocate(self, choice: IntArray) -> Allocation | None:
+        """Return the best rates of an assignment, None where floors or memories do not fit."""
         table, groups = self.table, self.evaluator.groups
         use = np.where(
             groups.is_rate,
             table.padded_rate_use[:, choice].T * groups.size[:, None],
             table.padded_need[:, choice].T,
         )
-        allocation = self.evaluator.allocate(use)
-        rates = table.floor if allocation is None else allocation.group_throughput
-        return self.state(choice, rates)
+        return self.evaluator.allocate(use)
 
     def state(self, choice: IntArray, rates: FloatArray) -> State:
         """Return an assignment at given rates, valued by the accuracies known now."""

@@ -20,6 +20,7 @@ from code_opt.planning.plan import (
 )
 from code_opt.planning.scenarios import plan_scenarios
 from code_opt.planning.settings import PlanSettings
+from code_opt.planning.states import PlannedState, planned_states, save_states
 from code_opt.planning.sweep import SWEEP_METHODS, plan_sweep
 from code_opt.planning.workbook import cut_cells
 
@@ -30,6 +31,7 @@ __all__ = [
     "Column",
     "Plan",
     "PlanSettings",
+    "PlannedState",
     "Scenarios",
     "Table",
     "Variation",
@@ -50,7 +52,9 @@ __all__ = [
     "plan_marginal",
     "plan_scenarios",
     "plan_sweep",
+    "planned_states",
     "save_plan",
+    "save_states",
     "with_drop_range",
     "with_value",
 ]

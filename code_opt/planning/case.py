@@ -2,7 +2,8 @@
 
 Unlike in ``solve``, capacities are not fixed: no path is too slow, since units can be added,
 so rate floors and largest rates exclude nothing. Latency limits are judged at the present
-capacities: units that are bought can only make paths faster, so the limits hold afterwards.
+speeds: units that are bought stand beside what is there. Those of percentiles are kept by the units
+that are bought (:mod:`code_opt.planning.promises`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from code_opt.core.joint_tasks import JointTask, single_tasks
 from code_opt.core.shared_prefixes import SharedPrefixes
 from code_opt.errors import InputError
 from code_opt.heuristics.baselines import edge_early_pool, local_pool
+from code_opt.instance.changes import with_percentile
 from code_opt.instance.model import Instance, Server
 from code_opt.instance.ranges import SMALLEST
 from code_opt.instance.records import AccuracySource
@@ -30,6 +32,7 @@ from code_opt.paths.pool import limits_percentiles
 from code_opt.paths.resources import Resource, enlarged
 from code_opt.paths.standalone import least_rates
 from code_opt.planning.offers import Offers
+from code_opt.planning.promises import PlannedPromises, keeping_limits, refuse_groups
 from code_opt.planning.settings import PlanSettings, check_amounts
 
 Coordination = Literal["full", "exits", "none"]
@@ -63,6 +66,8 @@ class Case:
     """Present demand [inferences/s], of an input group the least of its tasks, shape (T,)."""
     min_accuracy: float | None
     """Floor on the average accuracy."""
+    promises: PlannedPromises | None = None
+    """Where percentiles are limited; searches over a part of the columns do without."""
 
     @property
     def pool(self) -> PathPool:
@@ -266,6 +271,7 @@ class Case:
             self,
             table=ColumnTable(pool, tasks),
             prefixes=self.prefixes.subset(np.flatnonzero(allowed)),
+            promises=None,
         )
 
     def joint(self, joint_tasks: Sequence[JointTask]) -> Case:
@@ -277,18 +283,21 @@ class Case:
         )
 
 
-def refuse_percentiles(instance: Instance) -> None:
-    """Refuse limits of latency under load: what is bought would change how long inputs wait.
+def refuse_percentiles(instance: Instance, settings: PlanSettings, why: str) -> None:
+    """Refuse limits of percentiles where an analysis cannot have them.
+
+    Args:
+        instance: what is asked about.
+        settings: may ask for a percentile, too.
+        why: what the analysis does that cannot have them, and what to do instead.
 
     Raises:
         InputError: a task has one.
     """
-    if limits_percentiles(instance):
-        task = next(t for t in instance.tasks if t.latency_percentile and t.max_latency)
-        raise InputError(
-            f"task {task.id!r}: plans do not know limits of percentiles; plan without its "
-            "latency_percentile, with room in the capacities, and solve with it"
-        )
+    asked = with_percentile(instance, settings.latency_percentile)
+    if limits_percentiles(asked):
+        task = next(t for t in asked.tasks if t.latency_percentile and t.max_latency)
+        raise InputError(f"task {task.id!r} limits a percentile of its latency: {why}")
 
 
 def prepared(instance: Instance, settings: PlanSettings) -> Instance:
@@ -297,10 +306,9 @@ def prepared(instance: Instance, settings: PlanSettings) -> Instance:
     A task without a demand has that of its input group, if another task of it has one.
 
     Raises:
-        InputError: a task has no demand, or limits a percentile of its latency, or a server
-            without devices sells parts of one.
+        InputError: a task has no demand, or a server without devices sells parts of one, or
+            limits of percentiles stand beside what no plan can hold then.
     """
-    refuse_percentiles(instance)
     missing = _without_demand(instance)
     if missing and settings.demand is None:
         names = ", ".join(repr(name) for name in missing[:5]) + (", ..." if missing[5:] else "")
@@ -322,13 +330,14 @@ def prepared(instance: Instance, settings: PlanSettings) -> Instance:
         else link
         for link in instance.links
     )
-    ready = with_demands(instance, settings)
-    return ready.model_copy(update={"servers": servers, "links": links})
+    ready = with_demands(instance, settings).model_copy(update={"servers": servers, "links": links})
+    refuse_groups(ready)
+    return ready
 
 
 def with_demands(instance: Instance, settings: PlanSettings) -> Instance:
-    """Return the instance with the demand of the settings, if any, where there is none."""
-    refuse_percentiles(instance)
+    """Return the instance with demand and percentile of the settings where there are none."""
+    instance = with_percentile(instance, settings.latency_percentile)
     if settings.demand is None:
         return instance
     missing = set(_without_demand(instance))
@@ -377,6 +386,9 @@ def build_case(
         ready.model_copy(update={"tasks": tasks, "servers": servers}),
         PoolOptions(visits=visits, measured_only=settings.measured_only),
     )
+    is_limited = limits_percentiles(ready)
+    if is_limited:
+        pool = keeping_limits(pool)
     table = ColumnTable(pool, single_tasks(pool))
     case = Case(
         instance=ready,
@@ -387,6 +399,7 @@ def build_case(
         offers=Offers.of(pool.resources, empty={s.id for s in ready.servers if not s.devices}),
         demand=least_of_groups(ready, own_demands(ready)),
         min_accuracy=None,
+        promises=PlannedPromises(pool) if is_limited else None,
     )
     return case.with_loss(max_loss)
 

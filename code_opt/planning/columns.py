@@ -237,6 +237,11 @@ SCHEMA: Mapping[str, ColumnSchema] = {
         _known(PATH, "path", "ids of the blocks in order"),
         _known(RATE, "rate", "rate"),
         _known(LATENCY, "latency", "unloaded latency"),
+        _known(
+            LATENCY,
+            "promised",
+            "time within which the percentile of answers comes, at the most loaded state",
+        ),
         # scenarios and failures
         _known(PROBABILITY, "probability", "probability of the scenario"),
         _known(HOURS, "hours", "how long the period of the table lasts"),

@@ -190,7 +190,7 @@ class _Tables:
         self.operation = OperationTables(
             _KEY,
             amounts="units_bought units cost capacity_{0} load_{0} utilization mean_utilization",
-            paths="demand_period task path accuracy accuracy_source latency_s",
+            paths="demand_period task path accuracy accuracy_source latency_s promised_s",
             of="in each period",
             note=" (largest load of all states)",
         )
@@ -593,7 +593,8 @@ def _add_plan(tables: _Tables, program: _Program, plan: Decision, factors: Seque
                     **accuracy,
                     implied_by=None if reason is None else states[reason].name,
                 )
-            tables.operation.add_paths(results[-1], **key, demand_period=block)
+            own_results = results[-len(choice.states) :]
+            tables.operation.add_paths(*own_results, **key, demand_period=block)
             _add_failures(tables, program, own, {**key, "demand_period": block})
         weights = np.array([states[number].weight for number in numbers])
         tables.operation.add_capacities(

@@ -40,7 +40,9 @@ def why_infeasible(case: Case, demand: FloatArray, otherwise: str = _NO_REASON) 
             f"no paths reach an average accuracy of {case.min_accuracy:.6g}: "
             f"the most accurate path of every task gives {most:.6g}"
         )
-    lines = _missing_capacity(case, demand)
+    lines = _missing_capacity(replace(case, promises=None), demand)
+    if not lines and case.promises is not None:
+        lines = ["the limits of percentiles cannot be kept with all that can be bought"]
     if not lines and len(case.memories):
         lines = ["the adapters that the accuracy floors need do not fit the memories"]
     if not lines:

@@ -34,7 +34,7 @@ from code_opt.planning.analysis import (
     saved_cells,
     timed,
 )
-from code_opt.planning.case import Case, Coordination, build_case
+from code_opt.planning.case import Case, Coordination, build_case, refuse_percentiles
 from code_opt.planning.columns import TableBuilder
 from code_opt.planning.heuristic import search_plan
 from code_opt.planning.least_cost import solve_least_cost
@@ -143,6 +143,12 @@ def plan_failures(
     share = None if keep is None else checked_share("keep", keep)
     tables = _Tables()
     analysis = Analysis("failures", instance, settings, *tables.all)
+    refuse_percentiles(
+        instance,
+        settings,
+        "what re-routing serves at most under such limits is not known; --together --failures "
+        "plans for failures with them",
+    )
     case = build_case(instance, settings, coordination, max_loss=loss, visits=True)
     demand = case.grown(factor)
     failures = single_failures(case, kept_rates(case, demand[None, :], share))

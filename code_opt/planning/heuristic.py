@@ -38,7 +38,8 @@ from code_opt.errors import InputError, SolverError
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
 from code_opt.planning.case import PRESENCE, Case
-from code_opt.planning.programs import Decision, plan_data, solve_on_few
+from code_opt.planning.programs import Decision, known_plan, plan_data, solve_on_few
+from code_opt.planning.promises import PlannedPromises
 from code_opt.planning.tolerances import NOISE, ROW
 from code_opt.solvers import LinearProgram
 from code_opt.stopping import is_stop_requested
@@ -95,10 +96,35 @@ def search_plan(case: Case, demands: FloatArray) -> Decision | None:
     """
     if not case.has_all_paths or is_stop_requested():
         return None
+    if case.promises is not None:
+        return _search_promises(case, case.promises, demands)
     found = _search_groups(case, demands) if case.prefixes.groups else _search(case, demands)
     if found.missing > 0.0:
         return None
     return Decision(found.paths[None, :], found.units[None, :], cost=found.cost)
+
+
+def _search_promises(case: Case, promises: PlannedPromises, demands: FloatArray) -> Decision | None:
+    """Return the cheaper of two plans found without limits of percentiles, once these are kept.
+
+    One is of all paths, the other of those that have no later jobs, where there are any: these
+    let short waits be promised, and no loop of dependencies comes from them.
+    """
+    data = plan_data(case, [Situation(0, 0, demand.tolist()) for demand in demands])
+    first = promises.has_first_jobs_alone
+    others = np.bincount(case.table.task[first], minlength=len(case.first) - 1) == 0
+    best: Decision | None = None
+    for allowed in (np.ones(len(first), dtype=bool), first | others[case.table.task]):
+        rows = np.flatnonzero(allowed)
+        found = search_plan(case.restricted(allowed), demands)
+        if found is None:
+            continue
+        paths = rows[found.paths]
+        # Units of a part of the paths need not be enough for promises.
+        kept = known_plan(case, data, Decision(paths, found.units))
+        if kept is not None and (best is None or kept.cost < best.cost):
+            best = kept
+    return best
 
 
 def _search(case: Case, demands: FloatArray) -> _Found:

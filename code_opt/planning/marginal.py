@@ -21,7 +21,7 @@ from code_opt.paths.graph import FloatArray, Topology
 from code_opt.paths.resources import Resource, enlarged, key_of
 from code_opt.paths.standalone import least_rates
 from code_opt.planning.analysis import Analysis
-from code_opt.planning.case import with_demands
+from code_opt.planning.case import refuse_percentiles, with_demands
 from code_opt.planning.columns import TableBuilder
 from code_opt.planning.operation import PLACE_COLUMNS, SOLD_KINDS, columns_of, evaluator_of
 from code_opt.planning.plan import Plan, Status
@@ -73,6 +73,12 @@ def plan_marginal(
         )
         for kind in SOLD_KINDS
     }
+    refuse_percentiles(
+        instance,
+        settings,
+        "its duals are those of rates at fixed wait scales, no prices of capacity; compare plans "
+        "of --vary or least cost instead",
+    )
     analysis = Analysis("marginal", instance, settings, *tables.values())
     options = {**settings.solve_options(), "objective": objective}
     analysis.tell("marginal values: the best assignment")

@@ -7,6 +7,7 @@ it, which the independent checker recomputes from data: that is what the tables 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from code_opt.checker import Violation, check
 from code_opt.core.evaluator import ChosenPath, Evaluator, path_of
-from code_opt.core.results import average_time, make_result, own_work
+from code_opt.core.results import average_time, make_result, own_work, promise_cells
 from code_opt.core.settings import Settings
 from code_opt.errors import CodeOptError
 from code_opt.instance.model import Instance, Reward
@@ -59,7 +60,8 @@ def operate(
         update={"reward": Reward()}
     )
     settings = Settings(objective="throughput", min_accuracy=case.min_accuracy)
-    evaluator, chosen = evaluator_of(instance, list(map(case.blocks, paths.tolist())), settings)
+    blocks = list(map(case.blocks, paths.tolist()))
+    evaluator, chosen = evaluator_of(_without_percentiles(instance), blocks, settings)
     if floors is None or (evaluator.load(chosen, demand) <= 1.0 + NOISE).all():
         solution = evaluator.solution_at(chosen, demand)
     else:
@@ -69,18 +71,74 @@ def operate(
         solution = found
     result = make_result(evaluator, "plan", "feasible", 0.0, solution)
     # What is bought stands beside what is there: an inference takes as long as at present.
-    there, present = evaluator_of(case.paced, list(map(case.blocks, paths.tolist())), settings)
+    there, present = evaluator_of(case.paced, blocks, settings)
     shares, of_all = own_work(there.pool, present, rates_of(result))
+    promised, scales = _promises(case, there, units, present, rates_of(result))
     tasks = tuple(
-        row.model_copy(update={"latency": path.seconds, "own_work": share})
-        for row, path, share in zip(result.tasks, present, shares, strict=True)
+        row.model_copy(update={"latency": path.seconds, "own_work": share, **cells})
+        for row, path, share, cells in zip(result.tasks, present, shares, promised, strict=True)
     )
     time = average_time(there.pool.weights, tasks)
-    result = result.model_copy(update={"tasks": tasks, "latency": time, "own_work": of_all})
+    places = {
+        records: tuple(
+            row.model_copy(update={"wait_scale": scales.get(key_of(record))})
+            for record, row in zip(
+                getattr(instance, records), getattr(result, records), strict=True
+            )
+        )
+        for records in PLACE_COLUMNS
+    }
+    update = {"tasks": tasks, "latency": time, "own_work": of_all, **places}
+    result = result.model_copy(update=update)
     violations = check(result, instance, present=case.instance)
     if violations:
         raise PlanFailedCheckError(f"the plan does not pass the check: {listed(violations)}")
     return result
+
+
+def _without_percentiles(instance: Instance) -> Instance:
+    """Return an instance of which nobody asks what is promised: that is told at present speeds."""
+    tasks = tuple(t.model_copy(update={"latency_percentile": None}) for t in instance.tasks)
+    return instance.model_copy(update={"tasks": tasks})
+
+
+def _promises(
+    case: Case,
+    there: Evaluator,
+    units: FloatArray,
+    paths: Sequence[ChosenPath],
+    rates: FloatArray,
+) -> tuple[list[dict[str, Any]], dict[tuple[str, ...], float | None]]:
+    """Return what tasks are promised with units beside what is there, and all wait scales [s].
+
+    Args:
+        case: what was planned for.
+        there: evaluates paths at the present speeds.
+        units: units bought of each resource, shape (I,).
+        paths: of all tasks.
+        rates: of all tasks [inferences/s], shape (T,).
+    """
+    if not there.promises.are_asked:
+        return [{} for _ in paths], {}
+    share = {
+        (r.kind, r.key): c for r, c in zip(case.resources, case.offers.capacity(units), strict=True)
+    }
+    each, devices = there.promises.stations.each, {s.id: s.devices for s in case.paced.servers}
+    for number, resource in enumerate(there.pool.resources):
+        if resource.is_rate:
+            n = devices.get(resource.server or "", 1.0) * share[resource.kind, resource.key]
+            if resource.server is not None:
+                n = max(n, 1.0)
+            each[number] = replace(each[number], devices=n)
+    promises, waits = there.promises.promises(
+        [path.arcs for path in paths], [path.seconds for path in paths], rates
+    )
+    scales = {
+        resource.key: float(scale) if np.isfinite(scale) else None
+        for resource, scale in zip(there.pool.resources, waits.scale, strict=True)
+        if resource.is_rate
+    }
+    return [promise_cells(promise) for promise in promises], scales
 
 
 def listed(violations: Sequence[Violation]) -> str:
@@ -116,7 +174,7 @@ SOLD_KINDS = tuple(kind for kind in KINDS if kind.is_sold)
 PLACE_COLUMNS = {"servers": ("server",), "links": ("source", "target")}
 """Columns that name a record of an instance."""
 _AMOUNTS = "units cost present_{0} capacity_{0} load_{0} utilization"
-_PATHS = "task path rate_per_s accuracy accuracy_source latency_s"
+_PATHS = "task path rate_per_s accuracy accuracy_source latency_s promised_s"
 
 
 class OperationTables:
@@ -212,9 +270,15 @@ class OperationTables:
                 mean = None if None in used else np.average(used, weights=weights)
                 table.add_fitting([{**max(shown, key=load), "mean_utilization": mean}], **key)
 
-    def add_paths(self, result: Result, **key: Any) -> None:
-        """Add the paths of a result, whose rows ``key`` names."""
-        self._paths.add_fitting(path_rows(result), **key)
+    def add_paths(self, *results: Result, **key: Any) -> None:
+        """Add the paths of results that share them, whose rows ``key`` names.
+
+        Of promised times the largest is shown, none where one is missing.
+        """
+        for rows in zip(*map(path_rows, results), strict=True):
+            promised = [row["promised_s"] for row in rows]
+            longest = None if None in promised else max(promised)
+            self._paths.add_fitting([{**rows[0], "promised_s": longest}], **key)
 
 
 def columns_of(columns: str, kind: ResourceKind) -> str:
@@ -272,6 +336,7 @@ def path_rows(result: Result) -> list[dict[str, Any]]:
             "accuracy": row.accuracy,
             "accuracy_source": row.accuracy_source,
             "latency_s": row.latency,
+            "promised_s": row.latency_promised,
         }
         for row in result.tasks
     ]

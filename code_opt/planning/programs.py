@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from code_opt.paths.labels import BoolArray
 from code_opt.planning.case import PRESENCE, Case
 from code_opt.planning.offers import Offers
 from code_opt.planning.plan import Status
+from code_opt.planning.promises import Broken, LevelMenu, PlannedPromises
 from code_opt.planning.settings import PlanSettings
 from code_opt.planning.tolerances import NOISE, ROW
 from code_opt.solvers import MipSession, Termination, open_session
@@ -42,9 +44,12 @@ from formulations import (
     PlanData,
     Situation,
     build_plan_model,
+    exclude_loop,
+    more_units_needed,
     needs_units,
     prefer,
     running_in_failure,
+    waiting_of_plan,
 )
 from formulations.plan import SMALLEST_UNIT
 
@@ -165,6 +170,8 @@ def plan_data(
                 f"{name}: a unit is {share:.3g} of the largest load, less than the "
                 f"{SMALLEST_UNIT:g} that can be planned with: make the unit larger"
             )
+    if case.promises is not None:  # more units make waits shorter, however many there are
+        most = np.maximum(most, np.minimum(offers.sold[rate], MOST_UNITS))
     most = most.astype(np.int64)
     return PlanData(
         weight=case.table.weights.tolist(),
@@ -236,11 +243,16 @@ def solve_program(case: Case, data: PlanData, start: Decision | None = None) -> 
     if clock.is_over:  # a program takes its time to be written down, too
         status: Status = "unknown" if best is None else "feasible"
         return ProgramOutcome(status, best, None if best is None else bound, _stopped(clock))
+    waiting = None if case.promises is None else _Waiting(case, case.promises, data)
     while True:
         asked = _affordable(data, best)
-        search = _Search(case, asked, clock, best, start)
+        search = _Search(case, asked, clock, best, start, waiting)
         message = search.run(gap)
         best, bound = search.best, max(bound, search.bound)
+        if best is None and waiting is not None and search.missed and message is None:
+            assert search.solved is not None
+            waiting.learn(asked, search.solved, search.missed)
+            continue
         if best is None:
             return ProgramOutcome(
                 "infeasible" if search.is_infeasible else "unknown", message=message
@@ -248,6 +260,9 @@ def solve_program(case: Case, data: PlanData, start: Decision | None = None) -> 
         _refuse_contradiction(best.cost, bound)
         if message is not None or gap_of(best.cost, bound) <= gap:
             break
+        if waiting is not None and search.missed and search.solved is not None:
+            waiting.learn(asked, search.solved, search.missed)
+            continue
         if _affordable(data, best).cost_unit > _NEARER * asked.cost_unit:
             message = "stopped at the solver's own tolerance"
             break
@@ -305,7 +320,10 @@ def units_of_operation(case: Case, work: Operation) -> FloatArray:
 
 
 def needed_units(case: Case, data: PlanData, plan: Decision) -> FloatArray:
-    """Return the least units of each period that carry all demand, kept once bought; (H, I)."""
+    """Return the least units of each period that carry all demand, kept once bought; (H, I).
+
+    Limits of percentiles may need more.
+    """
     units = np.zeros((len(data.factor), len(case.resources)))
     for work in operations(data, plan):
         units[work.period] = np.maximum(units[work.period], units_of_operation(case, work))
@@ -334,11 +352,228 @@ def visiting_of(case: Case, failure: Failure) -> BoolArray:
 
 
 def _counted(case: Case, data: PlanData, plan: Decision) -> Decision | None:
-    """Return a plan with the units that its paths need, None where these are not sold."""
-    units = needed_units(case, data, plan)
-    if (units[:, case.rate_resources] > np.asarray(data.most_units)).any():
+    """Return a plan with the units that its paths need, None where these are not sold.
+
+    Under limits of percentiles these are the plan's own where they are enough, or what a search
+    finds, if that costs less.
+    """
+    least, most = needed_units(case, data, plan), np.asarray(data.most_units)
+    if (least[:, case.rate_resources] > most).any():
         return None
-    return replace(plan, units=units, cost=_cost(case, data, units))
+    found = [least]
+    if case.promises is not None:
+        own = np.maximum.accumulate(np.maximum(least, plan.units), axis=0)
+        found = [own] if not _missed(case, data, plan, own) else []
+        raised = _raised(case, data, plan, least)
+        found += [] if raised is None else [raised]
+    plans = [
+        replace(plan, units=units, cost=_cost(case, data, units))
+        for units in found
+        if (units[:, case.rate_resources] <= most).all()
+    ]
+    return min(plans, key=lambda counted: counted.cost, default=None)
+
+
+def _lost_capacity(case: Case, work: Operation) -> FloatArray:
+    """Return what of each capacity is gone in an operation while a part of it is left; (I,)."""
+    lost, failure = np.zeros(len(case.resources)), work.failure
+    if failure is None or failure.lost is None:
+        return lost
+    if case.load(work.paths, work.rates)[failure.server] > PRESENCE:
+        lost[failure.server] = failure.lost * _scale(case.offers)[failure.server]
+    return lost
+
+
+def _numbers(case: Case, paths: IntArray) -> IntArray:
+    """Return the number of each task's path among its own, -1 where it does not run; (T,)."""
+    return np.where(paths >= 0, paths - case.first[:-1], -1)
+
+
+def _missed(
+    case: Case, data: PlanData, plan: Decision, units: FloatArray
+) -> list[tuple[int, Operation, list[Broken]]]:
+    """Return the operations in which promises are broken with units, shape (H, I)."""
+    if case.promises is None:
+        return []
+    found = []
+    for number, work in enumerate(operations(data, plan)):
+        capacity = case.offers.capacity(units[work.period]) - _lost_capacity(case, work)
+        broken = case.promises.broken(_numbers(case, work.paths), work.rates, capacity)
+        if broken:
+            found.append((number, work, broken))
+    return found
+
+
+def _raised(case: Case, data: PlanData, plan: Decision, least: FloatArray) -> FloatArray | None:
+    """Return units with which all promises are kept, at least some, shape (H, I); None: none."""
+    assert case.promises is not None
+    units = least.copy()
+    for work in operations(data, plan):
+        found = case.promises.raised(
+            case.offers,
+            _numbers(case, work.paths),
+            work.rates,
+            units[work.period],
+            _lost_capacity(case, work),
+        )
+        if found is None:
+            return None
+        units[work.period] = found
+    return np.maximum.accumulate(units, axis=0)
+
+
+@dataclass(frozen=True)
+class MoreUnits:
+    """A choice of paths that breaks a promise with some units, and with fewer ones."""
+
+    work: int
+    """Number of the operation."""
+    period: int
+    paths: tuple[int, ...]
+    """Of the tasks that load the stations concerned."""
+    units: dict[int, int]
+    """By the rate row of the stations of which more could help and are sold."""
+
+
+class _Waiting:
+    """Levels of wait scales beside a program, and the solutions that are cut off."""
+
+    def __init__(self, case: Case, promises: PlannedPromises, data: PlanData) -> None:
+        rates = [k.demand for k in data.situations]
+        rates += [keep for failure in data.failures for keep in failure.keep]
+        self._case, self._promises = case, promises
+        self.menu = LevelMenu(promises, np.max(rates, axis=0))
+        self._cuts: list[MoreUnits] = []
+        self._loops: list[tuple[int, int, list[list[int]]]] = []
+        """Number of an operation, station, and columns that close a loop before it."""
+        self._place = {int(i): row for row, i in enumerate(case.rate_resources)}
+
+    def add(self, model: pyo.ConcreteModel, data: PlanData) -> None:
+        """Add the levels and all cuts to a planning model."""
+        case = self._case
+        levels = self.menu.levels(case.offers, case.rate_resources, _scale(case.offers))
+        waiting_of_plan(model, data, levels)
+        for number, station, groups in self._loops:
+            s = self.menu.stations.index(station)
+            last = len(levels.waiting.stations[s].lower) - 1
+            exclude_loop(model.waits[number], groups, s, last)
+        model.units_of_cuts = []
+        setters = setters_of(model, data)
+        for cut in self._cuts:
+            running = [setters[cut.work](path) for path in cut.paths]
+            more = more_units_needed(model, running, cut.period, cut.units)
+            model.units_of_cuts += [
+                (variable, cut.period, int(case.rate_resources[i]), cut.units[i] + 1)
+                for i, variable in more.items()
+            ]
+
+    def start(self, model: pyo.ConcreteModel, data: PlanData, plan: Decision) -> None:
+        """Set the variables of levels and cuts to a plan."""
+        case = self._case
+        setters = setters_of(model, data)
+        for number, work in enumerate(operations(data, plan)):
+            block = model.waits[number]
+            numbers = _numbers(case, work.paths)
+            capacity = case.offers.capacity(plan.units[work.period]) - _lost_capacity(case, work)
+            there = self._promises.waits(numbers, work.rates, capacity)
+            for s, station in enumerate(self.menu.stations):
+                is_later = bool(there.log_prefactor[station] > 0.0)
+                k = self.menu.level_at(station, float(there.scale[station]), is_later)
+                block.level[s, k].set_value(1, skip_validation=True)
+            if work.failure is not None:
+                for p, variable in block.running.items():
+                    parts = sum(part.value for part in setters[number](p))
+                    variable.set_value(parts, skip_validation=True)
+        for variable, period, i, count in model.units_of_cuts:
+            variable.set_value(int(plan.units[period, i] >= count), skip_validation=True)
+
+    def learn(
+        self,
+        data: PlanData,
+        solved: Decision,
+        missed: Sequence[tuple[int, Operation, list[Broken]]],
+    ) -> None:
+        """Divide levels and cut off a solution where it breaks promises."""
+        for number, work, broken in missed:
+            loops = self._loops_before(number, work, broken)
+            if loops:
+                self._loops += loops
+                continue
+            for one in broken:
+                self.menu.divide(one)
+                units = solved.units[work.period]
+                self._cuts.append(self._cut(data, number, work, one, units))
+
+    def _loops_before(
+        self, number: int, work: Operation, broken: Sequence[Broken]
+    ) -> list[tuple[int, int, list[list[int]]]]:
+        """Return the loops of dependencies because of which nothing is promised, in all states."""
+        numbers, found = _numbers(self._case, work.paths), []
+        for station in sorted({s for one in broken for s in one.own if s in self.menu.stations}):
+            loop = self._promises.loop(numbers, station)
+            if loop is not None:
+                found.append((number, station, loop))
+        return found
+
+    def _cut(
+        self, data: PlanData, number: int, work: Operation, one: Broken, units: FloatArray
+    ) -> MoreUnits:
+        """Return the cut of one broken promise, with as many units as still break it."""
+        case, numbers = self._case, _numbers(self._case, work.paths)
+        concerned = sorted(one.stations)
+        tasks = [
+            t
+            for t, own in enumerate(numbers.tolist())
+            if own >= 0
+            and (
+                t == one.task
+                or any(job.station in one.stations for job in self._promises.jobs(t, own).jobs)
+            )
+        ]
+        few = np.full(len(numbers), -1)
+        few[tasks] = numbers[tasks]
+        lost = _lost_capacity(case, work)
+
+        def breaks(trial: FloatArray) -> bool:
+            found = self._promises.broken(few, work.rates, case.offers.capacity(trial) - lost)
+            return any(other.task == one.task for other in found)
+
+        most = units.copy()
+        for i in concerned:
+            low, high = int(most[i]), int(data.most_units[self._place[i]])
+            while low < high:
+                middle = (low + high + 1) // 2
+                trial = most.copy()
+                trial[i] = middle
+                low, high = (middle, high) if breaks(trial) else (low, middle - 1)
+            most[i] = low
+        return MoreUnits(
+            number,
+            work.period,
+            tuple(int(work.paths[t]) for t in tasks),
+            {
+                self._place[i]: int(most[i])
+                for i in concerned
+                if most[i] < data.most_units[self._place[i]]
+            },
+        )
+
+
+def setters_of(model: pyo.ConcreteModel, data: PlanData) -> list[Callable[[int], list[Any]]]:
+    """Return for each operation what returns the binaries whose sum sets a path."""
+    found = [partial(_chosen, model, situation.choice) for situation in data.situations]
+    return [
+        *found,
+        *(
+            partial(running_in_failure, model, data, f)
+            for f, failure in enumerate(data.failures)
+            for _ in failure.keep
+        ),
+    ]
+
+
+def _chosen(model: pyo.ConcreteModel, choice: int, path: int) -> list[Any]:
+    return [model.choose[choice, path]]
 
 
 class _Search:
@@ -351,13 +586,21 @@ class _Search:
         clock: Clock,
         best: Decision | None,
         start: Decision | None,
+        waiting: _Waiting | None,
     ) -> None:
         self._case, self._data, self._clock = case, data, clock
         self.best = best
         self.bound = 0.0
         self.is_infeasible = False
         self._model = build_plan_model(data)
+        self._waiting = waiting
+        if waiting is not None:
+            waiting.add(self._model, data)
         self._hint = start
+        self.solved: Decision | None = None
+        """What the solver said last."""
+        self.missed: list[tuple[int, Operation, list[Broken]]] = []
+        """Where that breaks promises."""
 
     def run(self, gap: float) -> str | None:
         """Search until the gap is reached; return why the search was stopped, if it was.
@@ -392,7 +635,7 @@ class _Search:
                 return _stopped(self._clock)
             if outcome.termination is not Termination.OPTIMAL:
                 return f"stopped by {outcome.termination.value}"
-            if not cuts:
+            if not cuts or self.missed:
                 return None
             session.add_constraints(cuts)
         return f"stopped after {_ROUNDS} rounds of cuts"
@@ -427,6 +670,8 @@ class _Search:
         start = self.best or self._hint
         if start is not None:
             _start_at(self._model, self._case, self._data, start)
+            if self._waiting is not None:
+                self._waiting.start(self._model, self._data, start)
         return start is not None
 
     def _take(self) -> list[Any]:
@@ -437,18 +682,11 @@ class _Search:
             self.best = plan
         if _adapts(data):
             return []
-        setters = [self._of_choice(situation.choice) for situation in data.situations]
-        setters += [self._of_failure(f) for f, x in enumerate(data.failures) for _ in x.keep]
-        cuts = []
+        setters, cuts = setters_of(self._model, data), []
         for work, binaries in zip(operations(data, solved), setters, strict=True):
             cuts += self._cuts(work, solved.units, binaries)
+        self.solved, self.missed = solved, _missed(case, data, solved, solved.units)
         return cuts
-
-    def _of_choice(self, choice: int) -> Callable[[int], list[Any]]:
-        return lambda path: [self._model.choose[choice, path]]
-
-    def _of_failure(self, f: int) -> Callable[[int], list[Any]]:
-        return lambda path: running_in_failure(self._model, self._data, f, path)
 
     def _cuts(
         self, work: Operation, units: FloatArray, binaries: Callable[[int], list[Any]]

@@ -22,7 +22,7 @@ from code_opt.instance.model import Instance
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
 from code_opt.planning.analysis import Analysis, checked_share, outcome_cells, timed
-from code_opt.planning.case import Case, Coordination, build_case
+from code_opt.planning.case import Case, Coordination, build_case, refuse_percentiles
 from code_opt.planning.columns import TableBuilder
 from code_opt.planning.demands import Scenarios
 from code_opt.planning.heuristic import promising_paths, search_plan
@@ -137,6 +137,12 @@ def plan_scenarios(
     checked_share("served", served)
     tables = _Tables()
     analysis = Analysis("scenarios", instance, settings, *tables.all)
+    refuse_percentiles(
+        instance,
+        settings,
+        "rates that adapt to scenarios are not known under such limits; --together --scenarios "
+        "serves all demand in every scenario with them",
+    )
     case = build_case(instance, settings, coordination, max_loss=loss)
     demand = _uncertain_demand(case, scenarios, factor)
     outcomes: dict[str, ProgramOutcome] = {}

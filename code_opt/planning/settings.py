@@ -35,6 +35,8 @@ class PlanSettings:
     """Size of one unit of limited links that have none [bytes/s]."""
     max_utilization: float | None = None
     """Share of their time that servers sell that say nothing themselves; None: all of it."""
+    latency_percentile: float | None = None
+    """Quantile that limits of latency hold for under load where a task has no own; None: none."""
     gap: float = 1e-4
     """Relative gap that ends an exact search."""
     time_limit: float | None = 60.0
@@ -60,6 +62,10 @@ class PlanSettings:
                     f"{name} {value}: must be a number above 0, in [{SMALLEST:g}, {LARGEST:g}]"
                 )
         check_share("max_utilization", self.max_utilization)
+        if self.latency_percentile is not None and not 0.0 < self.latency_percentile < 1.0:
+            raise InputError(
+                f"latency_percentile {self.latency_percentile}: must lie between 0 and 1"
+            )
         if self.time_limit is not None and not 0.0 < self.time_limit < math.inf:
             raise InputError(f"time_limit {self.time_limit}: must be a number above 0")
         if self.demand is not None:
@@ -103,6 +109,7 @@ class PlanSettings:
         names = (
             "min_accuracy",
             "max_utilization",
+            "latency_percentile",
             "measured_only",
             "gap",
             "time_limit",
@@ -120,8 +127,8 @@ class PlanSettings:
             *("max_utilization", "gap", "time_limit"),
         )
         found = {name: getattr(self, name) for name in names}
-        found |= {"measured_only": True} if self.measured_only else {}
-        return found | ({"period_names": self.period_names} if self.period_names else {})
+        asked = ("measured_only", "latency_percentile", "period_names")
+        return found | {name: getattr(self, name) for name in asked if getattr(self, name)}
 
 
 def check_amount(name: str, value: float) -> float:

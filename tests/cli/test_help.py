@@ -114,22 +114,26 @@ def test_else_a_terminal_gets_style(instance: Path) -> None:
         assert "\x1b[" in on_terminal(*arguments)
 
 
-def test_set_changes_what_is_solved_and_checked(instance: Path, tmp_path: Path) -> None:
+def test_set_changes_what_is_solved_and_checked(
+    instance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     change = ["--set", "tasks[*].demand=0.5", "--set", "tasks[*].floor=0"]
-    done = run("solve", instance, "-m", "local", "--out", tmp_path / "out", *change)
-    assert (done.returncode, done.stderr) == (0, "")
+    solved = ["solve", str(instance), "-m", "local", "--out", str(tmp_path / "out"), *change]
+    assert (main(solved), capsys.readouterr().err) == (0, "")
     (result,) = (tmp_path / "out").glob("*.json")
     assert '"throughput": 1.0' in result.read_text()
-    assert run("check", result, instance, *change).returncode == 0
-    assert run("check", result, instance).returncode == 1
+    assert main(["check", str(result), str(instance), *change]) == 0
+    assert main(["check", str(result), str(instance)]) == 1
 
 
-def test_set_says_all_that_is_wrong_at_once(instance: Path) -> None:
-    done = run(
-        "solve", instance, "--set", "tasks[facs].demand=5", "--set", "reward.accuracy.exponent=x"
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines() == [
+def test_set_says_all_that_is_wrong_at_once(
+    instance: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ["--set", "tasks[facs].demand=5", "--set", "reward.accuracy.exponent=x"]
+    assert main(["solve", str(instance), *wrong]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
         f"code-opt: {instance} with --set: 2 problems",
         "  tasks[facs].demand: there is no 'facs'; did you mean 'faces'?",
         "  reward.accuracy.exponent = 'x': must be a number",
@@ -146,7 +150,7 @@ def test_set_says_all_that_is_wrong_at_once(instance: Path) -> None:
     ],
 )
 def test_a_set_that_cannot_be_meant_is_refused(
-    instance: Path, arguments: list[str], message: str
+    instance: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = run("solve", instance, *arguments)
-    assert (done.returncode, done.stderr) == (2, f"code-opt: {message}\n")
+    assert main(["solve", str(instance), *arguments]) == 2
+    assert capsys.readouterr().err == f"code-opt: {message}\n"

@@ -404,3 +404,36 @@ def test_normalised_probabilities_are_told(path: str, tmp_path: Path, capsys) ->
     table.write_text(SCENARIOS)
     assert main(["plan", path, "--unit-flops", "20", "--scenarios", str(table)]) == 0
     assert "probabilities sum" not in capsys.readouterr().err
+
+
+def test_every_state_of_a_plan_can_be_checked_and_simulated(
+    path: str, tmp_path: Path, capsys
+) -> None:
+    asked = ["--unit-flops", "100", "--growth", "1,2", "--out", str(tmp_path / "out")]
+    assert main(["plan", path, *asked]) == 0
+    folder = tmp_path / "out" / "plenty.plan-least-cost.states"
+    names = sorted(file.name.removesuffix(".result.json") for file in folder.glob("*.result.json"))
+    assert {f"{name}.instance.json" for name in names} == {
+        file.name for file in folder.glob("*.instance.json")
+    }
+    assert "growth-2-full-exact" in names
+    assert len(names) == 12  # growth, coordination, method
+    state = str(folder / "growth-2-full-exact.instance.json")
+    result = str(folder / "growth-2-full-exact.result.json")
+    capsys.readouterr()
+    assert main(["check", result, state]) == 0
+    # Its servers are full, so Poisson arrivals would queue without end.
+    asked = ["--simulate", "--seconds", "20", "--arrivals", "constant"]
+    assert main(["evaluate", state, result, *asked]) == 0
+    assert "confirmed" in capsys.readouterr().out
+    # What is promised takes what was bought: the edge as it is does not carry it.
+    data = json.loads(Path(result).read_text(encoding="utf-8"))
+    planned = load_plan(tmp_path / "out" / "plenty.plan-least-cost.json").table("summary")
+    (row,) = [
+        row
+        for row in planned.records()
+        if (row["growth"], row["coordination"], row["method"]) == (2.0, "full", "exact")
+    ]
+    assert data["throughput"] == pytest.approx(row["throughput_per_s"])
+    assert data["accuracy"] == pytest.approx(row["accuracy"])
+    assert main(["check", result, path]) == 1

@@ -74,6 +74,10 @@ CASES: dict[str, tuple[Callable[[Sheets], object], str]] = {
         put("Device types", "B2", "cheap"),
         "Device types!B2 = 'cheap': must be a number",
     ),
+    "price-of-another-currency": (
+        put("Device types", "B2", "$ 2 200"),
+        "Device types!B2 = '$ 2 200': in another currency than 'EUR' of the settings: convert it",
+    ),
     "price-missing": (put("Device types", "B3", None), "Device types!B3: Price is required"),
     "price-negative": (
         put("Device types", "B3", -5),
@@ -281,6 +285,17 @@ def repacked(path: Path, part: str, content: bytes) -> Path:
     return path
 
 
+def test_a_formula_counts_with_its_saved_value(tmp_path: Path) -> None:
+    path = tmp_path / "plan.xlsx"
+    write_sheets(template(), path)
+    part = "xl/worksheets/sheet4.xml"
+    with zipfile.ZipFile(path) as archive:
+        sheet = archive.read(part).decode()
+    assert sheet.count("<v>2200</v>") == 1
+    book = repacked(path, part, sheet.replace("<v>2200</v>", "<f>2*1100</f><v>2200</v>").encode())
+    assert load_request(book).instance.servers[0].cost == 2200.0
+
+
 BOMB = b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><x>&b;</x>'
 
 
@@ -340,6 +355,7 @@ def test_far_cells_and_damaged_parts_are_refused(tmp_path: Path) -> None:
         (("€ 2,200.00", "3 400 EUR"), (2200.0, 3400.0)),
         (("2'200", "3,5"), (2200.0, 3.5)),
         (("1.125", "0,5 €"), (1125.0, 0.5)),
+        (("1,125 EUR", "2,5 €"), (1.125, 2.5)),
     ],
 )
 def test_the_other_cells_of_a_column_settle_a_number(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -146,6 +148,28 @@ def test_the_example_is_what_its_script_makes() -> None:
     assert request == load_request(data / "city-plan")
     assert (len(request.instance.tasks), len(request.years)) == (12, 3)
     assert request.instance.has_guesses
+
+
+@pytest.mark.long
+def test_the_page_shows_what_the_city_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "docs" / "planner-desk.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = ""
+    for command in re.findall(r"^    code-opt (.* out/city.*)$", page, re.MULTILINE):
+        assert main(shlex.split(command.replace("out/", f"{tmp_path}/"))) == 0
+        printed += capsys.readouterr().out
+    (shown,) = re.findall(r"```text\n(By guessed drops: .*?17,790\n)```", page, re.DOTALL)
+    assert shown in printed
+    plan = code_opt.load_plan(tmp_path / "city" / "city.plan-combined.json")
+    costs = {row["drops"]: f"{row['cost']:,.0f}" for row in plan.table("drops").records()}
+    assert f"EUR {costs['middle']} ({costs['low']} at low drops, {costs['high']}" in " ".join(
+        page.split()
+    )
+    assert (tmp_path / "city" / "report.html").is_file()
 
 
 def test_a_planner_gets_from_the_template_to_plans_that_are_confirmed(

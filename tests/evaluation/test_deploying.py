@@ -55,8 +55,11 @@ def answers(folder: Path, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Te
 @pytest.mark.parametrize(
     "name",
     [
-        *("digits", "one-camera"),
-        *(pytest.param(n, marks=pytest.mark.long) for n in ("alexnet-mobilenet", "three-services")),
+        "one-camera",
+        *(
+            pytest.param(name, marks=pytest.mark.long)
+            for name in ("digits", "alexnet-mobilenet", "three-services")
+        ),
     ],
 )
 def test_programs_answer_like_the_assembled_network(name: str, tmp_path: Path) -> None:
@@ -93,10 +96,14 @@ def crossing(subject: Subject) -> dict[str, tuple[str, ...]]:
     }  # fmt: skip
 
 
-def test_outputs_go_from_server_to_server(tmp_path: Path) -> None:
+def test_outputs_go_from_server_to_server_and_onnx_answers_alike(tmp_path: Path) -> None:
     subject = subject_of("digits")
     result = evaluate_paths(subject.instance, crossing(subject))
-    programs = deploy(subject, result, tmp_path, onnx=False)
+    programs = deploy(subject, result, tmp_path)  # runs the ONNX programs, too
+    has_onnx = find_spec("onnxruntime") is not None
+    assert all((one.without_onnx is None) == has_onnx for one in programs)
+    assert all((tmp_path / name).exists() for one in programs for name in one.files)
+    assert any(name.endswith(".onnx") for one in programs for name in one.files) == has_onnx
     sent = [to for one in programs for output in one.outputs for to in output.to]
     assert sent
     assert {*sent} < {one.name for one in programs}
@@ -121,14 +128,6 @@ def test_a_program_that_answers_otherwise_is_not_written(
     with pytest.raises(DeploymentError, match="answer differently from the assembled network"):
         deploy(subject, solve(subject.instance, method="local"), tmp_path, onnx=False)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs the extra deploy")
-def test_onnx_programs_answer_alike(tmp_path: Path) -> None:
-    subject = subject_of("digits")
-    programs = deploy(subject, evaluate_paths(subject.instance, crossing(subject)), tmp_path)
-    assert {one.without_onnx for one in programs} == {None}
-    assert all((tmp_path / name).exists() for one in programs for name in one.files)
 
 
 def test_onnx_that_is_not_installed_is_named(

@@ -118,6 +118,7 @@ def test_the_edge_answers_like_the_assembled_network(quick, results):
             first += len(streams)
 
 
+@pytest.mark.long
 def test_images_that_are_sent_are_answered_like_the_assembled_network(digits):
     data = digits.to_dict()
     for task in data["tasks"]:

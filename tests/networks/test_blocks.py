@@ -45,7 +45,11 @@ def run(blocks: list[nn.Module], x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    # Cut as alexnet is, and large.
+    [pytest.param(n, marks=pytest.mark.long) if n == "vgg11" else n for n in NETWORKS],
+)
 def test_chain_is_the_network_bit_for_bit(name):
     size = NETWORKS[name]
     shape = (3, size, size)
