@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,13 @@ def performance_profiles(runs: pd.DataFrame, stem: Path) -> list[Path]:
     panels[0].set_ylabel("share of instances proven")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
+    return save_figure(figure, stem)
+
+
+def save_figure(figure: Any, stem: Path) -> list[Path]:
+    """Write a figure of matplotlib as ``stem.svg`` and ``stem.png``, and close it."""
+    from matplotlib import pyplot
+
     paths = []
     for suffix, options in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": 130})):
         buffer = io.BytesIO()

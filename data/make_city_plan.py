@@ -76,7 +76,7 @@ def sheets() -> dict[str, list[list[object]]]:
         return found[name]
 
     settings = begin("Settings")
-    values = ("city", "EUR", 1.5, 0.2, 0.6, 0.05)
+    values = ("city", "EUR", 1.5, 0.2, 0.6, None, 0.05)
     settings += [[item.heading, value] for item, value in zip(SETTINGS, values, strict=True)]
     begin("Sites").extend([site] for site in SITES)
     types = begin("Device types")

@@ -25,7 +25,9 @@ from benchmarks.__main__ import (
     run_all,
     within,
 )
+from benchmarks.changes import front, step
 from benchmarks.contenders import GAP, GAPS, Trace, contenders
+from benchmarks.day import BOUND, Policy, World, draw, simulate, summary
 from benchmarks.peers import PEERS
 from benchmarks.report import report, with_best
 from benchmarks.running import instance_file, run_apart, steps_of
@@ -296,3 +298,31 @@ def test_the_page_of_the_heuristics_holds_all_data_sets():
     assert heuristics.OPENING in page
     for name in heuristics.DATA:
         assert f"| {name} | 1/1 |" in page
+
+
+def test_a_simulated_day_stays_below_its_bound(tmp_path):
+    pytest.importorskip("matplotlib")
+    world = World.drawn(4, seed=3, minutes=240, load=1.5, mean=1.2)
+    policies = [Policy(0, "now"), Policy(2, "peak"), Policy(2, "now", 0.8), Policy(2, "now"), BOUND]
+    runs = [(policy, simulate(world, policy)) for policy in policies]
+    bound = runs[-1][1]
+    assert (bound["largest load"] <= 1.0 + 1e-6).all()
+    for _, run in runs:
+        assert len(run) == 6
+        assert (run["served"] <= run["demand"] * (1.0 + 1e-9)).all()
+        assert run["reward"].sum() <= bound["reward"].sum() * (1.0 + 2e-3)
+    assert runs[0][1]["changes"].sum() == 0
+    assert runs[2][1]["largest load"].mean() < runs[3][1]["largest load"].mean()
+    assert (runs[3][1]["largest load"] > 1.0).any()  # demand rose after it was solved for
+    rows = summary(runs)
+    assert rows[-1]["reward of the bound [%]"] == "100.00"
+    assert [row["K"] for row in rows] == ["0", "2", "2", "2", "all"]
+    assert [path.suffix for path in draw(runs, tmp_path / "day")] == [".svg", ".png"]
+
+
+def test_fronts_and_steps_of_few_changes_are_measured():
+    row = front(4, seed=1)
+    count = row["most changes"] + 1
+    assert row["proven"] == f"{count}/{count}"
+    assert row["first change [%]"] <= row["all changes [%]"] + 1e-6
+    assert step(6, 1, changes=2, gap=1e-3, limit=100.0)["status"] == "optimal"

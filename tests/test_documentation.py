@@ -318,7 +318,7 @@ def test_blocks_of_data_are_well_formed(page: str) -> None:
         assert json.loads(text)
     for text in blocks(page, "toml"):
         assert tomllib.loads(text)
-    known = {"", "python", "json", "toml", "text", "console", "mermaid"}
+    known = {"", "python", "json", "toml", "text", "console", "mermaid", "sh"}
     assert {t.info for t in tokens(page) if t.type == "fence"} <= known
 
 

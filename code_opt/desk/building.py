@@ -327,6 +327,10 @@ class _Builder:
     def _each_task(self) -> Iterator[dict[str, Any]]:
         """Yield a task for each service."""
         demands = self._peaks()
+        percentile = self._settings.values.get("percentile")
+        if percentile == 1.0:
+            message = "must be below 100 %: no limit holds for every input under load"
+            self._report(self._settings, "percentile", message)
         connections: dict[str | None, list[SheetRow]] = {}
         for row in self._rows("Connections"):
             connections.setdefault(row.text("service"), []).append(row)
@@ -353,6 +357,8 @@ class _Builder:
             self._place(place, row, id="service", dnn="network", **{key: key for key in _TASK})
             task: dict[str, Any] = {key: row.values[key] for key in _TASK if key in row.values}
             task["demand"] = demands.get(service, demand)
+            if "max_latency" in task:
+                task["latency_percentile"] = percentile
             if site is not None:
                 task["origin"] = self._servers[site][0][1]
             others = self._copies[network][1:]

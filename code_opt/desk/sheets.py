@@ -102,6 +102,15 @@ SETTINGS = (
         most=1.0,
     ),
     Field(
+        "Latency limits hold for",
+        "percentile",
+        "share",
+        "Share of inputs that a latency limit holds for, waiting under load included, such as "
+        "95 %; empty: limits are of the time without any wait.",
+        most=1.0,
+        is_above=True,
+    ),
+    Field(
         "Discount per year",
         "discount",
         "share",
@@ -130,6 +139,7 @@ SHEETS: tuple[Sheet, ...] = (
             ("Accuracy lost at most [points]", 1),
             ("Headroom", 0.2),
             ("Kept when a server fails", None),
+            ("Latency limits hold for", None),
             ("Discount per year", 0.05),
         ),
     ),
@@ -259,7 +269,7 @@ SHEETS: tuple[Sheet, ...] = (
                 "Latency limit [ms]",
                 "max_latency",
                 "number",
-                "Longest time of one inference without waiting; empty: none.",
+                "Longest time of one inference, without waiting or by the settings; empty: none.",
                 factor=1e-3,
                 is_above=True,
             ),

@@ -193,13 +193,15 @@ class ColumnGeneration:
         """Look for a better assignment among the columns of least reduced cost.
 
         Few tasks are re-optimised together; of many, some hundred around the largest reduced
-        costs at a time, while the others keep their paths (but not their rates).
+        costs at a time, while the others keep their paths (but not their rates). Where changes
+        of paths are limited all tasks are: any two of them compete for a change, near or far.
         """
         best, parameters = self.master.best, self.parameters
         assert best is not None
         table, tasks, alive = self.table, len(self.table.joint_tasks), self.relaxation.alive
         rank = self._rank_of(best.reduced_cost)
-        if self.best is None or tasks <= parameters.tasks_at_once:
+        are_few = tasks <= parameters.tasks_at_once or table.pool.limits_changes
+        if self.best is None or are_few:
             keep = alive & (rank < parameters.paths_per_task)
             if keep.sum() <= parameters.worth_restricting * alive.sum():
                 self._improve(keep)

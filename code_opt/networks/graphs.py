@@ -58,6 +58,7 @@ def traced_by_fx(network: nn.Module, shape: Sequence[int]) -> fx.GraphModule:  #
     # torch.fx leaves bound arguments as inputs that are only compared with what they are bound to.
     for node in inputs[1:]:
         _erase(graph, node)
+    _take_any_layout(graph)
     graph.lint()
     traced.recompile()
     return traced
@@ -89,8 +90,26 @@ def traced_by_export(network: nn.Module, shape: Sequence[int]) -> fx.GraphModule
             node.args = (node.args[0][0],)
     graph.set_codegen(fx.graph.CodeGen())  # takes and gives tensors, no trees of them
     _keep_constants(module)
+    _take_any_layout(graph)
     graph.lint()
     return fx.GraphModule(module, graph, type(network).__name__)
+
+
+def _take_any_layout(graph: fx.Graph) -> None:
+    """Let views reshape: a view refuses activations that lie channels last, as ours do.
+
+    Where a view is possible, ``reshape`` gives that very view.
+    """
+    aten = torch.ops.aten
+    for node in graph.nodes:
+        shape = (*node.args[1:], *node.kwargs.values())
+        if node.op == "call_method" and node.target == "view":
+            if not any(isinstance(one, torch.dtype) for one in shape):
+                node.target = "reshape"
+                node.kwargs = {}
+                node.args = (node.args[0], *shape)
+        elif node.op == "call_function" and node.target is aten.view.default:
+            node.target = aten.reshape.default
 
 
 def _keep_constants(module: nn.Module) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from code_opt import load_instance, save_instance
 from code_opt.cli.app import main
 from code_opt.cli.exits import ExitStatus
+from tests.documents import blocks
 
 DIGITS = "data/digits"
 
@@ -137,6 +144,65 @@ def test_an_instance_comes_from_standard_input(name, run, monkeypatch):
     )
     given(data[:-30])
     assert "standard input: " in run("plan", "-")[2]
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="needs flock (util-linux)")
+def test_the_step_of_the_recipe(tmp_path, run):
+    """The script of docs/day-two.md: applied, infeasible so kept at new rates, locked."""
+    (text,) = blocks("docs/day-two.md", "sh")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    edge = tmp_path / "edge"
+    edge.mkdir()
+    scripts = {
+        programs / "code-opt": f'#!/bin/sh\nexec "{sys.executable}" -m code_opt "$@"\n',
+        programs / "code-opt-step": text,
+        edge / "apply": '#!/bin/sh\necho "$@" >> applied.txt\n',
+    }
+    for file, content in scripts.items():
+        file.write_text(content)
+        file.chmod(0o755)
+    source = edge / "edge.json"
+    save_instance(load_instance("data/two-services.json").replace(name="edge"), source)
+    assert run("solve", source, "-m", "local", "--out", edge)[0] == ExitStatus.DONE
+    (edge / "edge.local.json").rename(edge / "current.json")
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PYTHONPATH": os.getcwd(),
+    }
+
+    def step(table):
+        (edge / "observations.csv").write_text(table)
+        command = [str(programs / "code-opt-step"), str(edge)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    done = step("task,demand\nfaces,40\nplates,60\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    current = json.loads((edge / "current.json").read_text())
+    assert (current["method"], current["max_changes"], current["max_utilization"]) == (
+        "exact",
+        2,
+        0.9,
+    )
+    assert run("check", edge / "current.json", edge / "today.json")[0] == ExitStatus.DONE
+    metrics = (edge / "code-opt.prom").read_text()
+    assert 'status="optimal"} 1' in metrics
+    assert (edge / "applied.txt").read_text() == "next/edge.exact.json today.json\n"
+    # A task without any good path: infeasible with 2 changes, and with any number.
+    hard = load_instance(source).with_({"tasks[faces].min_accuracy": 0.999})
+    save_instance(hard, source)
+    done = step("task,demand\nfaces,40\n")
+    assert done.returncode == 3
+    assert done.stderr.count("infeasible") == 2
+    assert "its paths cannot be kept" in done.stderr
+    assert json.loads((edge / "current.json").read_text()) == current
+    assert 'status="infeasible"} 1' in (edge / "code-opt.prom").read_text()
+    assert step("task,demand\nfaces,-40\n").returncode == 2
+    with (edge / "step.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert step("nonsense").returncode == 0
+    assert (edge / "applied.txt").read_text() == "next/edge.exact.json today.json\n"
 
 
 def test_what_does_not_fit_together_is_refused(local, run):

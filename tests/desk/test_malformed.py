@@ -158,11 +158,15 @@ CASES: dict[str, tuple[Callable[[Sheets], object], str]] = {
     ),
     "setting-unknown": (
         add("Settings", "Curency", "EUR"),
-        "Settings!A8 = 'Curency': unknown setting; did you mean 'Currency'?",
+        "Settings!A9 = 'Curency': unknown setting; did you mean 'Currency'?",
     ),
     "headroom-of-all": (
         put("Settings", "B5", 1),
         "Settings!B5 = 1.0: must be below 1: it leaves no time to sell",
+    ),
+    "limits-for-all": (
+        put("Settings", "B7", 1),
+        "Settings!B7 = 1.0: must be below 100 %: no limit holds for every input under load",
     ),
     "demand-missing": (
         put("Services", "D3", None),

@@ -43,6 +43,12 @@ def test_the_template_is_a_plan_in_both_forms(tmp_path: Path) -> None:
     # The largest of the demands by the hour.
     assert [task.demand for task in instance.tasks] == [120.0, 80.0]
     assert code_opt.load_instance(book) == instance
+    assert [task.latency_percentile for task in instance.tasks] == [None, None]
+    sheets = {name: [list(row) for row in rows] for name, rows in template().items()}
+    sheets["Settings"][6][1] = "95 %"
+    write_sheets(sheets, folder)
+    limited = load_request(folder).instance.tasks
+    assert [(t.max_latency, t.latency_percentile) for t in limited] == [(0.04, 0.95), (None, None)]
 
 
 def test_written_twice_a_workbook_is_the_same_file(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_the_master_is_the_relaxation_of_the_path_formulation(options, objective
 ROOTS = {(12, 1): (1.952, 0.0335), (20, 2): (0.970, 0.0040), (30, 1): (1.936, 0.0358)}
 
 
-@pytest.mark.parametrize("case", ROOTS)
+@pytest.mark.parametrize("case", [*list(ROOTS)[:2], pytest.param((30, 1), marks=pytest.mark.long)])
 def test_cuts_close_what_they_did(case, monkeypatch):
     # No assignment helps the root: what it reaches is due to the cuts alone.
     services, seed = case
@@ -181,7 +181,7 @@ def test_cuts_close_what_they_did(case, monkeypatch):
     assert found[1] >= -0.01
 
 
-@pytest.mark.parametrize("seed", [11, 12])
+@pytest.mark.parametrize("seed", [11, pytest.param(12, marks=pytest.mark.long)])
 @pytest.mark.parametrize("options", [{}, CONSTRAINED])
 @pytest.mark.parametrize("objective", ["reward", "throughput", "accuracy"])
 def test_it_proves_what_path_proves(seed, options, objective):

@@ -42,6 +42,19 @@ class Late(nn.Module):
         return self.c(y.reshape(x.shape[0], x.size(1) + 1, -1).reshape(x.size(0), -1))
 
 
+class Views(nn.Module):
+    """Takes a view of a convolution's output, as plain tutorials do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.c = nn.Linear(4 * 12 * 12, 5)
+
+    def forward(self, x):
+        y = self.b(self.a(x).relu()).relu()
+        return self.c(y.view(y.size(0), -1))
+
+
 class Heads(nn.Module):
     """Folds heads into the batch and back, as attention does."""
 
@@ -90,6 +103,23 @@ class Pair(nn.Module):
 
     def forward(self, x, y):
         return self.a(x) + self.a(y)
+
+
+@pytest.mark.parametrize("traced", ["fx", "export"])
+def test_views_take_activations_that_lie_channels_last(traced: str, monkeypatch) -> None:
+    """The network itself would refuse them; every block of ours hands them on so."""
+    if traced == "export":
+        monkeypatch.setattr(cutting, "traced_by_fx", traced_by_export)
+    network = Views().eval()
+    found = assert_cut(network, (3, 16, 16), 2)
+    x = torch.randn(2, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="view size is not compatible"):
+        network(x)
+    with torch.no_grad():
+        value = x
+        for block in found:
+            value = block(value)
+        assert torch.allclose(value, network(x.contiguous()), atol=1e-5)
 
 
 def test_a_size_that_is_read_late_crosses_no_cut():

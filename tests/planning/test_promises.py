@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from code_opt.checker import InstanceIndex
-from code_opt.instance import Instance, parse_instance
+from code_opt.instance import Instance, parse_instance, parse_periods
 from code_opt.plan_checker import check_plan
 from code_opt.planning import (
     PlanSettings,
@@ -214,8 +214,16 @@ class Edge:
         return None
 
 
-def cheapest(instance: Instance, kind: str | None = None) -> float:
-    """Return the least cost of a plan, that stands failures of a kind, inf where there is none."""
+def cheapest(
+    instance: Instance, kind: str | None = None, more: Sequence[dict[str, float]] = ()
+) -> float:
+    """Return the least cost of a plan, inf where there is none.
+
+    Args:
+        instance: what is planned for.
+        kind: of failures that it stands: of a server or of a device; None: none.
+        more: demands of other states that the same paths serve.
+    """
     edge, index = Edge(instance), InstanceIndex(instance)
     choices = {
         # Those that keep their limit with nobody else there.
@@ -232,7 +240,7 @@ def cheapest(instance: Instance, kind: str | None = None) -> float:
         paths = dict(zip(rates, some, strict=True))
 
         def holds(units: Sequence[int], paths: dict[str, Any] = paths) -> bool:
-            return edge.holds(paths, rates, units) and (
+            return all(edge.holds(paths, one, units) for one in (rates, *more)) and (
                 kind is None or edge.survives(paths, rates, units, choices, kind)
             )
 
@@ -321,3 +329,24 @@ def test_a_front_keeps_limits_of_percentiles() -> None:
     plan = plan_front(instance, points=2)
     assert check_plan(plan.to_dict(), instance) == []
     assert max(r["throughput_per_s"] for r in plan.table("points").records()) < 94.0
+
+
+@pytest.mark.parametrize("seed", seeds(4, 60))
+def test_limits_hold_in_every_period(seed: int) -> None:
+    """One half of the day asks for more of the first task, the other for more of the others."""
+    instance = priced(seed + 600)
+    names = [task.id for task in instance.tasks]
+    rates = {task.id: float(task.demand or 0.0) for task in instance.tasks}
+    night = {n: rates[n] * (1.0 if n == names[0] else 0.4) for n in names}
+    day = {n: rates[n] * (0.5 if n == names[0] else 1.0) for n in names}
+    rows = "".join(f"{n},{night[n]!r},{day[n]!r}\n" for n in names)
+    plan = plan_combined(instance, EXACT, periods=parse_periods(f"task,night,day\n{rows}"))
+    assert check_plan(plan.to_dict(), instance) == []
+    (row,) = plan.table("summary").records()
+    tasks = [t.model_copy(update={"demand": night[t.id]}) for t in instance.tasks]
+    best = cheapest(instance.model_copy(update={"tasks": tuple(tasks)}), more=[day])
+    if math.isinf(best):
+        assert row["status"] == "infeasible"
+    else:
+        assert row["status"] == "optimal"
+        assert row["cost"] == pytest.approx(best, rel=1e-6, abs=1e-9)
