@@ -275,6 +275,8 @@ def certify(
             for share in (1.0, 1.0 / largest):
                 scaled = replace(alone, resource=alone.resource * share)
                 found.append(_certificate(problem, result, scaled))
+    if len(found) == 1:
+        return found[0]
     bounds = [certified_bound(one, result, instance).bound for one in found]
     sign = -1.0 if result.objective == "latency" else 1.0
     order = [math.inf if bound is None else sign * bound for bound in bounds]
