@@ -43,6 +43,7 @@ def test_all_configs_are_shipped():
         "alexnet-mobilenet",
         "digits",
         "one-camera",
+        "pretrained",
         "three-services",
     ]
 
