@@ -22,7 +22,7 @@ import pandas as pd
 from benchmarks.contenders import GAPS, HEURISTICS, contenders, missing
 from benchmarks.plots import performance_profiles
 from benchmarks.report import FIRST_SEED, header, report
-from benchmarks.running import Step, instance_file, run_apart
+from benchmarks.running import PUBLISHED, Step, instance_file, run_apart, steps_of
 from code_opt.files import write_atomically
 from code_opt.generate import FAMILIES, PLAIN
 
@@ -37,6 +37,8 @@ FULL = (
     Step(1000, 1, 600.0),
 )
 QUICK = (Step(2, 2, 5.0), Step(5, 2, 5.0), Step(10, 2, 10.0), Step(20, 2, 10.0), Step(50, 1, 20.0))
+KNOWN = (*FAMILIES, *PUBLISHED)
+"""Families of generated instances, and published ones."""
 HEURISTIC_LIMIT = 60.0
 OVERHEAD = 4.0
 """Seconds of a process beside its solve: starting, importing, warming up."""
@@ -51,13 +53,14 @@ def most_seconds(steps: tuple[Step, ...], families: list[str], methods: list[str
     """Return how long the runs can take if every one uses its limit."""
     heuristics = sum(method in HEURISTICS for method in methods)
     provers = len(methods) - heuristics
-    return len(families) * sum(
+    return sum(
         step.instances
         * (
             provers * (step.limit + OVERHEAD)
             + heuristics * (min(step.limit, HEURISTIC_LIMIT) + OVERHEAD)
         )
-        for step in steps
+        for family in families
+        for step in steps_of(family, steps)
     )
 
 
@@ -91,7 +94,8 @@ def run_all(
     notes = []
     for family in families:
         left = list(methods)
-        for step in steps:
+        own_steps = steps_of(family, steps)
+        for step in own_steps:
             before = len(rows)
             for seed in range(FIRST_SEED, FIRST_SEED + step.instances):
                 with instance_file(family, step.services, seed) as path:
@@ -119,7 +123,7 @@ def run_all(
             fresh = pd.DataFrame(rows[before:]).reindex(columns=COLUMNS)
             for name in [n for n in left if n not in HEURISTICS]:
                 own = fresh[fresh.method == name]
-                if own[f"cpu to {GAPS[0]:g}"].isna().all() and step is not steps[-1]:
+                if own[f"cpu to {GAPS[0]:g}"].isna().all() and step is not own_steps[-1]:
                     left.remove(name)
                     notes.append(
                         f"{name} on more than {step.services} services ({family}): it proved "
@@ -137,7 +141,7 @@ def main() -> None:
     parser.add_argument("--sizes", help="services, comma-separated, instead of the usual ones")
     parser.add_argument("--seeds", default="5", help="with --sizes: one number, or one per size")
     parser.add_argument("--time-limit", type=float, default=60.0, help="with --sizes: seconds")
-    parser.add_argument("--families", default=PLAIN, help=f"of {', '.join(FAMILIES)}")
+    parser.add_argument("--families", default=PLAIN, help=f"of {', '.join(KNOWN)}")
     parser.add_argument("--methods", help="comma-separated, instead of all")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -152,13 +156,15 @@ def main() -> None:
         )
     families = arguments.families.split(",")
     methods = arguments.methods.split(",") if arguments.methods else list(contenders())
-    for given, known in ((families, FAMILIES), (methods, contenders())):
+    for given, known in ((families, KNOWN), (methods, contenders())):
         unknown = sorted(set(given) - set(known))
         if unknown:
             parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
     if arguments.hours is not None:
         steps = within(steps, families, methods, arguments.hours)
-    runs = len(families) * len(methods) * sum(step.instances for step in steps)
+    runs = len(methods) * sum(
+        step.instances for family in families for step in steps_of(family, steps)
+    )
     most = most_seconds(steps, families, methods)
     print(f"{runs} runs, at most {most / 3600:.2f} h if all use their limits", file=sys.stderr)
     for step in steps:

@@ -89,6 +89,9 @@ def _tangents(
     shape: Shape, low: float, high: float, unit: float, gap: float
 ) -> list[tuple[float, float]]:
     """Return tangents that are within a tenth of the gap all over [low, high]."""
+    # Where nothing is asked for a total can be 0, at which a power has no tangent. Tangents hold
+    # everywhere, so those from a hundredth of the most on bound what lies below, too.
+    low = max(low, high / 100.0)
     points: set[float] = set()
     step = (high - low) / 16 or 1.0
     for k in range(17):  # dense everywhere: these solvers do not know where to look

@@ -15,13 +15,12 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.running import DATA, PUBLISHED
 from code_opt import check, load_instance, solve
 from code_opt.files import write_atomically
 from code_opt.instance import Instance
 from code_opt.result import Result
 
-DATA = Path(__file__).resolve().parent.parent / "data" / "published"
-SETS = ("sn-net", "sn-netv2", "timm", "ai-hub")
 WAYS = {
     "own network": "own network",
     "local": "no coordination",
@@ -166,7 +165,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    table = pd.DataFrame([row for name in SETS for row in rows(name)])
+    table = pd.DataFrame([row for name in PUBLISHED for row in rows(name)])
     write_atomically(out / "published.csv", table.to_csv(index=False, float_format="%.9g"))
     write_atomically(out / "published.md", markdown(table))
     draw(table, out / "published.svg")

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from code_opt.generate import PLAIN, Edge, EdgeOptions, generate, write_edge
-from code_opt.instance import save_instance
+from code_opt.instance import load_instance, save_instance
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "data" / "published"
+PUBLISHED = ("sn-net", "sn-netv2", "timm", "ai-hub")
+"""Instances of published networks: families of one instance each."""
 MEMORY = 8192
 """Most virtual memory of a process [MiB]."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -38,6 +41,13 @@ def sizes_and_seeds(text: str, first_seed: int) -> list[tuple[int, range]]:
     return [(size, range(first_seed, first_seed + count)) for size, count in pairs]
 
 
+def steps_of(family: str, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Return the steps of a family: of published data one, with the limit of the first step."""
+    if family not in PUBLISHED:
+        return steps
+    return (Step(len(load_instance(DATA / family).tasks), 1, steps[0].limit),)
+
+
 def grace(limit: float) -> float:
     """Return after how many seconds a process that ignores its limit is killed."""
     return 2.0 * limit + 60.0
@@ -45,7 +55,10 @@ def grace(limit: float) -> float:
 
 @contextmanager
 def instance_file(family: str, services: int, seed: int, **options: Any) -> Iterator[Path]:
-    """Write a generated instance to a temporary file."""
+    """Write a generated instance to a temporary file; of published data, return their own."""
+    if family in PUBLISHED:
+        yield DATA / family
+        return
     with tempfile.TemporaryDirectory(prefix="code-opt-bench-") as folder:
         path = Path(folder) / "instance.json"
         if family == PLAIN:

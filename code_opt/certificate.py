@@ -66,6 +66,8 @@ _LESS = 1.0 - 2.0**-40
 """Takes more than the rounding of any figure of a step, and of what it costs, off."""
 _ROUNDING = 2.0**-40
 """More than the relative rounding of ten operations in double precision."""
+_SAME = 1.0 - 2.0 * TOLERANCE
+"""Rates of a group that count as the same differ by less than this ratio."""
 _ABOVE, _BELOW = 1.0 + TOLERANCE, 1.0 - TOLERANCE
 _DIGITS = Context(prec=50, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 _LOG_ROUNDING = Fraction(1, 10**30)
@@ -346,18 +348,47 @@ class _Best:
     most_rate: FloatArray
     least_rate: float
 
-    def profit(self, throughput: float, most: float) -> float:
-        """Return the most that the task can bring, its rate being at most ``most``."""
-        rates = np.minimum(self.most_rate, most)
-        is_open = rates >= self.least_rate
-        if not is_open.any():
-            return -math.inf
-        margin = throughput - self.cost
-        # Infinite rates meet margins of 0 where nothing limits a path.
-        rates = np.where(margin > 0.0, rates, self.least_rate)
-        gain = self.base + rates * margin
-        size = self.size + rates * (throughput + self.cost)
-        return float((gain + _ROUNDING * size)[is_open].max())
+    def profit(self, throughput: float, rates: FloatArray) -> FloatArray:
+        """Return the most that each label can bring at rates, whatever limits it, rounded up.
+
+        Args:
+            throughput: dual of Th.
+            rates: one for each label, shape (n, 1), or k for all of them, shape (1, k).
+
+        Returns:
+            Shape (n, 1), or (n, k).
+        """
+        base, size, cost = (x[:, None] for x in (self.base, self.size, self.cost))
+        gain = base + rates * (throughput - cost)
+        size = size + rates * (throughput + cost)
+        # Each may also be a little slower than the others of its group.
+        slower = 2.0 * TOLERANCE * rates * np.abs(throughput - cost)
+        return np.asarray(gain + _ROUNDING * size + slower)
+
+    def alone(self, throughput: float) -> float:
+        """Return the most that a task brings whose rate is its own: at an end of a label's."""
+        most, is_open = self.most_rate, self.most_rate >= self.least_rate
+        least = np.full(len(most), self.least_rate)
+        ends = (self.profit(throughput, r[:, None])[is_open] for r in (least, most))
+        return max(float(gains.max(initial=-math.inf)) for gains in ends)
+
+
+def _common_profit(found: list[_Best], throughput: float, most: float) -> float:
+    """Return the most that tasks of one rate bring together, up to a rate.
+
+    Between two rates at which labels end, the sum of what the others bring is convex in the rate,
+    so these ends are enough.
+    """
+    least = max(best.least_rate for best in found)
+    ends = np.concatenate([np.array([least]), *(best.most_rate / _SAME for best in found)])
+    rates = np.unique(ends[(ends >= least) & (ends <= most / _SAME)])
+    total, size = np.zeros(len(rates)), np.zeros(len(rates))
+    for best in found:
+        gains = best.profit(throughput, rates[None, :])
+        gains = np.where(best.most_rate[:, None] >= rates * _SAME, gains, -np.inf)
+        highest = gains.max(axis=0, initial=-np.inf)
+        total, size = total + highest, size + np.abs(highest)
+    return float((total + _ROUNDING * size)[np.isfinite(total)].max(initial=-math.inf))
 
 
 class _Verification:
@@ -471,13 +502,15 @@ class _Verification:
                 sharers.update(graph.shareable_steps())
             found = [self._best(graph, members, sharers) for graph in graphs]
             most = min(float(best.most_rate.max(initial=0.0)) for best in found)
+            if not math.isfinite(most):
+                return None
+            profit = found[0].alone(tau) if len(found) == 1 else _common_profit(found, tau, most)
+            if profit == -math.inf:
+                raise InputError(
+                    f"task {members[0].id!r} (or its input group) has no path that keeps its limits"
+                )
+            total += Fraction(profit)
             for task, best in zip(members, found, strict=True):
-                profit = best.profit(tau, most)
-                if profit == -math.inf:
-                    raise InputError(f"task {task.id!r} has no path that keeps its own limits")
-                if not math.isfinite(profit) or not math.isfinite(most):
-                    return None
-                total += Fraction(profit)
                 weight = Fraction(self.weight[task.id])
                 most_accuracy += weight * Fraction(float(best.accuracy.max()))
                 most_throughput += Fraction(most)

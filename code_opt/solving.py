@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from code_opt.certificate import Certificate, LinkDual, ServerDual
+from code_opt.certificate import Certificate, LinkDual, ServerDual, certified_bound
 from code_opt.checker import check
 from code_opt.core.changes import previous_of, with_changes
 from code_opt.core.evaluator import Evaluator
@@ -31,7 +32,7 @@ from code_opt.heuristics.staged_search import solve_code
 from code_opt.instance.changes import served_at_demand, with_percentile
 from code_opt.instance.digest import digest_of
 from code_opt.instance.model import Instance, Link, Server
-from code_opt.paths import PathProblem
+from code_opt.paths import Duals, PathProblem
 from code_opt.registry import BUILT_IN, Method, Paths, get_method
 from code_opt.result import Objective, Result
 
@@ -264,6 +265,26 @@ def certify(
     duals = relaxation_duals(problem, settings)
     if duals is None:
         return None
+    found = [_certificate(problem, result, duals)]
+    largest = max(len(group) for group in problem.topology.groups)
+    if largest > 1:
+        # A verifier splits what a group shares among its tasks. Which duals suit that best lies
+        # between those of joint paths and those of paths that each pays alone.
+        alone = relaxation_duals(problem, settings, is_joint=False)
+        if alone is not None:
+            for share in (1.0, 1.0 / largest):
+                scaled = replace(alone, resource=alone.resource * share)
+                found.append(_certificate(problem, result, scaled))
+    if len(found) == 1:
+        return found[0]
+    bounds = [certified_bound(one, result, instance).bound for one in found]
+    sign = -1.0 if result.objective == "latency" else 1.0
+    order = [math.inf if bound is None else sign * bound for bound in bounds]
+    return found[order.index(min(order))]
+
+
+def _certificate(problem: PathProblem, result: Result, duals: Duals) -> Certificate:
+    """Return duals by the ids of servers and links, per unit of the file."""
     time: dict[str, float] = {}
     memory: dict[str, float] = {}
     links = []
@@ -283,13 +304,13 @@ def certify(
             memory[record.id] = dual / resource.capacity
     return Certificate(
         schema="code-opt/certificate/1",
-        instance=instance.name,
+        instance=problem.instance.name,
         objective=result.objective,
         accuracy=duals.accuracy,
         throughput=duals.throughput,
         servers=tuple(
             ServerDual(server=s.id, time=time.get(s.id, 0.0), memory=memory.get(s.id, 0.0))
-            for s in instance.servers
+            for s in problem.instance.servers
             if s.id in time or s.id in memory
         ),
         links=tuple(links),

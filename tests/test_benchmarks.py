@@ -14,13 +14,23 @@ import pytest
 
 from benchmarks import building, heuristics
 from benchmarks import contenders as contending
-from benchmarks.__main__ import COLUMNS, FULL, QUICK, Step, main, most_seconds, run_all, within
+from benchmarks.__main__ import (
+    COLUMNS,
+    FULL,
+    OVERHEAD,
+    QUICK,
+    Step,
+    main,
+    most_seconds,
+    run_all,
+    within,
+)
 from benchmarks.changes import front, step
 from benchmarks.contenders import GAP, GAPS, Trace, contenders
 from benchmarks.day import BOUND, Policy, World, draw, simulate, summary
 from benchmarks.peers import PEERS
 from benchmarks.report import report, with_best
-from benchmarks.running import instance_file, run_apart
+from benchmarks.running import instance_file, run_apart, steps_of
 from benchmarks.worker import LABELLING
 from code_opt import load_instance
 from code_opt.generate import EdgeOptions, generate, generate_edge
@@ -125,6 +135,27 @@ def test_a_plan_is_bounded():
     with pytest.raises(SystemExit, match="too little"):
         within(FULL, ["plain"], methods, 0.01)
     assert most_seconds(QUICK, ["plain"], list(contenders())) < 1200
+
+
+def test_published_instances_are_run_beside_generated_ones():
+    (step,) = steps_of("timm", QUICK)
+    assert (step.services, step.instances, step.limit) == (3, 1, QUICK[0].limit)
+    assert steps_of("plain", QUICK) == QUICK
+    assert most_seconds(QUICK, ["timm"], ["lns"]) == 5.0 + OVERHEAD
+    with instance_file("sn-net", 3, 1000) as path:
+        assert len(load_instance(path).tasks) == 3
+
+
+@pytest.mark.parametrize("name", [n for n in contenders() if n in PEERS])
+def test_a_total_that_may_be_nothing_misleads_no_peer(name):
+    """No floor is asked for, so the throughput of the model begins at 0, which has no logarithm."""
+    with instance_file("sn-netv2", 2, 1000) as path:
+        instance = load_instance(path)
+    assert all(task.floor == 0.0 for task in instance.tasks)
+    ours = contenders()["exact (path)"](instance, 60.0, Trace())
+    result = contenders()[name](instance, 60.0, Trace())
+    assert result.reward == pytest.approx(ours.reward, rel=2 * GAP)
+    assert result.bound >= ours.reward * (1 - GAP)
 
 
 def test_a_method_that_proves_nothing_is_left_out_later(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from code_opt.core.columns import ColumnTable, Relaxation
-from code_opt.core.joint_tasks import build_joint_tasks
+from code_opt.core.joint_tasks import build_joint_tasks, single_tasks
 from code_opt.core.master import RestrictedMaster
 from code_opt.core.objective import ObjectiveFunction
 from code_opt.core.settings import SMALLEST_GAP, Clock, Settings
@@ -17,7 +17,9 @@ from code_opt.exact.pricing import priced_pool
 from code_opt.paths import Duals, PathProblem
 
 
-def relaxation_duals(problem: PathProblem, settings: Settings) -> Duals | None:
+def relaxation_duals(
+    problem: PathProblem, settings: Settings, *, is_joint: bool = True
+) -> Duals | None:
     """Return the duals of the best bound of the relaxation, those of resources per capacity.
 
     They count in the objective as bounds do: a reward by its logarithm, a latency as minus
@@ -26,6 +28,8 @@ def relaxation_duals(problem: PathProblem, settings: Settings) -> Duals | None:
     Args:
         problem: as the settings narrow it.
         settings: objective, floors and time limit.
+        is_joint: whether the tasks of an input group take joint paths, which share; else each pays
+            for its path alone.
     """
     clock = Clock(settings.time_limit)
     settings = replace(settings, formulation="colgen", solver="highs", progress=None)
@@ -40,7 +44,8 @@ def relaxation_duals(problem: PathProblem, settings: Settings) -> Duals | None:
     objective = ObjectiveFunction.of(pool, settings)
     if found is None:
         parameters = settings.parameters
-        table = ColumnTable(pool, build_joint_tasks(pool, parameters.joint_paths))
+        joint = build_joint_tasks(pool, parameters.joint_paths) if is_joint else single_tasks(pool)
+        table = ColumnTable(pool, joint)
         master = RestrictedMaster(
             Relaxation(table, objective),
             table.first_columns(),

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from code_opt.instance.changes import with_percentile
 from code_opt.instance.model import INPUT, OUTPUT, Connection, GivenPath, Instance, Server, Task
 from code_opt.planning.operation import PATH_SEPARATOR
 from code_opt.planning.plan import Kind, Plan, Status
@@ -85,6 +86,15 @@ class PlannedService:
     """[s], unloaded: without waits."""
     latency_limit: float | None
     """[s]"""
+    percentile: float | None
+    """Share of the inputs that has to keep the limit under load; None: the limit is without."""
+    promised: float | None
+    """Time within which that share is answered under load [s]."""
+
+    @property
+    def limited_time(self) -> float | None:
+        """What the limit is on: the promised time, or the one without load [s]."""
+        return self.latency if self.percentile is None else self.promised
 
     @property
     def lost_points(self) -> float:
@@ -219,20 +229,22 @@ class Recommendation:
 
     @property
     def late(self) -> tuple[PlannedService, ...]:
-        """Services whose unloaded latency misses its limit: never expected."""
+        """Services whose latency misses its limit: never expected."""
         return tuple(
             s
             for s in self.services
-            if s.latency is not None
+            if s.limited_time is not None
             and s.latency_limit is not None
-            and s.latency > s.latency_limit * (1.0 + TOLERANCE)
+            and s.limited_time > s.latency_limit * (1.0 + TOLERANCE)
         )
 
     @property
     def limited(self) -> tuple[PlannedService, ...]:
         """Services with a limit of latency, the one nearest to its limit first."""
-        found = [s for s in self.services if s.latency is not None and s.latency_limit]
-        return tuple(sorted(found, key=lambda s: -(s.latency or 0.0) / (s.latency_limit or 1.0)))
+        found = [s for s in self.services if s.limited_time is not None and s.latency_limit]
+        return tuple(
+            sorted(found, key=lambda s: -(s.limited_time or 0.0) / (s.latency_limit or 1.0))
+        )
 
     @property
     def headroom(self) -> float | None:
@@ -450,7 +462,8 @@ class _Reader:
         return sorted(found, key=lambda one: -one.share / one.sold)
 
     def _services(self, key: Record) -> tuple[PlannedService, ...]:
-        tasks = {task.id: task for task in self.instance.tasks}
+        asked = number_asked(self.plan, "latency_percentile")
+        tasks = {task.id: task for task in with_percentile(self.instance, asked).tasks}
         used = ["task", "path", "accuracy", "accuracy_source", "latency_s"]
         rates = self._busiest()
         used += ["demand_period"] if self.plan.kind == "combined" else []
@@ -474,6 +487,8 @@ class _Reader:
                     least_accuracy=task.min_accuracy,
                     latency=row["latency_s"],
                     latency_limit=task.max_latency,
+                    percentile=task.latency_percentile,
+                    promised=row.get("promised_s"),
                 )
             )
         return tuple(found)

@@ -254,12 +254,14 @@ def limits(found: Recommendation) -> list[str]:
     limited = found.limited
     if limited and not found.late:
         nearest = limited[0]
-        near = 100.0 * (nearest.latency or 0.0) / (nearest.latency_limit or 1.0)
+        near = 100.0 * (nearest.limited_time or 0.0) / (nearest.latency_limit or 1.0)
+        loaded = sum(s.percentile is not None for s in limited)
         texts.append(
-            f"Latency: {len(limited)} of {counted(len(limited), 'limit')} kept without load; "
-            f"nearest {nearest.task}, at {near:.0f} % of its limit. "
-            "Waits under load are not planned for."
+            f"Latency: {len(limited)} of {counted(len(limited), 'limit')} kept, {loaded} of them "
+            f"under load; nearest {nearest.task}, at {near:.0f} % of its limit."
         )
+        if loaded < len(limited):
+            texts.append("Limits without a percentile hold without waits (--latency-percentile).")
     elif limited:
         texts.append(f"Limits of latency are missed by {some([s.task for s in found.late])}.")
     else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from code_opt.planning import recommendation_words as words
 from code_opt.planning.columns import as_given, money
-from code_opt.planning.recommendation import Purchase, Recommendation
+from code_opt.planning.recommendation import PlannedService, Purchase, Recommendation
 from code_opt.report.blocks import (
     Block,
     Callout,
@@ -204,6 +204,7 @@ def _limits(found: Recommendation) -> list[Block]:
         columns = (
             Column("Service"),
             Column("Time without load", figures=True),
+            Column("Promised under load", figures=True),
             Column("Limit", figures=True),
             Column("Share of the limit", figures=True),
         )
@@ -211,15 +212,23 @@ def _limits(found: Recommendation) -> list[Block]:
             Row(
                 (
                     Cell(s.task),
-                    Cell(duration(s.latency or 0.0)),
+                    Cell("–" if s.latency is None else duration(s.latency)),
+                    Cell(_promise(s)),
                     Cell(duration(s.latency_limit or 0.0)),
-                    Cell(share((s.latency or 0.0) / (s.latency_limit or 1.0))),
+                    Cell(share((s.limited_time or 0.0) / (s.latency_limit or 1.0))),
                 )
             )
             for s in limited
         )
         blocks.append(_folded(Table("Limits of latency", columns, rows)))
     return blocks
+
+
+def _promise(service: PlannedService) -> str:
+    """Return what is promised under load, and to which share of the inputs."""
+    if service.percentile is None or service.promised is None:
+        return "–"
+    return f"{duration(service.promised)} ({share(service.percentile)})"
 
 
 # ---- failures --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyomo.environ as pyo
+import pyomo.core as pyo
 
 from code_opt.errors import SolverError
 from code_opt.solvers.base import MipOutcome, SolverProgress, Termination, contradicts
@@ -70,6 +70,7 @@ class ScipSession:
         progress: Callable[[SolverProgress], None] | None = None,  # noqa: ARG002
     ) -> MipOutcome:
         """See :class:`code_opt.solvers.base.MipSession`; SCIP finds its solutions by itself."""
+        import pyomo.environ  # noqa: F401 (its writers: all of Pyomo, so only where one is used)
         from pyscipopt import Model
 
         with tempfile.TemporaryDirectory() as folder:

@@ -218,6 +218,24 @@ def test_of_an_uncertain_demand_the_share_in_every_scenario_is_recommended(
     assert ("Hours", "by scenario, each with its probability") in words.assumptions(found)
 
 
+def test_limits_under_load_are_told_as_promised(plenty: Instance) -> None:
+    tasks = [t.model_dump() | {"max_latency": 2.0} for t in plenty.tasks]
+    limited = plenty.replace(tasks=[tasks[0] | {"latency_percentile": 0.9}, tasks[1]])
+    settings = PlanSettings(unit_devices=1.0, demand=1.0)
+    plan = plan_least_cost(limited, settings, growth=(0.5,), coordinations=("full",))
+    found = recommend(limited, [plan])
+    assert found is not None
+    promised = {r["task"]: r["promised_s"] for r in plan.table("paths").records()
+                if r["method"] == "exact"}  # fmt: skip
+    loaded, free = found.services
+    assert loaded.limited_time == loaded.promised == promised["ta"]
+    assert loaded.latency < loaded.promised <= 2.0
+    assert (free.percentile, free.limited_time) == (None, free.latency)
+    assert words.limits(found)[0].startswith(
+        f"Latency: 2 of 2 limits kept, 1 of them under load; nearest {found.limited[0].task}"
+    )
+
+
 def test_guessed_drops_give_a_range(sites: Instance) -> None:
     connections = [
         c.model_dump() | {"drop_low": 0.5 * c.drop, "drop_high": 3.0 * c.drop}

@@ -135,7 +135,6 @@ def certificates(material: Material) -> Section:
     """Return what every plan proves."""
     columns = (
         Column("Plan"),
-        Column("Asked"),
         Column("Status"),
         Column("Proven within", "%", figures=True),
         Column("Time", "s", figures=True),
@@ -145,7 +144,6 @@ def certificates(material: Material) -> Section:
         Row(
             (
                 Cell(one.path.stem),
-                Cell(_settings(one.plan)),
                 Cell(one.plan.status, "" if one.plan.status in ("optimal", "feasible") else "bad"),
                 Cell(gap(one.plan.gap)),
                 Cell(seconds(one.plan.seconds)),
