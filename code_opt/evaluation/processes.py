@@ -80,7 +80,7 @@ class ServerProcesses(AbstractContextManager["ServerProcesses"]):
         )
         with without_interrupts():
             process.start()
-        self._processes[server] = process
+            self._processes[server] = process
         answers.close()
 
     def _stop(self) -> None:
@@ -142,12 +142,32 @@ class ServerProcesses(AbstractContextManager["ServerProcesses"]):
 
 @contextmanager
 def without_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: the coordinator ends them in order."""
+    """Start processes that Ctrl-C does not reach: the coordinator ends them in order.
+
+    Starting one takes seconds. A Ctrl-C that comes meanwhile counts afterwards.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    missed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: missed.append(number))
+    with _blocked_for_children():
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+    if missed:
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _blocked_for_children() -> Iterator[None]:
+    """Let processes that start here have SIGINT blocked, where the system knows such masks."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

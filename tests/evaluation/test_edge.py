@@ -21,7 +21,7 @@ pytest.importorskip("torch")
 from code_opt import load_instance, solve
 from code_opt.evaluation.edge import Edge
 from code_opt.evaluation.flow import Stream, long_enough
-from code_opt.evaluation.processes import EdgeError
+from code_opt.evaluation.processes import EdgeError, without_interrupts
 from code_opt.evaluation.routes import Route
 from code_opt.evaluation.subject import Subject, bundle_of
 from code_opt.evaluation.tuning import PathFits
@@ -259,6 +259,21 @@ def test_interrupting_the_command_leaves_nothing_behind(tmp_path):
     assert "interrupted" in stderr
     assert "Traceback" not in stderr
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_interrupt_while_a_process_starts_counts_afterwards():
+    reached = []
+
+    def start() -> None:
+        with without_interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def members(group: int) -> list[int]:
