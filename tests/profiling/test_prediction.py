@@ -78,13 +78,14 @@ def world(
             flops=10, params=5, explained=1.0 - loss[c.ends], similarity=1.0 - 2.0 * loss[c.ends],
             accuracy=truth(used, graph, path), path=path, file="", number=0, seconds=0.0,
         )  # fmt: skip
-    profile = TaskProfile("t", "a", tuple(f"a/{k}" for k in range(4)), NATIVE, graph, connections)
+    native, right = tuple(f"a/{k}" for k in range(4)), np.ones(1, dtype=bool)
+    profile = TaskProfile("t", "a", native, NATIVE, right, graph, connections)
     paths = [p for p in graph.paths() if graph.used(p)]
     rng.shuffle(paths)
     for path in map(tuple, paths[:measured]):
         value = truth(loss, graph, path)
         profile.measured[path] = PathRecord(
-            "t", path, value, value, value, "tuned", 0.0, 0.0, "", ()
+            "t", path, value, value, value, "tuned", 0.0, 0.0, "", (), right
         )
     return profile, loss
 
@@ -161,7 +162,7 @@ def test_comparing_uses_paths_that_were_not_learnt_from():
     for path, record in list(profile.measured.items()):  # nothing to learn: pure noise
         value = float(rng.uniform(0.0, 0.9))
         profile.measured[path] = PathRecord(
-            "t", path, value, value, value, "tuned", 0.0, 0.0, record.file, ()
+            "t", path, value, value, value, "tuned", 0.0, 0.0, record.file, (), profile.right
         )
     for quality in compare(Design(profile, flops), worth, 0):
         assert abs(quality.spearman) < 0.5
