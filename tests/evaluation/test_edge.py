@@ -276,6 +276,22 @@ def test_an_interrupt_while_a_process_starts_counts_afterwards():
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
+def test_a_process_that_starts_has_interrupts_blocked():
+    # A fresh interpreter: the first process begins multiprocessing's tracker, too.
+    script = (
+        "import signal\n"
+        "from multiprocessing import resource_tracker\n"
+        "from code_opt.evaluation.processes import without_interrupts\n"
+        "with without_interrupts():\n"
+        "    resource_tracker.ensure_running()\n"
+        "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "True\n"
+
+
 def members(group: int) -> list[int]:
     """Return the processes of a process group."""
     found = []
