@@ -392,6 +392,27 @@ def levels_of(variants: Variants) -> list[Level]:
     return [*levels, Level(math.inf, math.inf, LOG_2)]
 
 
+def level_at(variants: Variants, scale: float, is_later: bool) -> int:
+    """Return the first level of a station that holds a scale, else the last one.
+
+    Args:
+        variants: intervals of the station's scales.
+        scale: [s], inf where nothing is promised.
+        is_later: whether the station sees later jobs.
+    """
+    levels = levels_of(variants)
+    return next(
+        (
+            k
+            for k, level in enumerate(levels[:-1])
+            if level.lower <= scale <= level.upper
+            and math.isfinite(scale)
+            and ((level.log_c > 0.0) == is_later or math.isinf(level.upper))
+        ),
+        len(levels) - 1,
+    )
+
+
 def _own_prefactors(jobs: JobsOfPaths) -> list[float]:
     """Return the least ln C of each job's station, by the later jobs of the same input."""
     stations = [job.station for job in jobs.jobs]
@@ -461,7 +482,7 @@ class WaitingView:
         scale = self.scales(solution)
         later = {u for joint in taken for _, u in joint.edges}
         for station, s in self.place.items():
-            k = self.level_at(station, float(scale[station]), station in later)
+            k = level_at(self.menu[station], float(scale[station]), station in later)
             model.level[s, k].set_value(1.0, skip_validation=True)
         if self.data.goal.objective == "latency":
             classes = wait_classes(self.data, self.waiting)
@@ -469,20 +490,6 @@ class WaitingView:
                 chosen = sum(model.choose[p].value for p in classes[c][1])
                 variable.set_value(chosen * model.level[s, k].value, skip_validation=True)
         start_totals(self, pool, self.settings, solution)
-
-    def level_at(self, station: int, scale: float, is_later: bool) -> int:
-        """Return the first level of a station that holds a scale."""
-        levels = levels_of(self.menu[station])
-        return next(
-            (
-                k
-                for k, level in enumerate(levels[:-1])
-                if level.lower <= scale <= level.upper
-                and math.isfinite(scale)
-                and ((level.log_c > 0.0) == is_later or math.isinf(level.upper))
-            ),
-            len(levels) - 1,
-        )
 
     def scales(self, solution: Solution) -> FloatArray:
         """Return the least wait scales of an assignment at its rates."""

@@ -263,9 +263,18 @@ def with_max_changes(
 
 def limits_percentiles(instance: Instance) -> bool:
     """Tell whether some task limits a percentile of its time under load."""
-    return any(
-        task.max_latency is not None and task.latency_percentile is not None
-        for task in instance.tasks
+    return task_with_percentile(instance) is not None
+
+
+def task_with_percentile(instance: Instance) -> Task | None:
+    """Return the first task that limits a percentile of its time under load, if there is one."""
+    return next(
+        (
+            t
+            for t in instance.tasks
+            if t.max_latency is not None and t.latency_percentile is not None
+        ),
+        None,
     )
 
 

@@ -28,7 +28,7 @@ from code_opt.instance.records import AccuracySource
 from code_opt.paths import PathPool, PoolOptions, TaskPaths, build_pool
 from code_opt.paths.graph import FloatArray, IntArray, Topology, rate_groups
 from code_opt.paths.labels import BoolArray
-from code_opt.paths.pool import limits_percentiles
+from code_opt.paths.pool import limits_percentiles, task_with_percentile
 from code_opt.paths.resources import Resource, enlarged
 from code_opt.paths.standalone import least_rates
 from code_opt.planning.offers import Offers
@@ -294,9 +294,8 @@ def refuse_percentiles(instance: Instance, settings: PlanSettings, why: str) -> 
     Raises:
         InputError: a task has one.
     """
-    asked = with_percentile(instance, settings.latency_percentile)
-    if limits_percentiles(asked):
-        task = next(t for t in asked.tasks if t.latency_percentile and t.max_latency)
+    task = task_with_percentile(with_percentile(instance, settings.latency_percentile))
+    if task is not None:
         raise InputError(f"task {task.id!r} limits a percentile of its latency: {why}")
 
 

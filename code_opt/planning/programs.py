@@ -29,6 +29,7 @@ import pyomo.core as pyo
 
 from code_opt.core.settings import SMALLEST_GAP, Clock
 from code_opt.errors import InputError, SolverError
+from code_opt.exact.waiting import level_at
 from code_opt.paths.graph import FloatArray, IntArray
 from code_opt.paths.labels import BoolArray
 from code_opt.planning.case import PRESENCE, Case
@@ -478,7 +479,7 @@ class _Waiting:
             there = self._promises.waits(numbers, work.rates, capacity)
             for s, station in enumerate(self.menu.stations):
                 is_later = bool(there.log_prefactor[station] > 0.0)
-                k = self.menu.level_at(station, float(there.scale[station]), is_later)
+                k = level_at(self.menu.menu[station], float(there.scale[station]), is_later)
                 block.level[s, k].set_value(1, skip_validation=True)
             if work.failure is not None:
                 for p, variable in block.running.items():

@@ -24,12 +24,12 @@ from code_opt.core.evaluator import Evaluator
 from code_opt.core.promises import KEPT
 from code_opt.core.settings import Settings
 from code_opt.errors import InputError
-from code_opt.exact.waiting import JointCandidates, Menu, levels_of
+from code_opt.exact.waiting import JointCandidates, Menu
 from code_opt.instance.model import Instance
 from code_opt.paths import PathPool, TaskPaths
 from code_opt.paths.graph import FloatArray, IntArray, rate_groups
 from code_opt.paths.labels import BoolArray
-from code_opt.paths.pool import limits_percentiles
+from code_opt.paths.pool import task_with_percentile
 from code_opt.paths.stations import JobsOfPaths, refuse_partial_devices
 from code_opt.planning.offers import Offers
 from code_opt.queueing import (
@@ -91,9 +91,9 @@ def refuse_groups(instance: Instance) -> None:
     Raises:
         InputError: there are input groups, parts of devices, or servers that sell these.
     """
-    if not limits_percentiles(instance):
+    task = task_with_percentile(instance)
+    if task is None:
         return
-    task = next(t for t in instance.tasks if t.latency_percentile and t.max_latency)
     if any(len(group) > 1 for group in rate_groups(instance)):
         raise InputError(
             f"task {task.id!r} limits a percentile: plans do not know it beside input groups, "
@@ -443,17 +443,3 @@ class LevelMenu:
                     parts += itertools.pairwise(ends)
                 self.menu[station][log_c] = parts
         return is_new
-
-    def level_at(self, station: int, scale: float, is_later: bool) -> int:
-        """Return the first level of a station that holds a scale, else the last one."""
-        levels = levels_of(self.menu[station])
-        return next(
-            (
-                k
-                for k, level in enumerate(levels[:-1])
-                if level.lower <= scale <= level.upper
-                and math.isfinite(scale)
-                and ((level.log_c > 0.0) == is_later or math.isinf(level.upper))
-            ),
-            len(levels) - 1,
-        )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from pyomo.opt import TerminationCondition
 from code_opt.errors import InputError, SolverError
 from code_opt.solvers.base import MipOutcome, SolverProgress, Termination, contradicts
 from code_opt.solvers.highs import HighsSession, new_highs
-from code_opt.solvers.writing import contradiction, write_model
+from code_opt.solvers.writing import WholeModelSession
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def _is_available(name: str) -> bool:
         logger.setLevel(level)
 
 
-class PyomoSession:
+class PyomoSession(WholeModelSession):
     """A model and a solver named to Pyomo."""
 
     def __init__(
@@ -89,8 +88,7 @@ class PyomoSession:
         if not _is_available(solver):
             installed = ", ".join(["highs", *external_solvers()])
             raise InputError(f"solver {solver!r}: not installed here; installed are {installed}")
-        self._model = model
-        self._name = solver
+        super().__init__(model, solver)
         self._names = _SOLVERS[solver]
         self._log = log
         self._options = dict(options or {})
@@ -106,21 +104,6 @@ class PyomoSession:
             self._options[self._names.threads] = threads
         if self._names.seed is not None:
             self._options.setdefault(self._names.seed, seed)
-
-    def add_constraints(self, constraints: Sequence[Any]) -> None:
-        """Nothing to do: the next solve reads the whole model."""
-
-    def is_fixed_at_zero(self, variables: Sequence[Any]) -> list[bool]:
-        """See :class:`code_opt.solvers.base.MipSession`: nothing is fixed."""
-        return [False] * len(variables)
-
-    def tighten(
-        self,
-        cutoff: float,  # noqa: ARG002
-        time_limit: float | None = None,  # noqa: ARG002
-    ) -> tuple[int, int]:
-        """Not offered: Pyomo gives no reduced costs of a MIP's relaxation."""
-        return 0, 0
 
     def solve(
         self,
@@ -153,10 +136,6 @@ class PyomoSession:
                 f"its bound {outcome.bound:.9g} is below the value {known:.9g} of a known solution"
             )
         return outcome
-
-    def contradiction(self, found: str) -> SolverError:
-        """See :class:`code_opt.solvers.base.MipSession`."""
-        return contradiction(self._name, found, partial(write_model, self._model))
 
     def _solve(
         self, time_limit: float | None, absolute_gap: float, relative_gap: float, start: bool

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyomo.core as pyo
 
 from code_opt.errors import SolverError
 from code_opt.solvers.base import MipOutcome, SolverProgress, Termination, contradicts
-from code_opt.solvers.writing import contradiction, write_model
+from code_opt.solvers.writing import WholeModelSession
 
 _LIMITS = {
     "timelimit": Termination.TIME_LIMIT,
@@ -36,26 +34,12 @@ def scip_name() -> str:
     return f"SCIP {Model().version()}"
 
 
-class ScipSession:
+class ScipSession(WholeModelSession):
     """A maximisation model in SCIP; its solutions are not loaded into the model's variables."""
 
     def __init__(self, model: pyo.ConcreteModel, *, seed: int = 0) -> None:
-        self._model, self._seed = model, seed
-
-    def add_constraints(self, constraints: Sequence[Any]) -> None:
-        """Nothing to do: a solve reads the whole model."""
-
-    def is_fixed_at_zero(self, variables: Sequence[Any]) -> list[bool]:
-        """See :class:`code_opt.solvers.base.MipSession`: nothing is fixed."""
-        return [False] * len(variables)
-
-    def tighten(
-        self,
-        cutoff: float,  # noqa: ARG002
-        time_limit: float | None = None,  # noqa: ARG002
-    ) -> tuple[int, int]:
-        """See :class:`code_opt.solvers.base.MipSession`: nothing is fixed."""
-        return 0, 0
+        super().__init__(model, "SCIP")
+        self._seed = seed
 
     def solve(
         self,
@@ -106,7 +90,3 @@ class ScipSession:
         return MipOutcome(
             _LIMITS.get(status, Termination.OPTIMAL), value, float(bound), int(scip.getNNodes())
         )
-
-    def contradiction(self, found: str) -> SolverError:
-        """See :class:`code_opt.solvers.base.MipSession`."""
-        return contradiction("SCIP", found, partial(write_model, self._model))

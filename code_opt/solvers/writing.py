@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,33 @@ def contradiction(solver: str, found: str, write: Callable[[str], object]) -> So
         f"{solver}: {found}. Nothing that it says of this model can be trusted; "
         f"the model is kept for a report: {path}"
     )
+
+
+class WholeModelSession:
+    """What sessions have in common whose solver gets the whole model, written anew, at each solve.
+
+    See :class:`code_opt.solvers.base.MipSession`.
+    """
+
+    def __init__(self, model: pyo.ConcreteModel, solver: str) -> None:
+        """Take the model, and the solver's name for messages."""
+        self._model, self._name = model, solver
+
+    def add_constraints(self, constraints: Sequence[Any]) -> None:
+        """Nothing to do: the next solve reads the whole model."""
+
+    def is_fixed_at_zero(self, variables: Sequence[Any]) -> list[bool]:
+        """Return that nothing is fixed."""
+        return [False] * len(variables)
+
+    def tighten(
+        self,
+        cutoff: float,  # noqa: ARG002
+        time_limit: float | None = None,  # noqa: ARG002
+    ) -> tuple[int, int]:
+        """Not offered: nobody tells reduced costs of a MIP's relaxation."""
+        return 0, 0
+
+    def contradiction(self, found: str) -> SolverError:
+        """Return the error of answers that cannot all be true; the model is kept in a file."""
+        return contradiction(self._name, found, partial(write_model, self._model))
